@@ -1,4 +1,4 @@
-# Every target does its own set-up; a second run sets nothing up again.
+# Every target runs the set-up that it needs, which is done only once.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -7,7 +7,7 @@ VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
 VERSION_HERE = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-# A generated file is written aside and renamed, so that a generator that fails leaves the old one.
+# A generated file is renamed into place, so that a failed generator leaves the old file unchanged.
 define generate
 	$(VENV)/python -m $(1) > $(2).new
 	@mv $(2).new $(2)
@@ -15,10 +15,10 @@ endef
 
 .PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order bench-nuclei bench-nuclei-gang soak image-gpu clean
 
-help: ## this list
+help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## the environment .venv with the commands maskrcnn and maskrcnn-operator
+setup: ## create the environment .venv with the commands maskrcnn and maskrcnn-operator
 	@scripts/setup.sh
 
 .PHONY: quickstart
@@ -28,44 +28,44 @@ quickstart: setup ## generate small pictures, train on them for a few minutes, a
 demo: setup ## generates pictures, then every task in twelve steps, and draws the result
 	@scripts/demo.sh
 
-parity: setup ## the demo's ONNX exports beside the model that they were made of (after make demo)
+parity: setup ## compare the demo's ONNX exports with the original model (after make demo)
 	@scripts/parity.sh
 
-test: setup ## the unit, trainer, and API-server tests, and what they cover; make e2e runs the others
+test: setup ## run the unit, trainer, and API-server tests with coverage; make e2e runs the others
 	@scripts/test.sh
 
-test-unit: setup ## the tests that need no TensorFlow
+test-unit: setup ## run the tests that don't need TensorFlow
 	$(PYTEST) -n auto --dist worksteal tests/unit
 
-test-trainer: setup ## the tests that need TensorFlow and Horovod
+test-trainer: setup ## run the tests that need TensorFlow and Horovod
 	$(PYTEST) tests/trainer
 
-test-tensorrt: setup ## the exported graphs through TensorRT's own parser and builder, without a GPU (90 MB are fetched once)
+test-tensorrt: setup ## parse and build the exported graphs with TensorRT, without a GPU (downloads 90 MB once)
 	@scripts/test_tensorrt.sh
 
-test-apiserver: setup ## the tests against a real API server (its binaries are found, downloaded or built once)
+test-apiserver: setup ## run the tests with a real API server (whose binaries are found, downloaded, or built once)
 	$(PYTEST) tests/apiserver
 
-test-chart: setup ## the chart: lint, golden files, every object on a real API server
+test-chart: setup ## test the chart: lint, golden files, all objects on a real API server
 	$(PYTEST) tests/chart
 
-test-kueue: setup ## experiments through the queues of a real Kueue (built once), with a log of what it did
+test-kueue: setup ## run experiments in queues of a real Kueue (built once), and show its log
 	$(VENV)/python tests/kueue/installation.py
 	$(PYTEST) tests/kueue
 
-images: setup ## the images of the operator and the trainer, with docker, podman or buildah (ARGS=--local without registry)
+images: setup ## build the images of the operator and the trainer with docker, podman, or buildah (ARGS=--local: no registry)
 	@scripts/images.sh $(ARGS)
 
-e2e: setup ## images, chart, monitoring, GitOps, and scenarios on nodes that run containers (root, or E2E_KUBECONFIG)
+e2e: setup ## test images, chart, monitoring, GitOps, and scenarios on real nodes (needs root, or E2E_KUBECONFIG)
 	@scripts/e2e.sh $(ARGS)
 
-install-manifests: setup ## what the chart installs as plain YAML, in dist/install
+install-manifests: setup ## render the chart as plain YAML in dist/install
 	@scripts/install_manifests.sh $(ARGS)
 
-dev-cluster: setup ## leaves a control plane running and prints its KUBECONFIG line (ARGS="--play-kubelet", ARGS=--stop, NODE=1 for a real node)
+dev-cluster: setup ## start a control plane and print its KUBECONFIG line (ARGS="--play-kubelet", ARGS=--stop, NODE=1: a real node)
 	@$(VENV)/python scripts/dev_cluster.py $(if $(NODE),--nodes=$(NODE)) $(ARGS)
 
-lint: setup ## ruff, mypy, import contracts, and whether generated files are up to date
+lint: setup ## run ruff and mypy, and check the import-layer contracts and the generated files
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy operator/maskrcnn_operator trainer/maskrcnn_trainer scripts benchmarks
@@ -103,53 +103,53 @@ docs: setup ## build the documentation site in dist/docs; a broken link is an er
 	$(VENV)/sphinx-build -W --keep-going -n -q -b html -d dist/doctrees docs dist/docs
 	@echo "dist/docs/index.html"
 
-goldens: setup ## what the operator and the trainer write for many experiments; fingerprints are only added
+goldens: setup ## write what the operator and the trainer create for many experiments; fingerprints are only added
 	$(VENV)/python -m tests.unit.goldens.build
 
 states: setup ## docs/reference/states.md: what kubectl shows of an experiment in each state (a control plane runs for half a minute)
 	$(VENV)/python scripts/experiment_states.py
 
-format: setup ## lets ruff format and mend
+format: setup ## format and auto-fix with ruff
 	$(VENV)/ruff check --fix .
 	$(VENV)/ruff format .
 
-lock: setup ## resolves the lock files anew
+lock: setup ## resolve the lock files again
 	@scripts/lock.sh
 
-bench-train-step: setup ## a training step and inference, beside TensorFlow Model Garden
+bench-train-step: setup ## measure a training step and inference, compared with TensorFlow Model Garden
 	$(VENV)/python benchmarks/train_step.py
 
-bench-dataset-convert: setup ## dataset_convert, beside TensorFlow Model Garden's converter
+bench-dataset-convert: setup ## measure dataset_convert, compared with TensorFlow Model Garden's converter
 	$(VENV)/python benchmarks/dataset_convert.py
 
-bench-inference: setup ## inference of every kind of model beside Model Garden, and the whole command
+bench-inference: setup ## measure inference with every kind of model, compared with Model Garden, and the whole command
 	$(VENV)/python benchmarks/inference.py
 
-bench-operator-scale: setup ## the operator with 500 and 2 000 experiments, beside a bare client
+bench-operator-scale: setup ## measure the operator with 500 and 2,000 experiments, compared with a bare client
 	$(VENV)/python benchmarks/operator_scale.py
 
-bench-operator-budget: setup ## how much a flood of unknown tokens delays an experiment
+bench-operator-budget: setup ## measure the delay of an experiment by a flood of unknown tokens
 	$(VENV)/python benchmarks/operator_budget.py
 
-bench-report-endpoint: setup ## memory of the report endpoint under 5,000 idle connections, and the reports that arrive
+bench-report-endpoint: setup ## measure the report endpoint's memory with 5,000 idle connections, and the reports that arrive
 	$(VENV)/python benchmarks/report_endpoint.py
 
-bench-record-order: setup ## records read in stored order, in a window's order, and as a permutation
+bench-record-order: setup ## measure reading records in stored order, in a window's order, and as a permutation
 	$(VENV)/python benchmarks/record_order.py
 
-bench-input-pipeline: setup ## the input pipeline alone
+bench-input-pipeline: setup ## measure the input pipeline alone
 	$(VENV)/python benchmarks/input_pipeline.py
 
-bench-nuclei: setup ## mask AP on real images by a published protocol (put its data where the manifest says)
+bench-nuclei: setup ## measure mask AP on real images with a published protocol (its manifest has the paths of the data)
 	$(VENV)/maskrcnn-operator run examples/nuclei/protocol-p1.yaml --workspace workspace
 
-bench-nuclei-gang: setup ## the same data on two processes
+bench-nuclei-gang: setup ## measure mask AP on the same data with two processes
 	$(VENV)/maskrcnn-operator run examples/nuclei/experiment.yaml --workspace workspace
 
-soak: setup ## the operator for half an hour while things go wrong (ARGS="--experiments 20 --minutes 3" to try it)
+soak: setup ## run the operator for half an hour with injected faults (ARGS="--experiments 20 --minutes 3": a short run)
 	$(VENV)/python scripts/soak.py $(ARGS)
 
-image-gpu: ## the trainer image with CUDA, with docker (ARGS are those of docker build)
+image-gpu: ## build the trainer image with CUDA, with docker (ARGS: those of docker build)
 	docker build -f images/trainer/Dockerfile --target gpu $(ARGS) .
 
 dist: setup ## build the sdist and the wheel in dist/python

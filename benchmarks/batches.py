@@ -1,4 +1,4 @@
-"""Batches of real COCO photographs as files, so that two systems in two environments train on the same ones."""
+"""Files with batches of real COCO photographs, so that two systems in two environments train on the same batches."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ CLASSES = 91
 
 
 def write_batches(coco: Path, folder: Path, *, size: int, first: int, count: int) -> list[Path]:
-    """Files of the batches of steps ``first`` .. ``first + count``; those that are there already are kept.
+    """Write the batches of ``count`` steps, if a file is missing; return the files.
 
     Args:
-        coco: holds ``images`` and ``instances_train.json``.
-        folder: where the files stand.
-        size: of the padded image, both sides.
-        first, count: steps.
+        coco: directory with ``images`` and ``instances_train.json``.
+        folder: directory of the files.
+        size: height and width of the padded image.
+        first: first step.
+        count: number of steps.
 
     Returns:
-        One file a step: ``images`` float32 [2, size, size, 3] and the ground truth, as the input pipeline gives it.
+        one file per step: ``images`` float32 [2, size, size, 3] and the ground truth in the input pipeline's format.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{size}-{step:04d}.npz" for step in range(first, first + count)]
@@ -62,9 +63,9 @@ def write_batches(coco: Path, folder: Path, *, size: int, first: int, count: int
 
 
 def write_crowded(source: Path, target: Path) -> Path:
-    """A batch like ``source`` with 200 instances an image, its own ones repeated with their boxes moved a little.
+    """Write a batch like ``source`` with 200 instances per image, made by repeating its instances with shifted boxes.
 
-    All are more than enough foreground for every mask row to carry a loss.
+    This is enough foreground for every mask row to have a loss.
     """
     if target.is_file():
         return target
@@ -91,7 +92,7 @@ def write_crowded(source: Path, target: Path) -> Path:
 
 
 def write(file: Path, batch: dict[str, NDArray[Any]]) -> None:
-    """Writes aside, then renames."""
+    """Write a batch to a file atomically."""
     aside = file.with_suffix(".partial.npz")
     np.savez_compressed(aside, **batch)
     aside.replace(file)

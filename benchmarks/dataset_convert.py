@@ -1,11 +1,12 @@
-"""Images a second of ``maskrcnn dataset_convert`` beside TensorFlow Model Garden's converter, on real COCO images.
+"""Images/s of ``maskrcnn dataset_convert``, compared with TensorFlow Model Garden's converter, on real COCO images.
 
     python benchmarks/dataset_convert.py [--data DIR] [--repeats 3] [--processes N]
 
 DIR holds ``coco/images`` and ``coco/instances_{train,val}.json`` (default: $MASKRCNN_TEST_DATA, else ../shared/data).
-The peer is installed into ``.bench/model-garden`` when it is not there. Both convert the same images, with masks, to 32
-shards, by their whole commands, in turns; the best time counts, the one least disturbed by other work. A run on one
-image gives the start-up of each; "net" leaves it out. CPU seconds (all processes) hardly depend on what else runs.
+The peer is installed into ``.bench/model-garden`` if it is missing. Both run as whole commands, alternately, and
+convert the same images, with masks, to 32 shards. The best time counts, because it is the least disturbed by other
+work. The start-up time is measured on one image; "net" excludes it. CPU seconds (of all processes) hardly depend on
+other work.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ Convert = Callable[[Path, Path, Path], None]
 
 
 def joined_annotations(coco: Path, target: Path, images: int | None = None) -> int:
-    """Writes the training and validation annotations, of the first `images` images, as one file; returns how many."""
+    """Write the training and validation annotations of the first ``images`` images (default: all) as one file.
+
+    Returns:
+        the number of images.
+    """
     parts = [json.loads((coco / f"instances_{part}.json").read_text()) for part in ("train", "val")]
     chosen = [image for part in parts for image in part["images"]][:images]
     ids = {image["id"] for image in chosen}
@@ -43,11 +48,13 @@ def joined_annotations(coco: Path, target: Path, images: int | None = None) -> i
 
 
 def convert_ours(images: Path, annotations: Path, output: Path) -> None:
+    """Convert with ``maskrcnn dataset_convert``."""
     command = [Path(sys.executable).parent / "maskrcnn", "dataset_convert", "-i", images, "-a", annotations]
     run([*command, "-o", output, "-t", "set", "-s", SHARDS], dict(os.environ))
 
 
 def convert_peer(images: Path, annotations: Path, output: Path) -> None:
+    """Convert with Model Garden's converter."""
     command = [model_garden_python(), "-m", "official.vision.data.create_coco_tf_record", f"--image_dir={images}"]
     flags = [f"--object_annotations_file={annotations}", "--include_masks", f"--output_file_prefix={output}/set"]
     workers = f"--num_processes={os.environ[THREADS_VARIABLE]}"
@@ -55,6 +62,7 @@ def convert_peer(images: Path, annotations: Path, output: Path) -> None:
 
 
 def run(command: list[object], environ: dict[str, str]) -> None:
+    """Run a command; exit with the end of its output if it fails."""
     words = [str(word) for word in command]
     result = subprocess.run(
         words, check=False, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -64,28 +72,31 @@ def run(command: list[object], environ: dict[str, str]) -> None:
 
 
 def cpu_seconds() -> float:
-    """Of all processes that were started here and have ended."""
+    """Return the CPU seconds of all finished child processes."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def timed(convert: Convert, images: Path, annotations: Path, expected: int) -> tuple[float, float]:
-    """Seconds by the clock and of CPU."""
+    """Return the wall-clock and CPU seconds of a conversion; exit if it doesn't write the expected records."""
     with tempfile.TemporaryDirectory() as output:
         began, cpu_began = time.perf_counter(), cpu_seconds()
         convert(images, annotations, Path(output))
         seconds, cpu = time.perf_counter() - began, cpu_seconds() - cpu_began
         records = len(index_records(f"{output}/set-*.tfrecord"))
     if records != expected:
-        sys.exit(f"{records} records written of {expected} images")
+        sys.exit(f"{records} records were written for {expected} images")
     return seconds, cpu
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="dataset_convert beside Model Garden's converter")
+    """Run all conversions and print a table."""
+    parser = argparse.ArgumentParser(description="dataset_convert compared with Model Garden's converter")
     parser.add_argument("--data", default=os.environ.get("MASKRCNN_TEST_DATA", ROOT.parent / "shared" / "data"))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--processes", type=int, default=usable_cpus(), help="of both; default: all CPUs")
+    parser.add_argument(
+        "--processes", type=int, default=usable_cpus(), help="processes of each converter; default: all CPUs"
+    )
     arguments = parser.parse_args()
     os.environ[THREADS_VARIABLE] = str(arguments.processes)
     coco = Path(arguments.data) / "coco"

@@ -1,16 +1,16 @@
-"""COCO's metrics of a large validation set: pycocotools on rank 0 over gathered pickles, and matching on every rank.
+"""COCO's metrics of a large validation set: pycocotools on rank 0, compared with matching on every rank.
 
     python benchmarks/evaluation_scale.py [--images 5000] [--detections 100]
 
-Detections and ground truth are made up: images of 480x640 pixels, 80 categories, 7 objects an image, no threshold on
-the score. Ranks are processes of this machine.
+Detections and ground truth are synthetic: images of 480x640 pixels, 80 categories, 7 objects per image, no score
+threshold. Ranks are processes of this machine.
 
-* before: every rank pickles its COCO results for all others; rank 0 runs pycocotools over all images, boxes, then
-  masks, while the others wait.
-* now: every rank matches its own images and sends arrays to rank 0, which computes the metrics. In a training the
+* before: every rank sends its COCO results as pickles to all others; rank 0 runs pycocotools on all images, for boxes,
+  then for masks, while the others wait.
+* now: every rank matches its own images and sends arrays to rank 0, which computes the metrics. During training the
   matching runs in threads next to the network; here it is timed alone.
 
-Seconds are CPU seconds of the busiest rank, so that other work on the machine does not count.
+Seconds are CPU seconds of the busiest rank, which exclude other work on the machine.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SHAPES, VARIANTS = 400, 6
 
 
 def shapes() -> list[list[tuple[list[float], dict[str, Any]]]]:
-    """Ellipses of all sizes, each with some that are a little off, as (box, run lengths)."""
+    """Return ellipses of all sizes as (box, run lengths), each with several slightly different variants."""
     generator = np.random.default_rng(1)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     found = []
@@ -58,7 +58,7 @@ def shapes() -> list[list[tuple[list[float], dict[str, Any]]]]:
 
 
 def made_up(images: int, detections: int) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
-    """A COCO data set, and the results of each image, best first."""
+    """Return a synthetic COCO data set, and the results of each image, best first."""
     pool, generator = shapes(), np.random.default_rng(2)
     annotations: list[dict[str, Any]] = []
     results = []
@@ -92,7 +92,7 @@ def made_up(images: int, detections: int) -> tuple[dict[str, Any], list[list[dic
 
 
 def by_pycocotools(dataset: dict[str, Any], results: list[dict[str, Any]]) -> tuple[float, list[float]]:
-    """CPU seconds of rank 0, whatever the number of ranks, and the metrics."""
+    """Return the CPU seconds of rank 0, which don't depend on the number of ranks, and the metrics."""
     started = time.process_time()
     values: list[float] = []
     with contextlib.redirect_stdout(io.StringIO()):
@@ -111,7 +111,7 @@ def by_pycocotools(dataset: dict[str, Any], results: list[dict[str, Any]]) -> tu
 
 
 def matched(rank: int, ranks: int, truth: GroundTruth, results: list[list[dict[str, Any]]]) -> tuple[float, bytes]:
-    """CPU seconds of one rank, and what it sends."""
+    """Return the CPU seconds of one rank, and the bytes that it sends."""
     started = time.process_time()
     matching = CocoMatching(truth)
     parts = [matching.of_image(number, results[number - 1]) for number in range(rank + 1, len(results) + 1, ranks)]
@@ -120,6 +120,7 @@ def matched(rank: int, ranks: int, truth: GroundTruth, results: list[list[dict[s
 
 
 def main() -> None:
+    """Run both approaches, check that the metrics are equal, and print the times."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--detections", type=int, default=100)
@@ -127,10 +128,10 @@ def main() -> None:
     dataset, results = made_up(arguments.images, arguments.detections)
     truth = GroundTruth(dataset)
     everything = [found for image in results for found in image]
-    # as they come from a network: no run lengths that several detections share
+    # the JSON round trip copies run lengths that detections share, because those of a network are all different
     pickled = len(pickle.dumps(json.loads(json.dumps(everything))))
     slow, expected = by_pycocotools(dataset, everything)
-    print(f"before: {slow:.1f} s on rank 0, {pickled / 1e6:.1f} MB arrive on every rank", flush=True)
+    print(f"before: {slow:.1f} s on rank 0, every rank receives {pickled / 1e6:.1f} MB", flush=True)
     for ranks in (1, 2):
         with multiprocessing.get_context("fork").Pool(ranks) as pool:
             work = [(rank, ranks, truth, results) for rank in range(ranks)]
@@ -144,7 +145,7 @@ def main() -> None:
         np.testing.assert_allclose(values, expected, rtol=0, atol=1e-12)
         print(
             f"now, {ranks} ranks: {busiest:.1f} s of matching on each, {last:.1f} s of metrics on rank 0, "
-            f"{arrived / 1e6:.1f} MB arrive there: {slow / (busiest + last):.2f} times as fast, "
+            f"which receives {arrived / 1e6:.1f} MB: {slow / (busiest + last):.2f} times as fast, "
             f"{ranks * pickled / arrived:.0f} times fewer bytes",
             flush=True,
         )

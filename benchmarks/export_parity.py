@@ -1,13 +1,13 @@
-"""An exported model beside the model it was made of, on the validation records: AP, and detections one by one.
+"""Exported models, compared with the original model on the validation records: AP, and single detections.
 
     python benchmarks/export_parity.py -e SPEC -m model.tlt model.onnx [fp16.onnx int8.onnx ...]
 
-A float32 export must have box and mask AP within 0.002 of the model's, and 99 % of the detections over 0.5 of either
-must have one of the same class in the other with every side within half a pixel of the input; the exit code is 1
-otherwise. Exports of other types are measured, and held to nothing but --most-lost.
+The exit code is 1 unless a float32 export has box and mask AP within 0.002 of the original model, and 99% of the
+detections over 0.5 of either model match: the other model has one of the same class with every side within half a pixel
+of the input. Exports of other types are only measured, except for the limit --most-lost.
 
-With --padding black the images are padded as DeepStream's nvinfer pads them: with black before normalisation, where
-training pads with zeros after it.
+With --padding black the images are padded as in DeepStream's nvinfer: with black before normalization, whereas training
+pads with zeros after it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported, which then says less
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # set before the import of TensorFlow, to suppress its messages
 
 from maskrcnn_trainer.data.padded_image import MEAN, STD
 from maskrcnn_trainer.detector import Detections, Detector, open_detector
@@ -40,7 +40,7 @@ SCORE = 0.5
 
 @dataclass(frozen=True)
 class Measured:
-    """A model on the data set: AP of boxes and masks, images a second, and all detections of all images."""
+    """Results of a model on the data set: AP of boxes and masks, images/s, and all detections of all images."""
 
     ap: float
     mask_ap: float
@@ -49,7 +49,7 @@ class Measured:
 
 
 def black_padding(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Images [B, H, W, 3] whose padding, zeros below and to the right, is black before normalisation instead."""
+    """Return images [B, H, W, 3] with padding of black pixels, normalized, instead of zeros."""
     result = images.copy()
     black = -np.asarray(MEAN, np.float32) / np.float32(STD)
     for image, changed in zip(images, result, strict=True):
@@ -61,7 +61,7 @@ def black_padding(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Watched:
-    """A detector whose detections are kept."""
+    """Detector that records its detections."""
 
     def __init__(self, detector: Detector, *, black: bool) -> None:
         self._detector = detector
@@ -75,21 +75,22 @@ class Watched:
         self.step = detector.step
 
     def detect(self, images: NDArray[np.float32]) -> list[Detections]:
+        """Return the detections of each image, and record them."""
         found = self._detector.detect(black_padding(images) if self._black else images)
         self._found += found
         return found
 
     def detections(self, images: int) -> list[Detections]:
-        """Those of the first so many images; the last batch may have been filled up."""
+        """Return the detections of the first ``images`` images; the last batch may have padding rows."""
         return self._found[:images]
 
 
 def measure(path: Path, spec: ExperimentSpec, *, key: str | None, black: bool) -> Measured:
-    """Evaluates a model of any kind on the validation records of ``spec``."""
+    """Evaluate a model of any kind on the validation records of ``spec``."""
     threads = task_threads()
     watched = Watched(open_detector(path, spec, key=key, threads=threads), black=black)
     result = DetectorValidation(spec, watched, open_validation(spec), threads=threads).run()
-    assert result is not None  # a process alone has rank 0  # noqa: S101
+    assert result is not None  # noqa: S101 - a single process has rank 0
     return Measured(
         result.metrics["AP"],
         result.metrics["mask_AP"],
@@ -99,10 +100,10 @@ def measure(path: Path, spec: ExperimentSpec, *, key: str | None, black: bool) -
 
 
 def matches(a: Sequence[Detections], b: Sequence[Detections]) -> tuple[int, int, float]:
-    """Detections over 0.5 of either side that the other side has too.
+    """Match the detections over 0.5 of either model with those of the other model.
 
     Returns:
-        (matched, all of them, largest difference of a side among those matched, in pixels of the input).
+        (number matched, number of detections, largest difference of a box side among the matched, in input pixels).
     """
     matched, total, largest = 0, 0, 0.0
     for ours, theirs in ((a, b), (b, a)):
@@ -123,15 +124,16 @@ def matches(a: Sequence[Detections], b: Sequence[Detections]) -> tuple[int, int,
 
 
 def main() -> int:
+    """Compare the exports and print a table; return 1 if a float32 export differs too much."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-e", "--experiment-spec", required=True, metavar="SPEC")
-    parser.add_argument("-m", "--model", required=True, type=Path, help="the .tlt that was exported")
-    parser.add_argument("exports", nargs="*", type=Path, help=".onnx, .etlt or engines made of it")
+    parser.add_argument("-m", "--model", required=True, type=Path, help="the .tlt model that was exported")
+    parser.add_argument("exports", nargs="*", type=Path, help=".onnx, .etlt or engine files exported from it")
     parser.add_argument("-k", "--key", default=os.environ.get("MASKRCNN_KEY"))
-    parser.add_argument("--images", type=int, default=0, help="the first so many images; 0 for all")
+    parser.add_argument("--images", type=int, default=0, help="number of images, from the first on; 0 for all")
     parser.add_argument("--padding", choices=("training", "black"), default="training")
     parser.add_argument(
-        "--most-lost", type=float, metavar="AP", help="most mask AP that an fp16 or int8 export may lose (default: any)"
+        "--most-lost", type=float, metavar="AP", help="largest loss of mask AP for fp16 and int8 (default: unlimited)"
     )
     arguments = parser.parse_args()
 
@@ -158,7 +160,7 @@ def main() -> int:
         if data_type == "fp32":
             failures += _differences(path.name, own, found, share)
         elif arguments.most_lost is not None and own.mask_ap - found.mask_ap > arguments.most_lost:
-            failures.append(f"{path.name}: {own.mask_ap - found.mask_ap:.4f} of mask AP lost")
+            failures.append(f"{path.name}: loses {own.mask_ap - found.mask_ap:.4f} mask AP")
     for failure in failures:
         print(f"FAILED {failure}")
     return 1 if failures else 0
@@ -171,12 +173,12 @@ def _data_type(path: Path, spec: ExperimentSpec, key: str | None) -> str:
 
 def _differences(name: str, own: Measured, found: Measured, share: float) -> list[str]:
     failures = [
-        f"{name}: {metric} {theirs:.4f}, {ours:.4f} before the export: more than {AP_TOLERANCE} apart"
+        f"{name}: {metric} is {theirs:.4f}, more than {AP_TOLERANCE} from {ours:.4f} before the export"
         for metric, ours, theirs in (("AP", own.ap, found.ap), ("mask AP", own.mask_ap, found.mask_ap))
         if not abs(ours - theirs) <= AP_TOLERANCE
     ]
     if share < MATCHED_AT_LEAST:
-        failures.append(f"{name}: {share:.2%} of the detections over {SCORE} match, {MATCHED_AT_LEAST:.0%} are wanted")
+        failures.append(f"{name}: {share:.2%} of the detections over {SCORE} match, expected {MATCHED_AT_LEAST:.0%}")
     return failures
 
 

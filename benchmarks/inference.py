@@ -1,19 +1,18 @@
-"""Images a second of every kind of model, pruned and not, beside TensorFlow Model Garden's Mask R-CNN, in one run.
+"""Images/s of every kind of model, pruned and not, compared with TensorFlow Model Garden's Mask R-CNN in one run.
 
     python benchmarks/inference.py [--data DIR] [--size 512] [--batches 1 4] [--quick]
 
-ResNet-50, 91 classes, 1 000 proposals, 100 detections, 28x28 masks; random weights (see inference_models.py).
+ResNet-50, 91 classes, 1,000 proposals, 100 detections, 28x28 masks; random weights (see inference_models.py).
 
-(a) The network alone, from normalised images to arrays of boxes, classes, scores and masks. All systems take turns,
-    batch by batch, on the same photographs; what counts is the median of 8 batches after 3. ``.tlt`` runs under
-    TensorFlow, ONNX (float32, and INT8 with explicit quantisation) under ONNX Runtime. CPU seconds, of all threads,
-    tell the work on a machine where others work too.
-(b) ``maskrcnn inference`` as a whole command on the image files, with 100 masks an image pasted and drawn, which is the
-    most there can be: its images a second after the first batch, the share of each kind of work, and how much longer it
-    takes than the network alone is at work in it.
+(a) The network alone, from normalized images to arrays of boxes, classes, scores and masks. All systems alternate,
+    batch by batch, on the same photographs; the result is the median of 8 batches after 3 warm-up batches. ``.tlt``
+    runs in TensorFlow, ONNX (float32, and INT8 with explicit quantization) in ONNX Runtime. CPU seconds, of all
+    threads, allow a comparison on a machine with other work.
+(b) ``maskrcnn inference`` as a whole command on the image files, with 100 masks per image pasted and drawn, the
+    maximum: images/s after the first batch, the share of each kind of work, and the time on top of the network's time.
 
 DIR holds ``coco/images`` (default: $MASKRCNN_TEST_DATA, else ../shared/data). The peer is installed into
-``.bench/model-garden`` when it is not there. bfloat16 rows are left out where the processor has no bfloat16 arithmetic;
+``.bench/model-garden`` if it is missing. bfloat16 rows are left out if the processor has no bfloat16 arithmetic;
 ``--bfloat16`` forces them.
 """
 
@@ -42,7 +41,7 @@ from worker import Worker
 HERE = Path(__file__).resolve().parent
 FOLDER = ROOT / ".bench" / "inference"
 TINY_THRESHOLD = "0.000001"
-"""Random weights give scores near 1 / 91; with this all 100 detections are drawn."""
+"""Random weights give scores near 1 / 91; with this threshold all 100 detections are drawn."""
 
 PEER = "Model Garden"
 SYSTEMS = {
@@ -60,13 +59,14 @@ COMMANDS = {".tlt float32": "whole.tlt", "ONNX float32": "whole.onnx"}
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is run.
+    """Amount of work of a benchmark.
 
     Attributes:
-        size: of the padded image, both sides.
-        warm_up, measured: batches of each system.
+        size: height and width of the padded image.
+        warm_up: batches of each system before the measurement.
+        measured: measured batches of each system.
         files: images of the whole command.
-        threads: of each system.
+        threads: threads of each system.
     """
 
     size: int
@@ -77,19 +77,20 @@ class Plan:
 
     @property
     def folder(self) -> Path:
+        """Directory of models and images."""
         return FOLDER / str(self.size)
 
 
 @dataclass(frozen=True)
 class Row:
-    """Median seconds of a batch: by the clock, and on all CPUs."""
+    """Median seconds of a batch: wall-clock time, and CPU time of all threads."""
 
     seconds: float
     cpu: float
 
 
 def prepare(photographs: Sequence[Path], plan: Plan) -> Path:
-    """The images as arrays, the models, and a directory with the files of the whole command."""
+    """Prepare the models and the files for the whole command; return the file with the images as arrays."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     images = plan.folder / "images.npy"
     size = (plan.size, plan.size)
@@ -100,7 +101,7 @@ def prepare(photographs: Sequence[Path], plan: Plan) -> Path:
         shutil.copy(path, plan.folder / "files")
     done = plan.folder / "models.done"
     if not done.is_file():
-        print("making the models (once) ...", flush=True)
+        print("creating the models (once) ...", flush=True)
         flags = [f"--folder={plan.folder}", f"--images={images}", f"--size={plan.size}", f"--threads={plan.threads}"]
         subprocess.run([sys.executable, str(HERE / "inference_models.py"), *flags], check=True)
         done.touch()
@@ -108,7 +109,7 @@ def prepare(photographs: Sequence[Path], plan: Plan) -> Path:
 
 
 def start(system: str, images: Path, batch: int, plan: Plan) -> Worker:
-    """A worker of one system."""
+    """Start a worker of one system."""
     flags = [f"--images={images}", f"--batch={batch}", f"--threads={plan.threads}"]
     log = plan.folder / f"{system.replace(' ', '-').strip('.')}.log"
     if system == PEER:
@@ -120,7 +121,7 @@ def start(system: str, images: Path, batch: int, plan: Plan) -> Worker:
 
 
 def measure(systems: Sequence[str], images: Path, batch: int, plan: Plan) -> dict[str, Row]:
-    """All systems in turns over the same batches."""
+    """Measure all systems alternately on the same batches."""
     workers = {system: start(system, images, batch, plan) for system in systems}
     answers: dict[str, list[dict[str, float]]] = {system: [] for system in systems}
     for number in range(plan.warm_up + plan.measured):
@@ -140,19 +141,19 @@ def measure(systems: Sequence[str], images: Path, batch: int, plan: Plan) -> dic
 
 
 def report(rows: dict[str, Row], batch: int) -> None:
-    """One line a system: images a second, and ratios to the peer and to the unpruned ``.tlt``."""
+    """Print one line per system: images/s, and ratios to the peer and to the unpruned ``.tlt``."""
     for system, row in rows.items():
         ratios = [
             f"{rows[other].seconds / row.seconds:5.2f} times {other} ({rows[other].cpu / row.cpu:.2f} by CPU)"
             for other in (PEER, ".tlt float32")
             if other in rows and other != system
         ]
-        speed = f"{batch / row.seconds:7.3f} images/s  {row.cpu / batch:7.3f} CPU s an image"
+        speed = f"{batch / row.seconds:7.3f} images/s  {row.cpu / batch:7.3f} CPU s per image"
         print(f"batch {batch}  {system:22s} {speed}  {'; '.join(ratios)}", flush=True)
 
 
 def whole_command(system: str, batch: int, alone: Row | None, plan: Plan) -> None:
-    """Runs ``maskrcnn inference`` and prints what it reports of itself."""
+    """Run ``maskrcnn inference`` and print the metrics that it reports."""
     spec = plan.folder / f"spec-{batch}.yaml"
     text = (plan.folder / "spec.yaml").read_text()
     spec.write_text(text.replace("evalBatchSize: 4", f"evalBatchSize: {batch}"))
@@ -172,34 +173,36 @@ def whole_command(system: str, batch: int, alone: Row | None, plan: Plan) -> Non
     )
     over = 1 / metrics["network_busy"] - 1
     masks = metrics["detections"] / metrics["images"]
-    beside = ""
+    ratio = ""
     if alone is not None:
-        beside = f", {metrics['steady_images_per_second'] * alone.seconds / batch:.2f} times the network alone"
+        ratio = f", {metrics['steady_images_per_second'] * alone.seconds / batch:.2f} times the network alone"
     print(
-        f"whole command, batch {batch}  {system:14s} {metrics['steady_images_per_second']:7.3f} images/s{beside}; "
-        f"{over:.1%} over the network's own time; {shares}; {masks:.0f} masks an image",
+        f"whole command, batch {batch}  {system:14s} {metrics['steady_images_per_second']:7.3f} images/s{ratio}; "
+        f"{over:.1%} longer than the network's time; {shares}; {masks:.0f} masks per image",
         flush=True,
     )
 
 
 def arguments() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = os.environ.get("MASKRCNN_TEST_DATA", ROOT.parent / "shared" / "data")
     parser.add_argument("--data", type=Path, default=Path(default))
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--systems", nargs="+", choices=[PEER, *SYSTEMS])
-    parser.add_argument("--bfloat16", action="store_true", help="even where the processor has no bfloat16 arithmetic")
+    parser.add_argument("--bfloat16", action="store_true", help="even if the processor has no bfloat16 arithmetic")
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--quick", action="store_true", help="256x256, batch 2, 1 + 2 batches, 6 files: a smoke run")
     return parser.parse_args()
 
 
 def main() -> None:
+    """Run the benchmark and print the results."""
     args = arguments()
     photographs = sorted((args.data / "coco" / "images").glob("*.jpg"))[:48]
     if not photographs:
-        sys.exit(f"no COCO images at {args.data / 'coco'}: name the folder with --data or MASKRCNN_TEST_DATA")
+        sys.exit(f"no COCO images at {args.data / 'coco'}; give the directory with --data or MASKRCNN_TEST_DATA")
     plan, batches = Plan(args.size, 3, 8, 48, args.threads), args.batches
     if args.quick:
         plan, batches = Plan(256, 1, 2, 6, args.threads), [2]

@@ -1,7 +1,7 @@
-"""The models of inference.py: ResNet-50, 91 classes, whole and pruned, as ``.tlt``, ONNX and INT8 ONNX.
+"""Models for inference.py: ResNet-50, 91 classes, whole and pruned, as ``.tlt``, ONNX and INT8 ONNX.
 
-Weights are random, since the time depends on shapes; the size of each filter's is drawn too, so that pruning finds
-filters to take out. Scores are far below any sensible threshold, and a command that is to draw needs a tiny one.
+Weights are random, since the time depends on shapes only; each filter has a random scale, so that pruning finds filters
+to remove. Scores are far below any useful threshold, so a tiny threshold is needed to draw detections.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.export.calibration.collect import collect_ranges
 from maskrcnn_trainer.export.graph import check_graph, export_graph
-from maskrcnn_trainer.export.quantise import calibrated_tensors, quantised
+from maskrcnn_trainer.export.quantize import calibrated_tensors, quantized
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import network_of
 from maskrcnn_trainer.model_files.model_file import ModelFile, write_model_file
@@ -36,7 +36,7 @@ CALIBRATED_ON = 4
 
 
 def experiment(size: int) -> dict[str, Any]:
-    """The spec, with the settings at test time of the sample specification but for the sizes."""
+    """Return the spec, with the inference settings of the sample specification except for the sizes."""
     return {
         "totalSteps": 1,
         "initLearningRate": 0.01,
@@ -47,7 +47,7 @@ def experiment(size: int) -> dict[str, Any]:
 
 
 def random_model(fields: dict[str, Any]) -> ModelFile:
-    """ResNet-50 with filters of different sizes."""
+    """Return a ResNet-50 with filters of different scales."""
     from maskrcnn_trainer.model.architecture import Architecture
 
     network = MaskRCNN(Architecture.from_spec(parse_spec(fields)), freeze_bn=True, seed=1)
@@ -69,22 +69,23 @@ def random_model(fields: dict[str, Any]) -> ModelFile:
 
 
 def write_exports(folder: Path, name: str, model: ModelFile, images: NDArray[Any], threads: int) -> None:
-    """``<name>.onnx`` and ``<name>-int8.onnx``."""
+    """Write ``<name>.onnx`` and ``<name>-int8.onnx``."""
     graph = check_graph(
         export_graph(network_of(model), parse_spec(dict(model.experiment)), ClassMap.from_json(model.class_map))
     )
     (folder / f"{name}.onnx").write_bytes(graph.SerializeToString())
     batches = (np.ascontiguousarray(image[None].transpose(0, 3, 1, 2)) for image in images)
     ranges = collect_ranges(graph, calibrated_tensors(graph), batches, images=len(images), threads=threads)
-    (folder / f"{name}-int8.onnx").write_bytes(check_graph(quantised(graph, ranges)).SerializeToString())
+    (folder / f"{name}-int8.onnx").write_bytes(check_graph(quantized(graph, ranges)).SerializeToString())
 
 
 def main() -> None:
+    """Write the models and print the ratio of pruning."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--images", type=Path, required=True, help="normalised images, float32 [n, H, W, 3] as .npy")
+    parser.add_argument("--images", type=Path, required=True, help="normalized images, float32 [n, H, W, 3] as .npy")
     parser.add_argument("--size", type=int, required=True)
-    parser.add_argument("--threshold", type=float, default=0.5, help="of pruning")
+    parser.add_argument("--threshold", type=float, default=0.5, help="threshold of pruning")
     parser.add_argument("--threads", type=int, required=True)
     arguments = parser.parse_args()
     setup_logging()
@@ -93,7 +94,7 @@ def main() -> None:
     (arguments.folder / "spec.yaml").write_text(yaml.safe_dump(fields))
     whole = random_model(fields)
     pruning = prune_model(whole, PruneSettings(threshold=arguments.threshold))
-    # It was not trained again, which makes it useless and not slower.
+    # The pruned model isn't re-trained: that affects accuracy, not speed.
     models = {"whole": whole, "pruned": replace(pruning.model, retrain_required=False)}
     for name, model in models.items():
         write_model_file(arguments.folder / f"{name}.tlt", model)

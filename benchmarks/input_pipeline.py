@@ -1,26 +1,28 @@
-"""Images a second of the input pipeline, and what its parts cost.
+"""Images/s of the input pipeline, and the cost of its parts.
 
     python benchmarks/input_pipeline.py [--data DIR] [--sets nuclei coco] [--sizes 256 512] [--seconds 15]
 
-DIR holds data sets as MASKRCNN_TEST_DATA does (default: $MASKRCNN_TEST_DATA, else ../shared/data), converted first to
-records in a temporary folder; or records are read from --records DIR/<set>/train-*. Three tables come out:
+DIR holds data sets in the layout of MASKRCNN_TEST_DATA (default: $MASKRCNN_TEST_DATA, else ../shared/data), which are
+first converted to records in a temporary folder. Alternatively, records are read from --records DIR/<set>/train-*. The
+benchmark prints three tables:
 
-1. the whole pipeline (batch 2, 200 instances, ResNet's 3 anchors a cell, flip on), RPN targets in it or left out of it;
-2. RPN targets alone: in the pipeline (the boxes that there are, one after another) and in a training step (200 padded
-   boxes, 16 at once), as a graph and compiled by XLA, on this machine's CPUs;
+1. the whole pipeline (batch 2, 200 instances, 3 anchors per cell, flip on), with and without RPN targets;
+2. RPN targets alone: in the pipeline (only the existing boxes, one image after another) and in a training step (200
+   padded boxes, 16 at once), as a graph and compiled by XLA, on this machine's CPUs;
 3. mask crops alone: ours (part of the PNG inflated, NumPy), OpenCV (whole PNG decoded, affine warp) and TensorFlow (one
    instance after another in ``tf.map_fn``: decode_png, crop_and_resize).
 
-Seen on two shared virtual cores of an AMD EPYC (TensorFlow 2.18.1; other work ran beside it: compare within a line):
+Results on two shared virtual cores of an AMD EPYC (TensorFlow 2.18.1, with other work on the machine; only numbers in
+the same line are comparable):
 
-- Mask crops decide. Nuclei (46 objects an image): ours 17 ms, OpenCV 29 to 38, TensorFlow 21 to 43; COCO (9 objects):
-  7, 8 to 9, 8 to 14. Ours is used: it is exact where the warp rounds positions to 1/32 pixel, and it never unpacks what
-  lies below the object. Inflating is most of the rest, and zlib's runs of distance 1 (Z_RLE, or level 6) inflate five
-  times slower than what its level 1 finds: masks written at level 1 give 6.4 ms and 2.9 to 3.8 ms, at up to twice the
-  bytes of a record.
-- RPN targets in the pipeline: 4 ms an image of nuclei at 256, 22 to 25 ms at 512; COCO 2 and 5 to 9. On the same
-  processor the training step, which has to take the padded 200 boxes, needs 14 to 17 and 53 to 121 ms (COCO 13 to 25
-  and 42 to 104), compiled or not; a GPU was not tried. The pipeline is the default: there they run beside the step.
+- Mask crops dominate. Nuclei (46 objects per image): ours 17 ms, OpenCV 29 to 38, TensorFlow 21 to 43; COCO (9
+  objects): 7, 8 to 9, 8 to 14. Ours is used: it is exact, whereas the warp rounds positions to 1/32 pixel, and it
+  doesn't unpack rows below the object. Most of the remaining time is inflating, and zlib's runs of distance 1 (Z_RLE,
+  or level 6) inflate five times slower than the matches of its level 1: masks written at level 1 take 6.4 ms and 2.9 to
+  3.8 ms, with records of up to twice the size.
+- RPN targets in the pipeline: 4 ms per image for nuclei at 256, 22 to 25 ms at 512; COCO 2 and 5 to 9. On the same
+  processor the training step, which has to process all 200 padded boxes, needs 14 to 17 and 53 to 121 ms (COCO 13 to 25
+  and 42 to 104), compiled or not; no GPU was measured. They are computed in the pipeline, in parallel to the step.
 - Whole pipeline, with RPN targets / without: nuclei 60 / 69 images/s at 256 and 26 / 35 at 512; COCO 155 / 149 and
   114 / 136. Masks written at level 1: nuclei 69 / 65 and 44 / 84; COCO 173 / 205 and 115 / 149.
 """
@@ -62,6 +64,7 @@ SETS = {"nuclei": (2, 4), "coco": (91, 8)}  # classes, anchor scale
 
 
 def make_spec(name: str, size: int) -> ExperimentSpec:
+    """Return the spec for a data set and an image size."""
     classes, anchor_scale = SETS[name]
     return ExperimentSpec.model_validate(
         {
@@ -75,6 +78,7 @@ def make_spec(name: str, size: int) -> ExperimentSpec:
 
 
 def records_of(name: str, data: Path, records: Path | None, scratch: Path) -> RecordIndex:
+    """Return the records of a data set; convert them first if ``records`` is None."""
     folder = records / name if records else scratch / name
     if records is None:
         from maskrcnn_trainer.conversion import convert_dataset
@@ -90,7 +94,7 @@ def records_of(name: str, data: Path, records: Path | None, scratch: Path) -> Re
 
 
 def rate(step: Callable[[], object], seconds: float, warm: int = 3) -> float:
-    """Calls a second, after ``warm`` calls that do not count."""
+    """Return the calls per second, after ``warm`` calls that aren't timed."""
     for _ in range(warm):
         step()
     calls, start = 0, time.perf_counter()
@@ -101,6 +105,7 @@ def rate(step: Callable[[], object], seconds: float, warm: int = 3) -> float:
 
 
 def whole_pipeline(name: str, index: RecordIndex, size: int, with_rpn_targets: bool, seconds: float) -> float:
+    """Return the images/s of the whole pipeline."""
     spec = make_spec(name, size)
     classes = spec.data_config.num_classes
     class_map = ClassMap(tuple(range(1, classes)), ("",) * (classes - 1), classes)
@@ -113,13 +118,13 @@ def whole_pipeline(name: str, index: RecordIndex, size: int, with_rpn_targets: b
 
 
 def calls_of(function: Callable[..., object], inputs: Iterable[tuple[Any, ...]]) -> Callable[[], object]:
-    """Return a function that calls ``function`` with the arguments that each of ``inputs`` is."""
+    """Return a function that calls ``function`` with each tuple of arguments in ``inputs``."""
     arguments = list(inputs)
     return lambda: list(itertools.starmap(function, arguments))
 
 
 def objects_of(index: RecordIndex, count: int) -> list[tuple[NDArray[Any], list[bytes]]]:
-    """Boxes in fractions of the image and mask PNGs of ``count`` records spread over the set."""
+    """Return the boxes (in fractions of the image) and mask PNGs of ``count`` records spread over the data set."""
     reader = RecordReader(index)
     found = []
     for record in np.linspace(0, len(index) - 1, count).astype(int):
@@ -130,13 +135,13 @@ def objects_of(index: RecordIndex, count: int) -> list[tuple[NDArray[Any], list[
 
 
 def rpn_variants(name: str, objects: list[tuple[NDArray[Any], list[bytes]]], size: int) -> dict[str, float]:
-    """Milliseconds an image."""
+    """Return the milliseconds per image of each way to compute RPN targets."""
     spec = make_spec(name, size)
     settings = RpnTargetSettings.from_config(spec.maskrcnn_config)
     anchors = tf.constant(generate_anchors(Architecture.from_spec(spec), (size, size)))
     position = tf.constant(1, tf.int64)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 4])])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec([None, 4])])  # type: ignore[untyped-decorator]  # no types in TensorFlow
     def one(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return rpn_targets(anchors, boxes, position, 1, settings)
 
@@ -157,6 +162,7 @@ def rpn_variants(name: str, objects: list[tuple[NDArray[Any], list[bytes]]], siz
 
 
 def opencv_crops(pngs: list[bytes], boxes: NDArray[Any], size: int) -> NDArray[Any]:
+    """Return the mask crops as OpenCV computes them."""
     crops = np.zeros((len(pngs), size + 2 * BORDER, size + 2 * BORDER), np.uint8)
     for crop, png, (y1, x1, y2, x2) in zip(crops, pngs, boxes, strict=True):
         mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
@@ -176,9 +182,10 @@ def opencv_crops(pngs: list[bytes], boxes: NDArray[Any], size: int) -> NDArray[A
 
 
 def mask_variants(objects: list[tuple[NDArray[Any], list[bytes]]], size: int = 112) -> dict[str, float]:
-    """Milliseconds an image on one thread, but for TensorFlow, which uses all."""
+    """Return the milliseconds per image of each way to crop masks, on one thread (TensorFlow uses all)."""
+    signature = [tf.TensorSpec([None], tf.string), tf.TensorSpec([None, 4])]
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None, 4])])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]  # no types in TensorFlow
     def in_graph(pngs: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
         def one(item: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
             mask = tf.cast(tf.io.decode_png(item[0], channels=1), tf.float32) * 255.0
@@ -198,6 +205,7 @@ def mask_variants(objects: list[tuple[NDArray[Any], list[bytes]]], size: int = 1
 
 
 def main() -> None:
+    """Run the benchmark and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--data", type=Path, default=Path(os.environ.get("MASKRCNN_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -205,7 +213,7 @@ def main() -> None:
     parser.add_argument("--records", type=Path, help="converted sets, DIR/<set>/train-*, instead of --data")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512])
-    parser.add_argument("--seconds", type=float, default=15, help="of each row of the first table")
+    parser.add_argument("--seconds", type=float, default=15, help="duration of each row of the first table")
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -224,9 +232,9 @@ def main() -> None:
                 )
                 print(f"  {size}: {inside:6.1f} images/s with RPN targets, {outside:6.1f} without")
                 for label, cost in rpn_variants(name, objects, size).items():
-                    print(f"  {size}: RPN targets, {label:12s} {cost:7.2f} ms an image")
+                    print(f"  {size}: RPN targets, {label:12s} {cost:7.2f} ms per image")
             for label, cost in mask_variants(objects).items():
-                print(f"  mask crops, {label:12s} {cost:7.2f} ms an image")
+                print(f"  mask crops, {label:12s} {cost:7.2f} ms per image")
 
 
 if __name__ == "__main__":

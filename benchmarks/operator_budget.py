@@ -1,10 +1,10 @@
-"""Delay of an experiment by a flood of unknown tokens: its life with and without, in turns, on a real API server.
+"""Delay of an experiment by a flood of unknown tokens: alternately with and without flood, on a real API server.
 
     python benchmarks/operator_budget.py --rounds 5
 
-A round applies one experiment of one step and takes the time until it has Succeeded, with a played kubelet. In every
-second round 30 addresses, new ones each time, have begun three seconds before to send 105 unknown tokens each to the
-report endpoint, over 20 connections each, and five more a second, which is what the endpoint takes of an address.
+A round applies one experiment of one step and measures the time until it has Succeeded, with a simulated kubelet. In
+every second round, 30 new addresses start a flood three seconds earlier: each sends 105 unknown tokens to the report
+endpoint over 20 connections, and five more per second, the endpoint's limit per address.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ PER_SECOND = 5
 HEAD_START_SECONDS = 3.0
 QUIET_SECONDS = 3.0
 PATIENCE_SECONDS = 300.0
-AIM = 1.5
+TARGET = 1.5
 PORT = 18443
 SPAWN = multiprocessing.get_context("spawn")
 
 
 def main() -> int:
-    """Run the rounds and print a table; return 1 where the aim is missed."""
+    """Run the rounds and print a table; return 1 if the target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="of each kind; the medians are compared")
-    parser.add_argument("--port", type=int, default=PORT, help="where the operator takes reports")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each kind, whose medians are compared")
+    parser.add_argument("--port", type=int, default=PORT, help="port of the report endpoint")
     arguments = parser.parse_args()
     calm: list[float] = []
     flooded: list[float] = []
@@ -73,31 +73,31 @@ def main() -> int:
     rows = [
         ("apply to Succeeded, median", f"{statistics.median(calm):.2f} s"),
         (f"while {ADDRESSES} addresses send unknown tokens", f"{statistics.median(flooded):.2f} s"),
-        (f"ratio (aim: at most {AIM})", f"{ratio:.2f}"),
-        ("TokenReviews a flooded round", f"{statistics.median(reviews):.0f}"),
+        (f"ratio (target: at most {TARGET})", f"{ratio:.2f}"),
+        ("TokenReviews per flooded round", f"{statistics.median(reviews):.0f}"),
         ("answers of the endpoint", ", ".join(f"{count} {code}" for code, count in sorted(answers.items()))),
     ]
     print(f"\n{arguments.rounds} rounds of each, {psutil.cpu_count()} cores\n\n| what | |\n|---|---|")
     for row in rows:
         print("| " + " | ".join(row) + " |", flush=True)
-    return 0 if ratio <= AIM else 1
+    return 0 if ratio <= TARGET else 1
 
 
 def _reviews_until_quiet(tail: AuditTail) -> int:
-    """TokenReviews since the last look, until none is made for QUIET_SECONDS."""
+    """Wait until there was no TokenReview for QUIET_SECONDS; return their number since the last call."""
     found, last, deadline = 0, time.monotonic(), time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() - last < QUIET_SECONDS:
         more = sum(call.resource == "tokenreviews" for call in tail.read(user=USER))
         found += more
         last = time.monotonic() if more else last
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{found} reviews and more")
+            raise TimeoutError(f"TokenReviews continue after {PATIENCE_SECONDS:.0f} s: {found} so far")
         time.sleep(0.2)
     return found
 
 
 def _life(cluster: Cluster, name: str) -> float:
-    """Seconds from apply to Succeeded."""
+    """Return the seconds from apply to Succeeded."""
     began = time.monotonic()
     cluster.apply(manifest(name, CONVERT))
     cluster.wait_ready(name, "Succeeded", seconds=PATIENCE_SECONDS)
@@ -123,14 +123,14 @@ def _cluster(port: int) -> Any:
 
 @contextlib.contextmanager
 def _flood(port: int, number: int) -> Any:
-    """A process that sends unknown tokens from first to last; what it was answered is counted in what is yielded."""
+    """Send unknown tokens from another process during the block; at its end, the yielded counter has the answers."""
     answered: Counter[str] = Counter()
     started, stop, result = SPAWN.Event(), SPAWN.Event(), SPAWN.SimpleQueue()
     process = SPAWN.Process(target=_send, args=(port, number, started, stop, result), daemon=True)
     process.start()
     try:
         if not started.wait(PATIENCE_SECONDS):
-            raise TimeoutError("the flood has not begun")
+            raise TimeoutError(f"the flood didn't start within {PATIENCE_SECONDS:.0f} s")
         yield answered
         stop.set()
         answered += result.get()
@@ -182,7 +182,7 @@ async def _send_all(port: int, number: int, started: Any, stop: Any) -> Counter[
             )
             for host in range(1, ADDRESSES + 1)
         ]
-        # the connections first: what is measured is no handshake
+        # open all connections first, so that no handshake is measured
         await asyncio.gather(*(connect(session) for session in sessions for _ in range(CONNECTIONS)))
         started.set()
         floods = [asyncio.create_task(flood(session)) for session in sessions]

@@ -1,9 +1,9 @@
-"""Memory that the operator takes to list experiments as large as an API server accepts.
+"""Memory that the operator needs to list experiments of the maximum size.
 
     python benchmarks/operator_memory.py --experiments 200
 
-Creates suspended experiments of 1.2 MB each on a real API server, starts the operator, and prints the highest resident
-memory until some seconds after it is ready, compared with the chart's limit of 1 GiB.
+Creates suspended experiments of 1.2 MB each on a real API server, starts the operator, and prints its peak resident
+memory until some seconds after it is ready. The chart's limit is 1 GiB.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ MIB = 2**20
 
 
 def main() -> None:
-    """Run and print the row."""
+    """Run the benchmark and print the row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", type=int, default=200, metavar="N")
-    parser.add_argument("--bytes", type=int, default=1_200_000, metavar="B", help="size of each")
-    parser.add_argument("--annotations", action="store_true", help="of pods' annotations, not of an opaque volume")
+    parser.add_argument("--bytes", type=int, default=1_200_000, metavar="B", help="size of each experiment")
+    parser.add_argument("--annotations", action="store_true", help="fill pod annotations instead of an opaque volume")
     arguments = parser.parse_args()
     with Bed(find_binaries()) as bed:
         crd = str(ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml")
@@ -51,7 +51,7 @@ def main() -> None:
             ready = time.monotonic() - began
             time.sleep(SETTLE_SECONDS)
             peak, now = peak_bytes(operator.process.pid), operator.resident_bytes()
-    print("| experiments | MB in all | ready after | highest memory | memory then |\n|---|---|---|---|---|")
+    print("| experiments | MB in all | ready after | peak memory | final memory |\n|---|---|---|---|---|")
     row = (
         arguments.experiments,
         f"{size / 1e6:.0f}",
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def large(name: str, size: int, *, annotations: bool) -> dict[str, Any]:
-    """Return the manifest of a suspended experiment of about so many bytes."""
+    """Return the manifest of a suspended experiment of about ``size`` bytes."""
     text = {f"k{number}": "x" * 60_000 for number in range(max(1, size // 60_000))}
     if annotations:
         overrides: dict[str, Any] = {"annotations": text}
@@ -75,7 +75,7 @@ def large(name: str, size: int, *, annotations: bool) -> dict[str, Any]:
 
 
 def peak_bytes(pid: int) -> int:
-    """Return the highest resident memory that a process has had."""
+    """Return the peak resident memory of a process in bytes."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 

@@ -1,13 +1,18 @@
-"""How the operator scales: N experiments of nine steps on a real API server, beside a client that only writes.
+"""Scaling of the operator: N experiments of nine steps on a real API server, compared with a client that only writes.
 
     python benchmarks/operator_scale.py --experiments 500 2000
 
-For each N, each part on a control plane of its own (kube-controller-manager at 500 calls a second, 20 Jobs at a time):
-one client creates experiments and writes their statuses one after another, for what each write costs the API server; a
-bare client answers N experiments with the operator's writes for the first Job (the limit); the operator does so for
-experiments with a queue, whose first Job stays suspended; then for those without, and drives all of them through nine
-steps, with a played kubelet; then it is at rest; then it is restarted. Rates and latencies are read from the API
-server's audit log. Pods run no container.
+For each N, these parts run (kube-controller-manager at 500 requests/s, 20 Jobs at a time; new control planes for the
+first, the third and the fourth part):
+
+1. One client creates experiments and writes their statuses one after another, to measure the API server's cost per
+   write.
+2. A bare client makes the operator's writes for the first Job of N experiments, which is the upper limit.
+3. The operator does so for experiments with a queue, whose first Job stays suspended.
+4. The operator does so for experiments without a queue, and runs all nine steps, with a simulated kubelet.
+5. The operator is idle, and then restarted.
+
+Rates and latencies come from the API server's audit log. Pods run no container.
 """
 
 from __future__ import annotations
@@ -61,25 +66,25 @@ STATUS = "patch maskrcnnexperiments/status"
 MIB = 2**20
 
 Row = tuple[str, str, str]
-"""What, of the operator, of the bare client."""
+"""Name of the value, the operator's value, and the bare client's."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """What another process needs to speak to the API server."""
+    """Address and credentials of the API server, for another process."""
 
     port: int
     authority: Path
     client: Any
 
     def rest(self) -> Rest:
-        """A connection of one's own."""
+        """Return a new connection."""
         return Rest("127.0.0.1", self.port, self.authority, self.client)
 
 
 @dataclass
 class Burst:
-    """From the creation of N experiments to their first Jobs, which ``writer`` makes; times in seconds since 1970."""
+    """Creation of N experiments and their first Jobs, by the user ``writer``; times in seconds since 1970."""
 
     namespace: str
     number: int
@@ -89,38 +94,40 @@ class Burst:
     writes: Counter[str] = field(default_factory=Counter)
     cpu: float = 0.0
     apiserver_cpu: float = 0.0
-    everybodys_writes: int = 0
+    all_writes: int = 0
 
     @property
     def rate(self) -> float:
-        """Experiments a second, from the first creation to the last Job."""
+        """Experiments per second, from the first creation to the last Job."""
         return self.number / (max(self.started.values()) - min(self.created.values()))
 
     def latency(self, fraction: float) -> float:
-        """Seconds from creation to Job that this part of the experiments did not exceed."""
+        """Return the quantile of the seconds from creation to Job."""
         waits = sorted(self.started[name] - self.created[name] for name in self.started)
         return waits[min(len(waits) - 1, int(fraction * len(waits)))]
 
     def milliseconds_each(self) -> str:
-        """CPU time of the writer an experiment."""
+        """Return the writer's CPU time per experiment."""
         return _milliseconds(self.cpu / self.number)
 
     def apiserver_milliseconds_each(self) -> str:
-        """CPU time of the API server an experiment: its creation, and what the writer and the controllers do then."""
+        """Return the API server's CPU time per experiment: for its creation, and for the writer and the controllers."""
         return _milliseconds(self.apiserver_cpu / self.number)
 
     def apiserver_milliseconds_a_write(self) -> str:
-        """CPU time of the API server a write of anybody."""
-        return _milliseconds(self.apiserver_cpu / self.everybodys_writes)
+        """Return the API server's CPU time per write of any client."""
+        return _milliseconds(self.apiserver_cpu / self.all_writes)
 
 
 def main() -> None:
-    """Run and print a table for each N."""
+    """Run the benchmark and print a table for each N."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", type=int, nargs="+", default=[500, 2000], metavar="N")
-    parser.add_argument("--workers", type=int, default=8, help="reconciliations, and creating clients, at a time")
-    parser.add_argument("--rest-seconds", type=float, default=60.0, help="how long it is watched at rest")
-    parser.add_argument("--first-job-only", action="store_true", help="leave the nine steps out")
+    parser.add_argument(
+        "--workers", type=int, default=8, help="concurrent reconciliations, and concurrent creating clients"
+    )
+    parser.add_argument("--rest-seconds", type=float, default=60.0, help="duration of the idle measurement")
+    parser.add_argument("--first-job-only", action="store_true", help="skip the nine steps")
     arguments = parser.parse_args()
     for number in arguments.experiments:
         rows = measure(number, arguments)
@@ -131,7 +138,7 @@ def main() -> None:
 
 
 def measure(number: int, arguments: argparse.Namespace) -> list[Row]:
-    """The table's rows."""
+    """Run all parts and return the rows of the table."""
     calls = ("--qps=0", f"--workers={arguments.workers}")
     with _bed() as (bed, account):
         sample = _sample(bed, account)
@@ -173,11 +180,11 @@ def _burst(
 
 
 def _single_writes(bed: Bed, sample: list[Write]) -> list[Row]:
-    """CPU of the API server for one write: medians of ROUNDS rounds of WRITES_IN_A_ROUND, one after another."""
+    """Measure the API server's CPU per write: medians of ROUNDS rounds of WRITES_IN_A_ROUND sequential writes."""
     _say("single writes")
     namespace = bed.create_namespace("single")
     path = EXPERIMENTS.format(namespace)
-    # the operator's last: the status of an experiment whose first Job has been made
+    # the operator's last one: the status of an experiment whose first Job exists
     method, where, body = next(write for write in reversed(sample) if write[0] == "PATCH")
     seconds: dict[str, list[float]] = {"create": [], "status": []}
     for first in range(0, ROUNDS * WRITES_IN_A_ROUND, WRITES_IN_A_ROUND):
@@ -199,10 +206,10 @@ def _suspended_jobs(burst: Burst) -> list[Row]:
     return [
         ("suspended first Job: experiments/s", f"{burst.rate:.1f}", ""),
         ("suspended first Job: creation to Job, p99", f"{burst.latency(0.99):.2f} s", ""),
-        ("suspended first Job: CPU an experiment", burst.milliseconds_each(), ""),
-        ("suspended first Job: API server's CPU an experiment", burst.apiserver_milliseconds_each(), ""),
-        ("suspended first Job: API server's CPU a write", burst.apiserver_milliseconds_a_write(), ""),
-        ("suspended first Job: writes an experiment", _each(burst.writes, burst.number), ""),
+        ("suspended first Job: CPU per experiment", burst.milliseconds_each(), ""),
+        ("suspended first Job: API server's CPU per experiment", burst.apiserver_milliseconds_each(), ""),
+        ("suspended first Job: API server's CPU per write", burst.apiserver_milliseconds_a_write(), ""),
+        ("suspended first Job: writes per experiment", _each(burst.writes, burst.number), ""),
     ]
 
 
@@ -212,15 +219,15 @@ def _first_jobs(operator: OperatorProcess, burst: Burst, bare: Burst) -> list[Ro
         ("operator / bare client", f"{burst.rate / bare.rate:.2f}", ""),
         ("creation to Job, p50", f"{burst.latency(0.5):.2f} s", f"{bare.latency(0.5):.2f} s"),
         ("creation to Job, p99", f"{burst.latency(0.99):.2f} s", f"{bare.latency(0.99):.2f} s"),
-        ("CPU an experiment to the first Job", burst.milliseconds_each(), bare.milliseconds_each()),
+        ("CPU per experiment to the first Job", burst.milliseconds_each(), bare.milliseconds_each()),
         (
-            "API server's CPU an experiment to the first Job",
+            "API server's CPU per experiment to the first Job",
             burst.apiserver_milliseconds_each(),
             bare.apiserver_milliseconds_each(),
         ),
-        ("API server's CPU a write", burst.apiserver_milliseconds_a_write(), bare.apiserver_milliseconds_a_write()),
-        ("writes an experiment to the first Job", _each(burst.writes, burst.number), _each(bare.writes, bare.number)),
-        ("memory (RSS) then", _memory(operator), ""),
+        ("API server's CPU per write", burst.apiserver_milliseconds_a_write(), bare.apiserver_milliseconds_a_write()),
+        ("writes per experiment to the first Job", _each(burst.writes, burst.number), _each(bare.writes, bare.number)),
+        ("memory (RSS) after the first Jobs", _memory(operator), ""),
     ]
 
 
@@ -235,22 +242,22 @@ def _nine_steps(bed: Bed, tail: AuditTail, operator: OperatorProcess, burst: Bur
     seconds, jobs = time.monotonic() - began - QUIET_SECONDS, writes["create jobs"]
     return [
         ("nine steps: Jobs/s", f"{jobs / seconds:.1f}", ""),
-        ("nine steps: CPU a Job", f"{(operator.cpu_seconds() - before) / jobs * 1e3:.1f} ms", ""),
-        ("nine steps: API server's CPU a Job", _milliseconds((bed.apiserver_cpu_seconds() - apiserver) / jobs), ""),
-        ("nine steps: writes an experiment after the first Job", _each(writes, burst.number), ""),
-        ("memory (RSS) with full statuses and their pods", _memory(operator), ""),
+        ("nine steps: CPU per Job", f"{(operator.cpu_seconds() - before) / jobs * 1e3:.1f} ms", ""),
+        ("nine steps: API server's CPU per Job", _milliseconds((bed.apiserver_cpu_seconds() - apiserver) / jobs), ""),
+        ("nine steps: writes per experiment after the first Job", _each(writes, burst.number), ""),
+        ("memory (RSS) with full statuses and all pods", _memory(operator), ""),
     ]
 
 
 def _at_rest(tail: AuditTail, operator: OperatorProcess, seconds: float) -> list[Row]:
-    _say("at rest")
+    _say("idle")
     list(tail.read())
     before = operator.cpu_seconds()
     time.sleep(seconds)
     cpu = (operator.cpu_seconds() - before) / seconds
     return [
-        ("at rest: CPU", f"{cpu * 100:.1f} % of a core", ""),
-        ("at rest: calls in a minute", _calls(tail, 60 / seconds), ""),
+        ("idle: CPU", f"{cpu * 100:.1f}% of a core", ""),
+        ("idle: requests per minute", _calls(tail, 60 / seconds), ""),
     ]
 
 
@@ -266,7 +273,7 @@ def _restart(tail: AuditTail, operator: OperatorProcess, ready: float) -> list[R
 
 
 def _sample(bed: Bed, account: Path) -> list[Write]:
-    """The operator's writes for one experiment."""
+    """Return the operator's writes for one experiment."""
     namespace = bed.create_namespace("sample")
     make_claim(bed, namespace)
     tail = AuditTail(bed.audit_log)
@@ -277,7 +284,7 @@ def _sample(bed: Bed, account: Path) -> list[Write]:
 
 
 def _bare(bed: Bed, number: int, workers: int, sample: list[Write]) -> Burst:
-    """The bare client's burst; its start is left out of its CPU seconds."""
+    """Run the bare client; its CPU seconds exclude its start."""
     burst = Burst(bed.create_namespace("bare"), number, "admin")
     tail = AuditTail(bed.audit_log)
     _say(f"{number}: the bare client")
@@ -293,14 +300,14 @@ def _bare(bed: Bed, number: int, workers: int, sample: list[Write]) -> Burst:
 
 
 def _create(bed: Bed, tail: AuditTail, burst: Burst, clients: int, answering: Any = None, *, queue: str = "") -> None:
-    """Create the experiments from a process of their own and wait until the writer has made all that follows."""
+    """Create the experiments from another process, and wait until the writer has made all its writes."""
     list(tail.read())
     before = bed.apiserver_cpu_seconds()
     with _process(_create_experiments, _server(bed), burst.namespace, burst.number, clients, queue) as creator:
         last, deadline = time.monotonic(), time.monotonic() + PATIENCE_SECONDS
         while len(burst.started) < burst.number or time.monotonic() - last < QUIET_SECONDS:
             for call in tail.read(namespace=burst.namespace):
-                burst.everybodys_writes += call.writes
+                burst.all_writes += call.writes
                 if call.verb == "create" and call.resource == "maskrcnnexperiments" and call.code == 201:
                     burst.created[call.name] = call.at
                 elif call.user == burst.writer and call.verb in WRITES:
@@ -316,7 +323,7 @@ def _create(bed: Bed, tail: AuditTail, burst: Burst, clients: int, answering: An
 
 
 def _until(tail: AuditTail, done: Callable[[Counter[str]], bool]) -> Counter[str]:
-    """The operator's writes until ``done`` says so and nothing was written for QUIET_SECONDS."""
+    """Return the operator's writes until ``done`` returns true and there was no write for QUIET_SECONDS."""
     found: Counter[str] = Counter()
     last, deadline = time.monotonic(), time.monotonic() + PATIENCE_SECONDS
     while not done(found) or time.monotonic() - last < QUIET_SECONDS:
@@ -376,7 +383,7 @@ def _server(bed: Bed) -> Server:
 
 def _check(*processes: Any) -> None:
     if any(process is not None and process.exitcode for process in processes):
-        raise RuntimeError("another process of this benchmark failed: see above")
+        raise RuntimeError("another process of this benchmark failed; see its output above")
 
 
 def _memory(operator: OperatorProcess) -> str:
@@ -391,7 +398,7 @@ def _create_experiments(server: Server, namespace: str, number: int, clients: in
 def _answer(server: Server, namespace: str, number: int, writes: list[Write], workers: int) -> None:
     die_with_parent()
     answer_experiments(server.rest(), namespace, number, writes, workers)
-    time.sleep(PATIENCE_SECONDS)  # its CPU time is read while it is there
+    time.sleep(PATIENCE_SECONDS)  # keeps the process alive until its CPU time is read
 
 
 def _play(server: Server, namespace: str) -> None:

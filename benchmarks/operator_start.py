@@ -2,8 +2,8 @@
 
     python benchmarks/operator_start.py --experiments 10000
 
-One experiment of nine steps is driven to its end on a real API server with played pods. Others are created with its
-status, without Jobs, as they are once those were removed. Then the operator is started.
+One experiment runs all its nine steps on a real API server with simulated pods. The others are created with its status
+and without Jobs, like experiments whose Jobs were deleted by their TTL. Then the operator is started.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ SAMPLE = "sample"
 
 
 def main() -> None:
-    """Run and print the table."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", type=int, default=10_000, metavar="N")
-    parser.add_argument("--clients", type=int, default=16, help="that create experiments at a time")
+    parser.add_argument("--clients", type=int, default=16, help="concurrent clients that create experiments")
     arguments = parser.parse_args()
     with Bed(find_binaries()) as bed:
         crd = str(ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml")
@@ -66,8 +66,8 @@ def main() -> None:
             settled = operator.cpu_seconds()
         writes = count_writes(tail.read(user=USER))
         print(f"ready       after {ready:.1f} s, {cpu:.1f} s of CPU")
-        print(f"looked at   {settled:.1f} s of CPU {SETTLE_SECONDS:.0f} s later, {dict(writes) or 'no'} writes")
-        print(f"memory      {peak / 2**20:.0f} MiB at most")
+        print(f"settled     {settled:.1f} s of CPU {SETTLE_SECONDS:.0f} s later, {dict(writes) or 'no'} writes")
+        print(f"memory      at most {peak / 2**20:.0f} MiB")
 
 
 def _finished_status(bed: Bed, namespace: str) -> Mapping[str, Any]:
@@ -79,7 +79,7 @@ def _finished_status(bed: Bed, namespace: str) -> Mapping[str, Any]:
         if any(one["type"] == "Succeeded" and one["status"] == "True" for one in status.get("conditions", ())):
             return status
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the sample does not succeed: {status}")
+            raise TimeoutError(f"the sample didn't succeed within {PATIENCE_SECONDS:.0f} s: {status}")
         time.sleep(0.5)
 
 
@@ -101,7 +101,7 @@ async def _create(bed: Bed, namespace: str, number: int, clients: int, status: M
 
 
 def _of(status: Mapping[str, Any], created: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The status of the sample as that of another experiment: paths and fingerprints have its name in them."""
+    """Return the sample's status for another experiment: paths and fingerprints depend on the name."""
     name, desired = created["metadata"]["name"], resolve(MaskRCNNExperiment.model_validate_json(json.dumps(created)))
     steps = [{**step, "fingerprint": desired.fingerprint(step["name"])} for step in status["steps"]]
     own: Mapping[str, Any] = json.loads(json.dumps({**status, "steps": steps}).replace(f"/{SAMPLE}/", f"/{name}/"))

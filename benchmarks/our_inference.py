@@ -1,4 +1,4 @@
-"""Our part of inference.py: a worker that detects with one model file, of any kind."""
+"""Our worker for inference.py: it detects with one model file of any kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker import Clock, serve
 
 
 def bfloat16_detector(model: Path, spec_file: str, batch: int, threads: int) -> Detector:
-    """A ``.tlt`` whose layers compute in bfloat16, whatever the processor has."""
+    """Return a ``.tlt`` model whose layers compute in bfloat16, even if the processor has no bfloat16 arithmetic."""
     from maskrcnn_trainer.detector.tlt import NetworkDetector
     from maskrcnn_trainer.model.restore import network_of
     from maskrcnn_trainer.model_files.model_file import read_model_file
@@ -30,6 +30,7 @@ def bfloat16_detector(model: Path, spec_file: str, batch: int, threads: int) -> 
 
 
 def main() -> None:
+    """Load the model and serve requests."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--spec", required=True)
@@ -47,7 +48,7 @@ def main() -> None:
     images = np.load(arguments.images, mmap_mode="r")
 
     def infer(first: int) -> dict[str, float]:
-        """Seconds for the images from ``first`` on, from arrays to arrays."""
+        """Return the seconds for a batch of images from ``first`` on, from arrays to arrays."""
         taken = np.take(images, range(first, first + arguments.batch), axis=0, mode="wrap")
         began = Clock()
         found = detector.detect(taken)

@@ -1,4 +1,4 @@
-"""Our part of train_step.py: a worker that trains and infers batch by batch."""
+"""Our worker for train_step.py: it trains and infers batch by batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Ours:
 
     def __init__(self, size: int, dtype: str, xla: bool) -> None:
         architecture = Architecture(num_classes=CLASSES)
-        # Batch norms train on both sides: the peer's do, and from random weights stored statistics mean nothing.
+        # Batch norms train, as in the peer: with random weights, stored statistics are meaningless.
         self.network = MaskRCNN(architecture, freeze_bn=False, dtype=DTYPES[dtype], seed=1)
         settings = TrainSettings(
             Schedule(init_learning_rate=0.01, warmup_learning_rate=0.001, warmup_steps=200), l2_weight_decay=1e-4
@@ -45,13 +45,14 @@ class Ours:
         return found.boxes, found.classes, found.scores, tf.sigmoid(found.mask_logits)
 
     def load_batch(self, path: str) -> dict[str, tf.Tensor]:
+        """Return a batch as tensors; keep the last one."""
         if self.batch[0] != path:
             with np.load(path) as file:
                 self.batch = (path, {name: tf.constant(file[name]) for name in file.files})
         return self.batch[1]
 
     def train(self, batch: str) -> dict[str, float]:
-        """One step: seconds, loss without decay, foreground rows."""
+        """Run one step; return its seconds, loss without decay, and foreground rows."""
         inputs = self.load_batch(batch)
         began = Clock()
         measured = self.step(inputs)
@@ -61,7 +62,7 @@ class Ours:
         return {**spent, "loss": loss, "foreground": float(measured["foreground_rois"])}
 
     def infer(self, batch: str) -> dict[str, float]:
-        """Detections of the first image."""
+        """Detect in the first image; return the seconds and the number of detections."""
         images = self.load_batch(batch)["images"][:1]
         began = Clock()
         outputs = self.predict(images)
@@ -70,11 +71,13 @@ class Ours:
         return {**spent, "detections": int(np.count_nonzero(outputs[2].numpy()))}
 
     def save(self, path: str) -> bool:
+        """Write the weights to ``path``.npz."""
         values = {name: variable.numpy() for name, variable in self.network.named_variables.items()}
         np.savez(f"{path}.npz", moving_average_updates=self.network.moving_average_updates.numpy(), **values)
         return True
 
     def load(self, path: str) -> bool:
+        """Read the weights from ``path``.npz."""
         with np.load(f"{path}.npz") as file:
             for name, variable in self.network.named_variables.items():
                 variable.assign(file[name])
@@ -83,6 +86,7 @@ class Ours:
 
 
 def main() -> None:
+    """Build the network and serve requests."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--dtype", choices=sorted(DTYPES), required=True)

@@ -1,14 +1,14 @@
-"""Masks of 100 detections put back into an image as run lengths: the trainer's way, OpenCV and a matrix product.
+"""Pasting of 100 masks into an image as run lengths: ours, compared with OpenCV and matrix products.
 
     python benchmarks/paste.py [--repeat N]
 
-* ours: rows, then columns, of the pixels in the box alone; run lengths from these (``evaluation.paste``).
-* OpenCV: ``warpAffine`` of the same grid over the box, into a full mask, which pycocotools encodes. Its positions are
-  rounded to 1/32 pixel.
-* matrix: all masks at once, two matrix products a mask over the whole image (as Detectron2's ``grid_sample`` does on a
+* ours: resamples rows, then columns, of the pixels in the box only, and encodes these (``evaluation.paste``).
+* OpenCV: ``warpAffine`` of the same grid over the box into a full mask, which pycocotools encodes. It rounds positions
+  to 1/32 pixel.
+* matrix: all masks at once, two matrix products per mask over the whole image (like Detectron2's ``grid_sample`` on a
   GPU), then pycocotools.
 
-Time is that of all threads on the CPU. Agreement is the share of mask pixels that are the same as ours.
+Times are CPU times of all threads. Agreement is the share of mask pixels that equal ours.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SCENES = {
 
 
 def scene(height: int, width: int, smallest: int, largest: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """100 blobs: logits float32 [100, 28, 28], boxes float64 [100, 4]."""
+    """Return 100 blobs: logits float32 [100, 28, 28], boxes float64 [100, 4]."""
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
     logits = np.stack([6 * (0.16 - y * y * rng.uniform(0.5, 1.5) - x * x) / 0.16 for _ in range(100)])
@@ -47,7 +47,7 @@ def scene(height: int, width: int, smallest: int, largest: int) -> tuple[NDArray
 
 
 def by_opencv(logits: NDArray[Any], boxes: NDArray[Any], height: int, width: int) -> list[dict[str, Any]]:
-    """Each mask by ``warpAffine`` over the pixels of its box."""
+    """Encode each mask by ``warpAffine`` over the pixels of its box."""
     found = []
     for grid, (y1, x1, y2, x2) in zip(np.pad(mask_probabilities(logits), ((0, 0), (1, 1), (1, 1))), boxes, strict=True):
         top, left = max(0, int(np.ceil(y1 - 0.5))), max(0, int(np.ceil(x1 - 0.5)))
@@ -65,17 +65,17 @@ def by_opencv(logits: NDArray[Any], boxes: NDArray[Any], height: int, width: int
 
 
 def ours(logits: NDArray[Any], boxes: NDArray[Any], height: int, width: int) -> list[dict[str, Any]]:
-    """Each mask in its own box, as inference and evaluation encode it."""
+    """Encode each mask in its box, as inference and evaluation do."""
     return encode_pasted(paste_masks(logits, boxes, height, width), height, width)
 
 
 def by_matrix(logits: NDArray[Any], boxes: NDArray[Any], height: int, width: int) -> list[dict[str, Any]]:
-    """Each mask as two matrix products over the whole image."""
+    """Encode each mask by two matrix products over the whole image."""
 
     def weights(low: NDArray[Any], high: NDArray[Any], size: int) -> NDArray[np.float32]:
-        centres = np.arange(size) + 0.5
-        position = (centres - low[:, None]) * (SIDE / (high - low))[:, None] - 0.5
-        inside = (centres >= low[:, None]) & (centres <= high[:, None])
+        centers = np.arange(size) + 0.5
+        position = (centers - low[:, None]) * (SIDE / (high - low))[:, None] - 0.5
+        inside = (centers >= low[:, None]) & (centers <= high[:, None])
         near = np.maximum(0, 1 - np.abs(position[..., None] - np.arange(SIDE)))
         return np.asarray(near * inside[..., None], np.float32)
 
@@ -85,6 +85,7 @@ def by_matrix(logits: NDArray[Any], boxes: NDArray[Any], height: int, width: int
 
 
 def median_cpu_seconds(function: Callable[..., Any], repeat: int, *arguments: Any) -> float:
+    """Return the median CPU seconds of ``repeat`` calls."""
     times = []
     for _ in range(repeat):
         began = time.process_time()
@@ -94,6 +95,7 @@ def median_cpu_seconds(function: Callable[..., Any], repeat: int, *arguments: An
 
 
 def main() -> None:
+    """Run the benchmark and print one line per scene and approach."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=9)
     repeat = parser.parse_args().repeat
@@ -109,7 +111,7 @@ def main() -> None:
         for way, taken in seconds.items():
             agreement = 1 - np.count_nonzero(masks[way] != masks["ours"]) / np.count_nonzero(masks["ours"])
             print(
-                f"{name:34s} {way:7s} {taken * 1e3:7.1f} CPU ms an image  {taken / seconds['ours']:5.1f} times ours  "
+                f"{name:34s} {way:7s} {taken * 1e3:7.1f} CPU ms per image  {taken / seconds['ours']:5.1f} times ours  "
                 f"agreement {agreement:.5f}"
             )
 

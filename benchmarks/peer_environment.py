@@ -1,7 +1,7 @@
-"""TensorFlow Model Garden in an environment of its own, made on demand: its dependencies pull a second TensorFlow.
+"""Separate environment with TensorFlow Model Garden, created on demand: its dependencies include a second TensorFlow.
 
-``python benchmarks/peer_environment.py`` makes it and prints its interpreter. The environment stands in
-``.bench/model-garden`` of the repository and is made again when the pins below change.
+``python benchmarks/peer_environment.py`` creates it and prints the path of its interpreter. The environment is in
+``.bench/model-garden`` of the repository and is recreated when the pins below change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIRECTORY = ROOT / ".bench" / "model-garden"
 
-# In this order: the package names the TensorFlow that it wants too loosely, so it comes without its dependencies.
+# In this order: the package's own requirement for TensorFlow is too loose, so it is installed without dependencies.
 STAGES: tuple[tuple[str, ...], ...] = (
     ("tensorflow-cpu==2.18.1",),
     ("--no-deps", "tf-keras==2.18.0", "tf-models-official==2.18.0"),
@@ -45,10 +45,10 @@ STAGES: tuple[tuple[str, ...], ...] = (
 
 
 def model_garden_python() -> Path:
-    """The interpreter of an environment that holds TensorFlow Model Garden; made where it is absent (minutes).
+    """Return the interpreter of an environment with Model Garden; create it if it is missing, which takes minutes.
 
     Raises:
-        subprocess.CalledProcessError: a package could not be installed; what was begun is removed at the next call.
+        subprocess.CalledProcessError: a package could not be installed; the next call starts from scratch.
     """
     python = DIRECTORY / "bin" / "python"
     stamp = DIRECTORY / "pins.sha256"
@@ -57,7 +57,7 @@ def model_garden_python() -> Path:
         return python
     shutil.rmtree(DIRECTORY, ignore_errors=True)
     DIRECTORY.parent.mkdir(exist_ok=True)
-    print(f"making {DIRECTORY} (once) ...", file=sys.stderr)
+    print(f"creating {DIRECTORY} (once) ...", file=sys.stderr)
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if uv:
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(DIRECTORY)], check=True)
@@ -72,7 +72,7 @@ def model_garden_python() -> Path:
 
 
 def model_garden_environ() -> dict[str, str]:
-    """The environment for processes of that interpreter: Model Garden needs Keras 2, as ``tf_keras``, and no GPU."""
+    """Return the environment variables for that interpreter: Model Garden needs Keras 2 (``tf_keras``), without GPU."""
     return os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
 
 

@@ -1,4 +1,4 @@
-"""The peer's part of inference.py: TensorFlow Model Garden's Mask R-CNN, configured as in peer_train_step.py."""
+"""The peer's worker for inference.py: TensorFlow Model Garden's Mask R-CNN, configured as in peer_train_step.py."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from worker import Clock, serve
 
 
 def main() -> None:
+    """Build the model and serve requests."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--images", required=True)
@@ -26,7 +27,7 @@ def main() -> None:
     shape = tf.constant(np.full((arguments.batch, 2), arguments.size, np.float32))
 
     def infer(first: int) -> dict[str, float]:
-        """Seconds for the images from ``first`` on, from arrays to arrays."""
+        """Return the seconds for a batch of images from ``first`` on, from arrays to arrays."""
         taken = np.take(images, range(first, first + arguments.batch), axis=0, mode="wrap")
         began = Clock()
         outputs = peer.predict(tf.constant(taken), anchors, shape)

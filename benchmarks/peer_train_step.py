@@ -1,8 +1,8 @@
-"""The peer's part of train_step.py: TensorFlow Model Garden's Mask R-CNN, run by its own environment's interpreter.
+"""The peer's worker for train_step.py: TensorFlow Model Garden's Mask R-CNN, run in its own environment.
 
-Configured like ours: ResNet-50, pyramid levels 2 to 6, box head of two fully connected layers and no convolutions,
-2 000 anchors a level before suppression and 1 000 proposals, 512 regions, 128 mask rows, 28x28 masks, 100 detections,
-fused batch norm that trains, L2 of 1e-4, momentum 0.9.
+It is configured like ours: ResNet-50, pyramid levels 2 to 6, a box head of two fully connected layers without
+convolutions, 2,000 anchors per level before suppression and 1,000 proposals, 512 regions, 128 mask rows, 28x28 masks,
+100 detections, trained fused batch norm, L2 of 1e-4, momentum 0.9.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ ANCHORS = {"num_scales": 1, "aspect_ratios": [0.5, 1.0, 2.0], "anchor_size": 8.0
 
 
 class CountingTask(MaskRCNNTask):
-    """Keeps how many mask rows of a step are foreground."""
+    """Task that counts the foreground mask rows of a step."""
 
     def build_losses(self, outputs: Any, labels: Any, aux_losses: Any = None) -> dict[str, Any]:
+        """Return the losses and the number of foreground rows."""
         rows = tf.reduce_sum(tf.cast(outputs["mask_class_targets"] > 0, tf.int32))
         losses = super().build_losses(outputs, labels, aux_losses)
         return {**losses, "foreground": tf.cast(rows, tf.float32)}
 
     def build_metrics(self, training: bool = True) -> list[Any]:
+        """Return the metrics, including the number of foreground rows."""
         return [*super().build_metrics(training), tf_keras.metrics.Mean("foreground", dtype=tf.float32)]
 
 
 class Peer:
-    """Model, optimiser and compiled functions for one image size and type."""
+    """Model, optimizer and compiled functions for one image size and type."""
 
     def __init__(self, size: int, dtype: str, xla: bool) -> None:
         tf_keras.mixed_precision.set_global_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
@@ -71,7 +73,7 @@ class Peer:
         self.batches: dict[str, tuple[Any, ...]] = {}
 
     def load_batch(self, path: str) -> tuple[Any, ...]:
-        """Images and labels, RPN targets by the peer's own code, outside of what is timed."""
+        """Return images and labels, with RPN targets by the peer's own code; not part of the timed work."""
         if path not in self.batches:
             with np.load(path) as file:
                 data = {name: file[name] for name in file.files}
@@ -101,7 +103,7 @@ class Peer:
         return self.batches[path]
 
     def train(self, batch: str) -> dict[str, float]:
-        """One step: seconds, loss without decay, foreground rows."""
+        """Run one step; return its seconds, loss without decay, and foreground rows."""
         images, labels = self.load_batch(batch)
         for metric in self.metrics:
             metric.reset_state()
@@ -113,7 +115,7 @@ class Peer:
         return {**spent, "loss": values["model_loss"], "foreground": values["foreground"]}
 
     def infer(self, batch: str) -> dict[str, float]:
-        """Detections of the first image."""
+        """Detect in the first image; return the seconds and the number of detections."""
         images, labels = self.load_batch(batch)
         anchors = {level: value[:1] for level, value in labels["anchor_boxes"].items()}
         began = Clock()
@@ -122,15 +124,18 @@ class Peer:
         return {**began.spent(), "detections": int(outputs["num_detections"][0])}
 
     def save(self, path: str) -> bool:
+        """Write the weights to the checkpoint ``path``."""
         tf.train.Checkpoint(model=self.model).write(path)
         return True
 
     def load(self, path: str) -> bool:
+        """Read the weights from the checkpoint ``path``."""
         tf.train.Checkpoint(model=self.model).read(path).assert_existing_objects_matched()
         return True
 
 
 def main() -> None:
+    """Build the model and serve requests."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], required=True)

@@ -1,12 +1,13 @@
-"""Reading an epoch of records in stored order, in the window order of earlier releases, and in a full permutation.
+"""Time to read an epoch of records in stored order, in the window order of earlier releases, and as a permutation.
 
     python benchmarks/record_order.py [--data DIR] [--folder DIR] [--records 2000] [--repeats 5]
 
-DIR holds data sets as MASKRCNN_TEST_DATA does (default: $MASKRCNN_TEST_DATA, else ../shared/data). COCO's images are
-converted and written over and over into shards of 100 records below --folder (default: the temporary folder), which
-should be on the storage to measure. Before each epoch the page cache of the shards is dropped (``posix_fadvise``), so
-that every byte comes from the storage. Each row is the fastest of --repeats epochs, which take turns. A window of 4,096
-of COCO's 117,266 records is one of 69 in 2,000. No image is decoded: see ``input_pipeline.py`` for that.
+DIR holds data sets in the layout of MASKRCNN_TEST_DATA (default: $MASKRCNN_TEST_DATA, else ../shared/data). COCO's
+images are converted and written repeatedly into shards of 100 records in --folder (default: the temporary folder),
+which should be on the storage to measure. Before each epoch the page cache of the shards is dropped
+(``posix_fadvise``), so all bytes come from the storage. Each row is the fastest of --repeats epochs; the orders
+alternate. A window of 4,096 of COCO's 117,266 records corresponds to 69 of 2,000. No image is decoded: see
+``input_pipeline.py`` for that.
 
 The last lines are the same epochs from the page cache, and the cost of the checksums.
 """
@@ -35,10 +36,11 @@ from maskrcnn_trainer.data.records import RecordIndex, frame, index_records, sha
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS_PER_SHARD = 100
 COCO_RECORDS, COCO_WINDOW = 117_266, 4096
-WORKERS = (1, 16)  # one read after another; the default of nWorkers
+WORKERS = (1, 16)  # sequential reads; the default of nWorkers
 
 
 def payloads(coco: Path, scratch: Path) -> Iterator[bytes]:
+    """Yield the records of COCO's images, repeated without end."""
     convert_dataset(str(coco / "images"), str(coco / "instances_train.json"), str(scratch), tag="coco", num_shards=1)
     index = index_records(str(scratch / "coco-*"))
     reader = RecordReader(index)
@@ -46,6 +48,7 @@ def payloads(coco: Path, scratch: Path) -> Iterator[bytes]:
 
 
 def write_shards(source: Iterator[bytes], folder: Path, count: int) -> RecordIndex:
+    """Write ``count`` records to shards."""
     shards = -(-count // RECORDS_PER_SHARD)
     for shard in range(shards):
         here = min(RECORDS_PER_SHARD, count - shard * RECORDS_PER_SHARD)
@@ -53,11 +56,12 @@ def write_shards(source: Iterator[bytes], folder: Path, count: int) -> RecordInd
             for payload in islice(source, here):
                 file.write(frame(payload))
             file.flush()
-            os.fsync(file.fileno())  # only pages that are on the disk can be dropped
+            os.fsync(file.fileno())  # only clean pages can be dropped
     return index_records(str(folder / "copies-*"))
 
 
 def drop_page_cache(index: RecordIndex) -> None:
+    """Drop the shards from the page cache."""
     for name in index.files:
         descriptor = os.open(name, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -65,6 +69,7 @@ def drop_page_cache(index: RecordIndex) -> None:
 
 
 def epoch_seconds(index: RecordIndex, order: NDArray[Any], workers: int, *, cold: bool) -> float:
+    """Return the seconds to read all records in an order with ``workers`` threads."""
     if cold:
         drop_page_cache(index)
     reader = RecordReader(index)
@@ -76,11 +81,12 @@ def epoch_seconds(index: RecordIndex, order: NDArray[Any], workers: int, *, cold
 
 
 def main() -> None:
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--data", type=Path, default=Path(os.environ.get("MASKRCNN_TEST_DATA", ROOT.parent / "shared" / "data"))
     )
-    parser.add_argument("--folder", type=Path, help="on the storage to measure")
+    parser.add_argument("--folder", type=Path, help="directory on the storage to measure")
     parser.add_argument("--records", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
@@ -118,7 +124,8 @@ def main() -> None:
             checked += time.perf_counter() - begun
         whole = time.perf_counter() - start - checked
         print(
-            f"checksum: {checked / len(index) * 1e6:.0f} us a record, {checked:.3f} s an epoch; reading {whole:.2f} s"
+            f"checksum: {checked / len(index) * 1e6:.0f} us per record, {checked:.3f} s per epoch; "
+            f"reading {whole:.2f} s"
         )
 
 

@@ -2,10 +2,10 @@
 
     python benchmarks/report_endpoint.py --idle 5000 --trainings 200
 
-Half of the idle connections and half of the trainings are behind one address. The endpoint is this process, on fakes of
-the cluster and a million other objects, so that the garbage collector seldom makes a full run, as in an operator with a
-large cache. The clients are another process, with the trainer's own poster. With ``--connections 100000`` the endpoint
-is as good as unbounded.
+Half of the idle connections and half of the trainings share one address. The endpoint runs in this process with a fake
+cluster and a million other objects, so that full garbage collections are rare, as in an operator with a large cache.
+The clients run in another process and post with the trainer's code. ``--connections 100000`` makes the endpoint
+practically unbounded.
 """
 
 from __future__ import annotations
@@ -33,13 +33,16 @@ MIB = 2**20
 
 
 def main() -> None:
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--idle", type=int, default=5000, help="idle connections")
+    parser.add_argument("--idle", type=int, default=5000, help="number of idle connections")
     parser.add_argument("--trainings", type=int, default=200)
     parser.add_argument("--interval", type=float, default=5.0, help="seconds between two posts of a training")
     parser.add_argument("--spread", type=float, default=15.0, help="seconds from the first report to the last")
-    parser.add_argument("--connections", type=int, default=Bounds().connections, help="bound of the endpoint")
-    parser.add_argument("--others", type=int, default=1_000_000, help="objects that live next to the endpoint")
+    parser.add_argument(
+        "--connections", type=int, default=Bounds().connections, help="connection limit of the endpoint"
+    )
+    parser.add_argument("--others", type=int, default=1_000_000, help="number of other objects in the process")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -62,25 +65,25 @@ async def _run(arguments: argparse.Namespace) -> None:
                 endpoint, f"--idle={arguments.idle}", f"--trainings={arguments.trainings}",
                 f"--interval={arguments.interval}", f"--spread={arguments.spread}",
             ) as process:  # fmt: skip
-                said, _ = await process.communicate()
+                output, _ = await process.communicate()
             seconds, cpu = time.monotonic() - began, time.process_time() - cpu
             after = memory.sample()
             for task in measuring:
                 task.cancel()
-    done = json.loads(said)
+    done = json.loads(output)
     del others
     print(f"idle connections   {done['opened']} opened in {done['seconds']} s, {done['refused']} attempts refused")
-    print(f"endpoint           at most {endpoint.most_connections} held and {endpoint.most_waiting} waiting")
-    print(f"                   {endpoint.cut} cut or refused")
-    print(f"trainings          {done['answered']} answered with 200, by number of posts: {done['answered by post']}")
-    print(f"answers            by status: {dict(endpoint.answered)}")
+    print(f"endpoint           at most {endpoint.most_connections} open and {endpoint.most_waiting} waiting")
+    print(f"                   {endpoint.cut} closed or refused")
+    print(f"trainings          {done['answered']} got a 200 response, by number of posts: {done['answered by post']}")
+    print(f"responses          by status: {dict(endpoint.answered)}")
     print(f"CPU                {100 * cpu / seconds:.0f}% of a core")
-    print(f"RSS                {before:.0f} MiB before, {memory.peak:.0f} at most, {after:.0f} after")
-    print(f"                   at most {memory.peak - before:.0f} MiB more")
+    print(f"RSS                {before:.0f} MiB before, peak {memory.peak:.0f}, {after:.0f} after")
+    print(f"                   {memory.peak - before:.0f} MiB more at the peak")
 
 
 class Memory:
-    """Memory of this process."""
+    """Memory use of this process."""
 
     def __init__(self) -> None:
         self.peak = 0.0

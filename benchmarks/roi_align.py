@@ -1,8 +1,9 @@
-"""ROIAlign, forward and backward, by every implementation, beside tf.image.crop_and_resize with 2 x 2 average pooling.
+"""ROIAlign, forward and backward, compared with tf.image.crop_and_resize and 2 x 2 average pooling.
 
     python benchmarks/roi_align.py --image-size 256 256 --batch 2
 
-Times are the best of several rounds in which the candidates alternate: on a busy machine compare ratios.
+Times are the best of several rounds in which the implementations alternate; on a busy machine only ratios are
+comparable.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Forward = Callable[[dict[int, tf.Tensor], tf.Tensor], tf.Tensor]
 
 
 def crop_and_pool(features: dict[int, tf.Tensor], boxes: tf.Tensor, size: int) -> tf.Tensor:
-    """The same values from one call of crop_and_resize: levels below each other, each with a repeated border."""
+    """Compute the same values with one call of crop_and_resize, on a map of all levels, each with a repeated border."""
     batch, rois = boxes.shape[:2]
     width = features[MIN_LEVEL].shape[2] + 2
     tops, parts, top = [], [], 0
@@ -50,10 +51,12 @@ def crop_and_pool(features: dict[int, tf.Tensor], boxes: tf.Tensor, size: int) -
 
 
 def by_sparse(features: dict[int, tf.Tensor], boxes: tf.Tensor, size: int) -> tf.Tensor:
+    """Pool with the implementation ``sparse``."""
     return roi_align(features, boxes, size, MIN_LEVEL, MAX_LEVEL, implementation="sparse")
 
 
 def by_gather(features: dict[int, tf.Tensor], boxes: tf.Tensor, size: int) -> tf.Tensor:
+    """Pool with the implementation ``gather``."""
     return roi_align(features, boxes, size, MIN_LEVEL, MAX_LEVEL, implementation="gather")
 
 
@@ -68,6 +71,7 @@ CANDIDATES: dict[str, tuple[Pooling, bool]] = {
 def random_inputs(
     image_size: tuple[int, int], batch: int, rois: int, channels: int
 ) -> tuple[dict[int, tf.Tensor], tf.Tensor]:
+    """Return random feature maps by level, and random boxes."""
     generator = np.random.default_rng(0)
     features = {
         level: tf.constant(generator.normal(size=(batch, *feature_size(image_size, level), channels)), tf.float32)
@@ -75,12 +79,13 @@ def random_inputs(
     }
     sides = np.exp(generator.uniform(np.log(12), np.log(min(image_size)), (batch, rois, 1)))
     sides = sides * np.exp(generator.uniform(-0.5, 0.5, (batch, rois, 2)))
-    centres = generator.uniform(0, 1, (batch, rois, 2)) * image_size
-    boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)
+    centers = generator.uniform(0, 1, (batch, rois, 2)) * image_size
+    boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=-1)
     return features, tf.constant(np.clip(boxes, 0, [*image_size, *image_size]), tf.float32)
 
 
 def main() -> None:
+    """Run the benchmark and print one line per implementation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image-size", type=int, nargs=2, default=(256, 256), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--batch", type=int, default=2)

@@ -1,7 +1,7 @@
-"""The limit of an operator: a client that sees each experiment and makes the operator's writes without a thought.
+"""Client that makes the operator's writes for each experiment without any logic: the upper limit for an operator.
 
-It watches the experiments of a namespace and answers each new one with what the operator wrote for a sample: a Job, a
-status, an Event, with the experiment's name and uid in place of the sample's.
+It watches the experiments of a namespace. For each new one, it repeats the operator's writes for a sample (a Job, a
+status, an Event) with the experiment's name and uid in place of the sample's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PLACE_NAME, PLACE_UID, PLACE_NAMESPACE = "@NAME@", "@UID@", "@NAMESPACE@"
 
 
 def record(bed_api: Any, namespace: str, name: str) -> list[Write]:
-    """What the operator wrote for the experiment ``name``, with places for another's names."""
+    """Return the operator's writes for the experiment ``name``, with placeholders for its names."""
     found = bed_api("GET", f"{EXPERIMENTS.format(namespace)}/{name}")
     status = found["status"]
     (job,) = bed_api("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs")["items"]
@@ -61,10 +61,10 @@ def _of(name: str) -> str:
 
 
 def answer_experiments(rest: Rest, namespace: str, number: int, writes: Sequence[Write], workers: int) -> None:
-    """Make ``writes`` for each of the first ``number`` experiments that come, ``workers`` experiments at a time.
+    """Make ``writes`` for each of the first ``number`` new experiments, for ``workers`` experiments at a time.
 
     Raises:
-        RuntimeError: a write was refused.
+        RuntimeError: the API server refused a write.
     """
 
     async def work(http: aiohttp.ClientSession, seen: asyncio.Queue[tuple[str, str] | None]) -> None:
@@ -97,7 +97,7 @@ def answer_experiments(rest: Rest, namespace: str, number: int, writes: Sequence
 
 
 async def send(http: aiohttp.ClientSession, method: str, path: str, content: str, headers: dict[str, str]) -> None:
-    """Make one call and read its answer; RuntimeError when it is refused."""
+    """Make one request and read the response; raise RuntimeError if it is refused."""
     async with http.request(method, path, data=content, headers=headers) as answer:
         if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
@@ -105,5 +105,5 @@ async def send(http: aiohttp.ClientSession, method: str, path: str, content: str
 
 
 def fill(text: str, namespace: str, name: str, uid: str) -> str:
-    """Put an experiment's names into a path or a body of :func:`record`."""
+    """Replace the placeholders in a path or body of :func:`record` with an experiment's names."""
     return text.replace(PLACE_NAME, name).replace(PLACE_UID, uid).replace(PLACE_NAMESPACE, namespace)

@@ -2,9 +2,9 @@
 
     python benchmarks/status_conflicts.py --experiments 2000
 
-The operator runs with its default limits on a real API server. Played pods run each step for a while, a client posts
-the reports of all running pods with their own tokens, and the API server's audit log has every patch of a status. Each
-patch of a status names the version that it was computed from; a patch of progress names none.
+The operator runs with its default limits on a real API server. Simulated pods run each step for a while, a client posts
+the reports of all running pods with their tokens, and the API server's audit log contains every patch. A patch of the
+status includes the resourceVersion that it was computed from; a patch of the progress doesn't.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ POSTS_AT_A_TIME = 64
 
 
 def main() -> None:
-    """Run and print the table."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", type=int, default=2000, metavar="N")
-    parser.add_argument("--step-seconds", type=float, default=600.0, help="how long each step runs")
+    parser.add_argument("--step-seconds", type=float, default=600.0, help="duration of each step")
     parser.add_argument("--interval", type=float, default=30.0, help="seconds between two reports of a step")
-    parser.add_argument("--seconds", type=float, default=300.0, help="how long it is measured")
+    parser.add_argument("--seconds", type=float, default=300.0, help="duration of the measurement")
     arguments = parser.parse_args()
     with Bed(find_binaries(), controller_manager_qps=500) as bed:
         crd = str(ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml")
@@ -72,12 +72,12 @@ async def _measure(
     bed: Bed, kubelet: PlayedKubelet, operator: OperatorProcess, port: int, arguments: argparse.Namespace
 ) -> None:
     namespace = kubelet.namespace
-    assert namespace is not None  # noqa: S101 - the pods of one namespace are played
+    assert namespace is not None  # noqa: S101 - the kubelet simulates the pods of one namespace
     await asyncio.to_thread(create_experiments, bed.rest, namespace, arguments.experiments)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(_running(kubelet)) < 0.9 * arguments.experiments:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{len(_running(kubelet))} steps run")
+            raise TimeoutError(f"only {len(_running(kubelet))} steps run after {PATIENCE_SECONDS:.0f} s")
         await asyncio.sleep(1)
     secret = bed.api("GET", f"/api/v1/namespaces/{HOME}/secrets/{SECRET_NAME}")["data"]
     trusted = ssl.create_default_context(cadata=base64.b64decode(secret["ca.crt"]).decode())
@@ -105,7 +105,7 @@ async def _measure(
 
 
 class Clients:
-    """Posts a report of every running pod once in each interval."""
+    """Clients that post a report of every running pod once per interval."""
 
     def __init__(
         self, bed: Bed, namespace: str, kubelet: PlayedKubelet, http: aiohttp.ClientSession, interval: float

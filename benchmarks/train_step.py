@@ -1,20 +1,21 @@
-"""A full training step and inference beside TensorFlow Model Garden's Mask R-CNN, on this machine, in one run.
+"""A full training step and inference, compared with TensorFlow Model Garden's Mask R-CNN in one run.
 
     python benchmarks/train_step.py [--data DIR] [--sizes 256 512] [--dtypes float32 bfloat16] [--quick]
 
-ResNet-50, 91 classes, batch 2 (inference: 1), 512 regions and at most 128 mask rows an image, batch norm that trains.
-Both systems get the same images and boxes and take turns, step by step; what counts is the median of 8 steps after 3.
-CPU seconds, of all threads, tell the work on a machine where others work too.
-DIR holds ``coco/images`` and ``coco/instances_train.json`` (default: $MASKRCNN_TEST_DATA, else ../shared/data). The
-peer is installed into ``.bench/model-garden`` when it is not there.
+ResNet-50, 91 classes, batch 2 (inference: 1), 512 regions and at most 128 mask rows per image, trained batch norm. Both
+systems get the same images and boxes and alternate, step by step; the result is the median of 8 steps after 3 warm-up
+steps. CPU seconds, of all threads, allow a comparison on a machine with other work. DIR holds ``coco/images`` and
+``coco/instances_train.json`` (default: $MASKRCNN_TEST_DATA, else ../shared/data). The peer is installed into
+``.bench/model-garden`` if it is missing.
 
-(a) "real": photographs, after 200 steps of each system at 256x256 in float32, whose weights the other rows start from.
-    Most mask rows have no weight then.
-(b) "crowded": the same photographs with 200 instances each, so that all 128 mask rows an image carry a loss.
+(a) "real": photographs, after 200 steps of each system at 256x256 in float32; all rows start from these weights. Most
+    mask rows have no loss in this case.
+(b) "crowded": the same photographs with 200 instances each, so that all 128 mask rows per image have a loss.
 
-The loss is the sum of the five losses without decay, the mean of the measured steps. The two systems normalise the RPN
-losses differently (ours by images and sampled anchors, the peer's box loss by matched anchors), so they are near each
-other and not equal. bfloat16 rows are left out where the processor has no bfloat16 arithmetic; name it to force them.
+The loss is the sum of the five losses without decay, averaged over the measured steps. The two systems normalize the
+RPN losses differently (ours by images and sampled anchors, the peer's box loss by matched anchors), so the losses are
+similar but not equal. bfloat16 rows are left out if the processor has no bfloat16 arithmetic; ``--dtypes bfloat16``
+forces them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SYSTEMS = ("ours", "peer")
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is run."""
+    """Amount of work of the benchmark."""
 
     training_steps: int
     warm_up: int
@@ -49,7 +50,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Row:
-    """What one system did in one row."""
+    """Measurement of one system in one row."""
 
     seconds: float
     cpu: float
@@ -58,7 +59,7 @@ class Row:
 
 
 def start(system: str, size: int, dtype: str, threads: int) -> Worker:
-    """A worker of one system."""
+    """Start a worker of one system."""
     flags = [f"--size={size}", f"--dtype={dtype}", f"--threads={threads}"]
     if system == "peer":
         command, environ = [str(model_garden_python()), str(HERE / "peer_train_step.py")], model_garden_environ()
@@ -68,7 +69,7 @@ def start(system: str, size: int, dtype: str, threads: int) -> Worker:
 
 
 def train_weights(system: str, batches: list[Path], plan: Plan, threads: int) -> None:
-    """Trains a system from random weights and saves what it learnt, unless that was done before."""
+    """Train a system from random weights and save the weights, unless they exist."""
     done = plan.weights / f"{system}.done"
     if done.is_file():
         return
@@ -83,7 +84,7 @@ def train_weights(system: str, batches: list[Path], plan: Plan, threads: int) ->
 
 
 def measure(workers: dict[str, Worker], request: str, batches: list[Path], plan: Plan) -> dict[str, Row]:
-    """Both systems in turns over the same batches."""
+    """Measure the systems alternately on the same batches."""
     answers: dict[str, list[dict[str, float]]] = {system: [] for system in workers}
     for step in range(plan.warm_up + plan.measured):
         for system, worker in workers.items():
@@ -102,7 +103,7 @@ def measure(workers: dict[str, Worker], request: str, batches: list[Path], plan:
 
 
 def report(title: str, rows: dict[str, Row], images: int) -> None:
-    """One line a system, and the ratio."""
+    """Print one line per system, and the ratio."""
     for system, row in rows.items():
         rest = "" if math.isnan(row.loss) else f"  loss {row.loss:6.3f}  foreground rows {row.foreground:5.1f}"
         speed = f"{row.seconds:7.3f} s  {images / row.seconds:6.3f} images/s  {row.cpu:7.3f} CPU s"
@@ -116,13 +117,14 @@ def report(title: str, rows: dict[str, Row], images: int) -> None:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 (AMX or AVX512-BF16)."""
+    """Return whether the processor has bfloat16 arithmetic (AMX or AVX512-BF16)."""
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 def arguments() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = os.environ.get("MASKRCNN_TEST_DATA", ROOT.parent / "shared" / "data")
     parser.add_argument("--data", type=Path, default=Path(default))
@@ -136,10 +138,11 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the benchmark and print the results."""
     args = arguments()
     coco = args.data / "coco"
     if not (coco / "instances_train.json").is_file():
-        sys.exit(f"no COCO images at {coco}: name the folder with --data or MASKRCNN_TEST_DATA")
+        sys.exit(f"no COCO images at {coco}; give the directory with --data or MASKRCNN_TEST_DATA")
     plan = Plan(200, 3, 8, FOLDER / "weights")
     sizes, dtypes = args.sizes, args.dtypes or (["float32", "bfloat16"] if has_bfloat16() else ["float32"])
     if args.quick:
@@ -158,7 +161,7 @@ def main() -> None:
             crowded = [write_crowded(file, file.with_name(f"crowded-{file.name}")) for file in real]
             workers = {system: start(system, size, dtype, args.threads) for system in args.systems}
             for row in rows:
-                # Every row starts from the same weights; what another row trained is undone.
+                # Every row starts from the same weights, which undoes the training of the previous row.
                 for system, worker in workers.items():
                     worker.ask("load", path=str(plan.weights / system))
                 title = f"{row} {size}x{size} {dtype}"

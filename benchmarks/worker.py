@@ -1,7 +1,7 @@
-"""A process that answers one request after another: requests and answers are JSON, one a line.
+"""Worker process that handles requests sequentially; requests and responses are JSON, one per line.
 
-Pure standard library: the peers' environments import it too. An idle worker waits for a line and uses no CPU, so two of
-them can take turns on one machine.
+It uses only the standard library, because the peer's environment imports it too. An idle worker waits for a line and
+uses no CPU, so several workers can alternate on one machine.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 
 
 class Worker:
-    """Starts a process that runs ``serve`` and talks to it.
+    """Client of a process that runs ``serve``.
 
     Args:
-        command: its command line.
-        environ: its environment.
-        log: file that takes what it writes to stderr.
+        command: command line of the process.
+        environ: environment variables of the process.
+        log: file to which the process's stderr is appended.
     """
 
     def __init__(self, command: list[str], environ: Mapping[str, str], log: Path) -> None:
@@ -33,10 +33,10 @@ class Worker:
             )
 
     def ask(self, request: str, **arguments: Any) -> Any:
-        """The answer to one request.
+        """Send one request and return the response.
 
         Raises:
-            SystemExit: the process ended; its log's end is in the message.
+            SystemExit: the process ended; the message has the end of its log.
         """
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("the worker has no pipes")
@@ -52,25 +52,25 @@ class Worker:
         return json.loads(line)
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait()
 
 
 class Clock:
-    """Time since it was made: by the clock, and of this process on all CPUs, which hardly depends on what else runs."""
+    """Clock of the wall time and of this process's CPU time, which hardly depends on other work on the machine."""
 
     def __init__(self) -> None:
         self._seconds, self._cpu = time.perf_counter(), time.process_time()
 
     def spent(self) -> dict[str, float]:
-        """``seconds`` and ``cpu``."""
+        """Return the ``seconds`` and the ``cpu`` seconds since the clock was created."""
         return {"seconds": time.perf_counter() - self._seconds, "cpu": time.process_time() - self._cpu}
 
 
 def serve(handlers: Mapping[str, Callable[..., Any]]) -> None:
-    """Answers requests until standard input ends; what a handler prints goes to stderr."""
+    """Respond to requests until standard input ends; the output of handlers goes to stderr."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin:

@@ -20,17 +20,18 @@ TEXT = """# maskrcnn-operator
 
 <!-- Generated: python scripts/chart_readme.py -->
 
-Installs the operator of `MaskRCNNExperiment` resources: two replicas with leader election, the
-CustomResourceDefinition (upgraded with the chart, kept when it is uninstalled), exactly the rights that are used, and
-roles for users beside `view`, `edit` and `admin`.
+Installs the operator for `MaskRCNNExperiment` resources: two replicas with leader election, the
+CustomResourceDefinition (upgraded with the chart, kept when it is uninstalled), the minimum permissions, and
+roles for users that extend `view`, `edit` and `admin`.
 
 ```
 helm install maskrcnn charts/maskrcnn-operator -n maskrcnn-system --create-namespace --wait
 helm test maskrcnn -n maskrcnn-system
 ```
 
-`networkPolicy.gangs` names namespaces that deny traffic by default: pods of steps are let through to each other, to DNS
-and to the report endpoint. A policy cannot say "of the same step", so it says "of any experiment of the namespace".
+`networkPolicy.gangs` lists namespaces that deny traffic by default: pods of steps may connect to each other, to DNS,
+and to the report endpoint. A NetworkPolicy cannot select pods of the same step, so it allows traffic between all
+experiments of a namespace.
 
 ## Values
 
@@ -50,7 +51,7 @@ class Row:
 
 
 def rows(text: str) -> list[Row]:
-    """The leaves of a values.yaml in its order; a comment belongs to the key below it, and to that key's leaves."""
+    """Return the leaves of a values.yaml in order; a comment describes the key below it, or that key's first leaf."""
     values = yaml.safe_load(text)
     found: list[Row] = []
     comment: list[str] = []
@@ -67,15 +68,15 @@ def rows(text: str) -> list[Row]:
             continue
         depth = len(match[1]) // 2
         path = [*path[:depth], match[2]]
-        said, comment = " ".join(comment), []
+        text_above, comment = " ".join(comment), []
         value = _at(values, path)
         if isinstance(value, dict) and value and not match[3].strip():
-            inherited = {level: what for level, what in inherited.items() if level < depth} | {depth: said}
+            inherited = {level: what for level, what in inherited.items() if level < depth} | {depth: text_above}
             continue
         if any(row.path == ".".join(path[:-1]) for row in found):
             continue
         first = not any(row.path.startswith(".".join(path[:-1]) + ".") for row in found)
-        what = said or (inherited.get(depth - 1, "") if first else "")
+        what = text_above or (inherited.get(depth - 1, "") if first else "")
         found.append(Row(".".join(path), value, what))
     return found
 
@@ -87,17 +88,17 @@ def _at(values: Any, path: list[str]) -> Any:
 
 
 def render(text: str) -> str:
-    """The README of a values.yaml."""
+    """Return the README for a values.yaml."""
     table = "\n".join(f"| `{row.path}` | `{json.dumps(row.default)}` | {row.what} |" for row in rows(text))
     return TEXT.replace("{rows}", table)
 
 
 def main() -> int:
-    """Write it, or with --check say whether it is stale."""
+    """Write the README, or with --check return 1 if it is out of date."""
     made = render((CHART / "values.yaml").read_text())
     if "--check" in sys.argv[1:]:
         if README.read_text() != made:
-            sys.stderr.write(f"{README} is stale: run python scripts/chart_readme.py\n")
+            sys.stderr.write(f"{README} is out of date: run python scripts/chart_readme.py\n")
             return 1
         return 0
     README.write_text(made)

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# What nodes of the cluster tier are made of, from Debian; installed where something is missing (as root). No service is
-# started by it.
+# Installs missing Debian packages that nodes of the cluster tier need (as root), without starting their services.
 set -euo pipefail
 for program in containerd runc iptables conntrack ip unshare; do
     command -v "$program" > /dev/null || missing=1

@@ -1,6 +1,6 @@
-"""Print line and branch coverage by package as a table, no gate: coverage_table.py REPORT...
+"""Print line and branch coverage by package as a table, without a threshold: coverage_table.py REPORT...
 
-Each REPORT is what SlipCover wrote as JSON in one process. What a test runs as a process of its own is not in it.
+Each REPORT is the JSON output of SlipCover for one process. Processes that a test starts are not included.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ KINDS = ("lines", "branches")
 
 
 def package_of(file: str) -> str:
-    """Return PROJECT/PACKAGE of a source file, such as operator/core; the project alone for a module at its root."""
+    """Return PROJECT/PACKAGE of a source file, such as operator/core; only the project for a module at its root."""
     project, _, *inner = PurePosixPath(file).parts
     return f"{project}/{inner[0]}" if len(inner) > 1 else project
 
 
 def by_package(files: dict[str, dict[str, int]]) -> dict[str, tuple[int, int, int, int]]:
-    """Return lines covered, lines, branches taken, and branches by package, from a summary by file."""
+    """Return covered lines, lines, covered branches, and branches by package, from a summary by file."""
     sums: dict[str, list[int]] = defaultdict(lambda: [0] * (2 * len(KINDS)))
     for file, summary in files.items():
         counts = sums[package_of(file)]
@@ -35,7 +35,7 @@ def by_package(files: dict[str, dict[str, int]]) -> dict[str, tuple[int, int, in
 
 
 def share(covered: int, all_of_them: int) -> str:
-    """Return a share as whole percent; a dash of nothing."""
+    """Return a share in whole percent, or a dash if there is nothing to cover."""
     return f"{100 * covered / all_of_them:.0f}%" if all_of_them else "-"
 
 

@@ -1,4 +1,4 @@
-"""Panels as a picture, with Pillow: what Grafana would show, in one image that a page of the docs can hold."""
+"""Drawing of dashboard panels with Pillow, like Grafana's view, as one image for the docs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
-from scripts.dashboard_model import Panel, colour_of, legend, number, pieces, table, ticks
+from scripts.dashboard_model import Panel, color_of, legend, number, pieces, table, ticks
 from scripts.prometheus_api import Series
 
 SHARPNESS = 2
-"""Drawn so many times larger and made smaller: Pillow's lines have hard edges."""
+"""Factor of supersampling, because Pillow doesn't antialias lines."""
 COLUMN, ROW, GAP = 50, 34, 8
 SIDE = 10
 TITLE, LEGEND_LINE, TABLE_LINE = 26, 16, 21
@@ -30,7 +30,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Window:
-    """The time that the picture shows, in seconds since 1970."""
+    """Time range of the picture, in seconds since 1970."""
 
     start: float
     end: float
@@ -43,36 +43,36 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 class Canvas:
-    """Pillow's drawing in the picture's own, unsharpened points."""
+    """Canvas with the coordinates of the final picture, drawn by Pillow at a larger scale."""
 
     def __init__(self, width: int, height: int) -> None:
         self.image = Image.new("RGB", (width * SHARPNESS, height * SHARPNESS), PAPER)
         self._draw = ImageDraw.Draw(self.image)
 
     def box(self, box: Box, fill: str, outline: str | None = None) -> None:
-        """A filled rectangle with round corners."""
+        """Draw a filled rectangle with round corners."""
         scaled = [value * SHARPNESS for value in box]
         self._draw.rounded_rectangle(scaled, radius=4 * SHARPNESS, fill=fill, outline=outline, width=SHARPNESS)
 
-    def line(self, points: Sequence[tuple[float, float]], colour: str, width: float = 1.0) -> None:
-        """A line through points; a dot for a single one."""
+    def line(self, points: Sequence[tuple[float, float]], color: str, width: float = 1.0) -> None:
+        """Draw a line through points, or a dot if there is only one."""
         scaled = [(x * SHARPNESS, y * SHARPNESS) for x, y in points]
         if len(scaled) == 1:
             (x, y), r = scaled[0], 1.6 * SHARPNESS
-            self._draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+            self._draw.ellipse((x - r, y - r, x + r, y + r), fill=color)
             return
-        self._draw.line(scaled, fill=colour, width=max(1, round(width * SHARPNESS)), joint="curve")
+        self._draw.line(scaled, fill=color, width=max(1, round(width * SHARPNESS)), joint="curve")
 
-    def text(self, at: tuple[float, float], text: str, colour: str = INK, size: int = 11, anchor: str = "la") -> None:
-        """One line of text; ``anchor`` as Pillow has it."""
-        self._draw.text((at[0] * SHARPNESS, at[1] * SHARPNESS), text, fill=colour, font=_font(size), anchor=anchor)
+    def text(self, at: tuple[float, float], text: str, color: str = INK, size: int = 11, anchor: str = "la") -> None:
+        """Draw one line of text; ``anchor`` is Pillow's."""
+        self._draw.text((at[0] * SHARPNESS, at[1] * SHARPNESS), text, fill=color, font=_font(size), anchor=anchor)
 
     def width(self, text: str, size: int = 11) -> float:
-        """How wide a text is."""
+        """Return the width of a text."""
         return self._draw.textlength(text, font=_font(size)) / SHARPNESS
 
     def fitted(self, text: str, width: float, size: int = 11) -> str:
-        """The text, cut where it is wider."""
+        """Return the text, shortened to ``width``."""
         if self.width(text, size) <= width:
             return text
         while text and self.width(text + "...", size) > width:
@@ -83,10 +83,12 @@ class Canvas:
 def picture(
     panels: Sequence[Panel], answers: Mapping[int, Mapping[str, Sequence[Series]]], window: Window
 ) -> Image.Image:
-    """The picture of a dashboard.
+    """Return the picture of a dashboard.
 
     Args:
-        answers: by the index of the panel and the letter of its query.
+        panels: panels of the dashboard.
+        answers: series by the index of the panel and the letter of its query.
+        window: time range of the picture.
     """
     bottom = max(panel.y + panel.height for panel in panels)
     canvas = Canvas(24 * COLUMN + 2 * SIDE, bottom * ROW + 2 * SIDE)
@@ -112,31 +114,31 @@ def picture(
 
 
 def _stat(canvas: Canvas, panel: Panel, found: Mapping[str, Sequence[Series]], box: Box) -> None:
-    told = [(legend(target, series.labels), series.points[-1][1])
-            for target in panel.targets for series in found[target.letter]]  # fmt: skip
-    width = (box[2] - box[0]) / len(told)
-    for place, (name, value) in enumerate(told):
+    values = [(legend(target, series.labels), series.points[-1][1])
+              for target in panel.targets for series in found[target.letter]]  # fmt: skip
+    width = (box[2] - box[0]) / len(values)
+    for place, (name, value) in enumerate(values):
         middle = box[0] + (place + 0.5) * width
         named = NAMED["red"] if name in FAILED else INK
-        colour = NAMED[colour_of(panel, value)] if panel.thresholds else named
-        centre = (box[1] + box[3]) / 2 + 8
-        canvas.text((middle, centre), number(value, panel.unit), colour, size=24, anchor="mm")
-        if len(told) > 1:
-            canvas.text((middle, centre + 26), canvas.fitted(name, width - 6), FAINT, anchor="mm")
+        color = NAMED[color_of(panel, value)] if panel.thresholds else named
+        center = (box[1] + box[3]) / 2 + 8
+        canvas.text((middle, center), number(value, panel.unit), color, size=24, anchor="mm")
+        if len(values) > 1:
+            canvas.text((middle, center + 26), canvas.fitted(name, width - 6), FAINT, anchor="mm")
 
 
 def _table(canvas: Canvas, panel: Panel, found: Mapping[str, Sequence[Series]], box: Box) -> None:
     heading, rows = table(panel, found)
     room = int((box[3] - box[1] - TITLE - 8) // TABLE_LINE) - 1
     lines = [heading, *rows[:room]]
-    wanted = [max(canvas.width(text) for text in column) + 16 for column in zip(*lines, strict=True)]
-    stretch = (box[2] - box[0] - 16) / sum(wanted)
+    widths = [max(canvas.width(text) for text in column) + 16 for column in zip(*lines, strict=True)]
+    stretch = (box[2] - box[0] - 16) / sum(widths)
     for index, row in enumerate(lines):
         x, y = float(box[0] + 8), box[1] + TITLE + 6 + index * TABLE_LINE
         canvas.line([(x, y + TABLE_LINE - 3), (box[2] - 8, y + TABLE_LINE - 3)], GRID)
-        for text, width in zip(row, wanted, strict=True):
-            colour = FAINT if index == 0 else NAMED["red"] if text in FAILED else INK
-            canvas.text((x, y + 2), canvas.fitted(text, width * stretch - 6), colour)
+        for text, width in zip(row, widths, strict=True):
+            color = FAINT if index == 0 else NAMED["red"] if text in FAILED else INK
+            canvas.text((x, y + 2), canvas.fitted(text, width * stretch - 6), color)
             x += width * stretch
     if len(rows) > room:
         canvas.text((box[2] - 8, box[1] + 7), f"{len(rows) - room} more", FAINT, anchor="ra")
@@ -188,13 +190,13 @@ def _lines(canvas: Canvas, panel: Panel, found: Mapping[str, Sequence[Series]], 
 
 
 def _times(window: Window) -> list[float]:
-    """Five times with round seconds, away from both edges."""
+    """Return five evenly spaced times, away from both edges."""
     span = window.end - window.start
     return [window.start + span * (0.1 + 0.2 * index) for index in range(5)]
 
 
 def _legend_lines(canvas: Canvas, names: Sequence[str], width: float) -> list[list[tuple[int, float, str]]]:
-    """Names in lines: index, place from the left, text. What does not fit into two lines is counted."""
+    """Return at most two lines of names as (index, x, text); the last entry counts the names that don't fit."""
     lines: list[list[tuple[int, float, str]]] = [[]]
     x = 0.0
     for index, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""A Grafana dashboard as far as its picture needs it: panels, their queries, names of series, numbers. Pure."""
+"""Parts of a Grafana dashboard for its picture: panels, queries, names of series, numbers; without I/O."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel where it stands on the grid of 24 columns."""
+    """One panel with its position on the grid of 24 columns."""
 
     kind: str
     title: str
@@ -44,7 +44,7 @@ class Panel:
 
 
 def panels(dashboard: Mapping[str, Any]) -> list[Panel]:
-    """The panels of a dashboard, rows included, in its order."""
+    """Return the panels of a dashboard in order, including rows."""
     return [_panel(panel) for panel in dashboard["panels"]]
 
 
@@ -71,10 +71,14 @@ def _panel(panel: Mapping[str, Any]) -> Panel:
 
 
 def variables(dashboard: Mapping[str, Any], label_values: Callable[[str, str], Iterable[str]]) -> dict[str, str]:
-    """What each variable of a dashboard stands for while All is chosen.
+    """Return the value of each variable of a dashboard while All is selected.
 
     Args:
-        label_values: the values of a label on the series of a selector.
+        dashboard: the dashboard.
+        label_values: returns the values of a label on the series of a selector.
+
+    Raises:
+        ValueError: a variable's definition isn't supported.
     """
     found: dict[str, str] = {}
     for variable in dashboard["templating"]["list"]:
@@ -85,36 +89,39 @@ def variables(dashboard: Mapping[str, Any], label_values: Callable[[str, str], I
             continue
         asked = _LABEL_VALUES.fullmatch(variable["definition"])
         if asked is None:
-            raise ValueError(f"variable {variable['name']}: {variable['definition']} is not read here")
+            raise ValueError(
+                f"variable {variable['name']}: unsupported definition {variable['definition']}, expected label_values()"
+            )
         values = label_values(substituted(asked[1], found), asked[2])
         found[variable["name"]] = "|".join(_SPECIAL.sub(r"\\\\\1", value) for value in values)
     return found
 
 
 def substituted(expression: str, values: Mapping[str, str], rate_seconds: float = 60.0) -> str:
-    """A query with the values of its variables in their places.
+    """Return a query with its variables replaced by their values.
 
     Raises:
-        KeyError: it names a variable that has none.
+        KeyError: a variable of the query has no value.
     """
     known = {**values, "__rate_interval": f"{math.ceil(rate_seconds)}s"}
     return re.sub(r"\$\{?(\w+)\}?", lambda found: known[found[1]], expression)
 
 
 def legend(target: Target, labels: Mapping[str, str]) -> str:
-    """The name of a series, as its target's format says."""
+    """Return the name of a series by its target's format."""
     if not target.legend:
         return ", ".join(f"{name}={value}" for name, value in labels.items())
     return _PLACEHOLDER.sub(lambda found: labels.get(found[1], ""), target.legend)
 
 
 def table(panel: Panel, answers: Mapping[str, Sequence[Series]]) -> tuple[list[str], list[list[str]]]:
-    """Heading and rows of a table: series with the same common labels are one row, columns as the panel orders them.
+    """Return heading and rows of a table: one row for series with equal common labels, columns in the panel's order.
 
     Args:
-        answers: by the letter of the target.
+        panel: the panel.
+        answers: series by the letter of the target.
     """
-    organised = next(item["options"] for item in panel.source["transformations"] if item["id"] == "organize")
+    organized = next(item["options"] for item in panel.source["transformations"] if item["id"] == "organize")
     units = {item["matcher"]["options"]: item["properties"][0]["value"]
              for item in panel.source["fieldConfig"]["overrides"]}  # fmt: skip
     known = [set(series.labels) for found in answers.values() for series in found]
@@ -125,18 +132,18 @@ def table(panel: Panel, answers: Mapping[str, Sequence[Series]]) -> tuple[list[s
         for series in found:
             row = rows.setdefault(tuple(series.labels[label] for label in common), {})
             row.update(series.labels)
-            title = organised["renameByName"].get(name, name)
+            title = organized["renameByName"].get(name, name)
             row[name] = number(series.points[-1][1], units.get(title, panel.unit))
-    order = organised["indexByName"]
+    order = organized["indexByName"]
     columns = [
         name for name in sorted(order, key=lambda name: int(order[name])) if any(name in row for row in rows.values())
     ]
-    heading = [organised["renameByName"].get(name, name) for name in columns]
+    heading = [organized["renameByName"].get(name, name) for name in columns]
     return heading, [[row.get(name, "") for name in columns] for _, row in sorted(rows.items())]
 
 
-def colour_of(panel: Panel, value: float) -> str:
-    """The name of the colour that the panel's thresholds give a value."""
+def color_of(panel: Panel, value: float) -> str:
+    """Return the name of a value's color by the panel's thresholds."""
     chosen = "text"
     for least, name in panel.thresholds:
         if value >= least:
@@ -145,7 +152,7 @@ def colour_of(panel: Panel, value: float) -> str:
 
 
 def number(value: float, unit: str) -> str:
-    """A number as a person reads it, in one of the units that the dashboard uses."""
+    """Format a number for readers, in one of the units that the dashboard uses."""
     if math.isnan(value):
         return "NaN"
     if unit == "percentunit":
@@ -178,9 +185,12 @@ def _duration(seconds: float) -> str:
 
 
 def ticks(low: float, high: float, most: int = 5, base: float = 10.0) -> list[float]:
-    """Round numbers from at most ``low`` to at least ``high``, ``most`` or fewer steps apart.
+    """Return evenly spaced round numbers from at most ``low`` to at least ``high``.
 
     Args:
+        low: smallest value.
+        high: largest value.
+        most: approximate maximum of numbers.
         base: 10 for steps of 1, 2 or 5 times a power of ten; 2 for powers of two.
     """
     if high <= low:
@@ -196,7 +206,7 @@ def ticks(low: float, high: float, most: int = 5, base: float = 10.0) -> list[fl
 
 
 def pieces(points: Sequence[tuple[float, float]], gap: float) -> list[list[tuple[float, float]]]:
-    """A line cut where it has no points for longer than ``gap``; what is no number is left out."""
+    """Split a line at gaps longer than ``gap``; drop values that aren't finite."""
     found: list[list[tuple[float, float]]] = []
     for at, value in points:
         if not math.isfinite(value):

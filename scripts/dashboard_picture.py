@@ -1,7 +1,8 @@
-"""Draws the dashboard from a Prometheus: python scripts/dashboard_picture.py http://127.0.0.1:9090 --minutes 30
+"""Draw the chart's dashboard with data from a Prometheus server.
 
-The panels and their queries are those of the chart's dashboard, so that the picture in the docs cannot show what the
-dashboard does not.
+    python scripts/dashboard_picture.py http://127.0.0.1:9090 --minutes 30
+
+The panels and their queries are read from the chart's dashboard, so that the picture in the docs always matches it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Answers = dict[int, dict[str, list[Series]]]
 
 
 def load(file: Path = DASHBOARD) -> dict[str, Any]:
-    """The chart's dashboard."""
+    """Read the chart's dashboard."""
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
 
@@ -37,7 +38,7 @@ def load(file: Path = DASHBOARD) -> dict[str, Any]:
 def ask(
     prometheus: Prometheus, dashboard: Mapping[str, Any], shown: Sequence[Panel], window: Window, rate_seconds: float
 ) -> Answers:
-    """Every query of every panel, answered: by the index of the panel and the letter of the query."""
+    """Run every query of every panel; return the series by the index of the panel and the letter of the query."""
     values = variables(dashboard, prometheus.label_values)
     found: Answers = {}
     for index, panel in enumerate(shown):
@@ -53,7 +54,7 @@ def ask(
 
 
 def draw(prometheus: Prometheus, output: Path, window: Window, rate_seconds: float, file: Path = DASHBOARD) -> Answers:
-    """Draws a dashboard into a file; returns what its queries answered."""
+    """Draw a dashboard into a file; return the results of its queries."""
     dashboard = load(file)
     shown = panels(dashboard)
     answers = ask(prometheus, dashboard, shown, window, rate_seconds)
@@ -63,13 +64,17 @@ def draw(prometheus: Prometheus, output: Path, window: Window, rate_seconds: flo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws the picture; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="dashboard_picture.py", description=__doc__)
-    parser.add_argument("prometheus", metavar="URL", help="of a Prometheus that has scraped the operator")
-    parser.add_argument("--minutes", type=float, default=60.0, help="so long (60)")
-    parser.add_argument("--end", type=float, metavar="SECONDS", help="until then, in seconds since 1970 (now)")
-    parser.add_argument("--rate-seconds", type=float, default=120.0, help="$__rate_interval: 4 scrape intervals (120)")
-    parser.add_argument("--output", type=Path, default=PICTURE, help="(docs/images/dashboard.png)")
+    """Draw the picture; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="dashboard_picture.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("prometheus", metavar="URL", help="URL of a Prometheus server that has scraped the operator")
+    parser.add_argument("--minutes", type=float, default=60.0, help="length of the time range (default 60)")
+    parser.add_argument("--end", type=float, metavar="SECONDS", help="end of the time range, since 1970 (default: now)")
+    parser.add_argument(
+        "--rate-seconds", type=float, default=120.0, help="$__rate_interval, four scrape intervals (default 120)"
+    )
+    parser.add_argument("--output", type=Path, default=PICTURE, help="file (default docs/images/dashboard.png)")
     options = parser.parse_args(arguments)
     end = time.time() if options.end is None else options.end
     span = 60 * options.minutes

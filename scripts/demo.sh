@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole road on this machine: pictures are generated, then one manifest converts, trains on two ranks, evaluates,
-# prunes, trains again, runs inference and exports. Ends with a table of what each model gave and a picture of ground
-# truth beside detections. Run again, it skips what is up to date.
+# Runs all tasks on this machine: generates pictures, then runs one manifest that converts, trains on two ranks,
+# evaluates, prunes, trains again, runs inference and exports. Prints a table of the models' results and draws a picture
+# that compares ground truth with detections. A second run skips steps that are up to date.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,8 +1,8 @@
-"""Leaves the tests' control plane running to try things by hand: ``--stop`` ends it.
+"""Leave the tests' control plane running for manual experiments; ``--stop`` ends it.
 
-It has an API server and controllers but no nodes: pods stay Pending, unless ``--play-kubelet`` starts the tests'
-stand-in for nodes, which runs no container. It writes on each pod that it ran and succeeded, with a made-up result.
-``--nodes N`` makes real ones (as root), with the images that ``make e2e`` has left in the cache.
+It has an API server and controllers but no nodes, so pods stay Pending. ``--play-kubelet`` starts the tests' stub
+kubelet, which runs no containers but marks each pod as succeeded with a fake result. ``--nodes N`` creates real nodes
+(as root), with the images that ``make e2e`` has left in the cache.
 """
 
 from __future__ import annotations
@@ -36,19 +36,21 @@ PLAYED_SECONDS = 5.0
 
 
 def say(message: str) -> None:
-    """Tell the person at the terminal, leaving standard output for the line to evaluate."""
+    """Print a message to standard error; standard output has only the line to evaluate."""
     sys.stderr.write(f"{message}\n")
 
 
 def main() -> int:
-    """Start, or stop, or serve in the background; the exit code."""
+    """Start, stop, or serve in the background; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stop", action="store_true", help="end the one that runs")
-    parser.add_argument("--play-kubelet", action="store_true", help="play the nodes: pods are said to run and succeed")
+    parser.add_argument("--stop", action="store_true", help="end the running control plane")
     parser.add_argument(
-        "--step-seconds", type=float, default=PLAYED_SECONDS, help="how long a played pod runs (default %(default)s)"
+        "--play-kubelet", action="store_true", help="run a stub kubelet that marks pods as running, then succeeded"
     )
-    parser.add_argument("--nodes", type=int, default=0, metavar="N", help="nodes that run containers, for root")
+    parser.add_argument(
+        "--step-seconds", type=float, default=PLAYED_SECONDS, help="duration of a simulated pod (default %(default)s)"
+    )
+    parser.add_argument("--nodes", type=int, default=0, metavar="N", help="number of real nodes, which needs root")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     state = cache_folder() / "dev-cluster"
@@ -59,7 +61,7 @@ def main() -> int:
     try:
         return start(state, arguments.play_kubelet, arguments.step_seconds, arguments.nodes)
     except BinariesError as error:
-        say(f"no Kubernetes to start: {error}")
+        say(f"Kubernetes can't be started: {error}")
         return 1
 
 
@@ -90,37 +92,37 @@ def start(state: Path, play: bool, seconds: float, nodes: int) -> int:
         while not (state / "state.json").exists():
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
-                say(f"it did not start:\n{(state / 'log').read_text(errors='replace')}")
+                say(f"The control plane didn't start:\n{(state / 'log').read_text(errors='replace')}")
                 return 1
             time.sleep(0.05)
-        without = f"without nodes{': the played kubelet stands in for them' if play else ''}"
-        say(f"Kubernetes runs, {f'with nodes: {nodes}' if nodes else without}.")
-        say(f"binaries: {binaries}; end it with: make dev-cluster ARGS=--stop")
+        without = f"without nodes{', with a stub kubelet' if play else ''}"
+        say(f"Kubernetes is running, {f'with {nodes} nodes' if nodes else without}.")
+        say(f"Binaries: {binaries}. To stop it: make dev-cluster ARGS=--stop")
     else:
-        say("Kubernetes runs already.")
+        say("Kubernetes is already running.")
         if play:
             running.send_signal(signal.SIGUSR1)
-            say("The played kubelet stands in for nodes.")
+            say("The stub kubelet is started.")
     facts = json.loads((state / "state.json").read_text())
     sys.stdout.write(f'export KUBECONFIG={facts["kubeconfig"]} PATH="$PATH:{facts["binaries"]}"\n')
     return 0
 
 
 def stop(state: Path) -> int:
-    """End the one that runs; 0 as well where none does."""
+    """End the running control plane, if there is one; return 0."""
     running = running_process(state)
     if running is None:
-        say("none runs")
+        say("No control plane is running.")
         return 0
     running.terminate()
     running.wait(STOP_SECONDS)
     shutil.rmtree(state, ignore_errors=True)
-    say("ended")
+    say("The control plane has ended.")
     return 0
 
 
 def serve(state: Path, play: bool, seconds: float, nodes: int) -> int:
-    """Be the background process that owns the control plane, until SIGTERM or SIGINT."""
+    """Run the control plane in this process, until SIGTERM or SIGINT."""
     ended, played = threading.Event(), threading.Event()
 
     def end(*_: object) -> None:
@@ -154,7 +156,7 @@ def serve(state: Path, play: bool, seconds: float, nodes: int) -> int:
 
 
 def make_bed(nodes: int) -> Bed | ClusterBed:
-    """A control plane alone, or one with nodes that have the images of the cache."""
+    """Return a control plane, with nodes that have the cached images if ``nodes`` isn't 0."""
     if not nodes:
         return Bed(find_binaries(say))
     images = cache_folder() / "images"
@@ -162,7 +164,7 @@ def make_bed(nodes: int) -> Bed | ClusterBed:
 
 
 def running_process(state: Path) -> psutil.Process | None:
-    """The background process, when it is the one that wrote the state and not another with its number."""
+    """Return the background process that wrote the state, or None if it has ended (its PID may be reused)."""
     try:
         facts = json.loads((state / "state.json").read_text())
         process = psutil.Process(facts["pid"])

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Images, chart, GitOps, monitoring, and the scenarios on nodes. E2E_KUBECONFIG names an existing cluster; else nodes are
-# made here, which takes root. What it builds is kept in the user's cache. Arguments go to the scenarios.
+# Tests images, chart, GitOps, monitoring, and the scenarios on nodes. E2E_KUBECONFIG names an existing cluster; without
+# it, nodes are created on this machine, as root. Build results are kept in the user's cache. Arguments are passed to the
+# scenarios.
 #
-# E2E_SCENARIOS_WITHIN=SECONDS starts no scenario later than that after the start of this script; E2E_LEFT_OUT=FILE takes
-# the names of those that did not run.
+# E2E_SCENARIOS_WITHIN=SECONDS starts no scenario later than that after the start of this script; the names of scenarios
+# that did not run are written to E2E_LEFT_OUT=FILE.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 images=${XDG_CACHE_HOME:-$HOME/.cache}/maskrcnn-operator/images
@@ -15,10 +16,10 @@ fi
 status=0
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2> /dev/null || true; rm -rf "$work"' EXIT
-# a build of images waits for downloads and disks
+# in the background, because building images mostly waits for downloads and disks
 scripts/images.sh --archive "$images" > "$work/images" 2>&1 &
 building=$!
-# before any test, each of which may take less than a build
+# before the tests, whose timeouts are shorter than a build
 .venv/bin/python tests/apiserver/binaries.py > /dev/null
 .venv/bin/python tests/cluster/tools.py coredns pause helm
 (

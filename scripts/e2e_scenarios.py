@@ -1,10 +1,10 @@
-"""Run the scenarios of tests/cluster side by side in one cluster that is made here, as root.
+"""Run the scenarios of tests/cluster in parallel, in a cluster that is created on this machine, as root.
 
-Each is a pytest process of its own that attaches to the cluster; tests/cluster/scenarios.txt has their order. The whole
-output of a scenario that fails is printed. One that fails while the whole machine stood still, as a paused virtual
-machine does, runs a second time: its nodes were lost, which is no fault of the product. With ``--within`` none starts
-later than that; the names of those that did not run go to the file of ``--left-out``, and the exit code is that of the
-others.
+Each scenario is a separate pytest process that attaches to the cluster; tests/cluster/scenarios.txt defines their
+order. The output of a failed scenario is printed. A scenario that fails after the whole machine was suspended, like a
+paused virtual machine, is run again, because its nodes were lost without a fault of the product. With ``--within`` no
+scenario starts later than that; the names of scenarios that did not run are written to the ``--left-out`` file, and
+don't affect the exit code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.cluster.team import draw_shapes
 AT_ONCE = 3
 POLL_SECONDS = 0.2
 STANDSTILL_SECONDS = 10.0
-"""Between two looks at the processes; shorter pauses are within every timeout of the cluster."""
+"""Longer intervals between two polls mean that the machine was suspended; shorter ones exceed no timeout."""
 EXIT_INVALID = 64
 
 
@@ -46,7 +46,7 @@ class Running:
     """One scenario's process.
 
     Attributes:
-        standstill: seconds that the machine stood still meanwhile.
+        standstill: seconds that the machine was suspended during the scenario.
     """
 
     scenario: Scenario
@@ -66,14 +66,14 @@ def pytest_command(scenario: Scenario, report: Path) -> list[str]:
 
 @dataclass
 class Run:
-    """All scenarios of one call.
+    """State of all scenarios.
 
     Attributes:
-        folder: of their logs.
-        environment: of every process.
-        command: of a scenario, given the file for its report.
-        outcomes: passed, failed, or skipped, of each that has ended.
-        repeated: scenarios that started a second time.
+        folder: directory of their logs.
+        environment: environment variables of every process.
+        command: returns the command line of a scenario, given the file for its report.
+        outcomes: passed, failed, or skipped, by test, of scenarios that have ended.
+        repeated: scenarios that were started a second time.
     """
 
     folder: Path
@@ -100,12 +100,12 @@ class Run:
         self.running.append(Running(scenario, process, time.monotonic(), log, report))
 
     def note_standstill(self, seconds: float) -> None:
-        """Take note of a time in which the machine stood still."""
+        """Add a time in which the machine was suspended to all running scenarios."""
         for one in self.running:
             one.standstill += seconds
 
     def take_ended(self) -> list[Scenario]:
-        """Take note of the processes that have ended; return the scenarios to run once more."""
+        """Record the outcome of processes that have ended; return the scenarios to run again."""
         again = []
         for one in [one for one in self.running if one.process.poll() is not None]:
             self.running.remove(one)
@@ -114,7 +114,7 @@ class Run:
             if outcome != "passed":
                 say(one.log.read_text(errors="replace"))
             if outcome == "failed" and one.standstill and one.scenario not in self.repeated:
-                say(f"runs again, as the machine stood still for {one.standstill:.0f} s: {one.scenario.test}")
+                say(f"running again, as the machine was suspended for {one.standstill:.0f} s: {one.scenario.test}")
                 self.repeated.add(one.scenario)
                 again.append(one.scenario)
             else:
@@ -122,14 +122,14 @@ class Run:
         return again
 
     def end(self) -> None:
-        """Kill what still runs."""
+        """Kill all running processes."""
         for one in self.running:
             one.process.kill()
             one.process.wait()
 
 
 def outcome_of(report: Path, code: int) -> str:
-    """Return passed, skipped, or failed; a process without a report has failed, and so has one that ran no test."""
+    """Return passed, skipped, or failed; a process without a report, or without any test, has failed."""
     if code != 0 or not report.is_file():
         return "failed"
     cases = ElementTree.parse(report).getroot().findall(".//testcase")  # noqa: S314 - pytest wrote it
@@ -139,7 +139,7 @@ def outcome_of(report: Path, code: int) -> str:
 
 
 def run_scenarios(run: Run, scenarios: list[Scenario], at_once: int, deadline: float) -> list[Scenario]:
-    """Run scenarios in their order, ``at_once`` side by side; return those that did not start before ``deadline``."""
+    """Run scenarios in order, ``at_once`` in parallel; return those that did not start before ``deadline``."""
     waiting = list(scenarios)
     looked = time.monotonic()
     try:
@@ -161,12 +161,16 @@ def run_scenarios(run: Run, scenarios: list[Scenario], at_once: int, deadline: f
 
 
 def main() -> int:
-    """Make the cluster, install the chart, run the scenarios; the exit code."""
+    """Create the cluster, install the chart, and run the scenarios; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-k", default="", metavar="TEXT", help="only scenarios whose FILE::TEST contains TEXT")
-    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="side by side (default %(default)s)")
-    parser.add_argument("--within", type=float, default=float("inf"), metavar="SECONDS", help="start none later")
-    parser.add_argument("--left-out", type=Path, metavar="FILE", help="where the names go of those that did not run")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="scenarios in parallel (default %(default)s)")
+    parser.add_argument(
+        "--within", type=float, default=float("inf"), metavar="SECONDS", help="start no scenario later than this"
+    )
+    parser.add_argument(
+        "--left-out", type=Path, metavar="FILE", help="file for the names of scenarios that did not run"
+    )
     arguments = parser.parse_args()
     scenarios = read_scenarios(LIST.read_text())
     wrong = wrong_with(scenarios, cluster_tests(HERE))
@@ -179,14 +183,14 @@ def main() -> int:
         return EXIT_INVALID
     reason = what_nodes_lack()
     if reason:
-        say(f"no node can be made here: {reason}; E2E_KUBECONFIG names an existing cluster")
+        say(f"nodes can't be created on this machine: {reason}; set E2E_KUBECONFIG to use an existing cluster")
         return 1
     began = time.monotonic()
     evidence = Path(os.environ.get("E2E_EVIDENCE") or tempfile.mkdtemp(prefix="maskrcnn-e2e-", dir="/var/tmp"))
     with make_bed() as bed:
         Installation(cluster_of(bed, evidence)).install()
         draw_shapes(bed.folder / SHAPES)
-        say(f"The cluster runs, with the operator installed: {time.monotonic() - began:.0f} s")
+        say(f"The cluster is running, with the operator installed: {time.monotonic() - began:.0f} s")
         environment = {**os.environ, "E2E_BED": str(bed.folder), "E2E_EVIDENCE": str(evidence)}
         run = Run(evidence, environment)
         left = run_scenarios(run, chosen, arguments.at_once, began + arguments.within)

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Prints the path of a Horovod wheel for the TensorFlow in the environment $1, building it once into the user's cache.
+# Prints the path of a Horovod wheel for the TensorFlow in the environment $1, which is built once into the user's cache.
 #
-# Horovod ships an sdist only, and its extension links against one TensorFlow: the cache key names both versions, the
-# Python, the architecture and the GPU switch. The wheel serves every environment and image of that combination.
+# Horovod is published as an sdist only, and its extension links against one TensorFlow version. The cache key therefore
+# contains both versions, the Python version, the architecture and the GPU switch; all environments and images with the
+# same key use the same wheel.
 set -euo pipefail
 
 venv=$1
@@ -18,7 +19,7 @@ if ! wheel=$(ls "$cache"/horovod-*.whl 2>/dev/null); then
     mkdir -p "$cache"
     build=$(mktemp -d "$cache/build.XXXXXX")
     trap 'rm -rf "$build"' EXIT
-    # A build environment of its own on top of the target's packages, so that cmake never stays behind in it.
+    # A separate build environment on top of the target's packages, so that cmake doesn't end up in the target.
     "$venv/bin/uv" venv -q --python "$venv/bin/python" "$build/venv"
     "$venv/bin/uv" pip install -q --python "$build/venv/bin/python" --require-hashes -r "$root/requirements/horovod-build.lock"
     "$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
@@ -28,7 +29,7 @@ if ! wheel=$(ls "$cache"/horovod-*.whl 2>/dev/null); then
         "$venv/bin/python" -m pip --python "$build/venv/bin/python" wheel -q --no-deps --no-cache-dir --no-build-isolation \
         --require-hashes -r "$root/requirements/horovod.lock" -w "$build/out" > "$build/log" 2>&1; then
         tail -n 50 "$build/log" >&2
-        echo "Horovod did not build; it needs a C++17 compiler and make" >&2
+        echo "Building Horovod failed; it needs a C++17 compiler and make" >&2
         exit 1
     fi
     wheel=$cache/$(basename "$build"/out/horovod-*.whl)

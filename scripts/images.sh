@@ -3,11 +3,11 @@
 #
 #   images.sh [--local] [--archive DIR] [operator] [trainer-cpu]
 #
-# --local        reaches no registry from here and no index from inside a build: a Debian base made by mmdebstrap, and
-#                wheels fetched beforehand with their hashes checked. The default where only buildah is there.
-# --archive DIR  also writes DIR/NAME.tar (docker-archive), and skips what was made from the same files before.
+# --local        needs no registry, and no package index during builds: it uses a Debian base created by mmdebstrap, and
+#                wheels that are downloaded beforehand, with hash verification. The default if only buildah is installed.
+# --archive DIR  also writes DIR/NAME.tar (docker-archive), and skips images that were built from the same files before.
 #
-# IMAGES_INSTALL=1 lets apt install buildah and mmdebstrap where no tool is there (as root, for CI).
+# IMAGES_INSTALL=1 installs buildah and mmdebstrap with apt if no tool is installed (as root, for CI).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
@@ -22,13 +22,13 @@ while [ $# -gt 0 ]; do
         --local) local_base=1 ;;
         --archive) archive=$2; shift ;;
         operator | trainer-cpu) names+=("$1") ;;
-        *) echo "images.sh: $1 is none of --local, --archive DIR, operator, trainer-cpu" >&2; exit 64 ;;
+        *) echo "images.sh: unknown argument $1; expected --local, --archive DIR, operator, or trainer-cpu" >&2; exit 64 ;;
     esac
     shift
 done
 [ ${#names[@]} -gt 0 ] || names=(operator trainer-cpu)
 
-find_tool() { # a client whose engine answers, else buildah, which needs none
+find_tool() { # docker or podman if the engine responds, else buildah, which needs no engine
     local name
     for name in docker podman; do
         if command -v "$name" > /dev/null && "$name" info > /dev/null 2>&1; then command -v "$name"; return; fi
@@ -42,7 +42,7 @@ if [ -n "${IMAGES_INSTALL:-}" ] && lacks_tools; then
     tool=$(find_tool)
 fi
 [ -n "$tool" ] || {
-    echo "images.sh: docker, podman or buildah is needed (Debian: apt-get install buildah mmdebstrap)" >&2
+    echo "images.sh: install docker, podman or buildah (Debian: apt-get install buildah mmdebstrap)" >&2
     exit 1
 }
 [ "$(basename "$tool")" != buildah ] || local_base=1
@@ -58,13 +58,13 @@ sources_of() {
     echo images/base scripts/images.sh pyproject.toml operator trainer LICENSE README.md
 }
 
-checksum_of() { # of the working tree, not of a commit: what is built is what is here
+checksum_of() { # of the working tree, not of a commit, because the working tree is built
     # shellcheck disable=SC2046
     find $(sources_of "$1") -type f ! -name '*.pyc' ! -path '*.egg-info/*' -print0 | LC_ALL=C sort -z \
         | xargs -0 sha256sum | sha256sum | cut -c1-16
 }
 
-fetch_wheels() { # lock file -> folder of its wheels
+fetch_wheels() { # lock file -> directory of its wheels
     local folder
     folder=$cache/wheels/$(cat "requirements/$1" requirements/build.lock | sha256sum | cut -c1-16)
     if [ ! -d "$folder" ]; then
@@ -79,7 +79,7 @@ fetch_wheels() { # lock file -> folder of its wheels
     echo "$folder"
 }
 
-make_context() { # name -> folder that the Dockerfile is built from
+make_context() { # name -> build context
     local context=$cache/context-$1
     rm -rf "$context"
     mkdir -p "$context"
@@ -95,7 +95,7 @@ make_context() { # name -> folder that the Dockerfile is built from
     echo "$context"
 }
 
-base_name() { # by what it is made from: a builder that has an older one must not take that
+base_name() { # contains a hash of its sources, so that a builder doesn't use an older base
     echo "localhost/maskrcnn-base:$(cat images/base/* | sha256sum | cut -c1-16)"
 }
 
@@ -103,15 +103,15 @@ base_archive() {
     local file
     file=$cache/base-$(base_name | cut -d: -f2).tar
     if [ ! -f "$file" ]; then
-        command -v mmdebstrap > /dev/null || { echo "images.sh: mmdebstrap is needed for --local" >&2; return 1; }
-        echo "Making the Debian base (two minutes, once)" >&2
+        command -v mmdebstrap > /dev/null || { echo "images.sh: --local needs mmdebstrap; install it" >&2; return 1; }
+        echo "Creating the Debian base (two minutes, once)" >&2
         images/base/build.sh "$file.partial" "$(base_name)"
         mv "$file.partial" "$file"
     fi
     echo "$file"
 }
 
-buildah_storage() { # overlay where the kernel lets us, else whole copies
+buildah_storage() { # STORAGE_DRIVER=vfs (whole copies) if the kernel doesn't allow overlay
     echo "--storage-driver ${STORAGE_DRIVER:-overlay} --root $cache/storage --runroot $cache/run"
 }
 
@@ -147,7 +147,7 @@ save() { # name file
     if [ "$(basename "$tool")" = buildah ]; then
         local storage
         read -ra storage <<< "$(buildah_storage)"
-        # containerd looks for names with a host in front
+        # containerd expects names with a registry host
         buildah "${storage[@]}" push -q "$image" "docker-archive:$2.partial:docker.io/library/$image" >&2
     else
         "$tool" save -o "$2.partial" "$image" >&2

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes what the chart installs as plain YAML: dist/install/install.yaml for kubectl apply -f, with a kustomization.yaml
-# beside it. Values of one's own: install_manifests.sh -f my-values.yaml --set ...
+# Renders the chart as plain YAML: dist/install/install.yaml for kubectl apply -f, and a kustomization.yaml next to it.
+# To set values: install_manifests.sh -f my-values.yaml --set ...
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 helm=$(.venv/bin/python -c 'from tests.cluster.tools import find_tool; print(find_tool("helm"))')

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Resolves the lock files anew: versions and hashes, no addresses. The images carry what the tests ran with, so their
-# locks follow cpu.lock. `scripts/lock.sh images` resolves theirs alone and leaves cpu.lock as it is.
+# Resolves the lock files again: versions and hashes, without addresses. The images contain the same versions as the
+# tests, so their locks are constrained by cpu.lock. `scripts/lock.sh images` resolves only the images' locks.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 index=$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)

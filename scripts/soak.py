@@ -1,12 +1,12 @@
-"""Runs the operator for minutes on a real API server while things go wrong, and checks what must never happen.
+"""Run the operator for minutes on a real API server under injected faults, and check its invariants.
 
     make soak                                            200 experiments, at most half an hour
-    make soak ARGS="--experiments 20 --minutes 3"        to try it
+    make soak ARGS="--experiments 20 --minutes 3"        a short run
 
-Two replicas are killed and frozen, the API server is restarted, watches are cut, calls are answered with 409, 410, 429,
-and 5xx, and objects are created that no user should create. Pods are played: they run no container. At the end the
-recorded history is checked (tests/apiserver/invariants.py); each violation is a line, and the exit code is 1. What
-happens is drawn from the seed; when exactly it meets the operator isn't.
+Two replicas are killed and frozen, the API server is restarted, watches are closed, requests get 409, 410, 429, and 5xx
+responses, and objects are created that no user should create. Pods are simulated and run no containers. At the end the
+recorded history is checked (tests/apiserver/invariants.py); each violation is printed on a line, and the exit code is
+1. The seed determines the faults, but not the exact state of the operator when they occur.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ REPLICAS = ("a", "b")
 NAMESPACES = 4
 LOGS = ROOT / ".bench" / "soak"
 SHORTEST_JUDGED_SECONDS = 600.0
-"""Memory is judged in runs of ten minutes and more: a shorter one sees it warm up."""
+"""Minimum length of a run for the check of memory: memory still grows during the first minutes."""
 SETTLE_SECONDS = 3.0
 EXIT_VIOLATED, EXIT_INTERRUPTED = 1, 130
 
 
 def main() -> int:
-    """Run, print a table, and return 0, 1 for violations, or 130 for an interrupted run without any."""
+    """Run the test and print a table; return 0, 1 for violations, or 130 for an interrupted run without violations."""
     arguments = parse()
     seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
     shutil.rmtree(LOGS, ignore_errors=True)
@@ -65,19 +65,19 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    """Return what the command line asks for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiments", type=int, default=200, metavar="N", help="how many arrive (200)")
-    parser.add_argument("--minutes", type=float, default=24.0, metavar="M", help="length of the run (24)")
-    parser.add_argument("--seed", type=int, metavar="S", help="of everything that is drawn (default: a new one)")
-    parser.add_argument("--without-hostile", action="store_true", help="create no object that is made to do harm")
-    parser.add_argument("--without-faults", action="store_true", help="let nothing go wrong")
+    parser.add_argument("--experiments", type=int, default=200, metavar="N", help="number of experiments (default 200)")
+    parser.add_argument("--minutes", type=float, default=24.0, metavar="M", help="length of the run (default 24)")
+    parser.add_argument("--seed", type=int, metavar="S", help="seed of all random choices (default: a new one)")
+    parser.add_argument("--without-hostile", action="store_true", help="create no hostile objects")
+    parser.add_argument("--without-faults", action="store_true", help="inject no faults")
     return parser.parse_args()
 
 
 def run(arguments: argparse.Namespace, seed: int) -> tuple[list[str], bool]:
-    """Return every violation, and whether the run was interrupted."""
-    rng, seconds = random.Random(seed), arguments.minutes * 60  # noqa: S311 - no secret
+    """Return all violations, and whether the run was interrupted."""
+    rng, seconds = random.Random(seed), arguments.minutes * 60  # noqa: S311 - not used for secrets
     with contextlib.ExitStack() as stack:
         bed = stack.enter_context(Bed(find_binaries()))
         install(bed)
@@ -122,14 +122,14 @@ def run(arguments: argparse.Namespace, seed: int) -> tuple[list[str], bool]:
 
 
 def install(bed: Bed) -> None:
-    """Serve the resource."""
+    """Install the CustomResourceDefinition."""
     crd = str(ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml")
     bed.kubectl("apply", "-f", crd)
     bed.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", crd)
 
 
 def make_namespace(bed: Bed) -> str:
-    """Make a tenant's namespace, with a claim that several nodes mount and one that does not."""
+    """Create a tenant's namespace, with a claim that several nodes can mount and one for a single node."""
     namespace = bed.create_namespace("soak")
     for name, mode in ((SHARED_CLAIM, "ReadWriteMany"), (SINGLE_CLAIM, "ReadWriteOnce")):
         spec = {"accessModes": [mode], "resources": {"requests": {"storage": "1Gi"}}}
@@ -139,23 +139,25 @@ def make_namespace(bed: Bed) -> str:
 
 
 def stop(replicas: list[Replica]) -> list[str]:
-    """End the replicas by SIGTERM; a line for each that does not end with 0."""
+    """End the replicas by SIGTERM; return a line for each that doesn't exit with 0."""
     names = {replica.name for replica in replicas if replica.answers_sigterm}
     codes = [(replica.name, replica.stop()) for replica in replicas]
     return [f"replica {name} ended with {code} after SIGTERM" for name, code in codes if name in names and code != 0]
 
 
 def unasked_ends(ends: list[UnaskedEnd]) -> list[str]:
-    """Return a line for each way in which processes ended by themselves."""
+    """Return a line for each kind of unexpected end of a process."""
     found = []
     for how, times in Counter(end.how for end in ends).items():
         first = next(end for end in ends if end.how == how)
-        found.append(f"{times} times an operator ended by itself, first {first.process} with {first.code}: {first.log}")
+        found.append(
+            f"an operator ended unexpectedly {times} times, first {first.process} with {first.code}: {first.log}"
+        )
     return found
 
 
 def check(bed: Bed, soak: Soak, observer: Observer, took: float) -> list[str]:
-    """Return what the history shows that must never happen."""
+    """Return the violations of invariants in the history."""
     history = list(observer.history)
     created = [
         f"{call.namespace}/{call.name}"
@@ -181,7 +183,7 @@ def check(bed: Bed, soak: Soak, observer: Observer, took: float) -> list[str]:
 
 
 def table(bed: Bed, soak: Soak, observer: Observer, took: float) -> list[tuple[str, str]]:
-    """Return the rows of what was done and seen."""
+    """Return the rows of the table of events and writes."""
     history, counts = list(observer.history), soak.counts
     ends = invariants.ends_of(history)
     ended = Counter(ends[name][0].value for name in soak.created if name in ends)
@@ -190,30 +192,30 @@ def table(bed: Bed, soak: Soak, observer: Observer, took: float) -> list[tuple[s
     states = sum(isinstance(fact, ExperimentFact) for fact in history)
     lease = bed.api("GET", f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases/{LEASE}")
     writes = count_writes(calls(bed.audit_log, user=USER))
-    judged = "" if took >= SHORTEST_JUDGED_SECONDS else " (not judged: too short a run)"
+    judged = "" if took >= SHORTEST_JUDGED_SECONDS else " (not checked: the run was too short)"
     return [
-        ("what", "how many"),
+        ("what", "number"),
         ("---", "---"),
         ("seconds", f"{took:.0f}"),
         ("experiments by their end", listed(ended)),
         ("edits, suspensions, and deletions by users", str(counts.acts)),
         ("Jobs, pods", f"{len(jobs)}, {len(pods)}"),
-        ("states of experiments seen", str(states)),
+        ("observed states of experiments", str(states)),
         ("writes by the operator", listed(writes)),
         ("progress writes", str(counts.progress_writes)),
         *((fault.value, str(times)) for fault, times in sorted(counts.faults.items())),
-        ("faulty answers by status (0: connection cut)", listed(counts.answers)),
-        ("times that the Lease changed hands", str(lease["spec"].get("leaseTransitions", 0))),
+        ("faulty responses by status (0: connection closed)", listed(counts.answers)),
+        ("changes of the Lease's holder", str(lease["spec"].get("leaseTransitions", 0))),
         ("hostile objects", listed(counts.hostile) or "0"),
         *(
-            (f"memory of {name} in MiB: first, last, most{judged}", sizes)
+            (f"memory of {name} in MiB: first, last, largest{judged}", sizes)
             for name, sizes in memory_by_process(soak.memory).items()
         ),
     ]
 
 
 def memory_by_process(samples: list[invariants.MemorySample]) -> dict[str, str]:
-    """Return the first, last, and largest size of the longest life of each replica."""
+    """Return the first, last, and largest memory of each replica's longest-running process."""
     lives: dict[str, list[invariants.MemorySample]] = {}
     for sample in samples:
         lives.setdefault(sample.process, []).append(sample)
@@ -232,7 +234,7 @@ def listed(counts: Counter[str] | Counter[int]) -> str:
 
 
 def say(message: str) -> None:
-    """Tell the person at the terminal; standard output is for the table and the violations."""
+    """Print a message to standard error; standard output has the table and the violations."""
     sys.stderr.write(f"{message}\n")
     sys.stderr.flush()
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tiers side by side: the trainer's is bound by TensorFlow, the two others by the interpreter and by waiting. Ends
-# with a table of what they cover by package.
+# Runs the tiers in parallel: the trainer's is bound by TensorFlow, the two others by the interpreter and by waiting. At
+# the end it prints a table of their coverage by package.
 # With MASKRCNN_NO_SKIPS=1 a test that would be skipped, for example without Kubernetes, fails.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,14 +11,14 @@ trap 'rm -rf "$work"' EXIT
 tier() { # NAME PYTEST-ARGUMENTS ...
     local name=$1
     shift
-    # Without pytest-xdist: the tiers run side by side and keep two cores busy.
+    # Without pytest-xdist: the tiers run in parallel and keep two cores busy.
     .venv/bin/python -m slipcover --branch --source operator/maskrcnn_operator,trainer/maskrcnn_trainer \
         --json --out "$work/$name.json" -m pytest -q --durations=50 "tests/$name" "$@"
 }
 
 (
     status=0
-    # On the screen, since a build of Kubernetes takes minutes; it needs doing once.
+    # Print this immediately, since a build of Kubernetes takes minutes; it is done once.
     .venv/bin/python tests/apiserver/binaries.py 2>&1 > /dev/null | sed 's/^/kubernetes: /' >&3
     echo "---- unit tier"
     tier unit "$@" || status=1
@@ -27,7 +27,7 @@ tier() { # NAME PYTEST-ARGUMENTS ...
     exit "$status"
 ) 3>&1 > "$work/log" 2>&1 &
 others=$!
-# make test-tensorrt runs the ignored file, with the parser that it needs
+# make test-tensorrt runs the ignored file, which needs TensorRT's parser
 tier trainer --ignore=tests/trainer/export/test_graph_tensorrt_parser.py "$@"
 trainer=$?
 wait "$others"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The exported graphs through the ONNX parser and the builder of TensorRT for RTX. The packages are kept out of .venv, in
-# the user's cache by their versions: nothing else needs them.
+# Parses and builds the exported graphs with TensorRT for RTX. Its packages aren't installed into .venv but into the
+# user's cache, in a directory per version, because nothing else needs them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,4 +1,4 @@
-"""A picture of ground truth beside detections."""
+"""Picture that compares ground truth with detections."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ def comparison_picture(
     pairs_per_row: int = 2,
     titles: tuple[str, str] = ("ground truth", "detections"),
 ) -> Image:
-    """One picture of several images, each with its ground truth at the left and its detections at the right.
+    """Return a picture of several images, each with its ground truth on the left and its detections on the right.
 
     Args:
         rows: (image uint8 RGB [H, W, 3], ground truth, detections) of each image.
-        min_side: images are enlarged to at least this many pixels.
+        min_side: minimum of the shorter side in pixels; smaller images are enlarged.
+        pairs_per_row: number of images in a row of the picture.
+        titles: headings above the left and the right side.
 
     Returns:
         uint8 RGB.
@@ -35,8 +37,9 @@ def comparison_picture(
     for image, truth, detections in rows:
         sides = [_titled(draw_objects(image, side, min_side=min_side), title)
                  for side, title in zip((truth, detections), titles, strict=True)]  # fmt: skip
-        pairs.append(_beside(sides, GAP // 2))
-    lines = [_beside(pairs[start : start + pairs_per_row], 2 * GAP) for start in range(0, len(pairs), pairs_per_row)]
+        pairs.append(_side_by_side(sides, GAP // 2))
+    starts = range(0, len(pairs), pairs_per_row)
+    lines = [_side_by_side(pairs[start : start + pairs_per_row], 2 * GAP) for start in starts]
     width = max(line.shape[1] for line in lines)
     padded = [
         np.pad(line, ((0, GAP), (0, width - line.shape[1]), (0, 0)), constant_values=BACKGROUND) for line in lines
@@ -50,7 +53,7 @@ def _titled(image: Image, title: str) -> Image:
     return np.concatenate([band, image])
 
 
-def _beside(images: Sequence[Image], gap: int) -> Image:
+def _side_by_side(images: Sequence[Image], gap: int) -> Image:
     height = max(image.shape[0] for image in images)
     padded = [
         np.pad(

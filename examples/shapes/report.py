@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What the demo gave: a table of the models that it made, and a picture of ground truth beside detections."""
+"""Results of the demo: a table of its models, and a picture that compares ground truth with detections."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXPECTED_MASK_AP50 = 0.4
 
 @dataclass(frozen=True)
 class Row:
-    """A model: the step that made it, the trained ``.tlt`` that has its weights, the step that evaluated it."""
+    """A model: the step that created it, the step whose ``.tlt`` has its weights, and the step that evaluated it."""
 
     title: str
     maker: str
@@ -44,24 +44,27 @@ ROWS = (
 
 
 def main() -> int:
+    """Print the table and write the picture; return 1 if the expected mask AP50 isn't reached."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, default=Path("workspace"))
     workspace = parser.parse_args().workspace
     evaluation = workspace / "shapes" / "evaluate"
     truth = GroundTruth.load(workspace / "raw" / "shapes" / "val.json")
-    # not in the results directory of a step, which may hold nothing but what the step has written
+    # not in the results directory of a step, which may contain only files of the step
     picture = workspace / "shapes" / "detections.png"
     write_image(picture, side_by_side(workspace, truth, evaluation))
 
     Console(width=120).print(table(workspace / "shapes"))
     reached = metrics_of(evaluation)["mask_AP50"]
-    said = "reached" if reached >= EXPECTED_MASK_AP50 else "NOT reached"
-    print(f"mask AP50 of {EXPECTED_MASK_AP50} {said}: {reached:.4f}; ground truth next to detections: {picture}")
+    outcome = "reached" if reached >= EXPECTED_MASK_AP50 else "NOT reached"
+    print(
+        f"mask AP50 of {EXPECTED_MASK_AP50} {outcome}: {reached:.4f}; picture of ground truth and detections: {picture}"
+    )
     return 0 if reached >= EXPECTED_MASK_AP50 else 1
 
 
 def table(experiment: Path) -> Table:
-    """AP, mask AP, trainable parameters, size of the file, images a second of each model."""
+    """Return a table with AP, mask AP, trainable parameters, file size, and images/s of each model."""
     shown = Table(title="models", title_justify="left")
     for column in ("model", "AP", "AP50", "mask AP", "mask AP50", "parameters", "file", "images/s"):
         shown.add_column(column, justify="left" if column == "model" else "right")
@@ -79,25 +82,25 @@ def table(experiment: Path) -> Table:
 
 
 def metrics_of(step: Path) -> dict[str, Any]:
-    """The metrics that an evaluate step has written."""
+    """Return the metrics that an evaluate step has written."""
     metrics: dict[str, Any] = json.loads((step / "metrics.json").read_text())["metrics"]
     return metrics
 
 
 def model_of(step: Path) -> Path:
-    """The model that a step hands on, where it lies on this machine."""
+    """Return the path on this machine of the model that a step produced."""
     result = json.loads((step / "result.json").read_text())
     return step / Path(result["modelPath"]).name
 
 
 def parameters(model: Path) -> int:
-    """Weights of a model file, batch-norm statistics left out."""
+    """Return the number of weights in a model file, without batch-norm statistics."""
     variables = read_model_file(model, with_optimizer=False).variables
     return sum(value.size for name, value in variables.items() if "moving_" not in name)
 
 
 def side_by_side(workspace: Path, truth: GroundTruth, evaluation: Path) -> np.ndarray:
-    """The first validation images, each with its ground truth at the left and its detections at the right."""
+    """Return a picture of the first validation images, with ground truth on the left and detections on the right."""
     detections = json.loads((evaluation / "detections.json").read_text())
     names = truth.category_names
     rows = []

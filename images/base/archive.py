@@ -1,4 +1,4 @@
-"""Packs one layer as a docker-archive, the form that docker, podman, buildah and containerd all read from a file."""
+"""Packing of one layer as a docker-archive, which docker, podman, buildah and containerd can all read from a file."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 def main() -> None:
     """Write the archive."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("layer", type=Path, help="the root file system as a tar")
+    parser.add_argument("layer", type=Path, help="the root file system as a tar file")
     parser.add_argument("output", type=Path)
-    parser.add_argument("--name", required=True, help="of the image, with its tag")
-    parser.add_argument("--entrypoint", help="program that it runs")
+    parser.add_argument("--name", required=True, help="name of the image, with its tag")
+    parser.add_argument("--entrypoint", help="program that the image runs")
     arguments = parser.parse_args()
     pack(arguments.layer, arguments.output, arguments.name, arguments.entrypoint)
 
 
 def pack(layer: Path, output: Path, name: str, entrypoint: str | None = None) -> None:
-    """One layer, its configuration and the manifest that names both; equal input gives equal bytes.
+    """Write one layer, its configuration and the manifest; equal input gives equal bytes.
 
     Args:
-        layer: the root file system, an uncompressed tar.
-        output: written here.
-        name: such as ``localhost/base:1``.
-        entrypoint: absolute path in the image; None for an image to build on.
+        layer: the root file system, an uncompressed tar file.
+        output: the archive to write.
+        name: name of the image, such as ``localhost/base:1``.
+        entrypoint: absolute path in the image; None for a base image.
     """
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
     with layer.open("rb") as file:
@@ -44,7 +44,7 @@ def pack(layer: Path, output: Path, name: str, entrypoint: str | None = None) ->
             "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
             "os": "linux",
             "created": created,
-            # builders count the layers by it
+            # builders count the layers by the history
             "history": [{"created": created, "created_by": "one layer from a tar"}],
             "config": {
                 "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],

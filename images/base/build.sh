@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Writes a Debian base with Python 3.11 as a docker-archive, for where no registry can be reached: build.sh OUTPUT.tar
+# Writes a Debian base image with Python 3.11 as a docker-archive, if no registry is reachable: build.sh OUTPUT.tar
 #
-# Byte for byte the same from the same packages: times are those of SOURCE_DATE_EPOCH, the identity of the machine and
-# what differs from run to run is left out.
+# The same packages give the same bytes: times are SOURCE_DATE_EPOCH, and the machine's identity and everything that
+# differs between runs is left out.
 set -euo pipefail
 output=$1
 name=${2:-localhost/maskrcnn-base:bookworm}
@@ -13,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
 
 exclude=()
 for path in doc man locale info lintian bug; do exclude+=(--dpkgopt="path-exclude=/usr/share/$path/*"); done
-# libgomp1 and libstdc++6: what ONNX Runtime's and Horovod's libraries link against
+# libgomp1 and libstdc++6: ONNX Runtime's and Horovod's libraries link against them
 mmdebstrap --quiet --variant=minbase --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
     --include=usr-is-merged,python3,python3-venv,libgomp1,libstdc++6 \
     "${exclude[@]}" --dpkgopt='path-include=/usr/share/doc/*/copyright' \

@@ -1,7 +1,9 @@
-"""Takes out of an environment what the operator never imports: slim.py /opt/venv
+"""Removal of modules that the operator never imports from an environment.
 
-The Kubernetes client is a thousand generated classes, one for each kind and group; objects are dictionaries here, and
-the calls are made by its transport alone. Its packages load those classes only when they are asked for.
+    slim.py /opt/venv
+
+The Kubernetes client has a thousand generated classes, one for each kind and group. The operator represents objects as
+dictionaries and uses only the client's transport, and the client's packages load those classes lazily.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ UNUSED = ("kubernetes/e2e_test", "kubernetes/docs", "kubernetes/test", "pip", "s
 
 
 def main(environment: Path) -> None:
-    """Remove them; a package that has another shape than expected is an error, not a larger image."""
+    """Remove the modules; exit with an error if a package isn't where it is expected."""
     (site,) = environment.glob("lib/python3.*/site-packages")
     for name in GENERATED:
         package = site / name
         if not (package / "__init__.py").is_file():
-            raise SystemExit(f"{package} is no package any more: look at what the client consists of now")
+            raise SystemExit(f"{package} isn't a package: adapt images/operator/slim.py to the client's new layout")
         for path in package.glob("*.py"):
             if path.name != "__init__.py":
                 path.unlink()

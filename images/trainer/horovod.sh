@@ -1,6 +1,6 @@
 #!/bin/sh
-# Puts a wheel of Horovod for the TensorFlow of the environment $1 into the folder $2: the one in HOROVOD_WHEELS where it
-# is there, else one compiled here with Gloo and without MPI (HOROVOD_GPU_OPERATIONS=NCCL for GPUs).
+# Puts a Horovod wheel for the TensorFlow of the environment $1 into the directory $2: the one in HOROVOD_WHEELS if there
+# is one, else one compiled here with Gloo and without MPI (HOROVOD_GPU_OPERATIONS=NCCL for GPUs).
 set -eu
 environment=$1 output=$2
 mkdir -p "$output"
@@ -11,7 +11,7 @@ fi
 if ! command -v g++ > /dev/null; then
     apt-get update && apt-get install --yes --no-install-recommends g++ make
 fi
-# on top of the environment's packages, so that nothing of the build stays behind in it
+# a separate environment on top of $1's packages, so that build packages don't end up in $1
 "$environment/bin/python3" -m venv /build/horovod
 "$environment/bin/python3" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
     > "$(/build/horovod/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/environment.pth"

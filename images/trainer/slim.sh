@@ -1,8 +1,8 @@
 #!/bin/sh
-# Takes out of the environment $1 what only builds need, and compiles what is left once, since it is read-only later.
+# Removes everything from the environment $1 that only builds need, and compiles the rest, since it is read-only later.
 set -eu
 site=$(echo "$1"/lib/python3.*/site-packages)
-# headers and CMake files: Horovod is a wheel by now
+# headers and CMake files: they were needed to compile Horovod
 rm -rf "$site/tensorflow/include" "$site/pip" "$site"/pip-* "$site/setuptools" "$site"/setuptools-* "$1/bin"/pip*
 find "$site" -depth -type d \( -name tests -o -name test -o -name testdata \) \
     -not -path "*/tensorflow/*" -not -path "*/keras/*" -exec rm -r {} +

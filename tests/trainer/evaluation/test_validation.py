@@ -1,4 +1,4 @@
-"""A detector against validation records: many evaluations by one object, ranks, and stops in between."""
+"""Evaluation of a detector on validation records: repeated evaluations, ranks, and stops."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from maskrcnn_trainer.spec import ExperimentSpec
 
 pytestmark = pytest.mark.trainer
 
-GREY = np.full((64, 64, 3), 90, np.uint8)
+GRAY = np.full((64, 64, 3), 90, np.uint8)
 IMAGES = 5
 BOX = (8.0, 8.0, 40.0, 40.0)
 
 
 class BoxDetector:
-    """Finds the object of every image where it is."""
+    """Detector that finds the object of every image."""
 
     class_map = ClassMap((1,), ("thing",), 2)
     batch_size = 2
@@ -38,7 +38,7 @@ class BoxDetector:
     step = None
 
     def detect(self, images: NDArray[np.float32]) -> list[Detections]:
-        scale = images.shape[1] / len(GREY)
+        scale = images.shape[1] / len(GRAY)
         box = np.array([BOX], np.float32) * np.float32(scale)
         scores, masks = np.full(1, 0.9, np.float32), np.full((1, 28, 28), 20.0, np.float32)
         return [Detections(box, np.ones(1, np.int32), scores, masks)] * len(images)
@@ -46,7 +46,7 @@ class BoxDetector:
 
 @dataclass
 class Rank:
-    """One rank of a gang whose others send nothing."""
+    """One rank of a worker group whose other ranks send nothing."""
 
     rank: int
     size: int
@@ -63,7 +63,7 @@ def spec(
     picture: type,
     thing: type,
 ) -> ExperimentSpec:
-    index = write_records([picture(GREY, [thing(BOX, 1)], str(number)) for number in range(1, IMAGES + 1)])
+    index = write_records([picture(GRAY, [thing(BOX, 1)], str(number)) for number in range(1, IMAGES + 1)])
     y1, x1, y2, x2 = BOX
     box = [x1, y1, x2 - x1, y2 - y1]
     annotations: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""Small networks with weights that make their batch norms, boxes and classes matter."""
+"""Small networks with weights for which batch norms, boxes and classes affect the results."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def small_spec(size: tuple[int, int], num_classes: int, **model: Any) -> Experim
     )
 
 
-def randomise(network: MaskRCNN, seed: int) -> None:
-    """Statistics that are not those of a new layer, and predictions that differ from place to place."""
+def randomize(network: MaskRCNN, seed: int) -> None:
+    """Set statistics that differ from a new layer's, and weights whose predictions differ between positions."""
     rng = np.random.default_rng(seed)
     wide = {"rpn-class/kernel": 0.05, "rpn-box/kernel": 0.05, "class-predict/kernel": 0.1, "box-predict/kernel": 0.02}
     draws: dict[str, Callable[[tuple[int, ...]], np.ndarray]] = {
@@ -57,7 +57,7 @@ def randomise(network: MaskRCNN, seed: int) -> None:
 
 
 def smooth_images(size: tuple[int, int], count: int) -> np.ndarray:
-    """float32 [count, H, W, 3]: white noise would make neighbours so alike that rounding reorders them."""
+    """Return float32 [count, H, W, 3]; white noise would give scores so similar that rounding reorders them."""
     coarse = np.random.default_rng(count).normal(size=(count, size[0] // 8, size[1] // 8, 3)).astype(np.float32)
     return tf.image.resize(coarse, size).numpy()
 
@@ -68,7 +68,7 @@ def build() -> Callable[..., Built]:
         spec = small_spec(size, num_classes, **model)
         values = Architecture.from_spec(spec).to_json() | {"filters": filters or {}}
         network = MaskRCNN(Architecture.from_json(values), seed=3)
-        randomise(network, num_classes)
+        randomize(network, num_classes)
         ids = tuple(range(1, num_classes))
         return network, spec, ClassMap(ids, tuple(f"class {one}" for one in ids), num_classes)
 

@@ -1,4 +1,4 @@
-"""Layers that have no ONNX counterpart here are refused by name, and never emitted as something else."""
+"""Layers that can't be exported are refused by name, and never emitted as something else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.trainer
 
 
 class Shuffled(Convolution):
-    """A convolution that treats channels in a way of its own."""
+    """Convolution with its own treatment of channels."""
 
 
 def norm(name: str) -> BatchNorm:

@@ -1,4 +1,4 @@
-"""The exported graph gives what the network gives."""
+"""Parity of the exported graph with the network."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _assert_equal(found: list[Detections], padded: PaddedDetections) -> None:
 
 
 def _assert_equal_rows(path: Path, images: np.ndarray, padded: PaddedDetections) -> None:
-    """The rows that fill an image up are equal too: other runtimes read them."""
+    """Compare detections including the padding rows, which other runtimes read."""
     (rows,) = onnxruntime.InferenceSession(path).run([DETECTIONS], {INPUT: images.transpose(0, 3, 1, 2)})
     np.testing.assert_allclose(rows[..., :4], padded.boxes, atol=1e-3)
     np.testing.assert_array_equal(rows[..., 4], padded.classes)
@@ -98,7 +98,7 @@ def test_normalisation_in_the_graph(build: Callable[..., Any], tmp_path: Path) -
     (tmp_path / "m.onnx").write_bytes(graph.SerializeToString())
     images = _images((128, 128), 2)
     detector = open_detector(tmp_path / "m.onnx", spec, threads=2)
-    # The detector undoes the normalisation, so that raw pixels go in.
+    # The detector undoes the normalization, so the graph gets raw pixels.
     _assert_equal(detector.detect(images), _reference(network, spec, images))
 
 
@@ -119,7 +119,7 @@ def test_what_the_file_promises(build: Callable[..., Any]) -> None:
     names = [node.name for node in graph.graph.node]
     assert len(set(names)) == len(names)
     assert not [name for node in graph.graph.node for name in node.output if ":" in name or ";" in name]
-    # Batch norms are folded away; every layer's result bears its name.
+    # Batch norms are folded; every layer's result has the layer's name.
     kinds = {node.op_type for node in graph.graph.node}
     assert not kinds & {"BatchNormalization", "If", "Loop", "NonZero", "Identity"}
     tensors = {name for node in graph.graph.node for name in node.output}
@@ -132,10 +132,10 @@ def test_what_the_file_promises(build: Callable[..., Any]) -> None:
 
 def test_more_candidates_than_tensorrt_sorts(build: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     network, spec, class_map = build((256, 256), 3, testRpnPreNmsTopn=4000)
-    with pytest.raises(InvalidInput, match=r"testRpnPreNmsTopn: .* best 4000; .* at most 3839"):
+    with pytest.raises(InvalidInput, match=r"testRpnPreNmsTopn: .* a TopK of 4000; .* at most 3839"):
         export_graph(network, spec, class_map)
-    # A level has only so many anchors, whatever is asked for: 64 * 64 * 3 is the largest at 256.
+    # The number of anchors of a level limits the TopK: at 128 it is at most 32 * 32 * 3 = 3072.
     network, spec, class_map = build((128, 128), 3, testRpnPreNmsTopn=10000, testRpnPostNmsTopn=2000)
     with caplog.at_level(logging.WARNING):
         export_graph(network, spec, class_map)
-    assert "testRpnPostNmsTopn: a TopK of 2000" in caplog.text
+    assert "testRpnPostNmsTopn: the graph needs a TopK of 2000" in caplog.text

@@ -1,4 +1,4 @@
-"""The graphs through the ONNX parser and the builder of TensorRT for RTX, as far as they go without a GPU.
+"""Exported graphs in the ONNX parser and the builder of TensorRT for RTX, as far as they work without a GPU.
 
 Without a CUDA driver its RoiAlign plugin cannot be made, and it has no kernel for NonMaxSuppression: RoiAlign is cut to
 graph inputs for parsing, both for building. Nothing is executed.
@@ -21,7 +21,7 @@ from maskrcnn_trainer.export.calibration.cache import cache_text
 from maskrcnn_trainer.export.calibration.collect import collect_ranges
 from maskrcnn_trainer.export.graph import check_graph, export_graph
 from maskrcnn_trainer.export.half import half_precision
-from maskrcnn_trainer.export.quantise import calibrated_tensors, quantised
+from maskrcnn_trainer.export.quantize import calibrated_tensors, quantized
 
 pytestmark = [
     pytest.mark.trainer,
@@ -31,7 +31,7 @@ pytestmark = [
     ),
 ]
 
-# In a process of its own: the library ends a process that makes several of its builders.
+# In a separate process: the library ends a process that creates several builders.
 SCRIPT = """
 import sys
 import tensorrt_rtx_libs
@@ -65,7 +65,7 @@ if sys.argv[2] == "build":
 
 
 def _cut(model: onnx.ModelProto, *operators: str) -> onnx.ModelProto:
-    """The graph without these operators; what they give are inputs."""
+    """Return the graph with these operators replaced by inputs."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     kept = []
@@ -101,7 +101,7 @@ def models(build: Callable[..., Any]) -> dict[str, Any]:
     model = check_graph(export_graph(network, spec, class_map))
     images = np.random.default_rng(0).normal(size=(1, 3, 128, 128)).astype(np.float32)
     ranges = collect_ranges(model, calibrated_tensors(model), [images], images=1, threads=2)
-    return {"fp32": model, "fp16": half_precision(model), "int8": quantised(model, ranges), "cache": cache_text(ranges)}
+    return {"fp32": model, "fp16": half_precision(model), "int8": quantized(model, ranges), "cache": cache_text(ranges)}
 
 
 @pytest.mark.parametrize("data_type", ["fp32", "fp16", "int8"])

@@ -1,4 +1,4 @@
-"""Half precision and INT8: what computes in which type, and how far from float32 the results are."""
+"""Half precision and INT8: the types of the layers, and the difference of the results from float32."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from maskrcnn_trainer.export.calibration.collect import collect_ranges
 from maskrcnn_trainer.export.description import metadata_of
 from maskrcnn_trainer.export.graph import check_graph, export_graph
 from maskrcnn_trainer.export.half import half_precision
-from maskrcnn_trainer.export.quantise import calibrated_tensors, quantised, quantised_weights
+from maskrcnn_trainer.export.quantize import calibrated_tensors, quantized, quantized_weights
 
 pytestmark = pytest.mark.trainer
 
@@ -51,7 +51,7 @@ def ranges(exported: tuple[onnx.ModelProto, Any]) -> dict[str, float]:
 
 
 def _tensors(model: onnx.ModelProto, names: tuple[str, ...]) -> list[np.ndarray]:
-    """Dense results: near-equal detections change places under any rounding, these do not."""
+    """Return dense results, because the order of near-equal detections changes with any rounding."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
@@ -97,7 +97,7 @@ def test_a_weight_beyond_half_precision_is_refused(exported: tuple[onnx.ModelPro
 
 def test_int8(exported: tuple[onnx.ModelProto, Any], ranges: dict[str, float], tmp_path: Path) -> None:
     model, spec = exported
-    int8 = check_graph(quantised(model, ranges))
+    int8 = check_graph(quantized(model, ranges))
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in int8.graph.initializer}
     made_by = {name: node for node in int8.graph.node for name in node.output}
     pairs = [node for node in int8.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
@@ -118,7 +118,7 @@ def test_int8(exported: tuple[onnx.ModelProto, Any], ranges: dict[str, float], t
             assert sources == ["DequantizeLinear", "DequantizeLinear"], node.name
             scales = constants[made_by[node.input[1]].input[1]]
             assert scales.size == constants[node.input[2]].size, node.name
-    # The other branch of a residual sum is rounded too; the sums of the pyramid are not.
+    # The shortcut branch of a residual sum is quantized too; the sums of the pyramid aren't.
     adds = {
         node.name: [made_by[name].op_type for name in node.input]
         for node in int8.graph.node
@@ -159,14 +159,14 @@ def test_ranges_do_not_depend_on_the_batches(
     network, spec, class_map = build(SIZE, 4)
     raw = export_graph(network, spec, class_map, preprocessing=True)
     found = collect_ranges(raw, calibrated_tensors(raw), [images], images=4, threads=2)
-    # The first layer reads what the graph normalised, not the raw pixels.
-    normalised = next(name for name in found if name.startswith("preprocessing/"))
-    assert found[normalised] == pytest.approx(ranges["Input"], rel=0.02)
+    # The first layer's input is the image that the graph has normalized, not the raw pixels.
+    normalized = next(name for name in found if name.startswith("preprocessing/"))
+    assert found[normalized] == pytest.approx(ranges["Input"], rel=0.02)
     assert found["conv1_relu"] == pytest.approx(ranges["conv1_relu"], rel=0.02)
 
 
 def test_weights_are_rounded_to_the_largest_of_their_channel() -> None:
     values = np.array([[0.5, -1.27, 0.0], [0.25, 0.01, 0.0]], np.float32)
-    whole, scales = quantised_weights(values, axis=1)
+    whole, scales = quantized_weights(values, axis=1)
     np.testing.assert_allclose(scales, [0.5 / 127, 0.01, 1.0], rtol=1e-6)
     np.testing.assert_array_equal(whole, [[127, -127, 0], [64, 1, 0]])

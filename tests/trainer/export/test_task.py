@@ -1,4 +1,4 @@
-"""The command from a model file to everything that it writes."""
+"""The export command: from a model file to all output files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _pictures(count: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, build: Callable[..., Any]) -> Path:
-    """A model, its spec, five training records and the same images as files."""
+    """Write a model, its spec, five training records and the same images as files."""
     root = tmp_path_factory.mktemp("export")
     (root / "images" / "below").mkdir(parents=True)
     with tf.io.TFRecordWriter(str(root / "train-00000-of-00001.tfrecord")) as writer:
@@ -74,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, build: Callable[..., Any]) 
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    # TensorFlow runs in this process already, and takes no number of threads any more.
+    # TensorFlow is initialized in this process, so its number of threads can't be set.
     monkeypatch.setattr("maskrcnn_trainer.export.task.prepare_tensorflow", lambda **_: None)
     for name in ("MASKRCNN_FINGERPRINT", "MASKRCNN_KEY", "MASKRCNN_RESULTS_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -88,7 +88,7 @@ def _export(folder: Path, *flags: object, model: str = "model.tlt") -> int:
         return int(end.code or 0)
 
 
-def test_int8_from_records_with_everything_beside_it(folder: Path, tmp_path: Path) -> None:
+def test_int8_from_records_with_all_other_files(folder: Path, tmp_path: Path) -> None:
     cache, tensors = tmp_path / "cal.bin", tmp_path / "tensors" / "cal.h5"
     flags = ["--data_type", "int8", "--batches", 2, "--batch_size", 2, "--cal_cache_file", cache]
     assert _export(folder, "-o", tmp_path / "m.onnx", *flags, "--cal_data_file", tensors, "--gen_ds_config") == EXIT_OK
@@ -104,7 +104,7 @@ def test_int8_from_records_with_everything_beside_it(folder: Path, tmp_path: Pat
     statuses = [json.loads(line)["status"] for line in (tmp_path / "status.json").read_text().splitlines()]
     assert statuses == ["STARTED", "SUCCESS"]
 
-    # The tensor file alone gives the same again, without a single record.
+    # The tensor file gives the same results without any record.
     spec = yaml.safe_load((folder / "spec.yaml").read_text())
     del spec["dataConfig"]["trainingFilePattern"]
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(spec))
@@ -113,14 +113,14 @@ def test_int8_from_records_with_everything_beside_it(folder: Path, tmp_path: Pat
     command += ["--data_type", "int8", "--cal_data_file", tensors, "--cal_cache_file", again]
     assert main([str(one) for one in command]) == EXIT_OK
     assert again.read_text() == cache.read_text()
-    # The float32 graph has every tensor that the cache names.
+    # The float32 graph has every tensor of the cache.
     assert _export(folder, "-o", tmp_path / "float.onnx") == EXIT_OK
     graph = onnx.load(tmp_path / "float.onnx").graph
     tensors_of_graph = {"Input"} | {name for node in graph.node for name in node.output}
     assert {line.partition(":")[0] for line in cache.read_text().splitlines()[1:]} <= tensors_of_graph
 
 
-def test_a_directory_that_may_not_be_read_is_told_as_that(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_directory_is_a_permission_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: object) -> list[str]:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
@@ -134,18 +134,18 @@ def test_a_directory_gives_the_images_that_the_records_hold(folder: Path, caplog
     count, batches = record_batches(str(folder / "train-*.tfrecord"), wanted)
     records = np.concatenate(list(batches))
     assert count == len(records) == 5
-    assert "has 5 images, --batches 3 times --batch_size 2 are 6" in caplog.text
+    assert "has 5 images, fewer than --batches 3 times --batch_size 2 (6); using all of them" in caplog.text
     _, batches = directory_batches(folder / "images", wanted)
     files = np.concatenate(list(batches))
-    assert "broken.jpg is left out" in caplog.text
+    assert any("broken.jpg: " in line and line.endswith(": skipped") for line in caplog.messages)
     assert sorted(one.tobytes() for one in files) == sorted(one.tobytes() for one in records)
-    # Whichever are drawn, an image that can be read takes the place of the broken one.
+    # Whichever images are drawn, a readable one replaces the broken one.
     for seed in range(4):
         count, batches = directory_batches(folder / "images", CalibrationSet(SIZE, batches=1, batch_size=5, seed=seed))
         assert count == len(np.concatenate(list(batches))) == 5
     assert records.dtype == np.float32
     assert records.shape == (5, 3, *SIZE)
-    # Zeros below or to the right, where an image of another shape ends.
+    # Padding with zeros, below or to the right of images of another shape.
     assert all((image[:, -1] == 0).all() or (image[:, :, -1] == 0).all() for image in records)
     one = CalibrationSet(SIZE, batches=1, batch_size=2, seed=1)
     other = CalibrationSet(SIZE, batches=1, batch_size=2, seed=2)
@@ -174,7 +174,7 @@ def test_an_encrypted_export_and_its_plain_form(folder: Path, tmp_path: Path, ca
     assert "the key does not open this file" in caplog.text
 
 
-def test_what_is_refused(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_input_writes_no_model(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert _export(folder, "-o", tmp_path / "p.onnx", model="pruned.tlt") == EXIT_INVALID
     assert "After pruning, the model needs to be retrained first" in caplog.text
     spec = yaml.safe_load((folder / "spec.yaml").read_text())
@@ -211,8 +211,8 @@ def test_an_engine_without_tensorrt_is_refused_before_anything_is_written(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     if importlib.util.find_spec("tensorrt") is not None:
-        pytest.skip("tensorrt is installed here: what is said without it cannot be tested")
+        pytest.skip("tensorrt is installed, so the message about the missing package cannot be tested")
     flags = ["--engine_file", tmp_path / "m.engine"]
     assert _export(folder, "-o", tmp_path / "m.onnx", *flags) == EXIT_INVALID
-    assert "the package tensorrt is not installed here" in caplog.text
+    assert "the package tensorrt is not installed" in caplog.text
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""evaluate and inference of one model, as ``.tlt`` and exported: the same detections."""
+"""Parity of evaluate and inference between a ``.tlt`` model and its exports."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SIZES = {"1.jpg": (90, 150), "2.png": (200, 128), "3.JPEG": (128, 128)}
 
 
 def random_network(spec: ExperimentSpec) -> MaskRCNN:
-    """Weights that find objects of every class, with scores that differ."""
+    """Set weights that find objects of every class, with different scores."""
     network = MaskRCNN(Architecture.from_spec(spec), freeze_bn=True, seed=1)
     rng = np.random.default_rng(0)
     widths = {"class-predict": 0.3, "mask_fcn_logits": 0.3, "box-predict": 0.03}
@@ -46,7 +46,7 @@ def random_network(spec: ExperimentSpec) -> MaskRCNN:
 
 @pytest.fixture(scope="module", name="folder")
 def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images, their records, a spec, and one model as .tlt, .onnx and .etlt."""
+    """Write images, their records, a spec, and one model as .tlt, .onnx and .etlt."""
     folder = tmp_path_factory.mktemp("inference")
     (folder / "images").mkdir()
     rng = np.random.default_rng(2)
@@ -119,7 +119,7 @@ for line in sys.stdin:
 
 
 def run_commands(commands: list[list[str]]) -> tuple[list[int], str]:
-    """Commands one after the other in a process of their own: their exit codes, and what they said."""
+    """Run commands sequentially in another process; return their exit codes and their output."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MASKRCNN_")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -139,7 +139,7 @@ def read(path: Path) -> Any:
 
 
 def check_same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
-    """Equal detections: boxes to a hundredth of a pixel, scores to 1e-4, masks to a few pixels at their borders."""
+    """Check equality: boxes to a hundredth of a pixel, scores to 1e-4, masks to a few pixels at their borders."""
     assert [one["category_id"] for one in found] == [one["category_id"] for one in wanted]
     assert [one["image_id"] for one in found] == [one["image_id"] for one in wanted]
     np.testing.assert_allclose([one["bbox"] for one in found], [one["bbox"] for one in wanted], rtol=0, atol=0.01)

@@ -1,4 +1,4 @@
-"""COCO's metrics of results that are all there at once."""
+"""COCO's metrics of a complete list of results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def evaluate_coco(
     kinds: Sequence[str] = KINDS,
     max_detections: int = STANDARD_DETECTIONS,
 ) -> CocoMetrics:
-    """Compare results with the ground truth of the images seen, all of them when ``image_ids`` is None."""
+    """Compare results with the ground truth of the given images, or of all images if ``image_ids`` is None."""
     seen = ground_truth.image_ids if image_ids is None else image_ids
     by_image: dict[ImageId, list[CocoResult]] = {image_id: [] for image_id in seen}
     for result in results:

@@ -1,4 +1,4 @@
-"""Matches of images, split over ranks and joined, give the very bits of pycocotools over the whole data set."""
+"""Matches of images, split over ranks and joined, are bit-identical to pycocotools on the whole data set."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def random_box(generator: np.random.Generator) -> list[int]:
 
 @pytest.fixture(scope="module")
 def made_up() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Ground truth with crowds, and detections near objects and elsewhere, with few scores and so many ties."""
+    """Return ground truth with crowds, and detections near objects and elsewhere, with many equal scores."""
     generator = np.random.default_rng(4)
     annotations, results = [], []
     for image in range(40):

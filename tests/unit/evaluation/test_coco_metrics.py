@@ -1,4 +1,4 @@
-"""COCO's metrics on cases worked out by hand, and the public result files of pycocotools' authors."""
+"""COCO's metrics of manually computed cases, and of the public result files by pycocotools' authors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rle(x: int, y: int, width: int, height: int) -> dict[str, Any]:
 
 
 def truth(*boxes: tuple[int, int, int, int, int, int], **more: Any) -> dict[str, Any]:
-    """Ground truth of (image, category, x, y, width, height)."""
+    """Return ground truth from tuples (image, category, x, y, width, height)."""
     return {
         "images": [{"id": number, "width": SIDE, "height": SIDE} for number in (1, 2, 3)],
         "categories": [{"id": 5, "name": "five"}, {"id": 9, "name": "nine"}],
@@ -88,7 +88,7 @@ def test_only_the_images_seen_count() -> None:
 
 
 def test_the_area_of_a_mask_is_that_of_the_mask() -> None:
-    # Of an unmatched mask detection COCO asks the mask's area: 40x40 px of box but only 30x30 px of mask is small.
+    # For an unmatched mask detection COCO uses the mask's area: a box of 40x40 px with a mask of 30x30 px is small.
     ground_truth = GroundTruth(truth((1, 5, 0, 0, 20, 20)))
     stray = found(1, 5, 100, 100, 30, 30, score=0.95) | {"bbox": [95, 95, 40, 40]}
     values = evaluate_coco(ground_truth, [stray, found(1, 5, 0, 0, 20, 20, score=0.5)]).values
@@ -180,7 +180,7 @@ def test_boxes_are_measured_where_no_object_has_a_mask(caplog: pytest.LogCapture
     assert caplog.text.count("segmentation is missing") == 3
 
 
-def test_two_points_beside_a_polygon_are_left_out_as_in_conversion() -> None:
+def test_two_points_next_to_a_polygon_are_dropped_as_in_conversion() -> None:
     # pycocotools alone would take the four numbers for a box and refuse the list
     content = truth((1, 5, 0, 0, 100, 100))
     content["annotations"][0]["segmentation"] = [[0, 0, 100, 100], [0, 0, 100, 0, 100, 100, 0, 100]]

@@ -1,4 +1,4 @@
-"""Detections in the padded image as COCO results of the original image."""
+"""Conversion of detections in the padded image to COCO results of the original image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_boxes_are_scaled_and_clipped_to_the_image() -> None:
 
 
 def test_each_axis_has_the_ratio_of_its_own_resize() -> None:
-    # 101 rows at a scale of 0.5 are 50 rows (truncated): the whole height is the whole height again.
+    # 101 rows at a scale of 0.5 are 50 rows (truncated), and the full height maps back to the full height.
     info = np.array([50, 100, 2.0, 101, 200], np.float32)
     np.testing.assert_allclose(to_original_pixels(np.array([[0.0, 0.0, 50.0, 100.0]]), info), [[0, 0, 101, 200]])
 

@@ -1,4 +1,4 @@
-"""What is drawn stays in the picture, has its class's colour and can be read back."""
+"""Drawing of objects: positions, colors of classes, labels, and image files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn_trainer.evaluation.drawing import (
     DrawnObject,
-    class_colour,
+    class_color,
     draw_objects,
     drawn_name,
     objects_of_results,
@@ -21,27 +21,27 @@ from maskrcnn_trainer.evaluation.paste import PastedMask
 from maskrcnn_trainer.evaluation.preview import image_of_padded
 from maskrcnn_trainer.images.decode import decode
 
-GREY = np.full((100, 120, 3), 90, np.uint8)
+GRAY = np.full((100, 120, 3), 90, np.uint8)
 
 
 def test_colours_are_stable_and_differ() -> None:
-    assert class_colour(3) == class_colour(3)
-    colours = [class_colour(number) for number in range(1, 91)]
-    assert len(set(colours)) == 90
-    for one, other in itertools.pairwise(colours):
+    assert class_color(3) == class_color(3)
+    colors = [class_color(number) for number in range(1, 91)]
+    assert len(set(colors)) == 90
+    for one, other in itertools.pairwise(colors):
         assert np.abs(np.subtract(one, other)).sum() > 100
 
 
 def test_box_and_mask_have_the_colour_of_their_class() -> None:
     mask = np.zeros((100, 120), bool)
     mask[40:60, 50:70] = True
-    drawn = draw_objects(GREY, [DrawnObject((30, 20, 80, 90), 2, "thing", 0.9, mask)])
-    assert drawn.shape == GREY.shape
-    assert (GREY == 90).all(), "the given image is not painted on"
-    colour = np.array(class_colour(2))
-    np.testing.assert_array_equal(drawn[30, 70:90], np.tile(colour, (20, 1)))
-    np.testing.assert_array_equal(drawn[79, 20:90], np.tile(colour, (70, 1)))
-    np.testing.assert_allclose(drawn[50, 60], 90 * 0.55 + colour * 0.45, atol=1)
+    drawn = draw_objects(GRAY, [DrawnObject((30, 20, 80, 90), 2, "thing", 0.9, mask)])
+    assert drawn.shape == GRAY.shape
+    assert (GRAY == 90).all(), "the given image is not painted on"
+    color = np.array(class_color(2))
+    np.testing.assert_array_equal(drawn[30, 70:90], np.tile(color, (20, 1)))
+    np.testing.assert_array_equal(drawn[79, 20:90], np.tile(color, (70, 1)))
+    np.testing.assert_allclose(drawn[50, 60], 90 * 0.55 + color * 0.45, atol=1)
     np.testing.assert_array_equal(drawn[70, 60], [90, 90, 90])
 
 
@@ -58,21 +58,21 @@ def test_masks_are_read_in_every_coco_form() -> None:
         {"size": [100, 120], "counts": runs},
         [[50, 40, 70, 40, 70, 60, 50, 60]],
     ]
-    pictures = [draw_objects(GREY, [DrawnObject((40, 50, 60, 70), 1, "x", mask=form)]) for form in forms]
+    pictures = [draw_objects(GRAY, [DrawnObject((40, 50, 60, 70), 1, "x", mask=form)]) for form in forms]
     pasted = PastedMask(mask[38:64, 45:75].T.astype(bool), 38, 45)
-    pictures.append(draw_objects(GREY, [DrawnObject((40, 50, 60, 70), 1, "x", mask=pasted)]))
+    pictures.append(draw_objects(GRAY, [DrawnObject((40, 50, 60, 70), 1, "x", mask=pasted)]))
     for picture in pictures[1:]:
         np.testing.assert_array_equal(picture, pictures[0])
     nothing = PastedMask(np.zeros((0, 0), bool), 0, 0)
-    draw_objects(GREY, [DrawnObject((40, 50, 60, 70), 1, "x", mask=nothing)], min_side=300)
+    draw_objects(GRAY, [DrawnObject((40, 50, 60, 70), 1, "x", mask=nothing)], min_side=300)
 
 
 def test_text_and_lines_grow_with_the_picture() -> None:
     heights, widths = [], []
     for side in (300, 3000):
         middle, end = side // 2, 9 * side // 10
-        grey = np.full((side, side, 3), 90, np.uint8)
-        changed = draw_objects(grey, [DrawnObject((middle, middle, end, end), 1, "x", 0.5)]) != 90
+        gray = np.full((side, side, 3), 90, np.uint8)
+        changed = draw_objects(gray, [DrawnObject((middle, middle, end, end), 1, "x", 0.5)]) != 90
         heights.append(middle - int(np.flatnonzero(changed[:, middle].any(axis=1))[0]))
         widths.append(int(changed[7 * side // 10, middle - 30 : middle + 30].any(axis=1).sum()))
     assert heights[0] >= 10
@@ -81,12 +81,12 @@ def test_text_and_lines_grow_with_the_picture() -> None:
     assert widths[1] >= 8
 
 
-def test_the_better_labels_stand_on_top() -> None:
-    """More objects than there are places: the best one's label is whole."""
+def test_label_of_the_best_object_is_on_top() -> None:
+    """Check that the best object's label is fully visible if there are more objects than places for labels."""
     small = np.full((40, 90, 3), 90, np.uint8)
     crowd = [DrawnObject((10, 10, 30, 60), number, "thing", 1 - number / 100) for number in range(1, 30)]
     alone = draw_objects(small, crowd[:1])
-    label = (alone == class_colour(1)).all(axis=2)
+    label = (alone == class_color(1)).all(axis=2)
     label[10:30, 10:60] = False
     assert label.sum() > 200
     together = draw_objects(small, crowd)
@@ -95,15 +95,15 @@ def test_the_better_labels_stand_on_top() -> None:
 
 @pytest.mark.parametrize("box", [(-20, -20, 300, 300), (99, 119, 100, 120), (0, 0, 0, 0), (50, 110, 90, 119)])
 def test_boxes_at_and_past_the_border(box: tuple[int, int, int, int]) -> None:
-    drawn = draw_objects(GREY, [DrawnObject(box, 1, "a rather long name", 0.5)], min_side=300)
+    drawn = draw_objects(GRAY, [DrawnObject(box, 1, "a rather long name", 0.5)], min_side=300)
     assert drawn.shape == (300, 360, 3)
     assert (drawn != 90).any()
 
 
 def test_small_images_are_enlarged_by_a_whole_factor_and_large_ones_kept() -> None:
-    assert draw_objects(GREY[:64, :64], [], min_side=200).shape == (256, 256, 3)
-    assert draw_objects(GREY, [], min_side=100).shape == (100, 120, 3)
-    assert draw_objects(GREY, []).shape == (100, 120, 3)
+    assert draw_objects(GRAY[:64, :64], [], min_side=200).shape == (256, 256, 3)
+    assert draw_objects(GRAY, [], min_side=100).shape == (100, 120, 3)
+    assert draw_objects(GRAY, []).shape == (100, 120, 3)
 
 
 def test_results_become_objects() -> None:
@@ -119,7 +119,7 @@ def test_results_become_objects() -> None:
 
 
 def test_written_image_is_the_one_given_and_alone_in_its_directory(tmp_path: Path) -> None:
-    picture = draw_objects(GREY, [DrawnObject((30, 20, 80, 90), 2, "thing", 0.9)])
+    picture = draw_objects(GRAY, [DrawnObject((30, 20, 80, 90), 2, "thing", 0.9)])
     write_image(tmp_path / "picture.png", picture)
     np.testing.assert_array_equal(decode(tmp_path / "picture.png"), picture)
     assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]

@@ -1,4 +1,4 @@
-"""Evaluation over batches and ranks with detections that are made, not learnt."""
+"""Evaluation over batches and ranks with synthetic detections."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RawIds:
 
 
 def object_box(image: int) -> tuple[int, int, int, int]:
-    """x, y, width, height of the one object of an image of 32x32 pixels."""
+    """Return x, y, width, height of the single object of an image of 32x32 pixels."""
     return 2 + image, 3, 12, 10 + image
 
 
@@ -63,7 +63,7 @@ NOTHING = Detections(
 
 
 def detect(images: NDArray[Any]) -> list[Detections]:
-    """Finds the object of the image whose number stands in its first pixel."""
+    """Detect the object of each image, whose number is in its first pixel."""
     found = []
     for image in images[:, 0, 0, 0].astype(int):
         x, y, width, height = (2 * value for value in object_box(image))
@@ -106,7 +106,7 @@ def test_every_image_counts_once(ground_truth: GroundTruth, caplog: pytest.LogCa
 def gang(
     shares: list[list[int]], ground_truth: GroundTruth, **settings: Any
 ) -> tuple[EvaluationResult, list[NDArray[np.uint8]]]:
-    """Evaluate shares of images on as many ranks, each with the ground truth of its share; what rank 0 collected."""
+    """Evaluate each share of images on its own rank with its ground truth; return the data that rank 0 collected."""
     sent: list[NDArray[np.uint8]] = []
 
     def only_sends(own: NDArray[np.uint8]) -> None:
@@ -145,7 +145,7 @@ def test_more_ranks_than_images_give_the_metrics_of_one(ground_truth: GroundTrut
 
 
 def test_ranks_send_a_few_bytes_a_detection(ground_truth: GroundTruth) -> None:
-    # a detection as a pickled COCO result with its run lengths is 200 bytes and more
+    # a detection as a pickled COCO result with its run lengths has at least 200 bytes
     _, (few,) = gang([[0], [1, 2]], ground_truth)
     _, (many,) = gang([[0], [1, 2, 3, 4, 5, 6]], ground_truth)
     assert len(many) - len(few) <= 4 * 100
@@ -238,11 +238,11 @@ def test_nothing_is_written_once_another_run_has_taken_over(ground_truth: Ground
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_image_that_the_ground_truth_lacks(ground_truth: GroundTruth) -> None:
+def test_image_missing_from_the_ground_truth_is_refused(ground_truth: GroundTruth) -> None:
     with pytest.raises(InvalidInput, match="no image with id '150'"):
         Evaluator(detect, lambda: batches([50]), RawIds(), ground_truth).evaluate()
 
 
-def test_an_empty_data_set(ground_truth: GroundTruth) -> None:
+def test_empty_data_set_is_refused(ground_truth: GroundTruth) -> None:
     with pytest.raises(InvalidInput, match="no image to evaluate"):
         Evaluator(detect, lambda: iter(()), RawIds(), ground_truth).evaluate()

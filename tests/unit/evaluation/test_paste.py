@@ -1,4 +1,4 @@
-"""Masks put back into images, against a plain loop, and run lengths against pycocotools' own."""
+"""Pasting of masks, compared with a plain loop, and run lengths, compared with pycocotools."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from maskrcnn_trainer.evaluation.paste import encode_pasted, mask_probabilities,
 
 
 def paste_mask(logits: NDArray[Any], box: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """One mask at the image's size."""
+    """Return one mask at the image's size."""
     (pasted,) = paste_masks(logits[None], box[None], height, width)
     return pasted.whole(height, width)
 
 
 def pasted_by_loops(logits: NDArray[Any], box: list[float], height: int, width: int) -> NDArray[Any]:
-    """The probability at every pixel's centre in float64; NaN outside the box."""
+    """Return the probability at every pixel's center in float64; NaN outside the box."""
     cells = logits.shape[0]
     y1, x1, y2, x2 = box
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from maskrcnn_trainer.evaluation.drawing import class_colour
+from maskrcnn_trainer.evaluation.drawing import class_color
 from maskrcnn_trainer.evaluation.preview import Preview, image_of_padded
 
 GRAY = 60
@@ -40,8 +40,8 @@ def test_preview_of_a_larger_original_has_the_size_of_the_input() -> None:
     image = np.full((120, 160, 3), GRAY, np.uint8)
     pixels = Preview(image, [result], (480, 640)).drawn({4: "four"})
     assert pixels.shape == image.shape
-    np.testing.assert_array_equal(pixels[74, 50:130], np.tile(class_colour(4), (80, 1)))  # the lower side of its frame
-    np.testing.assert_allclose(pixels[60, 90], GRAY * 0.55 + np.array(class_colour(4)) * 0.45, atol=1)
+    np.testing.assert_array_equal(pixels[74, 50:130], np.tile(class_color(4), (80, 1)))  # the lower side of its frame
+    np.testing.assert_allclose(pixels[60, 90], GRAY * 0.55 + np.array(class_color(4)) * 0.45, atol=1)
     assert (pixels[80:, :] == GRAY).all()
 
 

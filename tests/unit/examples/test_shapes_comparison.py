@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from examples.shapes.comparison import comparison_picture
 
-from maskrcnn_trainer.evaluation.drawing import DrawnObject, class_colour
+from maskrcnn_trainer.evaluation.drawing import DrawnObject, class_color
 
 GREY = np.full((100, 120, 3), 90, np.uint8)
 
@@ -16,7 +16,7 @@ def test_images_stand_in_rows_of_pairs_with_titles() -> None:
     picture = comparison_picture([(GREY, [item], []), (GREY[:80], [], [item]), (GREY, [], [])], min_side=100)
     pair = 120 + 4 + 120
     assert picture.shape == (24 + 160 + 8 + 24 + 100 + 8, pair + 16 + (240 + 4 + 240), 3)
-    np.testing.assert_array_equal(picture[24 + 30, 80], np.array(class_colour(2)))
+    np.testing.assert_array_equal(picture[24 + 30, 80], np.array(class_color(2)))
 
 
 def test_no_images_are_refused() -> None:

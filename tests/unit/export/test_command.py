@@ -1,4 +1,4 @@
-"""The command line of export: names of outputs, what is refused before any work."""
+"""The command line of export: names of outputs, and errors that are found before any work."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_where_the_model_goes(output: str | None, directory: str | None, key: st
 
 def test_a_name_of_another_format_is_completed_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     assert model_file("out/net.uff", MODEL, None, None) == Path("out/net.uff.onnx")
-    assert "-o out/net.uff: export writes ONNX, so the file is out/net.uff.onnx" in caplog.text
+    assert "-o out/net.uff: export writes ONNX; writing out/net.uff.onnx instead" in caplog.text
 
 
 def test_a_name_that_says_otherwise_than_the_key(tmp_path: Path) -> None:
@@ -107,5 +107,5 @@ def test_an_engine_that_cannot_be_built_here_is_refused_before_the_export(
     for _ in range(2):
         caplog.clear()
         assert main(command) == EXIT_INVALID
-        assert "the package tensorrt is not installed here" in caplog.text
+        assert "the package tensorrt is not installed" in caplog.text
         assert [path.name for path in tmp_path.iterdir()] == ["m.tlt"]

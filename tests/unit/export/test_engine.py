@@ -1,4 +1,4 @@
-"""Building an engine: what of TensorRT's API is called under each release, without TensorRT."""
+"""Building an engine: the calls of TensorRT's API for each release, with a fake of TensorRT."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SETTINGS = EngineSettings("fp16", (128, 192), batches=(1, 2, 4), workspace=1 << 
 
 
 def _release(*network_flags: str) -> Any:
-    """The names of TensorRT's API that are used, as a release with these flags of networks has them."""
+    """Return a fake of TensorRT's API, like that of a release with these network flags."""
     tensorrt = MagicMock()
     tensorrt.NetworkDefinitionCreationFlag = SimpleNamespace(**{name: n for n, name in enumerate(network_flags)})
     tensorrt.BuilderFlag = SimpleNamespace(FP16="fp16", INT8="int8", OBEY_PRECISION_CONSTRAINTS="obey")
@@ -52,7 +52,7 @@ def test_an_older_release_is_told_by_flags(data_type: str, strict: bool, flags: 
 def test_what_is_missing_is_said() -> None:
     tensorrt = _release("STRONGLY_TYPED")
     tensorrt.Builder.side_effect = TypeError("factory function returned nullptr")
-    with pytest.raises(InvalidInput, match="finds no GPU") as caught:
+    with pytest.raises(InvalidInput, match="finds no usable GPU") as caught:
         build_engine(tensorrt, b"onnx", SETTINGS)
     assert caught.value.exit_code == EXIT_INVALID
 
@@ -70,10 +70,10 @@ def test_what_is_missing_is_said() -> None:
         build_engine(tensorrt, b"onnx", SETTINGS)
 
 
-def test_without_the_package_the_sentence_says_where_to_build() -> None:
+def test_missing_package_error_names_where_to_build() -> None:
     if importlib.util.find_spec("tensorrt") is not None:
         pytest.skip("tensorrt is installed here")
-    with pytest.raises(InvalidInput, match="build the engine from the .onnx where TensorRT and a GPU are"):
+    with pytest.raises(InvalidInput, match="build the engine from the .onnx on a machine with TensorRT and a GPU"):
         load_tensorrt()
 
 
@@ -81,5 +81,5 @@ def test_a_machine_without_a_gpu_is_known_before_the_export(monkeypatch: pytest.
     tensorrt = _release("STRONGLY_TYPED")
     tensorrt.Builder.side_effect = TypeError("factory function returned nullptr")
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt)
-    with pytest.raises(InvalidInput, match="finds no GPU"):
+    with pytest.raises(InvalidInput, match="finds no usable GPU"):
         check_tensorrt()

@@ -1,4 +1,4 @@
-"""The command from its flags to its files, with an exported model and without TensorFlow."""
+"""The inference command, from flags to files, with an exported model and without TensorFlow."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three images, one of them unreadable, a model and a spec."""
+    """Write three images, one of them unreadable, a model and a spec."""
     for name in [name for name in os.environ if name.startswith("MASKRCNN_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MASKRCNN_THREADS", "1")
@@ -47,7 +47,7 @@ def command(folder: Path, *more: str) -> list[str]:
 
 
 def ended(arguments: list[str]) -> int:
-    """The exit code, however it comes."""
+    """Run the command and return its exit code, returned or raised."""
     try:
         return main(arguments)
     except SystemExit as end:
@@ -96,7 +96,7 @@ def test_a_threshold_is_strictly_between_0_and_1(
     folder: Path, threshold: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert ended(command(folder, f"--threshold={threshold}")) == 64
-    assert "between 0 and 1, both excluded" in caplog.text
+    assert "must be greater than 0 and less than 1" in caplog.text
     assert not (folder / "out").exists()
 
 
@@ -107,7 +107,7 @@ def test_existing_results_stay_unless_an_operator_runs_it(
     old.parent.mkdir(parents=True)
     old.write_text("[]")
     assert ended(command(folder)) == 64
-    assert "holds labels already" in caplog.text
+    assert "contains labels already" in caplog.text
     assert old.exists()
     monkeypatch.setenv("MASKRCNN_FINGERPRINT", FINGERPRINT)
     assert ended(command(folder)) == 0
@@ -139,27 +139,27 @@ def test_images_that_are_all_unreadable_are_refused(folder: Path, caplog: pytest
     assert "none of its 3 images could be read" in caplog.text
     assert last_record(folder)["status"] == "FAILURE"
     assert sorted(path.name for path in (folder / "out").iterdir() if path.name in OUTPUTS) == []
-    # nothing half-done stands in the way of the same command
+    # no partial results prevent running the same command again
     Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(folder / "images" / "11.png")
     (folder / "names.txt").write_text("cat\n犬\n")
     assert ended(command(folder, "--class_map", str(folder / "names.txt"))) == 0
-    assert "犬: pictures say the class's number" in caplog.text
+    assert "犬: the font can't render these class names; pictures show their numbers" in caplog.text
     assert {path.name for path in (folder / "out").iterdir()} >= set(OUTPUTS)
 
 
-def test_the_longest_names_cost_only_their_own_images(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_long_names_skip_only_their_images(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     picture = (folder / "images" / "11.png").read_bytes()
     whole, longest = "w" * 246 + ".png", "x" * 251 + ".png"
     for name in (whole, longest):
         (folder / "images" / name).write_bytes(picture)
     assert ended(command(folder)) == 0
-    assert "its results' name would have" in caplog.text
+    assert "the name of its result would have" in caplog.text
     assert "rename it" in caplog.text
     labels = {path.name for path in (folder / "out" / "labels").iterdir()}
     assert labels == {"11.json", "12.json", "w" * 246 + ".json"}
 
 
-def test_results_inside_the_image_directory_are_no_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_inside_the_image_directory_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKRCNN_FINGERPRINT", FINGERPRINT)
     monkeypatch.setenv("MASKRCNN_RESULTS_DIR", str(folder / "images"))
     arguments = command(folder)
@@ -170,9 +170,9 @@ def test_results_inside_the_image_directory_are_no_images(folder: Path, monkeypa
         assert len(json.loads((folder / "images" / "predictions.json").read_text())["images"]) == 2
 
 
-def test_what_is_missing_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_files_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     for flag, value, message in [
-        ("-i", str(folder / "absent"), "there is no such directory or file"),
+        ("-i", str(folder / "absent"), "no such directory or file"),
         ("-m", str(folder / "absent"), "no such model file"),
         ("-c", str(folder / "absent"), "--class-map"),
         ("--gpus", "2", "inference runs as one process"),
@@ -190,7 +190,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
     folder: Path, flag: str, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     os.mkfifo(folder / "pipe")
-    # a reader that waits is let go: it finds an empty file
+    # unblock a waiting reader: it reads an empty file
     writer = threading.Timer(20, lambda: os.close(os.open(folder / "pipe", os.O_WRONLY | os.O_NONBLOCK)))
     writer.daemon = True
     writer.start()
@@ -201,7 +201,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
     assert said in caplog.text
 
 
-def test_results_that_cannot_be_written_are_told_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unwritable_results_are_reported_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "out").write_text("a file")
     with caplog.at_level("WARNING"):
         assert ended(command(folder)) == 64

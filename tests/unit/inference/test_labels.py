@@ -14,14 +14,14 @@ from pycocotools.coco import COCO
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.inference.class_names import category_names, read_class_map
-from maskrcnn_trainer.inference.labels import LabelledImage, label_objects, prediction_dataset
+from maskrcnn_trainer.inference.labels import LabeledImage, label_objects, prediction_dataset
 from maskrcnn_trainer.inference.stages import StageClock, shares
 
 GAPS = ClassMap(ids=(2, 5, 9), names=("cat", "", "dog"), num_classes=4)
 WHOLE = ClassMap(ids=(1, 2, 3), names=("a", "b", ""), num_classes=4)
 
 
-def test_names_of_the_model_stand_where_no_file_names_them() -> None:
+def test_model_names_are_used_without_a_class_map() -> None:
     assert category_names(GAPS) == {2: "cat", 5: "class 5", 9: "dog"}
     assert category_names(WHOLE, ["x", "", "z"]) == {1: "x", 2: "b", 3: "z"}
 
@@ -40,7 +40,7 @@ def test_a_line_a_class_where_ids_have_gaps(caplog: pytest.LogCaptureFixture) ->
     caplog.set_level(logging.INFO)
     mixed = ClassMap(ids=(9, 2, 5), names=("", "", ""), num_classes=4)
     assert category_names(mixed, ["x", "y", "z"]) == {2: "x", 5: "y", 9: "z"}
-    assert "in rising order" in caplog.text
+    assert "in ascending order" in caplog.text
 
 
 def test_a_class_map_is_read_whatever_its_last_line(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_class_map_is_read_whatever_its_last_line(tmp_path: Path) -> None:
         path.write_bytes(text.encode())
         assert read_class_map(path) == ["cat", "hot dog"]
     path.write_bytes(b"\n \n")
-    with pytest.raises(InvalidInput, match="is empty"):
+    with pytest.raises(InvalidInput, match="empty; expected"):
         read_class_map(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidInput, match="UTF-8"):
@@ -58,7 +58,7 @@ def test_a_class_map_is_read_whatever_its_last_line(tmp_path: Path) -> None:
         read_class_map(tmp_path / "absent")
 
 
-def labelled(image_id: int, name: str, *, masks: bool) -> LabelledImage:
+def labeled(image_id: int, name: str, *, masks: bool) -> LabeledImage:
     results = [
         {"image_id": image_id, "category_id": 5, "bbox": [10.4, 20.6, 30.3, 15.2], "score": 0.9},
         {"image_id": image_id, "category_id": 2, "bbox": [0.0, 0.0, 4.0, 2.5], "score": 0.7},
@@ -70,11 +70,11 @@ def labelled(image_id: int, name: str, *, masks: bool) -> LabelledImage:
             mask[y : y + height, x : x + width] = 1
             rle = coco_mask.encode(mask)
             result["segmentation"] = {"size": [60, 80], "counts": rle["counts"].decode()}
-    return LabelledImage(image_id, name, 60, 80, results)
+    return LabeledImage(image_id, name, 60, 80, results)
 
 
 def test_a_label_file_has_the_originals_fields() -> None:
-    first, second = label_objects(labelled(4, "c/x.jpg", masks=False))
+    first, second = label_objects(labeled(4, "c/x.jpg", masks=False))
     assert first == {
         "area": 31 * 15,
         "is_crowd": 0,
@@ -85,16 +85,16 @@ def test_a_label_file_has_the_originals_fields() -> None:
         "score": 0.9,
     }
     assert second["id"] == 2
-    masked = label_objects(labelled(4, "c/x.jpg", masks=True))
+    masked = label_objects(labeled(4, "c/x.jpg", masks=True))
     assert coco_mask.decode(masked[0]["segmentation"]).sum() == 30 * 15
 
 
 @pytest.mark.parametrize("masks", [False, True])
 def test_pycocotools_loads_the_predictions(tmp_path: Path, masks: bool) -> None:
     images = [
-        labelled(139, "139.jpg", masks=masks),
-        labelled(4, "4.jpg", masks=masks),
-        LabelledImage(8, "8.jpg", 5, 6, []),
+        labeled(139, "139.jpg", masks=masks),
+        labeled(4, "4.jpg", masks=masks),
+        LabeledImage(8, "8.jpg", 5, 6, []),
     ]
     content = prediction_dataset(images, {2: "cat", 5: "class 5", 9: "dog"})
     path = tmp_path / "predictions.json"

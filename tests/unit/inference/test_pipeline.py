@@ -1,4 +1,4 @@
-"""Images through a detector: order, batches, what is written, what is skipped, and how it stops."""
+"""The inference pipeline: order, batches, output files, skipped images, and stops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.detector import Detections
 from maskrcnn_trainer.errors import Stopped
-from maskrcnn_trainer.evaluation.drawing import class_colour
+from maskrcnn_trainer.evaluation.drawing import class_color
 from maskrcnn_trainer.inference.pipeline import Output, run_inference
 from maskrcnn_trainer.inference.sources import find_images
 from maskrcnn_trainer.model.architecture import Architecture
@@ -24,7 +24,7 @@ SIDE = 8
 
 
 class OneBox:
-    """Finds the same three objects in every image: scores 0.9, 0.5 and 0.2; remembers what it was given."""
+    """Detector that finds the same three objects (scores 0.9, 0.5 and 0.2) in every image and records its input."""
 
     class_map = ClassMap(ids=(3, 7), names=("cat", "dog"), num_classes=3)
     architecture = Architecture(nlayers=10, num_classes=3, mrcnn_resolution=SIDE)
@@ -52,7 +52,7 @@ class OneBox:
 def write_images(folder: Path, count: int) -> None:
     folder.mkdir(exist_ok=True)
     for number in range(count):
-        # half of what the network takes
+        # half of the network's input size
         Image.fromarray(np.full((16, 32, 3), 10 * number, np.uint8)).save(folder / f"{number:02d}.png")
 
 
@@ -76,9 +76,9 @@ def test_all_images_in_order_and_in_batches(tmp_path: Path) -> None:
     )
     assert [len(batch) for batch in detector.batches] == [4, 4, 1]
     assert len(detector.threads) == 1
-    greys = [round(float(255 * (0.485 + 0.224 * image[0, 0, 0])) / 10) for batch in detector.batches for image in batch]
-    assert greys == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-    assert [image.image_id for image in result.images] == greys
+    grays = [round(float(255 * (0.485 + 0.224 * image[0, 0, 0])) / 10) for batch in detector.batches for image in batch]
+    assert grays == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert [image.image_id for image in result.images] == grays
     assert result.unreadable == ["03.png"]
     assert seen[-1] == (10, 1)
     assert result.detections == 18
@@ -87,7 +87,7 @@ def test_all_images_in_order_and_in_batches(tmp_path: Path) -> None:
         {"decode", "network", "paste", "draw", "write"},
     )
     assert all(seconds > 0 for seconds in result.stage_seconds.values())
-    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [f"{number:02d}.json" for number in greys]
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [f"{number:02d}.json" for number in grays]
     first, second = json.loads((tmp_path / "labels" / "05.json").read_text())
     # boxes of the padded image at half its size
     assert (first["bbox"], first["category_id"], first["image_id"]) == ([8, 4, 16, 8], 7, "05.png")
@@ -96,9 +96,9 @@ def test_all_images_in_order_and_in_batches(tmp_path: Path) -> None:
     picture = np.asarray(Image.open(tmp_path / "annotated" / "05.png"))
     factor = 19  # 16 pixels become at least 300
     assert picture.shape == (16 * factor, 32 * factor, 3)
-    np.testing.assert_array_equal(picture[12 * factor - 1, 20 * factor], class_colour(7))
+    np.testing.assert_array_equal(picture[12 * factor - 1, 20 * factor], class_color(7))
     inside = picture[10 * factor, 16 * factor]
-    assert np.abs(inside - (0.55 * 50 + 0.45 * np.array(class_colour(7)))).max() <= 2
+    assert np.abs(inside - (0.55 * 50 + 0.45 * np.array(class_color(7)))).max() <= 2
 
 
 def test_masks_are_left_out_unless_asked_for(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_files_go_below_the_names_of_their_directories(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_what_its_own_format_cannot_hold_is_drawn_as_png(tmp_path: Path) -> None:
+def test_image_too_large_for_its_format_is_drawn_as_png(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     narrow = Image.fromarray(np.zeros((16384, 2, 3), np.uint8))
     narrow.save(tmp_path / "images" / "narrow.png")
@@ -144,7 +144,7 @@ def test_nothing_readable_gives_an_empty_result(tmp_path: Path) -> None:
     assert (result.images, result.unreadable, detector.batches) == ([], ["x.png"], [])
 
 
-def test_a_stop_and_a_lost_directory_end_it(tmp_path: Path) -> None:
+def test_stop_and_lost_directory_end_the_inference(tmp_path: Path) -> None:
     write_images(tmp_path / "images", 40)
     asked = iter([False, True])
 
@@ -159,7 +159,7 @@ def test_a_stop_and_a_lost_directory_end_it(tmp_path: Path) -> None:
     assert len(detector.batches) == 1
 
     def guard() -> None:
-        raise PermissionError("somebody else's")
+        raise PermissionError("taken over by another run")
 
     with pytest.raises(PermissionError):
         run_inference(sources, OneBox(), output(tmp_path, guard=guard), threads=2)

@@ -1,4 +1,4 @@
-"""Which images are found, and what their labels and numbers are."""
+"""Images of a directory, and the names of their labels and their numbers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
 def test_a_directory_below_that_may_not_be_read_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The root of an ext4 volume has one; of the directory given it is an error."""
+    """Check an unreadable subdirectory, as at the root of an ext4 volume; for the given directory it is an error."""
     touch(tmp_path, "a.jpg", "lost+found/b.jpg")
     listed = os.scandir
 
@@ -56,7 +56,7 @@ def test_a_directory_below_that_may_not_be_read_is_a_warning(
     monkeypatch.setattr(os, "scandir", refuse)
     refused = [str(tmp_path / "lost+found")]
     assert [image.name for image in find_images(tmp_path)] == ["a.jpg"]
-    assert "directories below it that cannot be read are left out: 1, such as" in caplog.text
+    assert "skipped 1 subdirectories that cannot be read, such as" in caplog.text
     refused.append(str(tmp_path))
     with pytest.raises(PermissionError):
         find_images(tmp_path)
@@ -93,9 +93,9 @@ def test_numbers_come_from_the_names_where_all_are_numbers(names: list[str], ids
     assert image_ids(names) == ids
 
 
-def test_nothing_to_do_is_refused(tmp_path: Path) -> None:
+def test_missing_path_and_directory_without_images_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "readme.txt")
-    with pytest.raises(InvalidInput, match="there is no image in it"):
+    with pytest.raises(InvalidInput, match="contains no image"):
         find_images(tmp_path)
     with pytest.raises(InvalidInput, match="no such directory or file"):
         find_images(tmp_path / "absent")

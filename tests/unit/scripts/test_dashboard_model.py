@@ -8,7 +8,7 @@ import pytest
 from scripts.dashboard_model import (
     Panel,
     Target,
-    colour_of,
+    color_of,
     legend,
     number,
     panels,
@@ -131,4 +131,4 @@ def test_the_table_joins_the_queries_by_experiment() -> None:
     [("Leaders", 0, "red"), ("Leaders", 1, "green"), ("Leaders", 2, "red"), ("Need attention", 0, "green")],
 )
 def test_a_number_has_the_colour_of_its_threshold(title: str, value: float, colour: str) -> None:
-    assert colour_of(panel(title), value) == colour
+    assert color_of(panel(title), value) == colour

@@ -1,7 +1,7 @@
-"""Precision and recall of matches, the arithmetic of ``COCOeval.accumulate``.
+"""Precision and recall of matches, as ``COCOeval.accumulate`` computes them.
 
-It is written out here because pycocotools walks every detection in Python for each of 10 thresholds, 4 ranges of area
-and 3 limits, while all ranks but the first have nothing to do. The results are the same bits
+This is a vectorized version: pycocotools loops in Python over all detections for each of 10 IoU thresholds, 4 area
+ranges and 3 limits, and all other ranks wait for the first one meanwhile. The results are bit-identical
 (https://github.com/cocodataset/cocoapi, PythonAPI/pycocotools/cocoeval.py).
 """
 
@@ -18,7 +18,7 @@ from maskrcnn_trainer.evaluation.coco_matching import AREAS, IOU_THRESHOLDS, REC
 
 @dataclass(frozen=True)
 class Curves:
-    """Precision at each recall, and the largest recall; -1 where there is no object that counts.
+    """Precision at each recall, and the largest recall; -1 where no object counts.
 
     Attributes:
         precision: float64 [IoU thresholds, recalls, categories, areas, limits].
@@ -30,13 +30,14 @@ class Curves:
 
 
 def accumulate(matches: DetectionMatches, kind: int, kinds: int, categories: int, limits: Sequence[int]) -> Curves:
-    """The curves of all categories.
+    """Return the curves of all categories.
 
     Args:
-        matches: of all images, sorted by image.
-        kind: which of the ``kinds`` that were matched.
-        categories: their number.
-        limits: how many detections of a category in an image count, one set of curves each.
+        matches: matches of all images, sorted by image.
+        kind: index of the comparison (box, mask) among ``kinds``.
+        kinds: number of comparisons in ``matches``.
+        categories: number of categories.
+        limits: maximum detections per category and image that count; one set of curves for each.
     """
     shape = (categories, len(AREAS), len(limits))
     precision = -np.ones((len(IOU_THRESHOLDS), len(RECALLS), *shape))
@@ -62,7 +63,7 @@ def accumulate(matches: DetectionMatches, kind: int, kinds: int, categories: int
 def _curve(
     hits: NDArray[np.bool_], false_alarms: NDArray[np.bool_], objects: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision [T, R] and largest recall [T] of detections [T, N], best first."""
+    """Return precision [T, R] and the largest recall [T] of detections [T, N], best first."""
     thresholds, detections = hits.shape
     curve = np.zeros((thresholds, len(RECALLS)))
     if not detections:

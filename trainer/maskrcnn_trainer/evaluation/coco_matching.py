@@ -1,4 +1,4 @@
-"""Detections matched with the ground truth of their image by pycocotools, as arrays that a rank can send."""
+"""Matching of detections with the ground truth of their image by pycocotools, as arrays that a rank can send."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ AREAS: tuple[tuple[float, float], ...] = tuple((float(low), float(high)) for low
 
 @dataclass(frozen=True)
 class DetectionMatches:
-    """What COCO's metrics need to know of the detections of some images.
+    """Input of COCO's metrics for the detections of some images.
 
-    An entry is an image and a category with objects or detections of it (E entries). The detections of an entry follow
-    each other, best first (N detections of all entries); those past the largest limit are left out. T, A and K are the
-    number of IoU thresholds, ranges of area, and kinds of comparison (box, mask).
+    An entry is one category in one image that has objects or detections of it (E entries). The detections of an entry
+    are consecutive, best first (N detections in all entries); those beyond the largest limit are left out. T, A and K
+    are the numbers of IoU thresholds, area ranges, and comparisons (box, mask).
 
     Attributes:
-        images: int32 [E], rising where all ranks are joined; the index of the image among all ids, sorted.
-        categories: int32 [E], the index of the category among all ids, sorted.
-        detections: int32 [E], how many detections an entry has.
-        objects: int32 [E, K, A], how many objects count in each range of area.
+        images: int32 [E], index of the image among all sorted ids; ascending after the ranks are joined.
+        categories: int32 [E], index of the category among all sorted ids.
+        detections: int32 [E], number of detections of the entry.
+        objects: int32 [E, K, A], number of objects that count in each area range.
         scores: float64 [N].
-        hits: uint8 [N, ceil(K A T / 8)], a bit [K, A, T] where the detection has an object that counts.
-        false_alarms: likewise, a bit where it has no object and counts itself. Neither bit is set where it is ignored.
+        hits: uint8 [N, ceil(K A T / 8)], packed bits [K, A, T], set if the detection matches an object that counts.
+        false_alarms: packed likewise, set if the detection counts and matches no object. An ignored detection has
+            neither bit set.
     """
 
     images: NDArray[np.int32]
@@ -47,7 +48,7 @@ class DetectionMatches:
 
     @classmethod
     def joined(cls, parts: Sequence[DetectionMatches]) -> DetectionMatches:
-        """The entries of several, sorted by image: COCO breaks ties of scores by that order."""
+        """Return the entries of all parts, sorted by image: COCO breaks ties between scores by that order."""
         whole = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in (own.name for own in fields(cls))
         }
@@ -60,7 +61,7 @@ class DetectionMatches:
         return cls(**{name: values[order if name in by_entry else rows] for name, values in whole.items()})
 
     def without(self, images: NDArray[np.int32]) -> DetectionMatches:
-        """The entries of all images but these."""
+        """Return the entries of all images except these."""
         kept = ~np.isin(self.images, images)
         rows = np.repeat(kept, self.detections)
         return DetectionMatches(
@@ -69,12 +70,13 @@ class DetectionMatches:
         )  # fmt: skip
 
     def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by attribute name."""
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
 
 @dataclass(frozen=True)
 class _Matched:
-    """One category of one image, by one kind: bool [A, T, D] twice, scores [D], and objects that count [A]."""
+    """One category of one image in one comparison: bool [A, T, D] twice, scores [D], and objects that count [A]."""
 
     hits: NDArray[np.bool_]
     false_alarms: NDArray[np.bool_]
@@ -83,7 +85,7 @@ class _Matched:
 
 
 class _OneImage(COCOeval):  # type: ignore[misc]  # pycocotools has no types
-    """pycocotools' matching, fed with the objects of one image instead of a whole data set."""
+    """Matching of pycocotools for the objects of one image instead of a whole data set."""
 
     def __init__(self, kind: str, limit: int) -> None:
         super().__init__(None, None, kind)
@@ -117,16 +119,16 @@ def match_image(
     kinds: Sequence[str],
     limit: int,
 ) -> DetectionMatches:
-    """Match the detections of one image, as COCO does, at every IoU threshold and in every range of area.
+    """Match the detections of one image by COCO's rule, at every IoU threshold and in every area range.
 
     Args:
-        objects: its annotations as :class:`GroundTruth` has them: ``id`` other than 0, ``segmentation`` as run lengths.
-            Those without a segmentation are compared by box alone.
-        results: its COCO results, with a bbox for the kind ``bbox``, a segmentation for ``segm``.
-        image: its index among all image ids.
-        categories: the index of each category id; results of other categories do not count.
+        objects: annotations of the image as :class:`GroundTruth` prepares them: ``id`` isn't 0, ``segmentation`` is
+            run lengths. Annotations without a segmentation are compared by box only.
+        results: COCO results of the image, with a bbox for the kind ``bbox``, a segmentation for ``segm``.
+        image: index of the image among all image ids.
+        categories: index of each category id; results of other categories are ignored.
         kinds: ``bbox``, ``segm``, or both.
-        limit: detections of a category that count, best first.
+        limit: maximum detections per category, best first.
     """
     matchers = {kind: _OneImage(kind, limit) for kind in kinds}
     found: list[tuple[int, list[_Matched]]] = []
@@ -155,7 +157,7 @@ def match_image(
 
 
 def unpacked(bits: NDArray[np.uint8], kinds: int) -> NDArray[np.bool_]:
-    """The bits [N, ceil(K A T / 8)] of :class:`DetectionMatches` as bool [N, K, A, T]."""
+    """Return the bits [N, ceil(K A T / 8)] of :class:`DetectionMatches` as bool [N, K, A, T]."""
     shape = (kinds, len(AREAS), len(IOU_THRESHOLDS))
     return np.unpackbits(bits, axis=1, count=int(np.prod(shape))).astype(bool).reshape(len(bits), *shape)
 
@@ -167,7 +169,7 @@ def _packed(flags: Sequence[NDArray[np.bool_]], kinds: int) -> NDArray[np.uint8]
 
 
 def _detection(number: int, result: CocoResult, kind: str) -> dict[str, Any]:
-    """A result with the area that COCO's rule gives it: of the mask where masks are compared, else of the box."""
+    """Return a result with its area by COCO's rule: that of the mask if masks are compared, else that of the box."""
     if kind == "segm":
         rle = result["segmentation"]
         return {"id": number, "score": result["score"], "segmentation": rle, "area": float(coco_mask.area(rle))}

@@ -1,7 +1,7 @@
-"""COCO's metrics of detections, computed by pycocotools, as fractions and under the names of the original toolkit.
+"""COCO's detection metrics, as fractions and with the names of the original toolkit.
 
-The definitions are those of https://cocodataset.org/#detection-eval. A value is -1 where the ground truth has no object
-that it speaks of, as in pycocotools.
+Definitions: https://cocodataset.org/#detection-eval. As in pycocotools, a metric is -1 if the ground truth has no
+object that it covers.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ class CocoMetrics:
 
 
 class GroundTruth:
-    """The annotations that detections are compared with.
+    """Annotations that detections are compared with.
 
-    Every mask is turned into run lengths once, so that each of many evaluations during a training costs less. An object
+    Masks are converted to run lengths once, which makes each of the many evaluations during training cheaper. An object
     without a usable mask counts for the box metrics only.
 
     Args:
         content: a COCO instances dictionary (images, annotations, categories).
-        name: what messages call it.
+        name: name of the content in messages.
 
     Raises:
-        InvalidInput: the content is not what :func:`checked_dataset` accepts, or no box can be used.
+        InvalidInput: :func:`checked_dataset` rejects the content, or no box is usable.
     """
 
     def __init__(self, content: Mapping[str, Any], *, name: str = "valJsonFile") -> None:
@@ -72,27 +72,29 @@ class GroundTruth:
 
     @classmethod
     def load(cls, path: str | Path) -> GroundTruth:
-        """Read a COCO instances JSON file, by the checks that dataset_convert and train make."""
+        """Read a COCO instances JSON file, with the same checks as dataset_convert and train."""
         return cls(read_json(str(path)), name=str(path))
 
     @property
     def image_ids(self) -> list[ImageId]:
+        """Ids of all images."""
         return list(self.images)
 
     def of_image(self, image_id: ImageId) -> list[dict[str, Any]]:
-        """The annotations of one image."""
+        """Return the annotations of one image."""
         return list(self._by_image.get(image_id, []))
 
     def restricted_to(self, image_ids: Iterable[ImageId]) -> GroundTruth:
-        """The same categories and image ids, with the annotations of these images alone.
+        """Return the same categories and image ids, with the annotations of these images only.
 
-        A rank keeps what its own images need: the run lengths of all images are hundreds of megabytes for a large set.
+        Each rank keeps only the annotations of its own images, because the run lengths of a large data set take
+        hundreds of megabytes.
         """
         kept = set(image_ids)
         part = copy.copy(self)
         part.images = {name: image if name in kept else {"id": name} for name, image in self.images.items()}
         by_image = {name: found for name, found in self._by_image.items() if name in kept}
-        part._by_image = by_image  # noqa: SLF001 - of its own class
+        part._by_image = by_image  # noqa: SLF001 - an object of this class
         part.annotations = [annotation for found in by_image.values() for annotation in found]
         return part
 
@@ -107,7 +109,7 @@ class GroundTruth:
 
     @staticmethod
     def _prepared(dataset: CocoDataset) -> tuple[list[dict[str, Any]], dict[int, str]]:
-        """Return the annotations for pycocotools, and why a mask cannot be used, by annotation id."""
+        """Return the annotations for pycocotools, and the reason for each unusable mask by annotation id."""
         prepared: list[dict[str, Any]] = []
         maskless: dict[int, str] = {}
         for image in dataset.images:
@@ -122,7 +124,7 @@ class GroundTruth:
                     maskless[annotation.id] = str(error)
                 prepared.append(
                     {
-                        # pycocotools tells a match from none by the id being other than 0
+                        # for pycocotools, id 0 means that there is no match
                         "id": len(prepared) + 1,
                         "image_id": image.id,
                         "category_id": annotation.category_id,
@@ -168,13 +170,13 @@ def _lies_in_image(bbox: Sequence[float], image: Mapping[str, Any]) -> bool:
 
 
 class CocoMatching:
-    """The two halves of COCO's metrics: matching, image by image, and the metrics of all matches.
+    """COCO's metrics in two steps: match each image, then compute the metrics of all matches.
 
     Args:
-        ground_truth: the annotations, of the images that are matched here at least.
-        kinds: ``bbox`` gives the twelve names, ``segm`` the same with the prefix ``mask_``.
-        max_detections: D. The twelve names always stand for 100 detections; AP, AP50 and AR at D are given next to
-            them, as ``AP_max<D>``, ``AP50_max<D>`` and ``ARmax<D>``, when D is larger.
+        ground_truth: annotations of at least the images that are matched here.
+        kinds: ``bbox`` computes the twelve metrics, ``segm`` the same with the prefix ``mask_``.
+        max_detections: D. The twelve metrics always use 100 detections; if D is larger, AP, AP50 and AR at D are added
+            as ``AP_max<D>``, ``AP50_max<D>`` and ``ARmax<D>``.
     """
 
     def __init__(
@@ -192,18 +194,18 @@ class CocoMatching:
         self._categories = {category: index for index, category in enumerate(sorted(ground_truth.category_names))}
 
     def number(self, image_id: ImageId) -> int:
-        """Return the index of an image among all ids, sorted: the same on every rank."""
+        """Return the index of an image among all sorted ids, which is the same on every rank."""
         return self._numbers[image_id]
 
     def of_image(self, image_id: ImageId, results: Sequence[CocoResult]) -> DetectionMatches:
-        """The matches of one image; safe to call from several threads."""
+        """Return the matches of one image; safe to call from several threads."""
         return match_image(
             self._ground_truth.of_image(image_id), results,
             image=self._numbers[image_id], categories=self._categories, kinds=self._kinds, limit=self._limits[-1],
         )  # fmt: skip
 
     def metrics(self, parts: Sequence[DetectionMatches]) -> CocoMetrics:
-        """The metrics of all images whose matches are given."""
+        """Return the metrics of all images in ``parts``."""
         nothing = match_image((), (), image=0, categories={}, kinds=self._kinds, limit=1)
         matches = DetectionMatches.joined([nothing, *parts])
         values: dict[str, float] = {}

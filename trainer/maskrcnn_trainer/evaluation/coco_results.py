@@ -20,18 +20,22 @@ SCORE_DECIMALS = 7
 
 
 class RawIds(Protocol):
-    """The part of a class map that results need."""
+    """Mapping from model ids to the data set's category ids."""
 
-    def to_raw(self, model_id: int) -> int: ...
+    def to_raw(self, model_id: int) -> int:
+        """Return the category id of a model id."""
+        ...
 
 
 def to_original_pixels(boxes: NDArray[np.floating[Any]], image_info: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return boxes of the padded image in pixels of the original image; not clipped, as masks are on whole boxes.
+    """Convert boxes of the padded image to pixels of the original image.
+
+    The boxes aren't clipped, because masks cover the whole box.
 
     Args:
         boxes: float [n, 4], y1 x1 y2 x2 in pixels of the padded image.
         image_info: float [5]: scaled height, scaled width, 1/scale, original height, original width. The scaled size
-            is a whole number of pixels, so either axis has a ratio of its own, as the resize had.
+            is a whole number of pixels, so the two axes have slightly different ratios, as in the resize.
 
     Returns:
         float64 [n, 4].
@@ -61,13 +65,13 @@ def found_objects(
     Args:
         found: the detections.
         image_info: see :func:`to_original_pixels`.
-        image_id: the data set's own.
-        class_map: from model ids to category ids.
-        min_score: detections with a score of at most this are left out.
+        image_id: id of the image in the data set.
+        class_map: maps model ids to category ids.
+        min_score: detections with a score of at most this value are left out.
         include_mask: whether masks are pasted.
 
     Returns:
-        dicts of image_id, category_id (the data set's own), bbox [x, y, width, height] and score; masks at the image's
+        dicts of image_id, category_id (of the data set), bbox [x, y, width, height] and score; masks at the image's
         size, None without ``include_mask``.
     """
     kept = np.flatnonzero(found.scores > min_score)
@@ -99,8 +103,8 @@ def image_results(
     """Return the detections of one image as COCO result objects, best first: :func:`found_objects` with segmentation.
 
     Returns:
-        dicts of image_id, category_id (the data set's own), bbox [x, y, width, height], score, and segmentation
-        (compressed run lengths with ``counts`` as text) when there are masks.
+        dicts of image_id, category_id (of the data set), bbox [x, y, width, height], score, and segmentation
+        (compressed run lengths with ``counts`` as text) if ``include_mask`` is set.
     """
     results, masks = found_objects(
         found,
@@ -116,7 +120,7 @@ def image_results(
 
 
 def add_segmentation(results: list[CocoResult], masks: list[PastedMask], image_info: NDArray[np.floating[Any]]) -> None:
-    """Add the run lengths of its mask to each result."""
+    """Add the run lengths of each mask to its result."""
     for result, rle in zip(results, encode_pasted(masks, *original_size(image_info)), strict=True):
         result["segmentation"] = rle
 
@@ -128,12 +132,12 @@ def original_size(image_info: NDArray[np.floating[Any]]) -> tuple[int, int]:
 
 
 def json_image_ids(image_ids: list[ImageId]) -> Mapping[str, ImageId]:
-    """From a record's source id (text) to the id as the annotation file has it: whole numbers stay whole numbers."""
+    """Return the annotation file's id (a number or a text) by the source id of a record (always a text)."""
     return {str(image_id): image_id for image_id in image_ids}
 
 
 def known_image_id(source_id: bytes | str, image_ids: Mapping[str, ImageId]) -> ImageId:
-    """The annotation file's id for a record.
+    """Return the annotation file's id for a record.
 
     Raises:
         InvalidInput: the annotation file has no such image.
@@ -143,7 +147,7 @@ def known_image_id(source_id: bytes | str, image_ids: Mapping[str, ImageId]) -> 
         return image_ids[text]
     except KeyError:
         raise InvalidInput(
-            f"valJsonFile: it has no image with id {text!r}, which a record of validationFilePattern holds; "
-            "both must be of the same data set",
+            f"valJsonFile: no image with id {text!r}, the id of a record in validationFilePattern; both must be of the "
+            "same data set",
             reason="InvalidData",
         ) from None

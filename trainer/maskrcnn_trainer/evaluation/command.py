@@ -17,6 +17,7 @@ OUTPUTS = (METRICS_FILE, DETECTIONS_FILE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the task."""
     add_spec(parser)
     parser.add_argument(
         "-m",
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-r",
         "--results-dir",
         metavar="DIR",
-        help="metrics.json and detections.json go here (default: beside the model)",
+        help="directory for metrics.json and detections.json (default: evaluation/ next to the model)",
     )
     add_key(parser)
     add_gpu_index(parser)
@@ -41,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Evaluates and reports.
+    """Evaluate a model and report the metrics.
 
     Returns:
-        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
+        0. A failure raises SystemExit with the exit code, after the termination message was written.
 
     Raises:
-        InvalidInput: a flag's value, or files that no evaluation has written stand where its own would go.
+        InvalidInput: a flag has an invalid value, or the results directory has output files from another source.
     """
     if arguments.gpus != 1:
         raise InvalidInput(f"--gpus {arguments.gpus}: evaluate runs as one process; only train takes several")
@@ -55,11 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
     environment = TaskEnvironment.from_environ()
     model_path = Path(arguments.model_path)
     results_dir = Path(arguments.results_dir or environment.results_dir or model_path.parent / "evaluation")
-    standing = [name for name in OUTPUTS if (results_dir / name).exists()]
-    # an earlier evaluation has left its status.json too
-    if standing and environment.fingerprint is None and not (results_dir / STATUS_FILE).exists():
+    existing = [name for name in OUTPUTS if (results_dir / name).exists()]
+    # an earlier evaluation would have left its status.json too
+    if existing and environment.fingerprint is None and not (results_dir / STATUS_FILE).exists():
         raise InvalidInput(
-            f"{results_dir} holds {', '.join(standing)}, which no evaluation has written; give another -r, or remove "
+            f"{results_dir} contains {', '.join(existing)}, which evaluate didn't write; give another -r, or remove "
             "them",
             reason="OutputExists",
         )
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not (arguments.results_dir or environment.results_dir):
         from maskrcnn_trainer.model_files.model_file import require_model
 
-        require_model(model_path)  # or a directory would be made beside a model that isn't there
+        require_model(model_path)  # otherwise a directory would be created next to a missing model
 
     from maskrcnn_trainer.evaluation.task import evaluate_task
 

@@ -1,4 +1,4 @@
-"""Objects drawn into pictures: boxes, masks, class names and scores, legible on small images and on large ones."""
+"""Drawing of objects into images: boxes, masks, class names and scores, legible on small and on large images."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from maskrcnn_trainer.evaluation.paste import PastedMask
 from maskrcnn_trainer.task.files import write_atomically
 
 Image = NDArray[Any]  # uint8 RGB [H, W, 3]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 MASK_OPACITY = 0.45
 GOLDEN_RATIO = 0.618033988749895
-CROWD_COLOUR = (128, 128, 128)
+CROWD_COLOR = (128, 128, 128)
 SMALLEST_TEXT = 0.38
 
 LARGEST_SIDE = 4096
-"""An image is not enlarged past this many pixels on its longer side."""
+"""Images are never enlarged beyond this many pixels on the longer side."""
 
 _SPELLED = {
     "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L",
     "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i", "–": "-", "—": "-", "’": "'",
 }  # fmt: skip
-"""Letters that Unicode does not decompose into an ASCII letter and an accent."""
+"""ASCII spelling of letters that Unicode doesn't decompose into an ASCII letter and an accent."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,11 @@ class DrawnObject:
 
     Attributes:
         box: y1, x1, y2, x2 in pixels of the image.
-        class_id: decides the colour; name: what is written.
+        class_id: category id, which determines the color.
+        name: class name on the label.
         score: 0..1, or None for ground truth.
         mask: bool [H, W], or COCO run lengths, or a pasted mask, or None.
-        crowd: a region of many objects, drawn as an outline in grey.
+        crowd: whether it is a region of many objects, drawn as a gray outline.
     """
 
     box: tuple[float, float, float, float]
@@ -56,8 +57,8 @@ class DrawnObject:
     crowd: bool = False
 
 
-def class_colour(class_id: int) -> Colour:
-    """A vivid RGB colour that is always the same for a class; neighbouring ids are far apart in hue."""
+def class_color(class_id: int) -> Color:
+    """Return the vivid RGB color of a class, always the same one; consecutive ids differ widely in hue."""
     hue = (0.02 + (class_id - 1) * GOLDEN_RATIO) % 1.0
     level = ((class_id - 1) // 7) % 3
     red, green, blue = colorsys.hsv_to_rgb(hue, (0.95, 0.7, 0.95)[level], (1.0, 1.0, 0.75)[level])
@@ -67,7 +68,7 @@ def class_colour(class_id: int) -> Colour:
 def objects_of_results(
     results: Sequence[Mapping[str, Any]], names: Mapping[int, str], *, min_score: float = 0.0
 ) -> list[DrawnObject]:
-    """COCO results or annotations (``score`` or none) of one image as objects to draw."""
+    """Return COCO results, or annotations (which have no ``score``), of one image as objects to draw."""
     drawn = []
     for result in results:
         score = result.get("score")
@@ -89,17 +90,17 @@ def objects_of_results(
 
 
 def drawn_name(name: str, class_id: int) -> str:
-    """Return a class name in ASCII: OpenCV's fonts have no other letters.
+    """Return a class name in ASCII, because OpenCV's fonts have no other letters.
 
-    Labels and ``predictions.json`` keep every name as it is. In pictures accents are removed, and a name in another
-    script is replaced by its number, which says more than a row of question marks.
+    Label files and ``predictions.json`` keep every name as it is. In pictures, accents are removed, and a name in
+    another script is replaced by its number, since it would be drawn as a row of question marks.
 
     Args:
-        name: as the data set or the class map spells it.
-        class_id: its category id.
+        name: name in the data set or the class map.
+        class_id: category id of the class.
 
     Returns:
-        the name without its accents; ``class 7`` where letters of another script would be missing.
+        the name without accents, or for example ``class 7`` if the name has letters of another script.
     """
     spelled = "".join(_SPELLED.get(letter, letter) for letter in name)
     plain = "".join(letter for letter in unicodedata.normalize("NFKD", spelled) if not unicodedata.combining(letter))
@@ -107,12 +108,13 @@ def drawn_name(name: str, class_id: int) -> str:
 
 
 def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int | None = None) -> Image:
-    """A copy of an image with objects drawn into it, the best on top.
+    """Return a copy of an image with objects drawn into it, those with the highest scores on top.
 
     Args:
         image: uint8 RGB [H, W, 3].
-        objects: in any order; those with the highest scores are drawn last.
-        min_side: an image whose shorter side is less is enlarged by a whole factor first, so that labels can be read.
+        objects: objects in any order; those with the highest scores are drawn last.
+        min_side: minimum of the shorter side in pixels; a smaller image is enlarged by an integer factor first, so that
+            labels are legible.
 
     Returns:
         uint8 RGB [H * factor, W * factor, 3].
@@ -120,7 +122,7 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
     height, width = image.shape[:2]
     factor = 1
     if min_side is not None:
-        # a long and narrow image would grow past what its format can hold
+        # a long and narrow image would otherwise exceed the size limit of its format
         factor = max(1, min(-(-min_side // max(1, min(height, width))), LARGEST_SIDE // max(height, width, 1)))
     picture = np.ascontiguousarray(image)
     if factor > 1:
@@ -133,7 +135,7 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
     thickness = _line_width(picture)
     for item in ordered:
         y1, x1, y2, x2 = (round(value * factor) for value in item.box)
-        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _colour(item), thickness, cv2.LINE_8)
+        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _color(item), thickness, cv2.LINE_8)
     for label in reversed(_place_labels(picture, ordered[::-1], factor)):
         _draw_label(picture, label)
     return picture
@@ -148,17 +150,17 @@ def _draw_mask(picture: Image, item: DrawnObject, height: int, width: int, facto
     if factor > 1:
         mask = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
         top, left = top * factor, left * factor
-    colour = _colour(item)
+    color = _color(item)
     if not item.crowd:
         part = picture[top : top + mask.shape[0], left : left + mask.shape[1]]
-        mixed = cv2.addWeighted(part, 1 - MASK_OPACITY, np.full_like(part, colour), MASK_OPACITY, 0)
+        mixed = cv2.addWeighted(part, 1 - MASK_OPACITY, np.full_like(part, color), MASK_OPACITY, 0)
         np.copyto(part, mixed, where=mask.astype(bool)[..., None])
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, colour, _line_width(picture) // 2 or 1, offset=(left, top))
+    cv2.drawContours(picture, contours, -1, color, _line_width(picture) // 2 or 1, offset=(left, top))
 
 
 def _mask_region(mask: Any, height: int, width: int) -> tuple[Image, int, int]:
-    """The part of a mask that can be inside as uint8 0 or 1, its first row and its first column."""
+    """Return the region of a mask that can be inside, as uint8 0 or 1, with its first row and its first column."""
     if isinstance(mask, PastedMask):
         return np.ascontiguousarray(mask.region.T, dtype=np.uint8), mask.top, mask.left
     if isinstance(mask, list):
@@ -173,8 +175,8 @@ def _mask_region(mask: Any, height: int, width: int) -> tuple[Image, int, int]:
     return np.ascontiguousarray(whole[top : rows[-1] + 1, left : columns[-1] + 1]), top, left
 
 
-def _colour(item: DrawnObject) -> Colour:
-    return CROWD_COLOUR if item.crowd else class_colour(item.class_id)
+def _color(item: DrawnObject) -> Color:
+    return CROWD_COLOR if item.crowd else class_color(item.class_id)
 
 
 def _line_width(picture: Image) -> int:
@@ -183,7 +185,7 @@ def _line_width(picture: Image) -> int:
 
 @dataclass(frozen=True)
 class _Label:
-    """One label and its area: left, top, width and height in pixels of the picture."""
+    """One label with its area: left, top, width and height in pixels of the picture."""
 
     item: DrawnObject
     text: str
@@ -191,7 +193,7 @@ class _Label:
 
 
 def _place_labels(picture: Image, items: Sequence[DrawnObject], factor: int) -> list[_Label]:
-    """Labels where those of the items before them are not, as far as there is room."""
+    """Return a label for each item, placed where it overlaps no earlier label if there is room."""
     scale, stroke = _text_size(picture)
     rows, columns = picture.shape[:2]
     placed: list[_Label] = []
@@ -200,7 +202,7 @@ def _place_labels(picture: Image, items: Sequence[DrawnObject], factor: int) -> 
         (width, ascent), descent = cv2.getTextSize(text, FONT, scale, stroke)
         width, height = width + 2 * (1 + stroke), ascent + descent + 2
         y1, x1, y2, x2 = (round(value * factor) for value in item.box)
-        # above the box, else inside at its top, else below it or inside at its bottom; from its left, else to its right
+        # above the box, else inside at its top, else below it or inside at its bottom; left-aligned, else right-aligned
         areas = [
             (int(np.clip(left, 0, max(0, columns - width))), int(np.clip(top, 0, max(0, rows - height))), width, height)
             for left in (x1, x2 - width)
@@ -214,16 +216,16 @@ def _place_labels(picture: Image, items: Sequence[DrawnObject], factor: int) -> 
 def _draw_label(picture: Image, label: _Label) -> None:
     scale, stroke = _text_size(picture)
     x, y, width, height = label.area
-    colour = _colour(label.item)
-    cv2.rectangle(picture, (x, y), (x + width - 1, y + height - 1), colour, cv2.FILLED)
-    dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
+    color = _color(label.item)
+    cv2.rectangle(picture, (x, y), (x + width - 1, y + height - 1), color, cv2.FILLED)
+    dark = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140
     _, descent = cv2.getTextSize(label.text, FONT, scale, stroke)
     origin = (x + 1 + stroke, y + height - descent - 1)
     cv2.putText(picture, label.text, origin, FONT, scale, (0, 0, 0) if dark else (255, 255, 255), stroke, cv2.LINE_AA)
 
 
 def _text_size(picture: Image) -> tuple[float, int]:
-    """Font scale and stroke width for a picture's size."""
+    """Return the font scale and the stroke width for a picture of this size."""
     scale = max(SMALLEST_TEXT, min(picture.shape[:2]) / 1100)
     return scale, max(1, round(1.2 * scale))
 
@@ -238,28 +240,29 @@ def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -
 
 
 class UnwritableFormatError(OSError):
-    """A picture that the format of its file name cannot hold."""
+    """A picture that cannot be stored in the format of its file name."""
 
 
 def write_image(path: str | Path, image: Image, *, before_rename: Callable[[], None] | None = None) -> None:
-    """Write an RGB image in the format of its name's suffix, aside first and then renamed.
+    """Write an RGB image atomically, in the format of the file name's suffix.
 
     Args:
-        path: its suffix, in any case, names a format that OpenCV writes.
+        path: file whose suffix, in upper or lower case, names a format that OpenCV writes.
         image: uint8 RGB [H, W, 3].
-        before_rename: called when all bytes are on the disk; what it raises leaves the old file as it was.
+        before_rename: called when all bytes are on the disk; if it raises, an existing file is left unchanged.
 
     Raises:
-        UnwritableFormatError: it cannot hold the image (a JPEG has at most 65 535 rows, a WebP 16 383), or is none.
+        UnwritableFormatError: the suffix names no format, or the image is too large for the format (a JPEG has at most
+            65,535 rows, a WebP 16,383).
         OSError: the file cannot be written.
     """
     target = Path(path)
     try:
         done, encoded = cv2.imencode(target.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    except cv2.error:  # a suffix that names no format; some encoders fail like that too
+    except cv2.error:  # the suffix names no format; some encoders raise it too for images that are too large
         done = False
     if not done:
         raise UnwritableFormatError(
-            f"{target}: {image.shape[1]} x {image.shape[0]} pixels cannot be written in this format"
+            f"{target}: an image of {image.shape[1]} x {image.shape[0]} pixels cannot be written in this format"
         )
     write_atomically(target, encoded.tobytes(), before_rename=before_rename)

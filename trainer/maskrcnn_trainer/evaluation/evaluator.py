@@ -1,4 +1,4 @@
-"""Evaluation: every image of a data set through the network, its detections into COCO results, and COCO's metrics."""
+"""Evaluation of a network on a data set: detections of every image, COCO results, and COCO's metrics."""
 
 from __future__ import annotations
 
@@ -53,12 +53,13 @@ class EvaluationResult:
     """Metrics of all ranks, and detections and previews of rank 0.
 
     Attributes:
-        metrics: the twelve box and twelve mask metrics (and those at D detections), fractions.
-        per_class: by raw category id, fractions.
-        num_images, num_detections: of all ranks.
-        seconds: from the first batch to the metrics.
-        results: the detections of rank 0's images as COCO results, where they were asked for.
-        previews: the first images of rank 0 with their detections.
+        metrics: the twelve box and twelve mask metrics (and those at D detections), as fractions.
+        per_class: metrics by raw category id, as fractions.
+        num_images: number of images of all ranks.
+        num_detections: number of detections of all ranks.
+        seconds: time from the first batch to the metrics.
+        results: the detections of rank 0's images as COCO results, if requested.
+        previews: the first images of rank 0 with their detections, if requested.
     """
 
     metrics: dict[str, float]
@@ -72,7 +73,7 @@ class EvaluationResult:
 
 @dataclass
 class _Own:
-    """Images of a rank so far: an index and a number of detections each, and their matches."""
+    """Images that a rank has evaluated so far: the index and the number of detections of each, and the matches."""
 
     images: list[int] = field(default_factory=list)
     detections: list[int] = field(default_factory=list)
@@ -81,32 +82,32 @@ class _Own:
     previews: list[Preview] = field(default_factory=list)
 
     def payload(self) -> NDArray[np.uint8]:
-        """Return images and matches as bytes for rank 0; no masks and no boxes."""
+        """Return images and matches as bytes for rank 0, without masks and boxes."""
         counts = {"seen": np.array(self.images, np.int32), "found": np.array(self.detections, np.int32)}
         arrays = DetectionMatches.joined(self.matches).arrays() if self.matches else {}
         return np.frombuffer(save(counts | arrays), np.uint8)
 
 
 class Evaluator:
-    """Evaluation of a network on a data set; one object serves many evaluations during a training.
+    """Evaluation of a network on a data set; one object can evaluate many times during a training.
 
-    The threads that turn detections into results also match them with the ground truth, while the network works on the
-    next batch. What is left at the end are a few bytes a detection, which rank 0 collects.
+    Threads convert detections into results and match them with the ground truth, while the network processes the next
+    batch. Only a few bytes per detection remain, which rank 0 collects at the end.
 
     Args:
         detect: images float32 [B, H, W, 3] -> the detections of each.
-        dataset: makes the batches of this rank: mappings of images, image_info [B, 5], source_id [B] (text or bytes)
-            and valid bool [B], which says what rows count.
-        class_map: turns model ids into the data set's category ids.
-        ground_truth: all image ids, and the annotations of the images of this rank; metrics are restricted to the
-            images that some rank has seen.
-        rank: metrics are computed and files written by rank 0 alone.
-        collect: takes this rank's bytes and gives those of all ranks to rank 0 (None to the others), once an
-            evaluation; default: one rank.
-        max_detections: D, the detections that the network gives for an image.
-        total_images: images of this rank, for the progress bar.
-        threads: threads that turn detections into results and match them.
-        report_frequency: rank 0 logs the metrics of its images so far every so many batches; 0 = never.
+        dataset: creates the batches of this rank: mappings with images, image_info [B, 5], source_id [B] (text or
+            bytes) and valid bool [B], which is false for padding rows.
+        class_map: maps model ids to the data set's category ids.
+        ground_truth: all image ids, and the annotations of this rank's images; metrics cover only the images that some
+            rank has evaluated.
+        rank: rank of this process; only rank 0 computes metrics and writes files.
+        collect: sends this rank's bytes and returns those of all ranks on rank 0, None on the others; called once per
+            evaluation. Default: a single rank.
+        max_detections: D, maximum detections of the network per image.
+        total_images: number of images of this rank, for the progress bar.
+        threads: number of threads that convert and match detections.
+        report_frequency: batches after which rank 0 logs the metrics of its images so far; 0 = never.
     """
 
     def __init__(
@@ -136,14 +137,14 @@ class Evaluator:
         self._image_ids = json_image_ids(ground_truth.image_ids)
 
     def evaluate(self, *, previews: int = 0, keep_results: bool = False) -> EvaluationResult | None:
-        """Run all images and compare; returns None on ranks other than 0.
+        """Evaluate all images; return None on ranks other than 0.
 
         Args:
-            previews: how many of the first images to keep for pictures.
-            keep_results: keep the detections of this rank's images, run lengths included.
+            previews: number of images, from the first on, to keep for pictures.
+            keep_results: whether to keep the detections of this rank's images, with run lengths.
 
         Raises:
-            InvalidInput: the data set is empty, or a record is of an image that the ground truth lacks.
+            InvalidInput: the data set is empty, or the ground truth has no image for a record.
         """
         started = time.monotonic()
         own = self._run(previews if self._rank == 0 else 0, keep_results)
@@ -162,7 +163,7 @@ class Evaluator:
         )
 
     def _compared(self, collected: Sequence[NDArray[np.uint8]]) -> tuple[CocoMetrics, int, int]:
-        """Return the metrics of all ranks, their images and detections; an image seen by two ranks counts once."""
+        """Return the metrics, images and detections of all ranks; an image evaluated by two ranks counts once."""
         seen = np.zeros(0, np.int32)
         num_detections = 0
         parts = []
@@ -174,7 +175,7 @@ class Evaluator:
                 parts.append(DetectionMatches(**arrays).without(seen))
             seen = np.union1d(seen, images)
         if not len(seen):
-            raise InvalidInput("validationFilePattern: there is no image to evaluate", reason="InvalidData")
+            raise InvalidInput("validationFilePattern: no image to evaluate", reason="InvalidData")
         return self._matching.metrics(parts), len(seen), num_detections
 
     def _run(self, previews: int, keep_results: bool) -> _Own:  # noqa: C901 - one loop from batches to matches
@@ -237,7 +238,7 @@ class Evaluator:
 
 
 def log_metrics(metrics: CocoMetrics, names: Mapping[int, str]) -> None:
-    """One line a metric, and AP of the classes that have ground truth."""
+    """Log one line per metric, and AP of each class that has ground truth."""
     for name, value in metrics.values.items():
         logger.info("%-16s %.6f", name, value)
     if len(metrics.per_class) > 1:
@@ -259,12 +260,14 @@ def write_evaluation(
     step: int | None = None,
     before_write: Callable[[], None] | None = None,
 ) -> tuple[Path, Path]:
-    """Write ``metrics.json`` and ``detections.json`` (COCO results format), each renamed into place when complete.
+    """Write ``metrics.json`` and ``detections.json`` (COCO results format), each of them atomically.
 
     Args:
-        result: of one rank, with its results.
-        step: the training step of the model.
-        before_write: called before each rename; raises when another run has taken over the directory.
+        output_dir: directory of the two files; created if missing.
+        result: result of one rank, with its detections.
+        names: class names by category id.
+        step: training step of the model.
+        before_write: called before each rename; raises if another run has taken over the directory.
 
     Returns:
         the paths of the two files.

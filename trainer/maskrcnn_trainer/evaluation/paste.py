@@ -1,14 +1,14 @@
-"""Masks of a detection's box grid, put back into the image: the one way for evaluation and inference.
+"""Pasting of predicted masks into the image, for evaluation and inference.
 
-The rule is that of Mask R-CNN (He et al., 2017, section 3.1) as Detectron2 words it: the grid of probabilities is
-resampled bilinearly over the box, cell centres and pixel centres at half integers, zero outside the grid, and a pixel
-is inside where the result is at least 0.5. Since box and image axes are parallel, rows and columns are resampled one
-after the other; only the pixels whose centres lie in the box are computed, and run lengths are made from these alone.
+The rule is that of Mask R-CNN (He et al., 2017, section 3.1) in Detectron2's version: the grid of probabilities is
+resampled bilinearly over the box, with cell centers and pixel centers at half integers and zeros outside the grid, and
+a pixel is inside where the result is at least 0.5. Box and image axes are parallel, so rows and columns are resampled
+one after the other; only the pixels whose centers lie in the box are computed and encoded as run lengths.
 
-Measured for 100 detections, run lengths included, in CPU time (``benchmarks/paste.py``, ratios): beside OpenCV's
+Measured for 100 detections, with run lengths, in CPU time (``benchmarks/paste.py``): compared with OpenCV's
 ``warpAffine`` and pycocotools' ``encode`` 0.7 to 1.0 times as fast at 256x256, 2 times at 480x640 and 4.6 to 9 times at
-1200x1600, where whole masks cost most; OpenCV rounds positions to 1/32 pixel, which changes 0.14 % of the pixels. All
-masks at once as matrix products over the whole image: the same pixels, 50 to 130 times slower.
+1200x1600, where whole masks cost most. OpenCV rounds positions to 1/32 pixel, which changes 0.14% of the pixels. Matrix
+products over the whole image for all masks at once give the same pixels and are 50 to 130 times slower.
 """
 
 from __future__ import annotations
@@ -27,37 +27,38 @@ Rle = dict[str, Any]
 
 
 def mask_probabilities(mask_logits: FloatArray) -> NDArray[np.float32]:
-    """The sigmoid of logits of any shape, float32 and free of overflow."""
+    """Return the sigmoid of logits of any shape, in float32 and without overflow."""
     half = np.multiply(mask_logits, 0.5, dtype=np.float32)
     probabilities: NDArray[np.float32] = (0.5 * np.tanh(half) + 0.5).astype(np.float32)
     return probabilities
 
 
 class PastedMask(NamedTuple):
-    """The part of one mask that can be inside, in an image of zeros."""
+    """One mask as the region of the image that it can cover; all other pixels are zeros."""
 
     region: NDArray[np.bool_]
-    """[columns, rows]: transposed, in the order in which COCO's run lengths go; empty where no pixel's centre lies in
-    both box and image."""
+    """[columns, rows]: transposed to the order of COCO's run lengths; empty if no pixel center lies in both box and
+    image."""
     top: int
     """First row of the region."""
     left: int
-    """First column of it."""
+    """First column of the region."""
 
     def whole(self, height: int, width: int) -> NDArray[np.bool_]:
-        """The mask at the image's size, [height, width]."""
+        """Return the mask at the image's size, [height, width]."""
         mask = np.zeros((height, width), bool)
         mask[self.top : self.top + self.region.shape[1], self.left : self.left + self.region.shape[0]] = self.region.T
         return mask
 
 
 def paste_masks(mask_logits: FloatArray, boxes: FloatArray, height: int, width: int) -> list[PastedMask]:
-    """Masks of one image, put back into it.
+    """Return the masks of one image at their place in it.
 
     Args:
         mask_logits: [D, M, M], rows are y.
-        boxes: [D, 4], y1, x1, y2, x2 in pixels of the image, need not lie within it.
-        height, width: the image's size in pixels.
+        boxes: [D, 4], y1, x1, y2, x2 in pixels of the image; may extend beyond it.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
     """
     grids = np.pad(mask_probabilities(mask_logits), ((0, 0), (1, 1), (1, 1)))
     return [
@@ -67,7 +68,7 @@ def paste_masks(mask_logits: FloatArray, boxes: FloatArray, height: int, width: 
 
 
 def _paste(grid: NDArray[np.float32], box: Sequence[float], height: int, width: int) -> PastedMask:
-    """One grid of probabilities with a border of zeros, [M + 2, M + 2]."""
+    """Paste one grid of probabilities with a border of zeros, [M + 2, M + 2]."""
     y1, x1, y2, x2 = box
     top, row_cell, row_share = _interpolation(y1, y2, grid.shape[0] - 2, height)
     left, column_cell, column_share = _interpolation(x1, x2, grid.shape[1] - 2, width)
@@ -78,10 +79,12 @@ def _paste(grid: NDArray[np.float32], box: Sequence[float], height: int, width: 
 
 
 def _interpolation(low: float, high: float, cells: int, size: int) -> tuple[int, NDArray[np.intp], NDArray[np.float32]]:
-    """Where the pixels whose centres are in [low, high] and [0, size] fall on a grid with one more cell at either end.
+    """Return the positions of pixels on a grid that has one extra cell at either end.
+
+    The pixels are those whose centers lie in both [low, high] and [0, size].
 
     Returns:
-        (first pixel, cell before each pixel, share 0..1 of the cell after it).
+        (first pixel, cell before each pixel, weight 0..1 of the cell after it).
     """
     first = end = 0
     if np.isfinite(low) and np.isfinite(high) and high > low:
@@ -93,8 +96,9 @@ def _interpolation(low: float, high: float, cells: int, size: int) -> tuple[int,
 
 
 def _interpolate(grid: NDArray[np.float32], cell: NDArray[np.intp], share: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of ``grid`` [cells, n] at the positions given: [pixels, n]. Takes of rows beat a matrix product here, whose
-    threads would fight with those of the network.
+    """Return rows of ``grid`` [cells, n], interpolated at the given positions: [pixels, n].
+
+    Indexing is faster here than a matrix product, whose threads would compete with those of the network.
     """
     result: NDArray[np.float32] = (grid[1:] - grid[:-1]).take(cell, axis=0)
     result *= share[:, None]
@@ -103,29 +107,33 @@ def _interpolate(grid: NDArray[np.float32], cell: NDArray[np.intp], share: NDArr
 
 
 def encode_pasted(masks: Sequence[PastedMask], height: int, width: int) -> list[Rle]:
-    """Masks of one image as COCO's compressed run lengths: {size, counts (str)} each."""
+    """Return the masks of one image as COCO's compressed run lengths: {size, counts (str)} each."""
     counts = [{"size": [height, width], "counts": run_lengths(*mask, height, width)} for mask in masks]
     encoded: list[Rle] = coco_mask.frPyObjects(counts, height, width) if counts else []
     return [{"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")} for rle in encoded]
 
 
 def run_lengths(region: NDArray[np.bool_], top: int, left: int, height: int, width: int) -> list[int]:
-    """COCO's uncompressed run lengths, column by column and beginning with zeros, of an image with one region in it.
+    """Return COCO's uncompressed run lengths of an image with one region, column by column and starting with zeros.
 
     Args:
-        region: bool [columns, rows], its first pixel at row ``top`` and column ``left``.
+        region: bool [columns, rows].
+        top: row of the region's first pixel.
+        left: column of the region's first pixel.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
     """
     total = height * width
     columns, rows = region.shape
     if region.size == 0:
         return [total]
-    # A zero before the first pixel and one after each column, so that every run has a start and an end.
+    # Add a zero before the first pixel and one after each column, so that every run has a start and an end.
     edged = np.zeros(1 + columns * (rows + 1), bool)
     edged[1:].reshape(columns, rows + 1)[:, :rows] = region
     changes = np.flatnonzero(edged[1:] != edged[:-1])
     column, row = np.divmod(changes, rows + 1)
     bounds = (left + column) * height + top + row  # start, end, start, end, ...
-    if rows == height:  # a run that reaches the bottom goes on at the top of the next column
+    if rows == height:  # a run that reaches the bottom continues at the top of the next column
         starts, ends = bounds[0::2], bounds[1::2]
         joined = starts[1:] == ends[:-1]
         keep = np.ones(len(bounds), bool)

@@ -1,4 +1,4 @@
-"""Previews of detections for TensorBoard: the first evaluation images with their boxes drawn in."""
+"""Previews of detections for TensorBoard: the first evaluation images with their detections drawn in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Preview:
 
     Attributes:
         image: uint8 RGB, see :func:`image_of_padded`.
-        results: its COCO results, in pixels of the original image.
+        results: COCO results of the image, in pixels of the original image.
         original: height and width of the original image.
     """
 
@@ -38,7 +38,7 @@ class Preview:
     original: tuple[int, int]
 
     def drawn(self, names: Mapping[int, str]) -> Image:
-        """The picture with the detections that a preview shows, of the size of ``image``."""
+        """Return ``image`` with the detections that a preview shows."""
         best = sorted(self.results, key=lambda result: -result["score"])[:PREVIEW_MAX_BOXES]
         objects = objects_of_results(best, names, min_score=PREVIEW_MIN_SCORE)
         return draw_objects(self.image, [self._scaled(item) for item in objects])
@@ -53,16 +53,16 @@ class Preview:
         if not isinstance(item.mask, Mapping):
             return dataclasses.replace(item, box=box)
         whole = cv2.resize(coco_mask.decode(dict(item.mask)), (width, height), interpolation=cv2.INTER_NEAREST)
-        top, left = math.floor(box[0]), math.floor(box[1])  # a mask lies in its box; whole masks of 100 take 100 MB
+        top, left = math.floor(box[0]), math.floor(box[1])  # a mask lies in its box; 100 whole masks would take 100 MB
         region = whole[top : math.ceil(box[2]) + 1, left : math.ceil(box[3]) + 1].astype(bool)
         return dataclasses.replace(item, box=box, mask=PastedMask(region.T, top, left))
 
 
 def image_of_padded(padded: NDArray[np.floating[Any]], image_info: NDArray[np.floating[Any]]) -> Image:
-    """Return the RGB image behind a padded image [H, W, 3], the network's normalized input.
+    """Return the RGB image of a padded image [H, W, 3], the network's normalized input.
 
-    It has the size of the network's input without the padding, or that of the original image where that is smaller:
-    enlarged pixels show nothing, and ten pictures are stored at each evaluation.
+    It has the size of the network's input without the padding, or that of the original image if that is smaller:
+    an enlarged image shows no more detail, and ten pictures are stored at each evaluation.
     """
     height, width = (round(float(side)) for side in image_info[:2])
     pixels = (np.asarray(padded, np.float32)[:height, :width] * STD + np.array(MEAN, np.float32)) * 255.0

@@ -1,4 +1,4 @@
-"""The evaluate task, from a model file of any kind to the metrics."""
+"""The evaluate task: COCO metrics of a model file of any kind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,16 @@ def evaluate_task(
     environment: TaskEnvironment,
     token: str | None,
 ) -> None:
-    """``maskrcnn evaluate``: writes ``metrics.json`` and ``detections.json``, and reports the metrics."""
+    """Run ``maskrcnn evaluate``: write ``metrics.json`` and ``detections.json``, and report the metrics.
+
+    Args:
+        spec_path: the experiment spec.
+        model_path: a ``.tlt``, ``.onnx`` or ``.etlt`` file, or a TensorRT engine.
+        results_dir: directory of the results.
+        key: key of an encrypted model.
+        environment: settings from environment variables.
+        token: token of the run, which detects that another run has taken over ``results_dir``.
+    """
     guard = ownership_guard(results_dir, token)
     threads = task_threads()
     with (
@@ -57,7 +66,7 @@ def evaluate_task(
         validation = DetectorValidation(spec, detector, data, threads=threads)
         result = validation.run(check_stop=stop.check, keep_results=True)
         if result is None:
-            raise AssertionError("a process alone has rank 0")
+            raise AssertionError("a single process has rank 0")
         remove_leftovers(results_dir)
         metrics_file, detections_file = write_evaluation(
             results_dir, result, validation.names, step=detector.step, before_write=guard

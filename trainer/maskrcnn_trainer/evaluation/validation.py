@@ -1,4 +1,4 @@
-"""Evaluation on the validation records of a spec, for training (between its steps) and the evaluate task (once)."""
+"""Evaluation on the validation records of a spec: during training, and once in the evaluate task."""
 
 from __future__ import annotations
 
@@ -25,26 +25,32 @@ from maskrcnn_trainer.spec import ExperimentSpec
 
 
 class WorkerGroup(Protocol):
-    """The processes that evaluate together."""
+    """Processes that evaluate together."""
 
     @property
-    def rank(self) -> int: ...
+    def rank(self) -> int:
+        """Rank of this process."""
+        ...
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Number of processes."""
+        ...
 
-    def collect(self, payload: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]] | None: ...
+    def collect(self, payload: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]] | None:
+        """Send this rank's bytes; return those of all ranks on rank 0, None on the others."""
+        ...
 
 
 class DetectorValidation:
     """Evaluation of a detector on the validation set.
 
     Args:
-        spec: the settings at inference.
+        spec: settings for inference.
         detector: a model of any kind.
-        data: the records and the annotations.
+        data: records and annotations.
         threads: CPU threads that match detections.
-        group: the processes that share the images by record; None for this process alone.
+        group: processes among which the records are divided; None for this process alone.
     """
 
     def __init__(
@@ -57,7 +63,7 @@ class DetectorValidation:
         group: WorkerGroup | None = None,
     ) -> None:
         config = spec.data_config
-        # The records come in batches of the size that the detector takes (an engine may have been built for fewer).
+        # An engine may have been built for smaller batches than the spec's.
         self._spec = spec.model_copy(update={"eval_batch_size": detector.batch_size})
         self._rank, self._size = (group.rank, group.size) if group else (0, 1)
         self.records = data.records
@@ -87,8 +93,8 @@ class DetectorValidation:
 
         Args:
             check_stop: called before each batch; raises to stop.
-            previews: keep the first images for pictures.
-            keep_results: keep the detections of this rank's images.
+            previews: whether to keep the first images for pictures.
+            keep_results: whether to keep the detections of this rank's images.
         """
         self._check_stop = check_stop or (lambda: None)
         return self._evaluator.evaluate(previews=PREVIEW_IMAGES if previews else 0, keep_results=keep_results)
@@ -112,7 +118,7 @@ class DetectorValidation:
 
     def _batches(self) -> Iterator[Mapping[str, Any]]:
         if self._dataset is None:
-            # Made once: each evaluation of a training would trace its functions again, and TensorFlow keeps them.
+            # Created once: otherwise each evaluation would trace its functions again, and TensorFlow keeps all traces.
             self._dataset = evaluation_dataset(
                 self.records,
                 self._spec,
@@ -127,14 +133,15 @@ class DetectorValidation:
 
 
 class Validation(DetectorValidation):
-    """Evaluation of a network in memory, whose variables may change between two runs, on the validation set.
+    """Evaluation of a network in memory, whose variables may change between runs, on the validation set.
 
     Args:
-        spec: the settings at inference.
-        network: evaluated with its stored batch-norm statistics.
-        class_map: of the model.
-        data: the records and the annotations.
-        threads, group: see :class:`DetectorValidation`.
+        spec: settings for inference.
+        network: network, evaluated with its stored batch-norm statistics.
+        class_map: class map of the model.
+        data: records and annotations.
+        threads: CPU threads that match detections.
+        group: processes among which the records are divided.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Validation records and annotations, opened and compared before a model is."""
+"""Validation records and annotations, opened and compared before the model is loaded."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class ValidationData:
-    """What detections are computed from and compared with.
+    """Records that detections are computed from, and annotations that they are compared with.
 
     Attributes:
-        records: of ``validationFilePattern``.
-        ground_truth: the annotations of ``valJsonFile``.
+        records: records of ``validationFilePattern``.
+        ground_truth: annotations of ``valJsonFile``.
         evaluated: ids of the categories that have an object, other than crowds, in the images to be evaluated.
     """
 
@@ -43,11 +43,11 @@ class ValidationData:
         """Compare the categories of a model with those of the annotations.
 
         Args:
-            class_map: of the model.
-            source: what messages call the model.
+            class_map: class map of the model.
+            source: name of the model in messages.
 
         Raises:
-            InvalidInput: an id or a name means something else to the model, or no category is in common.
+            InvalidInput: model and annotations disagree about an id or a name, or have no category in common.
         """
         named = {number: {name} for number, name in zip(class_map.ids, class_map.names, strict=True) if name}
         # A model whose names are unknown may know any of its ids.
@@ -57,11 +57,11 @@ class ValidationData:
 
 
 def open_validation(spec: ExperimentSpec) -> ValidationData:
-    """Open the validation data of a spec. The images are not read.
+    """Open the validation data of a spec, without reading the images.
 
     Raises:
-        InvalidInput: the annotations or the records cannot be read, a record has wrong values, is of an image that the
-            annotations lack or give another size, or the images to be evaluated have no object.
+        InvalidInput: the annotations or the records cannot be read, a record has invalid values, the annotations lack a
+            record's image or give it another size, or the images to be evaluated have no object.
     """
     config = spec.data_config
     ground_truth = GroundTruth.load(str(config.val_json_file))
@@ -76,8 +76,8 @@ def open_validation(spec: ExperimentSpec) -> ValidationData:
         examples = ", ".join(map(repr, unknown[:_EXAMPLES])) + (", ..." if len(unknown) > _EXAMPLES else "")
         raise InvalidInput(
             f"valJsonFile: {ground_truth.name} has no image for {len(unknown)} of {limit} records of "
-            f"validationFilePattern {config.validation_file_pattern} (ids {examples}); both must be of the same data "
-            "set",
+            f"validationFilePattern {config.validation_file_pattern} (ids {examples}); both must belong to the same "
+            "data set",
             reason="InvalidData",
         )
     _require_sizes(ground_truth, records, [images[one] for one in source_ids], summary.sizes)
@@ -89,7 +89,7 @@ def open_validation(spec: ExperimentSpec) -> ValidationData:
         raise InvalidInput(
             f"valJsonFile: {ground_truth.name} has {found} in the {limit} "
             f"images of validationFilePattern {config.validation_file_pattern}, so there is nothing to compare "
-            f"detections with; {'set iscrowd to 0 where they are objects' if crowds else 'annotate them'}, or give "
+            f"detections with; {'set iscrowd to 0 for single objects' if crowds else 'annotate them'}, or use "
             "another validation set",
             reason="InvalidData",
         )
@@ -99,13 +99,16 @@ def open_validation(spec: ExperimentSpec) -> ValidationData:
 def _require_sizes(
     ground_truth: GroundTruth, records: RecordIndex, image_ids: Sequence[ImageId], sizes: NDArray[np.int64]
 ) -> None:
-    """Refuse images whose size in the annotations is not that of their record: detections are in pixels of the record.
+    """Check that each image has the same size in the annotations and in its record: detections use record pixels.
 
     Args:
         ground_truth: the annotations.
-        records: whose first ones are compared.
-        image_ids: of each record.
-        sizes: int64 [N, 2], height and width of each record, 0 where it gives none.
+        records: records, of which the first N are compared.
+        image_ids: image id of each of the N records.
+        sizes: int64 [N, 2], height and width of each record, 0 if the record has none.
+
+    Raises:
+        InvalidInput: a size differs.
     """
     given = [(ground_truth.images[one]["height"], ground_truth.images[one]["width"]) for one in image_ids]
     other = np.flatnonzero(((sizes != np.asarray(given, np.int64)) & (sizes > 0)).any(axis=1))
@@ -118,8 +121,8 @@ def _require_sizes(
     raise InvalidInput(
         f"valJsonFile: {ground_truth.name}: image {image_ids[first]}{f' ({name})' if name else ''} is {width}x{height} "
         f"(width x height), but its record in {records.files[int(records.file_ids[first])]} is "
-        f"{stored_width}x{stored_height}; {len(other)} of {len(sizes)} images differ, so boxes would be compared in "
-        f"other pixels than those of the image{' (turned by EXIF?)' if turned else ''}; give the annotations that the "
-        "records were converted from",
+        f"{stored_width}x{stored_height}; {len(other)} of {len(sizes)} images "
+        f"differ{' (rotated by EXIF?)' if turned else ''}, so boxes would be compared at different scales; use the "
+        "annotations that the records were converted from",
         reason="InvalidData",
     )

@@ -11,14 +11,14 @@ from maskrcnn_trainer.export.emitter import GraphBuilder
 from maskrcnn_trainer.model.boxes import MAX_LOG_SCALE
 
 
-def centres_and_sizes(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Boxes [.., 4] as centre y, centre x, height, width."""
+def centers_and_sizes(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Convert boxes [.., 4] to center y, center x, height, width."""
     size = boxes[..., 2:] - boxes[..., :2]
     return np.concatenate([boxes[..., :2] + np.float32(0.5) * size, size], axis=-1)
 
 
-def emit_centre_and_size(g: GraphBuilder, boxes: str) -> tuple[str, str]:
-    """Centres and sizes, [.., 2] each, of boxes [.., 4]."""
+def emit_center_and_size(g: GraphBuilder, boxes: str) -> tuple[str, str]:
+    """Add nodes for the centers and sizes, [.., 2] each, of boxes [.., 4]."""
     start, end = g.halves(boxes)
     size = g.op("Sub", end, start)
     return g.op("Add", start, g.op("Mul", size, g.number(0.5))), size
@@ -31,25 +31,29 @@ def emit_decode(
     image_size: tuple[int, int],
     weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
 ) -> str:
-    """Boxes [.., 4], clipped to the image, from offsets [.., 4] times ``weights`` and the boxes that they move.
+    """Add nodes that apply offsets to boxes and clip the results [.., 4] to the image.
 
     Args:
-        moved: centres and sizes, [.., 2] each, of the boxes moved.
+        g: the graph.
+        deltas: offsets [.., 4], multiplied by ``weights``.
+        moved: centers and sizes, [.., 2] each, of the boxes that the offsets move.
+        image_size: (height, width) of the padded image in pixels.
+        weights: divisors of the four offsets.
     """
-    centre, size = moved
+    center, size = moved
     if any(weight != 1.0 for weight in weights):
         deltas = g.op("Div", deltas, g.constant(np.asarray(weights, np.float32)))
     shift, scale = g.halves(deltas)
-    centre = g.op("Add", g.op("Mul", shift, size), centre)
+    center = g.op("Add", g.op("Mul", shift, size), center)
     half = g.op("Mul", g.op("Mul", size, g.number(0.5)), g.op("Exp", g.op("Min", scale, g.number(MAX_LOG_SCALE))))
-    boxes = g.op("Concat", g.op("Sub", centre, half), g.op("Add", centre, half), axis=-1)
+    boxes = g.op("Concat", g.op("Sub", center, half), g.op("Add", center, half), axis=-1)
     height, width = image_size
     limit = g.constant(np.asarray([height, width, height, width], np.float32))
     return g.op("Min", g.op("Max", boxes, g.number(0.0)), limit)
 
 
 def emit_sides(g: GraphBuilder, boxes: str) -> tuple[str, str]:
-    """Heights and widths, [.., 1] each and at least 0, of boxes [.., 4]."""
+    """Add nodes for the heights and widths, [.., 1] each and at least 0, of boxes [.., 4]."""
     start, end = g.halves(boxes)
     sides = g.op("Max", g.op("Sub", end, start), g.number(0.0))
     height, width = g.ops("Split", sides, g.integers(1, 1), outputs=2, axis=-1)
@@ -57,22 +61,25 @@ def emit_sides(g: GraphBuilder, boxes: str) -> tuple[str, str]:
 
 
 def emit_area(g: GraphBuilder, boxes: str) -> str:
-    """Areas [.., 1] of boxes [.., 4]."""
+    """Add nodes for the areas [.., 1] of boxes [.., 4]."""
     return g.op("Mul", *emit_sides(g, boxes))
 
 
 def emit_kept(g: GraphBuilder, selected: str, values: str, missing: str) -> str:
-    """``values`` [G, n] where NonMaxSuppression kept them, elsewhere the smaller of them and ``missing``.
+    """Add nodes that keep the values selected by NonMaxSuppression and lower the others to at most ``missing``.
 
     Args:
-        selected: int64 [S, 3] as NonMaxSuppression gives it: group, class, index.
+        g: the graph.
+        selected: int64 [S, 3], the output of NonMaxSuppression: group, class, index.
+        values: [G, n].
+        missing: scalar.
     """
     indices = g.op("Gather", selected, g.integers(0, 2), axis=1)
     kept = g.op("GatherND", values, indices)
-    # The minimum instead of an expanded constant: its shape is static but for the batch.
+    # A minimum instead of an expanded constant: all but the batch dimension of its shape is static.
     return g.op("ScatterND", g.op("Min", values, missing), indices, kept)
 
 
 def emit_gather(g: GraphBuilder, values: str, index: str) -> str:
-    """``values`` [N, n, ..] at ``index`` int64 [N, k] of their second axis: [N, k, ..]."""
+    """Add nodes that gather ``values`` [N, n, ..] at ``index`` int64 [N, k] of their second axis: [N, k, ..]."""
     return g.op("GatherND", values, g.op("Unsqueeze", index, g.integers(-1)), batch_dims=1)

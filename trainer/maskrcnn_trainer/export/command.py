@@ -1,4 +1,4 @@
-"""``maskrcnn export``: a trained model as ONNX, in float32, float16 or INT8, and what TensorRT and DeepStream want."""
+"""``maskrcnn export``: a trained model as ONNX in float32, float16 or INT8, with files for TensorRT and DeepStream."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ DATA_TYPES = ("fp32", "fp16", "int8")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the task."""
     add_spec(parser)
     parser.add_argument("-m", "--model", "--model-path", required=True, metavar="MODEL", help="the trained model")
     parser.add_argument(
@@ -26,17 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output-file",
         "--output",
         metavar="FILE",
-        help="the .onnx, or with a key the encrypted .etlt; must not exist (default: the model's name)",
+        help="the .onnx file, or with a key the encrypted .etlt; must not exist (default: the model's name)",
     )
     add_key(parser)
-    parser.add_argument("--data-type", choices=DATA_TYPES, default="fp32", help="what the layers compute in")
+    parser.add_argument("--data-type", choices=DATA_TYPES, default="fp32", help="numeric precision of the layers")
     parser.add_argument(
-        "--preprocessing", action="store_true", help="normalise in the graph: RGB values of 0..255 go in"
+        "--preprocessing", action="store_true", help="normalize in the graph, whose input is then RGB values 0..255"
     )
     parser.add_argument(
-        "--gen-ds-config", action="store_true", help="write nvinfer_config.txt and labels.txt beside it"
+        "--gen-ds-config", action="store_true", help="write nvinfer_config.txt and labels.txt next to the output"
     )
-    parser.add_argument("-r", "--results-dir", metavar="DIR", help="status.json goes here (default: beside the output)")
+    parser.add_argument(
+        "-r", "--results-dir", metavar="DIR", help="directory for status.json (default: next to the output)"
+    )
     _add_calibration(parser)
     _add_engine(parser)
     add_gpu_index(parser)
@@ -55,35 +58,41 @@ def _add_calibration(parser: argparse.ArgumentParser) -> None:
         "--cal-image-dir", metavar="DIR", help="images to calibrate on (default: the training records of the spec)"
     )
     group.add_argument(
-        "--cal-cache-file", metavar="FILE", help=f"the calibration cache (default: {CALIBRATION_CACHE_FILE} here)"
+        "--cal-cache-file",
+        metavar="FILE",
+        help=f"calibration cache to write (default: {CALIBRATION_CACHE_FILE} in the current directory)",
     )
     group.add_argument(
-        "--cal-data-file", metavar="FILE", help="tensor file of the images: read where it exists, else written"
+        "--cal-data-file", metavar="FILE", help="tensor file of the images: read if it exists, else written"
     )
-    group.add_argument("--batches", type=int, default=10, metavar="N", help="batches to calibrate on")
-    group.add_argument("--batch-size", type=int, default=16, metavar="N", help="images of such a batch")
+    group.add_argument("--batches", type=int, default=10, metavar="N", help="number of batches to calibrate on")
+    group.add_argument("--batch-size", type=int, default=16, metavar="N", help="images per calibration batch")
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("TensorRT, where its package and a GPU are")
+    group = parser.add_argument_group("TensorRT, which needs its package and a GPU")
     group.add_argument("--engine-file", metavar="FILE", help="build an engine, and describe it in FILE.json")
-    group.add_argument("--max-batch-size", type=int, default=1, metavar="N", help="most images at once")
-    group.add_argument("--min-batch-size", type=int, default=1, metavar="N", help="fewest images at once")
-    group.add_argument("--opt-batch-size", type=int, metavar="N", help="usual number (default: the most)")
-    group.add_argument("--max-workspace-size", type=int, default=1 << 31, metavar="BYTES", help="scratch memory")
+    group.add_argument("--max-batch-size", type=int, default=1, metavar="N", help="largest batch")
+    group.add_argument("--min-batch-size", type=int, default=1, metavar="N", help="smallest batch")
     group.add_argument(
-        "-s", "--strict-type-constraints", action="store_true", help="no layer in another type than it was given"
+        "--opt-batch-size", type=int, metavar="N", help="batch size to optimize for (default: the largest)"
+    )
+    group.add_argument(
+        "--max-workspace-size", type=int, default=1 << 31, metavar="BYTES", help="limit of the GPU's scratch memory"
+    )
+    group.add_argument(
+        "-s", "--strict-type-constraints", action="store_true", help="compute each layer in its assigned precision"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exports and reports.
+    """Export a model and report the files.
 
     Returns:
-        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
+        0. A failure raises SystemExit with the exit code, after the termination message was written.
 
     Raises:
-        InvalidInput: a flag's value, or a file that stands where one would be written (unless an operator's run
+        InvalidInput: a flag has an invalid value, or an output file exists already (only a run of the operator
             replaces it).
     """
     _check_numbers(arguments)
@@ -94,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not int8:
         for flag in ("cal_image_dir", "cal_cache_file", "cal_data_file"):
             if getattr(arguments, flag):
-                log.warning("--%s is not used: it is for --data_type int8", flag)
+                log.warning("--%s is ignored: it is only used with --data_type int8", flag)
     _need_onnx()
 
     from maskrcnn_trainer.export.engine import check_tensorrt
@@ -153,8 +162,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
     usual = arguments.opt_batch_size or most
     if not arguments.min_batch_size <= usual <= most:
         raise InvalidInput(
-            f"--min_batch_size {arguments.min_batch_size}, --opt_batch_size {usual}, --max_batch_size {most}: each "
-            "must be at least the one before"
+            f"--min_batch_size {arguments.min_batch_size}, --opt_batch_size {usual}, --max_batch_size {most}: must be "
+            "in ascending order"
         )
 
 
@@ -163,7 +172,6 @@ def _need_onnx() -> None:
         import onnx  # noqa: F401 - whether it is installed
     except ImportError as error:
         raise InvalidInput(
-            "export needs the package onnx, which is not installed here (the extra `export` of maskrcnn-operator "
-            "brings it)",
+            "export needs the package onnx, which is not installed; install maskrcnn-operator with the extra `export`",
             reason="MissingPackage",
         ) from error

@@ -1,7 +1,7 @@
 """Configuration for DeepStream's ``nvinfer`` element, and the labels that it shows.
 
-Keys: "Gst-nvinfer file configuration specifications" of the DeepStream developer guide. Its parser of Mask R-CNN reads
-``generate_detections`` (boxes in input pixels) and ``mask_fcn_logits/BiasAdd``.
+The keys are described in "Gst-nvinfer file configuration specifications" of the DeepStream developer guide. Its parser
+for Mask R-CNN reads the outputs ``generate_detections`` (boxes in input pixels) and ``mask_fcn_logits/BiasAdd``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ BACKGROUND = "BG"
 
 PARSER = "NvDsInferParseCustomMrcnnTLTV2"
 PARSER_LIBRARY = "/opt/nvidia/deepstream/deepstream/lib/libnvds_infercustomparser.so"
-"""Where DeepStream's packages put the parser."""
+"""Path of the parser in DeepStream's packages."""
 
 NETWORK_MODES: Mapping[str, int] = {"fp32": 0, "int8": 1, "fp16": 2}
 
 
 def labels_text(class_map: ClassMap) -> str:
-    """A line a model id, from the background on; an id without a category gets a placeholder."""
+    """Return one line per model id, background first; an id without a category gets a placeholder."""
     names = (name.strip() or f"unused_{model_id}" for model_id, name in enumerate(class_map.names, start=1))
     return "".join(f"{' '.join(name.split())}\n" for name in (BACKGROUND, *names))
 
@@ -37,28 +37,28 @@ def nvinfer_config(
     engine_file: str | None = None,
     max_batch_size: int = 1,
 ) -> str:
-    """The text of ``nvinfer_config.txt``.
+    """Return the text of ``nvinfer_config.txt``.
 
     Args:
-        metadata: of the exported model.
-        onnx_file: name of the plain model, which is what DeepStream reads.
-        encrypted_file: name of the encrypted model that ``onnx_file`` is made from, where there is one.
-        calibration_cache: name of the INT8 calibration cache.
-        engine_file: name of a TensorRT engine that was built already.
-        max_batch_size: frames at once.
+        metadata: metadata of the exported model.
+        onnx_file: name of the plain model, which DeepStream reads.
+        encrypted_file: name of the encrypted model to decrypt into ``onnx_file``, if the model was encrypted.
+        calibration_cache: name of the INT8 calibration cache, if any.
+        engine_file: name of the TensorRT engine, if one was built.
+        max_batch_size: maximum frames per batch.
     """
     height, width = metadata.image_size
     if metadata.preprocessing:
         scale, offsets = 1.0, [0.0, 0.0, 0.0]
     else:
-        # nvinfer computes scale * (pixel - offset) with one scale for the three channels.
+        # nvinfer computes scale * (pixel - offset), with a single scale for all three channels.
         scale = 1.0 / (255.0 * metadata.std[0])
         offsets = [255.0 * mean for mean in metadata.mean]
     head = []
     if encrypted_file is not None:
         head.append(f"# DeepStream reads the plain model: maskrcnn decrypt -m {encrypted_file} -o {onnx_file}")
     head += [
-        "# nvinfer pads frames with black, training pads with the mean colour: detections near the padding can differ.",
+        "# nvinfer pads frames with black, training with the mean color: detections near the padding can differ.",
         "[property]",
         "gpu-id=0",
     ]

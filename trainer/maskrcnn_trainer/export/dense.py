@@ -1,8 +1,8 @@
-"""The layers of the network, read from its Keras graph, as ONNX nodes.
+"""Conversion of the network's layers from its Keras graph to ONNX nodes.
 
-Channels come first (NCHW) and every batch norm is folded into the convolution before it: with stored statistics,
+Channels come first (NCHW), and every batch norm is folded into the convolution before it: with stored statistics,
 bn(conv(x, k)) = conv(x, k * scale) + shift, scale = gamma / sqrt(variance + epsilon), shift = beta - mean * scale
-(Jacob et al. 2018, arXiv:1712.05877, section 3.2). A tensor bears the name of the layer whose result it is.
+(Jacob et al. 2018, arXiv:1712.05877, section 3.2). A tensor has the name of the layer that produces it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Emitted:
     """A tensor in the graph.
 
     Attributes:
-        name: in the graph.
-        shape: without the batch: (C, H, W), or what a reshape made of it.
-        border: pixels of zeros that the next pooling adds on every side.
+        name: name in the graph.
+        shape: shape without the batch: (C, H, W), or the result of a reshape.
+        border: pixels of zeros that the next pooling layer adds on every side.
     """
 
     name: str
@@ -42,22 +42,22 @@ class Emitted:
 
 
 _RULES: LayerRules[Callable[[LayerEmitter, Tensors, Any, str], Emitted]] = LayerRules("export", __name__)
-"""What emits a call of a layer, from its inputs in the Keras graph, the layer, and the name of the result."""
+"""Functions that emit a call of a layer, from its inputs in the Keras graph, the layer, and the result's name."""
 rule_for = _RULES.rule_for
 
 
 class LayerEmitter:
-    """Emits what the tensors of a functional model need, each layer call once.
+    """Emitter of the nodes that tensors of a functional model depend on; each layer call is emitted once.
 
     Args:
         graph: receives the nodes.
-        inputs: the tensors of the Keras graph that are there already.
-        call_name: name for a call of a layer that is called several times, from the layer's name and the number of the
-            call; a layer that is called once lends its own.
+        inputs: tensors of the Keras graph that are in ``graph`` already.
+        call_name: returns the name for one call of a layer that is called several times, from the layer's name and the
+            number of the call. The result of a layer that is called once has the layer's name.
 
     Raises:
-        UnknownLayerError: a layer's type has no rule here; the layer is named.
-        NotImplementedError: a layer of a known type that is used in a way without an ONNX counterpart here.
+        UnknownLayerError: there is no rule for a layer's type; the message names the layer.
+        NotImplementedError: a layer of a known type is used in a way that isn't supported here.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LayerEmitter:
         self._kernels: dict[str, str] = {}
 
     def emit(self, tensor: keras.KerasTensor) -> Emitted:
-        """The tensor in the graph, with all that it depends on."""
+        """Return the tensor in the graph, after emitting everything that it depends on."""
         if id(tensor) not in self._done:
             self._done[id(tensor)] = self._emit_call(tensor)
         return self._done[id(tensor)]
@@ -83,17 +83,17 @@ class LayerEmitter:
         return _RULES.of(layer)(self, layer._inbound_nodes[call].input_tensors, layer, name)
 
     def _input(self, tensor: keras.KerasTensor, name: str) -> Emitted:
-        """The tensor in the graph for a layer that cannot add a border to it."""
+        """Return the tensor in the graph, for a layer that cannot add a border to it."""
         x = self.emit(tensor)
         if x.border:
-            raise NotImplementedError(f"{name}: no ONNX for padding in front of a layer other than a pooling")
+            raise NotImplementedError(f"{name}: padding before a layer other than pooling can't be exported")
         return x
 
     @rule_for(BatchNorm)
     def _batch_norm(self, tensors: Tensors, layer: BatchNorm, _name: str) -> Emitted:
         convolution, call = _source(tensors[0])
         if _RULES.of(convolution) is not LayerEmitter._convolution:
-            raise NotImplementedError(f"{layer.name}: a batch norm that follows no convolution")
+            raise NotImplementedError(f"{layer.name}: a batch norm that isn't after a convolution can't be exported")
         return self._folded(convolution._inbound_nodes[call].input_tensors, convolution, convolution.name, layer)
 
     @rule_for(keras.layers.Add)
@@ -128,7 +128,7 @@ class LayerEmitter:
     def _transposed(self, tensors: Tensors, layer: keras.layers.Conv2DTranspose, name: str) -> Emitted:
         x = self._input(tensors[0], name)
         if layer.padding != "valid" or tuple(layer.strides) != tuple(layer.kernel_size):
-            raise NotImplementedError(f"{name}: a transposed convolution whose windows overlap")
+            raise NotImplementedError(f"{name}: a transposed convolution with overlapping windows can't be exported")
         weights = _weights(layer)
         kernel = weights["kernel"].transpose(3, 2, 0, 1)  # [h, w, out, in] -> [in, out, h, w]
         inputs = [x.name, self._constant(f"{name}/kernel", kernel), self._constant(f"{name}/bias", weights["bias"])]
@@ -152,7 +152,7 @@ class LayerEmitter:
         if activation == LINEAR:
             return Emitted(self._graph.op(operator, *inputs, name=name, **attributes), shape)
         if activation != "relu":
-            raise NotImplementedError(f"{name}: no ONNX for the activation {activation}")
+            raise NotImplementedError(f"{name}: the activation {activation} can't be exported")
         plain = self._graph.op(operator, *inputs, name=f"{name}/BiasAdd", **attributes)
         return Emitted(self._graph.op(RELU, plain, name=name), shape)
 
@@ -160,7 +160,7 @@ class LayerEmitter:
     def _pooling(self, tensors: Tensors, layer: keras.layers.MaxPooling2D, name: str) -> Emitted:
         x = self.emit(tensors[0])
         if x.border and layer.padding != "valid":
-            raise NotImplementedError(f"{name}: a pooling that pads after a layer that pads")
+            raise NotImplementedError(f"{name}: pooling with padding after a padding layer can't be exported")
         explicit = None if layer.padding == "same" else x.border
         pads, sides = _padding(x.shape[1:], layer.pool_size, layer.strides, explicit)
         pooled = self._graph.op(
@@ -172,7 +172,7 @@ class LayerEmitter:
     def _relu(self, tensors: Tensors, layer: keras.layers.ReLU, name: str) -> Emitted:
         x = self._input(tensors[0], name)
         if layer.max_value is not None or layer.negative_slope or layer.threshold:
-            raise NotImplementedError(f"{name}: no ONNX for a ReLU with a largest value, a slope, or a threshold")
+            raise NotImplementedError(f"{name}: a ReLU with a maximum, a slope, or a threshold can't be exported")
         return Emitted(self._graph.op(RELU, x.name, name=name), x.shape)
 
     @rule_for(keras.layers.ZeroPadding2D)
@@ -180,22 +180,22 @@ class LayerEmitter:
         x = self._input(tensors[0], name)
         (top, bottom), (left, right) = layer.padding
         if not top == bottom == left == right:
-            raise NotImplementedError(f"{name}: padding that differs between the sides")
+            raise NotImplementedError(f"{name}: padding that differs between the sides can't be exported")
         return Emitted(x.name, x.shape, border=top)
 
     @rule_for(keras.layers.Activation)
     def _linear(self, tensors: Tensors, layer: keras.layers.Activation, name: str) -> Emitted:
         x = self._input(tensors[0], name)
         if _activation(layer) != LINEAR:
-            raise NotImplementedError(f"{name}: no ONNX for the activation {_activation(layer)}")
+            raise NotImplementedError(f"{name}: the activation {_activation(layer)} can't be exported")
         return x
 
     @rule_for(keras.layers.Permute)
     def _channels_first(self, tensors: Tensors, layer: keras.layers.Permute, name: str) -> Emitted:
         x = self._input(tensors[0], name)
         if tuple(layer.dims) != (3, 1, 2):
-            raise NotImplementedError(f"{name}: a permutation {tuple(layer.dims)}")
-        return x  # channels come first here already
+            raise NotImplementedError(f"{name}: the permutation {tuple(layer.dims)} can't be exported")
+        return x  # channels are already first
 
     @rule_for(keras.layers.Flatten)
     def _flatten(self, tensors: Tensors, _layer: keras.layers.Flatten, name: str) -> Emitted:
@@ -206,7 +206,7 @@ class LayerEmitter:
     def _doubling(self, tensors: Tensors, layer: keras.layers.UpSampling2D, name: str) -> Emitted:
         x = self._input(tensors[0], name)
         if layer.interpolation != "nearest":
-            raise NotImplementedError(f"{name}: interpolation {layer.interpolation}")
+            raise NotImplementedError(f"{name}: interpolation {layer.interpolation} can't be exported")
         rows, columns = layer.size
         scales = self._graph.constant(np.asarray([1, 1, rows, columns], np.float32))
         resized = self._graph.op(
@@ -225,7 +225,7 @@ class LayerEmitter:
         tensor = x.name
         with self._graph.scope("reordered"):
             if len(x.shape) == 3:
-                # The order of the numbers is that of channels last.
+                # Keras reshapes in the order of channels last.
                 tensor = self._graph.op("Transpose", tensor, perm=[0, 2, 3, 1])
             return Emitted(self._graph.reshape(tensor, 0, *shape), shape)
 
@@ -236,7 +236,7 @@ class LayerEmitter:
 
 
 def _source(tensor: keras.KerasTensor) -> tuple[Any, int]:
-    """The layer that a tensor of a Keras graph comes from, and the number of its call."""
+    """Return the layer that a tensor of a Keras graph comes from, and the number of its call."""
     history = tensor._keras_history
     return history.operation, history.node_index
 
@@ -259,11 +259,14 @@ def _scale_and_shift(norm: BatchNorm) -> tuple[NDArray[np.float64], NDArray[np.f
 def _padding(
     sides: tuple[int, ...], window: tuple[int, int], strides: tuple[int, int], explicit: int | None
 ) -> tuple[list[int], tuple[int, ...]]:
-    """ONNX pads (top, left, bottom, right) and the sides of the result.
+    """Return ONNX pads (top, left, bottom, right) and the sides of the result.
 
     Args:
-        explicit: pixels on every side; None for TensorFlow's SAME, which pads what is missing for ceil(side / stride)
-            windows, the odd pixel behind.
+        sides: height and width of the input.
+        window: height and width of the window.
+        strides: vertical and horizontal stride.
+        explicit: pixels on every side; None for TensorFlow's SAME, which adds the pixels that ceil(side / stride)
+            windows need, an odd one at the bottom or right.
     """
     before, after, results = [], [], []
     for side, size, stride in zip(sides, window, strides, strict=True):

@@ -1,4 +1,4 @@
-"""Final detections as ONNX nodes; the rule is that of ``model.detections.detect``."""
+"""Final detections as ONNX nodes, equivalent to ``model.detections.detect``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from maskrcnn_trainer.export.boxes_graph import (
     emit_area,
-    emit_centre_and_size,
+    emit_center_and_size,
     emit_decode,
     emit_gather,
     emit_kept,
@@ -21,12 +21,12 @@ from maskrcnn_trainer.model.predict import InferenceSettings
 
 
 class DetectionsInGraph(NamedTuple):
-    """Detections in the graph, D an image, best first; a missing one is all zeros."""
+    """Detections in the graph, D per image, best first; missing ones are all zeros."""
 
     detections: str
     """float32 [N, D, 6]: y1, x1, y2, x2 in pixels of the padded image, class (model id), score."""
     boxes: str
-    """float32 [N, D, 4], the boxes alone."""
+    """float32 [N, D, 4], the boxes only."""
 
 
 def emit_detections(
@@ -41,14 +41,18 @@ def emit_detections(
     settings: InferenceSettings,
     name: str,
 ) -> DetectionsInGraph:
-    """The best (box, class) pairs after suppression within each class.
+    """Add nodes for the best (box, class) pairs after suppression within each class.
 
     Args:
+        g: the graph.
         class_logits: [N * R, K], class 0 is the background.
         box_deltas: [N * R, K, 4], dy dx dh dw of each class times ``bbox_reg_weights``.
         proposals: boxes [N, R, 4].
+        num_classes: K, with the background.
         image_size: (height, width) of the padded image in pixels.
-        name: of the tensor ``detections``.
+        bbox_reg_weights: divisors of the four offsets.
+        settings: settings for inference.
+        name: name of the tensor ``detections``.
     """
     rois, foreground = proposals.per_image, num_classes - 1
     candidates = min(MAX_CANDIDATES, rois * foreground)
@@ -60,10 +64,10 @@ def emit_detections(
         best, pair = g.ops("TopK", g.reshape(scores, -1, rois * foreground), g.integers(candidates), outputs=2, axis=1)
         roi = g.op("Div", pair, g.constant(np.asarray(foreground, np.int64)))
         class_index = g.op("Sub", pair, g.op("Mul", roi, g.constant(np.asarray(foreground, np.int64))))
-        # roi * K + class + 1, as K is one more than the classes that a pair counts.
+        # roi * K + class + 1, as K counts the background and a pair doesn't
         index = g.op("Add", g.op("Add", pair, roi), g.constant(np.asarray(1, np.int64)))
         deltas = emit_gather(g, g.reshape(box_deltas, -1, rois * num_classes, 4), index)
-        moved = emit_centre_and_size(g, emit_gather(g, proposals.boxes, roi))
+        moved = emit_center_and_size(g, emit_gather(g, proposals.boxes, roi))
         boxes = emit_decode(g, deltas, moved, image_size, bbox_reg_weights)
 
         has_area = g.op("Squeeze", g.op("Greater", emit_area(g, boxes), g.number(0.0)), g.integers(-1))

@@ -1,4 +1,4 @@
-"""A small builder of ONNX graphs: nodes in order, constants once each, names that are unique and readable."""
+"""A small builder of ONNX graphs with nodes in topological order, shared constants, and unique, readable names."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from onnx import TensorProto, helper, numpy_helper
 from maskrcnn_trainer.detector.metadata import EXPORTED_OPSET
 
 IR_VERSION = 8
-"""The one that ONNX 1.12 introduced opset 17 with."""
+"""The IR version of ONNX 1.12, which introduced opset 17."""
 
 SCOPE_SEPARATOR = "/"
 
 
 class GraphBuilder:
-    """Collects the nodes and constants of a graph in topological order.
+    """Builder that collects the nodes and constants of a graph in topological order.
 
-    Tensors and nodes are told by their names. A node without a name of its own gets one from the scope that it is made
-    in and its operator, such as ``proposals/TopK_2``; its output bears the same name.
+    Tensors and nodes are identified by name. A node without an explicit name gets one from the current scope and its
+    operator, such as ``proposals/TopK_2``; its output has the same name.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class GraphBuilder:
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
-        """Puts ``name/`` before the names made inside."""
+        """Add the prefix ``name/`` to the names generated inside."""
         outer = self._scope
         self._scope = f"{outer}{name}{SCOPE_SEPARATOR}"
         try:
@@ -44,27 +44,27 @@ class GraphBuilder:
             self._scope = outer
 
     def op(self, operator: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        """Adds a node with one output and returns the output's name.
+        """Add a node with one output; return the output's name.
 
         Args:
-            operator: of the standard ONNX domain.
-            inputs: names of tensors; "" for an optional input that is left out.
-            name: of node and output; it must be new.
-            attributes: of the node.
+            operator: operator of the standard ONNX domain.
+            inputs: names of tensors; "" for an omitted optional input.
+            name: name of node and output; must not be in use.
+            attributes: attributes of the node.
         """
         return self.ops(operator, *inputs, outputs=1, name=name, **attributes)[0]
 
     def ops(
         self, operator: str, *inputs: str, outputs: int, name: str | None = None, **attributes: Any
     ) -> tuple[str, ...]:
-        """Adds a node with several outputs and returns their names."""
+        """Add a node with several outputs; return their names."""
         own = self._claim(name) if name is not None else self._fresh(operator)
         names = [own] if outputs == 1 else [self._claim(f"{own}_{index}") for index in range(outputs)]
         self._nodes.append(helper.make_node(operator, list(inputs), names, name=own, **attributes))
         return tuple(names)
 
     def constant(self, value: NDArray[Any], name: str | None = None) -> str:
-        """A constant tensor; one of equal type, shape and values is used again unless ``name`` is given."""
+        """Add a constant tensor; reuse one of equal type, shape and values unless ``name`` is given."""
         value = np.ascontiguousarray(value).reshape(np.shape(value))
         if name is not None:
             self._constants[self._claim(name)] = numpy_helper.from_array(value, name)
@@ -77,19 +77,19 @@ class GraphBuilder:
         return self._by_content[key]
 
     def integers(self, *values: int) -> str:
-        """A constant int64 vector."""
+        """Add a constant int64 vector."""
         return self.constant(np.asarray(values, np.int64))
 
     def number(self, value: float) -> str:
-        """A constant float32 scalar."""
+        """Add a constant float32 scalar."""
         return self.constant(np.asarray(value, np.float32))
 
     def reshape(self, tensor: str, *shape: int, name: str | None = None) -> str:
-        """Reshape; 0 keeps a dimension, -1 is what is left."""
+        """Reshape a tensor; in ``shape``, 0 keeps a dimension and -1 is inferred."""
         return self.op("Reshape", tensor, self.integers(*shape), name=name)
 
     def halves(self, boxes: str) -> tuple[str, str]:
-        """The first and the last two numbers of the last axis of [.., 4]."""
+        """Split the last axis of [.., 4] into its first two and its last two numbers."""
         first, last = self.ops("Split", boxes, self.integers(2, 2), outputs=2, axis=-1)
         return first, last
 
@@ -100,11 +100,13 @@ class GraphBuilder:
         outputs: Mapping[str, Sequence[int | str]],
         metadata: Mapping[str, str],
     ) -> onnx.ModelProto:
-        """The graph as a model.
+        """Return the graph as a model.
 
         Args:
-            inputs, outputs: shapes of float32 tensors; a text is a dimension that may have any size.
-            metadata: texts by key, kept in the model's ``metadata_props``.
+            graph_name: name of the graph.
+            inputs: shapes of the float32 inputs by name; a text is a dimension of any size.
+            outputs: shapes of the float32 outputs by name, likewise.
+            metadata: texts by key, stored in the model's ``metadata_props``.
         """
         graph = helper.make_graph(
             self._nodes,
@@ -138,22 +140,22 @@ class GraphBuilder:
 
 
 GLUE_SCOPES = ("preprocessing", "reordered", "proposals", "canvas", "box_rois", "mask_rois", "detections", "masks")
-"""Scopes of the nodes between the network's parts: boxes, pooling and what shapes the results."""
+"""Scopes of the nodes between the network's parts: box arithmetic, pooling, and the format of the results."""
 
 LAYER_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "Relu", "Add", "MaxPool", "Resize", "Flatten")
 WEIGHTED_OPERATORS = ("Conv", "ConvTranspose", "Gemm")
 
 
 def is_layer_node(node: onnx.NodeProto) -> bool:
-    """Whether a node computes a layer of the network, and is no part of what lies between its parts."""
+    """Return whether a node computes a layer of the network; false for nodes of GLUE_SCOPES."""
     return node.op_type in LAYER_OPERATORS and node.name.partition(SCOPE_SEPARATOR)[0] not in GLUE_SCOPES
 
 
 def data_inputs(node: onnx.NodeProto) -> list[int]:
-    """Which inputs of a layer's node are activations; the others are weights or sizes."""
+    """Return the indices of the inputs of a layer's node that are activations; the others are weights or sizes."""
     return [0, 1] if node.op_type == "Add" else [0]
 
 
 def layer_of(node: onnx.NodeProto) -> str:
-    """The layer whose weights a node uses; "" for a node without weights."""
+    """Return the layer whose weights a node uses; "" for a node without weights."""
     return node.input[1].partition(SCOPE_SEPARATOR)[0] if node.op_type in WEIGHTED_OPERATORS else ""

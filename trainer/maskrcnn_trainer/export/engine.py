@@ -1,7 +1,7 @@
-"""A TensorRT engine from an exported graph, where TensorRT and a GPU are there.
+"""Build of a TensorRT engine from an exported graph, which needs TensorRT and a GPU.
 
-TensorRT's Python API (docs.nvidia.com/deeplearning/tensorrt), releases 8.6 to 11. Nothing of it is imported before an
-engine is asked for.
+This uses TensorRT's Python API (docs.nvidia.com/deeplearning/tensorrt), releases 8.6 to 11. The package is imported
+only if an engine is requested.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from maskrcnn_trainer.errors import InvalidInput, TaskError
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How an engine is built.
+    """Settings of an engine's build.
 
     Attributes:
-        data_type: fp32, fp16 or int8; what the graph computes in.
+        data_type: numeric precision of the graph: fp32, fp16 or int8.
         image_size: (height, width) of the input.
-        batches: smallest, most usual and largest number of images at once.
-        workspace: bytes of scratch memory on the GPU.
-        strict: keep every layer in the type that the graph says (releases without strongly typed networks).
+        batches: smallest, optimal and largest batch size.
+        workspace: limit of scratch memory on the GPU in bytes.
+        strict: keep every layer in the graph's type (for releases without strongly typed networks).
     """
 
     data_type: str
@@ -33,24 +33,24 @@ class EngineSettings:
 
 
 def load_tensorrt() -> Any:
-    """The package ``tensorrt``.
+    """Import and return the package ``tensorrt``.
 
     Raises:
-        InvalidInput: it is not installed.
+        InvalidInput: the package isn't installed.
     """
     try:
         import tensorrt
     except ImportError as error:
         raise InvalidInput(
-            f"--engine_file: the package tensorrt is not installed here ({error}). Export without this flag, and build "
-            "the engine from the .onnx where TensorRT and a GPU are",
+            f"--engine_file: the package tensorrt is not installed ({error}). Export without this flag, and build the "
+            "engine from the .onnx on a machine with TensorRT and a GPU",
             reason="MissingPackage",
         ) from error
     return tensorrt
 
 
 def check_tensorrt() -> None:
-    """Check that an engine can be built here, before the work of an export.
+    """Check before the export that an engine can be built on this machine.
 
     Raises:
         InvalidInput: TensorRT isn't installed, or finds no GPU.
@@ -60,11 +60,12 @@ def check_tensorrt() -> None:
 
 
 def build_engine(tensorrt: Any, model: bytes, settings: EngineSettings) -> bytes:
-    """The serialised engine; only the kind of GPU that is here will run it.
+    """Return a serialized engine, which runs only on the GPU model of this machine.
 
     Args:
         tensorrt: the package.
-        model: an exported ONNX model. Of int8 it is the one with explicit quantisation, which every release reads.
+        model: an exported ONNX model; for int8 the one with explicit quantization, which every release reads.
+        settings: settings of the build.
 
     Raises:
         InvalidInput: there is no GPU, or this release cannot read the graph.
@@ -86,15 +87,15 @@ def build_engine(tensorrt: Any, model: bytes, settings: EngineSettings) -> bytes
     config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise TaskError("TensorRT could not build the engine; its messages stand above", reason="EngineBuildFailed")
+        raise TaskError("TensorRT could not build the engine; see its messages above", reason="EngineBuildFailed")
     return bytes(plan)
 
 
 def read_graph(tensorrt: Any, network: Any, logger: Any, model: bytes) -> None:
-    """Puts a model through TensorRT's ONNX parser.
+    """Read a model into ``network`` with TensorRT's ONNX parser.
 
     Raises:
-        InvalidInput: it cannot read the graph; the first of its messages is given.
+        InvalidInput: the parser cannot read the graph; the error contains its first message.
     """
     parser = tensorrt.OnnxParser(network, logger)
     if parser.parse(model):
@@ -110,18 +111,18 @@ def read_graph(tensorrt: Any, network: Any, logger: Any, model: bytes) -> None:
 def _builder(tensorrt: Any, logger: Any) -> Any:
     try:
         return tensorrt.Builder(logger)
-    except (TypeError, RuntimeError) as error:  # what the binding makes of a null pointer
+    except (TypeError, RuntimeError) as error:  # the binding raises these for a null pointer
         raise InvalidInput(
-            f"--engine_file: TensorRT finds no GPU that it can use here ({error}). Export without this flag, and build "
-            "the engine from the .onnx where there is one",
+            f"--engine_file: TensorRT finds no usable GPU ({error}). Export without this flag, and build the engine "
+            "from the .onnx on a machine with a GPU",
             reason="NoGpu",
         ) from error
 
 
 def _network_flags(tensorrt: Any) -> tuple[int, bool]:
-    """Flags of the network, and whether its tensors keep the types that the graph gives them.
+    """Return the flags of the network, and whether its tensors keep the graph's types.
 
-    Where a release knows strongly typed networks that is what is wanted: boxes stay float32 while layers are float16.
+    Strongly typed networks are used if the release has them: boxes stay float32 while layers are float16.
     """
     known = tensorrt.NetworkDefinitionCreationFlag
     if hasattr(known, "STRONGLY_TYPED"):

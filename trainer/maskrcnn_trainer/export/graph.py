@@ -1,4 +1,4 @@
-"""The whole network as one ONNX model of standard operators."""
+"""Export of the whole network as one ONNX model of standard operators."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from maskrcnn_trainer.spec import ExperimentSpec
 log = logging.getLogger(__name__)
 
 LARGEST_TOPK = 3839
-"""TensorRT's limit on the K of TopK (developer guide: at most 3840; the operator table of its parser: less)."""
+"""TensorRT's limit on the K of TopK (developer guide: at most 3840; operator table of its parser: less than 3840)."""
 
 SAFE_TOPK = 1024
 """The limit that the operator table of TensorRT 8.6 states."""
@@ -36,22 +36,22 @@ SAFE_TOPK = 1024
 def export_graph(
     network: MaskRCNN, spec: ExperimentSpec, class_map: ClassMap, *, preprocessing: bool = False, step: int = 0
 ) -> onnx.ModelProto:
-    """The network in float32, its batch norms folded, for batches of any size.
+    """Return the network in float32 for batches of any size, with folded batch norms.
 
-    Input ``Input`` float32 [N, 3, H, W], RGB, normalised. Outputs ``generate_detections`` float32 [N, D, 6] (y1, x1,
+    Input ``Input`` float32 [N, 3, H, W], RGB, normalized. Outputs ``generate_detections`` float32 [N, D, 6] (y1, x1,
     y2, x2 in input pixels, class as model id, score; missing detections are zeros) and ``mask_fcn_logits/BiasAdd``
     float32 [N, D, K, m, m], logits of every class within the box.
 
     Args:
-        network: with its trained weights.
-        spec: the input's size and the settings at test time.
-        class_map: goes into the metadata.
-        preprocessing: take pixels of 0..255 and normalise them in the graph; where the caller pads, the mean colour
-            (mean * 255) is what training padded with.
-        step: training step, for the metadata.
+        network: network with its trained weights.
+        spec: size of the input, and settings for inference.
+        class_map: class map for the metadata.
+        preprocessing: normalize in the graph, whose input is then pixels of 0..255; padding must have the mean color
+            (mean * 255), as in training.
+        step: training step for the metadata.
 
     Raises:
-        InvalidInput: more candidates than TensorRT can sort.
+        InvalidInput: there are more candidates than TensorRT can sort.
     """
     architecture = network.architecture
     settings = InferenceSettings.from_spec(spec)
@@ -117,42 +117,43 @@ def export_graph(
 
 
 def check_topk(settings: InferenceSettings, level_sizes: dict[int, int]) -> None:
-    """Whether TensorRT can sort as many candidates as the settings ask for.
+    """Check that TensorRT can sort the number of candidates in the settings; warn if only some releases can.
 
     Raises:
-        InvalidInput: it cannot, by field.
+        InvalidInput: a field's value is too large.
     """
     longest = min(settings.pre_nms_topn, max(level_sizes.values()))
     proposals = min(settings.post_nms_topn, len(level_sizes) * longest)
     for field, number in (("testRpnPreNmsTopn", longest), ("testRpnPostNmsTopn", proposals)):
         if number > LARGEST_TOPK:
             raise InvalidInput(
-                f"maskrcnnConfig.{field}: the graph would sort out the best {number}; TensorRT's TopK takes at most "
-                f"{LARGEST_TOPK}. Export with a smaller value (it may differ from the one in training)"
+                f"maskrcnnConfig.{field}: the graph needs a TopK of {number}; TensorRT allows at most {LARGEST_TOPK}. "
+                "Export with a smaller value (it may differ from the one in training)"
             )
         if number > SAFE_TOPK:
             log.warning(
-                "maskrcnnConfig.%s: a TopK of %d; TensorRT 10 takes %d, TensorRT 8.6 documents %d",
+                "maskrcnnConfig.%s: the graph needs a TopK of %d; TensorRT 10 allows %d, TensorRT 8.6 documents %d",
                 field, number, LARGEST_TOPK, SAFE_TOPK,
             )  # fmt: skip
 
 
 def check_graph(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Checks a model with ONNX's checker, shapes inferred, and returns it.
+    """Check a model with ONNX's checker and shape inference; return it.
 
     Raises:
-        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: the graph is wrong.
+        onnx.checker.ValidationError: the graph is invalid.
+        onnx.shape_inference.InferenceError: the shapes in the graph are inconsistent.
     """
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def _preprocessed(g: GraphBuilder) -> str:
-    """Normalised images of raw ones."""
+    """Add nodes that normalize raw images."""
     with g.scope("preprocessing"):
         mean = np.asarray(MEAN, np.float32)[:, None, None] * np.float32(255.0)
-        centred = g.op("Sub", INPUT, g.constant(mean))
-        return g.op("Mul", centred, g.number(1.0 / (255.0 * STD)))
+        centered = g.op("Sub", INPUT, g.constant(mean))
+        return g.op("Mul", centered, g.number(1.0 / (255.0 * STD)))
 
 
 def _head(g: GraphBuilder, head: Any, pooled: str, shape: tuple[int, int, int]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""The graph in half precision: the network's layers compute in float16, boxes and pooling stay float32.
+"""Conversion to half precision: the network's layers compute in float16, box arithmetic and pooling in float32.
 
-Half precision has 11 significant bits, so that coordinates above 1024 pixels would lose whole halves of a pixel;
-everything between the layers (decoding, suppression, RoiAlign, the results) is kept in float32.
+Half precision has 11 significant bits, so coordinates above 1024 pixels would be rounded to whole pixels. Everything
+between the layers (decoding, suppression, RoiAlign, the results) therefore stays in float32.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of ``model`` whose layers compute in float16; inputs and outputs stay float32.
+    """Return a copy of ``model`` whose layers compute in float16; inputs and outputs stay float32.
 
     Raises:
         InvalidInput: a weight is too large for float16.
@@ -64,7 +64,7 @@ def _halve_weights(graph: onnx.GraphProto, names: set[str]) -> None:
         largest = float(np.max(np.abs(values), initial=0.0))
         if not largest <= LARGEST_HALF:
             raise InvalidInput(
-                f"--data_type fp16: {tensor.name} has a value of {largest:g}, float16 ends at {LARGEST_HALF:g}; export "
-                "as fp32"
+                f"--data_type fp16: {tensor.name} has a value of {largest:g}, larger than float16's maximum of "
+                f"{LARGEST_HALF:g}; export as fp32"
             )
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))

@@ -1,4 +1,4 @@
-"""The files of an export: where they go, what may not stand there before, and how a model is written."""
+"""Output files of an export: paths, the check that they don't exist yet, and writing of the model."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ OTHER_FORMATS = (".uff", ".engine", ".trt", ".plan", ".tlt", ".hdf5", ".h5", ".p
 
 @dataclass(frozen=True)
 class ExportFiles:
-    """What an export writes.
+    """Files that an export writes.
 
     Attributes:
-        model: the ``.onnx``, or the ``.etlt`` when there is a key.
-        cache: the calibration cache, of an int8 export.
+        model: the ``.onnx`` file, or the ``.etlt`` file if there is a key.
+        cache: the calibration cache of an int8 export.
         engine: the TensorRT engine.
-        deepstream: whether configuration and labels for DeepStream are written beside the model.
+        deepstream: whether configuration and labels for DeepStream are written next to the model.
     """
 
     model: Path
@@ -37,15 +37,17 @@ class ExportFiles:
 
     @property
     def config(self) -> Path:
+        """DeepStream's configuration, next to the model."""
         return self.model.with_name(DEEPSTREAM_CONFIG_FILE)
 
     @property
     def labels(self) -> Path:
+        """DeepStream's labels, next to the model."""
         return self.model.with_name(DEEPSTREAM_LABELS_FILE)
 
     @property
     def all(self) -> list[Path]:
-        """Every file that is written."""
+        """All files that are written."""
         found = [self.model]
         found += [self.cache] if self.cache else []
         found += [self.engine, metadata_path(self.engine)] if self.engine else []
@@ -53,16 +55,16 @@ class ExportFiles:
 
 
 def model_file(output: str | None, model: Path, directory: str | None, key: str | None) -> Path:
-    """Where the exported model goes.
+    """Return the path of the exported model.
 
     Args:
-        output: of the command line; a name without ``.onnx`` or ``.etlt`` gets the right one of them.
-        model: the given model, whose name is used where ``output`` is None.
-        directory: where it goes then; None for beside the given model.
-        key: whether the result is encrypted.
+        output: path from the command line; the suffix ``.onnx`` or ``.etlt`` is added if it has neither.
+        model: the trained model, whose name is used if ``output`` is None.
+        directory: directory of the result if ``output`` is None; None for that of ``model``.
+        key: key to encrypt the result with, or None.
 
     Raises:
-        InvalidInput: the name says otherwise than the key, or is that of a directory.
+        InvalidInput: the path is a directory, or its suffix contradicts the key.
     """
     suffix = PLAIN if key is None else ENCRYPTED
     if output is None:
@@ -74,28 +76,30 @@ def model_file(output: str | None, model: Path, directory: str | None, key: str 
         return path
     if path.suffix == ENCRYPTED:
         raise InvalidInput(
-            f"-o {output}: an .etlt is encrypted, and there is no key; give one with -k or MASKRCNN_KEY, or name an "
-            ".onnx",
+            f"-o {output}: an .etlt file is encrypted, but there is no key; give one with -k or MASKRCNN_KEY, or name "
+            "an .onnx file",
             reason="WrongKey",
         )
     if path.suffix == PLAIN:
         raise InvalidInput(
-            f"-o {output}: with a key the model is written encrypted; name an .etlt (maskrcnn decrypt makes the .onnx "
-            "of it), or leave the key out"
+            f"-o {output}: with a key the model is written encrypted; name an .etlt file (maskrcnn decrypt converts it "
+            "to .onnx), or omit the key"
         )
     completed = path.with_name(f"{path.name}{suffix}")
     if path.suffix.lower() in OTHER_FORMATS:
-        log.warning("-o %s: export writes ONNX, so the file is %s", output, completed)
+        log.warning("-o %s: export writes ONNX; writing %s instead", output, completed)
     return completed
 
 
 def refuse_existing(files: Iterable[Path]) -> None:
-    """Raises InvalidInput when one of the files is there."""
-    there = [str(path) for path in files if path.exists()]
-    if there:
-        raise InvalidInput(f"{', '.join(there)}: there already; give another name, or remove it", reason="OutputExists")
+    """Raise InvalidInput if one of the files exists."""
+    existing = [str(path) for path in files if path.exists()]
+    if existing:
+        raise InvalidInput(
+            f"{', '.join(existing)}: exists already; give another name, or remove it", reason="OutputExists"
+        )
 
 
 def write_model(path: Path, payload: bytes, key: str | None, *, before_rename: Callable[[], None]) -> None:
-    """Writes a serialised ONNX model, encrypted when there is a key."""
+    """Write a serialized ONNX model, encrypted if there is a key."""
     write_atomically(path, payload if key is None else encrypt(payload, key), before_rename=before_rename)

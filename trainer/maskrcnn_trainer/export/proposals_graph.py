@@ -1,7 +1,7 @@
-"""Proposals as ONNX nodes; the rule is that of ``model.proposals.propose``.
+"""Proposals as ONNX nodes, equivalent to ``model.proposals.propose``.
 
-NonMaxSuppression gives a list of unknown length. Scattering the kept logits into a tensor of very low ones and taking
-the best of that makes the shapes static again, so that every later shape depends on the batch alone.
+NonMaxSuppression outputs a list of unknown length. To get static shapes again, the kept logits are scattered into a
+tensor of very low logits, and TopK takes the best of that. All later shapes depend on the batch size only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.export.boxes_graph import (
-    centres_and_sizes,
+    centers_and_sizes,
     emit_decode,
     emit_gather,
     emit_kept,
@@ -26,16 +26,19 @@ NO_LOGIT = -1e30
 """Logit of a missing proposal."""
 
 LOWEST_LOGIT = -88.0
-"""Below it a sigmoid is 0 in float32, the mark of a missing proposal in TensorFlow; runtimes clamp their sigmoids."""
+"""Logit below which a float32 sigmoid is 0, which marks a missing proposal in TensorFlow.
+
+The graph compares logits instead of sigmoids, because runtimes clamp their sigmoids.
+"""
 
 
 class Proposals(NamedTuple):
     """Proposals in the graph."""
 
     boxes: str
-    """float32 [N, R, 4], y1 x1 y2 x2 in pixels of the padded image, best first; a missing one is a box of zeros."""
+    """float32 [N, R, 4], y1 x1 y2 x2 in pixels of the padded image, best first; missing ones are zeros."""
     per_image: int
-    """R."""
+    """R, the number of proposals per image."""
 
 
 def emit_proposals(
@@ -48,25 +51,27 @@ def emit_proposals(
     image_size: tuple[int, int],
     settings: InferenceSettings,
 ) -> Proposals:
-    """The best boxes of an image after suppression within each level.
+    """Add nodes for the best boxes of each image after suppression within each level.
 
     Args:
-        logits, deltas: by level, ascending: [N, A_l] and [N, A_l, 4].
+        g: the graph.
+        logits: [N, A_l] for each level l, ascending.
+        deltas: [N, A_l, 4] for each level l, ascending.
         anchors: float32 [A, 4], y1 x1 y2 x2 in pixels of the padded image, levels ascending.
-        level_sizes: anchors of each level.
+        level_sizes: number of anchors A_l by level.
         image_size: (height, width) of the padded image in pixels.
-        settings: of proposals.
+        settings: settings for inference.
     """
     with g.scope("proposals"):
         longest = min(settings.pre_nms_topn, max(level_sizes.values()))
-        centres = centres_and_sizes(anchors)
+        centers = centers_and_sizes(anchors)
         first = 0
         level_logits, level_deltas, level_anchors = [], [], []
         for size, own_logits, own_deltas in zip(level_sizes.values(), logits, deltas, strict=True):
             count = min(longest, size)
             best, index = g.ops("TopK", own_logits, g.integers(count), outputs=2, axis=1)
             moved = emit_gather(g, own_deltas, index)
-            around = g.op("Gather", g.constant(centres[first : first + size]), index, axis=0)
+            around = g.op("Gather", g.constant(centers[first : first + size]), index, axis=0)
             first += size
             if count < longest:
                 missing = longest - count
@@ -103,7 +108,7 @@ def emit_proposals(
 
 
 def _valid(g: GraphBuilder, boxes: str, logits: str, min_size: float) -> str:
-    """Bool [N, L, n]: both sides above 0 and at least ``min_size``, and a logit that is one."""
+    """Add nodes for bool [N, L, n]: both sides are above 0 and at least ``min_size``, and the logit isn't missing."""
     side = g.op("Squeeze", g.op("Min", *emit_sides(g, boxes)), g.integers(-1))
     valid = g.op("And", g.op("Greater", side, g.number(0.0)), g.op("Greater", logits, g.number(LOWEST_LOGIT)))
     if min_size > 0:

@@ -1,9 +1,9 @@
-"""ROIAlign over the pyramid as ONNX nodes: all levels on one sheet, and one RoiAlign over it.
+"""ROIAlign over the feature pyramid as ONNX nodes: all levels on one sheet, and one RoiAlign operator over it.
 
-Choosing a level for each box would need lists of unknown length (NonZero), or five pools of every box. Instead the
-levels are laid side by side on one sheet, each with a border of its own edge pixels, and every box is moved to its
-level. Boxes lie within the image, so that a sample is at most half a cell outside of its level: the border gives there
-what RoiAlign-16 gives at the edge of a map, and the neighbour on the sheet is never seen.
+Choosing a level for each box would need lists of unknown length (NonZero), or pooling every box from all five levels.
+Instead the levels are placed side by side on one sheet, each with a border of its own edge pixels, and every box is
+translated to its level. Boxes lie within the image, so a sample is at most half a cell outside its level: there the
+border has the values that RoiAlign-16 uses at the edge of a map, and no sample reaches the neighboring level.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Sheet:
     Attributes:
         tensor: float32 [N, C, sheet height, sheet width].
         min_level: the first level.
-        layout: float32 [levels, 4]: cells a pixel of the padded image and the level's first row and column on the
-            sheet, as (1 / stride, top, left, 0).
+        layout: float32 [levels, 4], (1 / stride, top, left, 0) of each level: cells per pixel of the padded image, and
+            the level's first row and column on the sheet.
     """
 
     tensor: str
@@ -39,9 +39,10 @@ class Sheet:
 
 
 def emit_sheet(g: GraphBuilder, maps: Mapping[int, Emitted]) -> Sheet:
-    """Lays the levels out: the largest above, the others below it side by side.
+    """Add nodes that place all levels on a sheet: the largest above, the others side by side below it.
 
     Args:
+        g: the graph.
         maps: level -> [N, C, h, w]; level l has stride 2^l.
     """
     with g.scope("canvas"):
@@ -66,12 +67,12 @@ def emit_sheet(g: GraphBuilder, maps: Mapping[int, Emitted]) -> Sheet:
 
 
 def _grown(g: GraphBuilder, tensor: str, rows: int, columns: int) -> str:
-    """Zeros below and to the right."""
+    """Add nodes that pad with zeros at the bottom and on the right."""
     return g.op("Pad", tensor, g.integers(0, 0, 0, 0, 0, 0, rows, columns)) if rows or columns else tensor
 
 
 def emit_image_index(g: GraphBuilder, boxes: str, count: int) -> str:
-    """int64 [N * count]: the image of each box of boxes [N, count, 4]."""
+    """Add nodes for int64 [N * count], the image index of each box in boxes [N, count, 4]."""
     batch = g.op("Squeeze", g.op("Shape", boxes, end=1), g.integers(0))
     images = g.op("Range", g.constant(np.asarray(0, np.int64)), batch, g.constant(np.asarray(1, np.int64)))
     repeated = g.op("Expand", g.op("Unsqueeze", images, g.integers(1)), g.integers(1, count))
@@ -79,12 +80,15 @@ def emit_image_index(g: GraphBuilder, boxes: str, count: int) -> str:
 
 
 def emit_roi_align(g: GraphBuilder, sheet: Sheet, boxes: str, count: int, output_size: int, *, scope: str) -> Emitted:
-    """Pool boxes [N, R, 4] to float32 [N * R, C, n, n].
+    """Add nodes that pool boxes [N, R, 4] to float32 [N * R, C, n, n].
 
     Args:
+        g: the graph.
+        sheet: all levels of the pyramid.
         boxes: y1 x1 y2 x2 in pixels of the padded image.
         count: R.
         output_size: n.
+        scope: scope of the nodes' names.
     """
     with g.scope(scope):
         levels = len(sheet.layout)
@@ -92,7 +96,7 @@ def emit_roi_align(g: GraphBuilder, sheet: Sheet, boxes: str, count: int, output
             (CANONICAL_SIZE * 2.0 ** (level - CANONICAL_LEVEL)) ** 2
             for level in range(sheet.min_level + 1, sheet.min_level + levels)
         ]
-        # As in TensorFlow: comparisons of areas with powers of two, exact, and a box without an area is no trouble.
+        # As in TensorFlow: areas are compared with powers of two, which is exact and also works for empty boxes.
         reached = g.op("GreaterOrEqual", emit_area(g, boxes), g.constant(np.asarray(bounds, np.float32)))
         index = g.op("ReduceSum", g.op("Cast", reached, to=6), g.integers(-1), keepdims=0)  # 6 is INT32
         transform = g.op("Gather", g.constant(sheet.layout), index, axis=0)

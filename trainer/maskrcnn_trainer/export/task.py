@@ -1,4 +1,4 @@
-"""The export task, from a trained model file to everything that a runtime reads."""
+"""The export task: from a trained model file to the files that a runtime reads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from maskrcnn_trainer.export.engine import EngineSettings, build_engine, load_te
 from maskrcnn_trainer.export.graph import check_graph, export_graph
 from maskrcnn_trainer.export.half import half_precision
 from maskrcnn_trainer.export.outputs import PLAIN, ExportFiles, write_model
-from maskrcnn_trainer.export.quantise import FLOAT_LAYERS, calibrated_tensors, quantised
+from maskrcnn_trainer.export.quantize import FLOAT_LAYERS, calibrated_tensors, quantized
 from maskrcnn_trainer.model.restore import network_of
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
@@ -45,17 +45,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What to export.
+    """Settings of an export.
 
     Attributes:
         data_type: fp32, fp16 or int8.
-        preprocessing: normalise in the graph.
-        batches, batch_size: images to calibrate on, and in what portions.
-        image_dir: calibrate on its images instead of the training records.
-        tensor_file: calibrate on it where it exists; else it is written.
-        engine_batches: smallest, most usual and largest batch of the engine.
-        workspace: bytes of scratch memory of the engine's build.
-        strict_types: see EngineSettings.
+        preprocessing: whether the graph normalizes its input.
+        batches: number of batches to calibrate on.
+        batch_size: images per calibration batch.
+        image_dir: directory of images to calibrate on instead of the training records.
+        tensor_file: file of the calibration images; read if it exists, else written.
+        engine_batches: smallest, optimal and largest batch size of the engine.
+        workspace: limit of the GPU's scratch memory in bytes.
+        strict_types: see :class:`EngineSettings`.
     """
 
     data_type: str = "fp32"
@@ -70,6 +71,7 @@ class ExportSettings:
 
     @property
     def calibrates_on_records(self) -> bool:
+        """True if the training records are read to calibrate."""
         stored = self.tensor_file is not None and self.tensor_file.exists()
         return self.data_type == "int8" and self.image_dir is None and not stored
 
@@ -85,9 +87,9 @@ def export_task(
     environment: TaskEnvironment,
     token: str | None,
 ) -> None:
-    """``maskrcnn export``: writes ``files`` and reports them.
+    """Run ``maskrcnn export``: write ``files`` and report them.
 
-    The engine comes last: where it cannot be built, everything that it would be built from is written.
+    The engine comes last: if it cannot be built, all files that it would be built from exist.
     """
     guard = ownership_guard(results_dir, token)
     threads = task_threads()
@@ -134,7 +136,7 @@ def export_task(
 def _exported(
     model_path: Path, key: str | None, spec: ExperimentSpec, settings: ExportSettings, threads: int
 ) -> onnx.ModelProto:
-    """The checked graph, in half precision where that is wanted."""
+    """Return the checked graph, in half precision for fp16."""
     model = read_trained_model(model_path, key, spec)
     prepare_tensorflow(threads=threads)
     graph = check_graph(
@@ -175,28 +177,28 @@ def _calibrated(
     )
     write_atomically(cache, cache_text(ranges).encode(), before_rename=guard)
     log.info(
-        "%s: scales of %d tensors, for TensorRT 8 to 10 beside a float32 export; the INT8 graph has its own",
+        "%s: scales of %d tensors, for TensorRT 8 to 10 with a float32 export; the INT8 graph contains its scales",
         cache,
         len(ranges),
     )
-    quantized = check_graph(quantised(model, ranges))
-    log.info("In floating point stay %s, and all that is no layer", ", ".join(FLOAT_LAYERS))
-    return quantized
+    int8_model = check_graph(quantized(model, ranges))
+    log.info("Kept in floating point: %s, and every operation between the layers", ", ".join(FLOAT_LAYERS))
+    return int8_model
 
 
 def _calibration_batches(spec: ExperimentSpec, settings: ExportSettings, guard: Callable[[], None]) -> _Batches:
-    """The images to calibrate on: of the tensor file where it is there, else drawn (and stored there)."""
+    """Return the images to calibrate on: those of the tensor file, else drawn ones, which are stored in that file."""
     height, width = spec.data_config.image_size
     tensor_file = settings.tensor_file
     if tensor_file is not None and tensor_file.exists():
         stored = TensorFile(tensor_file, (height, width))
-        log.info("Calibrating on the %d images of %s; remove it to draw others", stored.images, tensor_file)
+        log.info("Calibrating on the %d images of %s; delete it to draw other images", stored.images, tensor_file)
         return _Batches(stored.images, stored.batches())
-    wanted = CalibrationSet((height, width), settings.batches, settings.batch_size, spec.seed)
+    selection = CalibrationSet((height, width), settings.batches, settings.batch_size, spec.seed)
     if settings.image_dir is not None:
-        images, batches = directory_batches(settings.image_dir, wanted)
+        images, batches = directory_batches(settings.image_dir, selection)
     else:
-        images, batches = record_batches(str(spec.data_config.training_file_pattern), wanted)
+        images, batches = record_batches(str(spec.data_config.training_file_pattern), selection)
     if tensor_file is not None:
         make_directory(tensor_file.parent, flag="--cal_data_file: the directory of")
         batches = stored_batches(tensor_file, batches, before_rename=guard)
@@ -222,7 +224,7 @@ def _write_deepstream(
 
 
 def _from(config: Path, file: Path | None) -> str | None:
-    """A file as the configuration names it: nvinfer reads paths relative to the configuration."""
+    """Return the path of a file relative to the configuration, as nvinfer reads it."""
     return None if file is None else os.path.relpath(file, config.parent)
 
 

@@ -1,0 +1,1 @@
+"""Detection in directories of images."""

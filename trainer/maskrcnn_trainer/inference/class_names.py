@@ -1,4 +1,4 @@
-"""The names that boxes are labelled with."""
+"""Class names for the labels of boxes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ BACKGROUND = "BG"
 
 
 def read_class_map(path: Path) -> list[str]:
-    """The lines of a class map: one name a line, the first that of id 1.
+    """Return the lines of a class map: one name per line, starting with that of id 1.
 
-    A first line ``BG`` (the background, in the ``labels.txt`` that DeepStream reads) is that of id 0 and left out.
+    If the first line is ``BG`` (the background in DeepStream's ``labels.txt``), it is the name of id 0 and is dropped.
 
     Raises:
-        InvalidInput: the file cannot be read, is empty or no UTF-8 text.
+        InvalidInput: the file cannot be read, is empty, or isn't UTF-8 text.
     """
     try:
         lines = [line.strip() for line in read_text(path).splitlines()]
@@ -34,25 +34,27 @@ def read_class_map(path: Path) -> list[str]:
     if lines[:1] == [BACKGROUND]:
         del lines[0]
     if not lines:
-        raise InvalidInput(f"--class_map {path}: it is empty; expected one class name a line, line n for id n")
+        raise InvalidInput(f"--class_map {path}: empty; expected one class name per line, line n for id n")
     return lines
 
 
 def category_names(class_map: ClassMap, lines: Sequence[str] = ()) -> dict[int, str]:
-    """A name for every category id of a model.
+    """Return a name for every category id of a model.
 
     Args:
-        class_map: of the model; its names stand where the lines give none.
-        lines: line n is the name of category id n. Where the ids have gaps and there is a line a class, too few for
-            the largest id, they are the names of the classes in rising order of their ids.
+        class_map: class map of the model; its names are used for ids without a line.
+        lines: line n is the name of category id n. If the ids have gaps and there are exactly as many lines as classes,
+            the lines are the names of the classes in ascending order of their ids.
 
     Returns:
-        by category id (the data set's own); ``class 7`` where nothing names it.
+        names by category id of the data set; for example ``class 7`` if the id has no name.
     """
     largest, classes = max(class_map.ids), len(class_map.ids)
     in_order = not class_map.identity and len(lines) == classes and classes < largest
     if in_order:
-        log.info("--class_map: %d names for %d classes: taken in rising order of the category ids", classes, classes)
+        log.info(
+            "--class_map: %d names for %d classes: assigned in ascending order of the category ids", classes, classes
+        )
         given = dict(zip(sorted(class_map.ids), lines, strict=True))
     else:
         given = dict(enumerate(lines, start=1))

@@ -1,4 +1,4 @@
-"""``maskrcnn inference``: a model's detections in a directory of images, drawn and as labels."""
+"""``maskrcnn inference``: detections in a directory of images, as annotated images and labels."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ DEFAULT_THRESHOLD = 0.6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the task."""
     parser.add_argument(
         "-i",
         "--image-dir",
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-r",
         "--results-dir",
         metavar="DIR",
-        help="images_annotated, labels and predictions.json are written here; must not hold any of them",
+        help="directory for images_annotated, labels and predictions.json; must not contain any of them yet",
     )
     parser.add_argument(
         "-t",
@@ -51,16 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=DEFAULT_THRESHOLD,
         metavar="T",
-        help="detections with a lower score are neither drawn nor listed",
+        help="minimum score of detections that are drawn and listed",
     )
     parser.add_argument(
         "-c",
         "--class-map",
         metavar="FILE",
-        help="text file, one class name a line, line n for id n (default: the model's own names)",
+        help="text file with one class name per line, line n for id n (default: the model's names)",
     )
     parser.add_argument("--include-mask", "--include-masks", action="store_true", help="draw and write masks")
-    parser.add_argument("--exif", action="store_true", help="turn images as their EXIF orientation says")
+    parser.add_argument("--exif", action="store_true", help="rotate images by their EXIF orientation")
     add_key(parser)
     add_gpu_index(parser)
     parser.add_argument("--log-file", action=IgnoredFlag, metavar="X")
@@ -70,29 +71,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Detects and reports.
+    """Detect in all images and report the results.
 
     Returns:
-        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
+        0. A failure raises SystemExit with the exit code, after the termination message was written.
 
     Raises:
-        InvalidInput: a flag's value, or results that stand where these would go (unless an operator's run replaces
-            them).
+        InvalidInput: a flag has an invalid value, or the results directory has results already (only a run of the
+            operator replaces them).
     """
     if arguments.gpus != 1:
         raise InvalidInput(f"--gpus {arguments.gpus}: inference runs as one process; only train takes several")
     if not 0.0 < arguments.threshold < 1.0:
-        raise InvalidInput(f"--threshold {arguments.threshold:g}: a score between 0 and 1, both excluded, is expected")
+        raise InvalidInput(f"--threshold {arguments.threshold:g}: must be greater than 0 and less than 1")
     use_gpu(arguments)
     environment = TaskEnvironment.from_environ()
     results_dir = Path(results_dir_of(arguments.results_dir, environment, flag="-r"))
 
     from maskrcnn_trainer.inference.task import OUTPUTS, inference_task
 
-    standing = [name for name in OUTPUTS if (results_dir / name).exists()]
-    if standing and environment.fingerprint is None:
+    existing = [name for name in OUTPUTS if (results_dir / name).exists()]
+    if existing and environment.fingerprint is None:
         raise InvalidInput(
-            f"{results_dir} holds {', '.join(standing)} already; give another -r, or remove them", reason="OutputExists"
+            f"{results_dir} contains {', '.join(existing)} already; give another -r, or remove them",
+            reason="OutputExists",
         )
     inference_task(
         image_dir=Path(arguments.image_dir),

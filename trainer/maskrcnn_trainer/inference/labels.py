@@ -1,4 +1,4 @@
-"""Detections as label files: one an image as the original toolkit writes it, and one COCO data set of all.
+"""Detections as label files: one per image in the original toolkit's format, and one COCO data set of all images.
 
 COCO's data format: https://cocodataset.org/#format-data.
 """
@@ -15,13 +15,14 @@ from maskrcnn_trainer.evaluation.coco_results import CocoResult
 
 
 @dataclass(frozen=True)
-class LabelledImage:
-    """What was found in an image.
+class LabeledImage:
+    """Detections in an image.
 
     Attributes:
-        image_id: in ``predictions.json``.
-        name: its path below the image directory.
-        height, width: in pixels.
+        image_id: id in ``predictions.json``.
+        name: path relative to the image directory.
+        height: height in pixels.
+        width: width in pixels.
         results: COCO results, best first.
     """
 
@@ -32,12 +33,12 @@ class LabelledImage:
     results: Sequence[CocoResult]
 
 
-def label_objects(image: LabelledImage) -> list[dict[str, Any]]:
-    """The content of an image's label file.
+def label_objects(image: LabeledImage) -> list[dict[str, Any]]:
+    """Return the content of an image's label file.
 
     Returns:
         objects with area (of the box), is_crowd, image_id (the image's name), bbox [x, y, width, height] in whole
-        pixels, id (1.. in this image), category_id, score, and segmentation where there are masks.
+        pixels, id (from 1 in each image), category_id, score, and segmentation if there are masks.
     """
     objects = []
     for number, result in enumerate(image.results, start=1):
@@ -59,13 +60,14 @@ def label_objects(image: LabelledImage) -> list[dict[str, Any]]:
     return objects
 
 
-def prediction_dataset(images: Iterable[LabelledImage], names: Mapping[int, str]) -> dict[str, Any]:
-    """All detections as one data set that ``pycocotools.coco.COCO`` loads.
+def prediction_dataset(images: Iterable[LabeledImage], names: Mapping[int, str]) -> dict[str, Any]:
+    """Return all detections as one data set that ``pycocotools.coco.COCO`` can load.
 
-    Its ``annotations`` carry a score, and are what ``COCO.loadRes`` takes beside the ground truth of the same images.
+    Its ``annotations`` have a score; ``COCO.loadRes`` accepts them together with the ground truth of the same images.
 
     Args:
-        names: by category id.
+        images: detections of each image.
+        names: class names by category id.
     """
     described: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Images through a detector: threads decode ahead of it, and paste, draw and write behind it."""
+"""Inference pipeline: threads decode images before the detector, and paste, draw and write results after it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from maskrcnn_trainer.evaluation.drawing import (
     write_image,
 )
 from maskrcnn_trainer.images.decode import UnreadableImage, decode
-from maskrcnn_trainer.inference.labels import LabelledImage, label_objects
+from maskrcnn_trainer.inference.labels import LabeledImage, label_objects
 from maskrcnn_trainer.inference.sources import SourceImage
 from maskrcnn_trainer.inference.stages import StageClock
 from maskrcnn_trainer.shared.files import LONGEST_NAME
@@ -34,7 +34,7 @@ from maskrcnn_trainer.task.files import write_json_atomically
 log = logging.getLogger(__name__)
 
 SMALLEST_SIDE = 300
-"""Annotated images are enlarged, by a whole factor, until their shorter side has at least so many pixels."""
+"""Minimum of the shorter side of annotated images in pixels; smaller images are enlarged by an integer factor."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,13 @@ class Output:
     """Destination and content of the results.
 
     Attributes:
-        images: directory of annotated images; labels: of label files.
-        names: by category id.
+        images: directory of annotated images.
+        labels: directory of label files.
+        names: class names by category id.
         threshold: detections with a lower score are left out, 0..1.
         include_mask: whether masks are drawn and written.
-        exif: whether images are turned as their EXIF orientation says.
-        guard: called before each rename into place; raises when another run has taken over the directory.
+        exif: whether images are rotated by their EXIF orientation.
+        guard: called before each rename into place; raises if another run has taken over the directory.
     """
 
     images: Path
@@ -64,15 +65,15 @@ class InferenceResult:
     """Images, speed, and time by stage of an inference.
 
     Attributes:
-        images: those that could be read, in order.
-        unreadable: names of those that could not.
-        seconds: from the first image to the last file.
-        first_batch_seconds: until the first batch's detections were there: graphs are built and compiled then.
-        first_batch_images: how many those were.
-        stage_seconds: by stage, summed over the threads.
+        images: images that could be read, in order.
+        unreadable: names of the images that could not be read.
+        seconds: time from the first image to the last file.
+        first_batch_seconds: time until the detections of the first batch, which includes building and compiling graphs.
+        first_batch_images: number of images in the first batch.
+        stage_seconds: time by stage, summed over the threads.
     """
 
-    images: list[LabelledImage] = field(default_factory=list)
+    images: list[LabeledImage] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     seconds: float = 0.0
     first_batch_seconds: float = 0.0
@@ -81,16 +82,17 @@ class InferenceResult:
 
     @property
     def detections(self) -> int:
+        """Number of detections in all images."""
         return sum(len(image.results) for image in self.images)
 
     @property
     def images_per_second(self) -> float:
-        """Over all."""
+        """Images per second over the whole run."""
         return len(self.images) / max(self.seconds, 1e-9)
 
     @property
     def steady_images_per_second(self) -> float:
-        """After the first batch; over all where there was one batch only."""
+        """Images per second after the first batch; over the whole run if there was only one batch."""
         later = len(self.images) - self.first_batch_images
         if later <= 0:
             return self.images_per_second
@@ -99,7 +101,7 @@ class InferenceResult:
 
 @dataclass(frozen=True)
 class _Ready:
-    """An image that waits for the network: the file, its pixels uint8 [h, w, 3], and the padded image."""
+    """Decoded image that waits for the network: the file, its pixels uint8 [h, w, 3], and the padded image."""
 
     source: SourceImage
     pixels: NDArray[np.uint8]
@@ -118,16 +120,16 @@ def run_inference(
     """Detect in all images, and write annotated images and labels.
 
     Args:
-        sources: the images; those that cannot be read are reported and skipped.
-        detector: called from this thread alone.
-        output: where results go; its directories exist.
-        threads: that decode, paste, draw and write; at least two are used.
+        sources: the images; those that cannot be read are logged and skipped.
+        detector: the detector, called from this thread only.
+        output: settings of the results; its directories must exist.
+        threads: number of threads that decode, paste, draw and write; at least two are used.
         check_stop: called before each batch; raises to stop.
-        progress: called with the numbers of images done and of those among them that could not be read.
+        progress: called with the number of images done, and the number of those that could not be read.
     """
     result, clock = InferenceResult(), StageClock()
     began = time.monotonic()
-    pending: deque[Future[LabelledImage]] = deque()
+    pending: deque[Future[LabeledImage]] = deque()
 
     def take_oldest() -> None:
         result.images.append(pending.popleft().result())
@@ -183,15 +185,15 @@ def _readable(
 
 
 def _refuse_long_names(source: SourceImage) -> None:
-    """Check that the files of an image's results can have their names.
+    """Check the length of the result files' names.
 
     Raises:
-        UnreadableImage: one would be longer than a file name may be.
+        UnreadableImage: a name would be too long for a file.
     """
-    for name in (f"{source.name}.png", source.label):  # .png: a format that cannot be written
+    for name in (f"{source.name}.png", source.label):  # .png is appended if the image's format cannot be written
         size = len(os.fsencode(PurePosixPath(name).name))
         if size > LONGEST_NAME:
-            raise UnreadableImage(f"its results' name would have {size} bytes, more than {LONGEST_NAME}; rename it")
+            raise UnreadableImage(f"the name of its result would have {size} bytes, over {LONGEST_NAME}; rename it")
 
 
 def _batches(images: Iterator[_Ready], size: int) -> Iterator[list[_Ready]]:
@@ -199,7 +201,7 @@ def _batches(images: Iterator[_Ready], size: int) -> Iterator[list[_Ready]]:
         yield batch
 
 
-def _finish(image: _Ready, found: Detections, detector: Detector, output: Output, clock: StageClock) -> LabelledImage:
+def _finish(image: _Ready, found: Detections, detector: Detector, output: Output, clock: StageClock) -> LabeledImage:
     """Paste, draw, and write the detections of one image."""
     source, info = image.source, image.padded.image_info
     with clock.stage("paste"):
@@ -219,18 +221,18 @@ def _finish(image: _Ready, found: Detections, detector: Detector, output: Output
             objects = [replace(one, mask=mask) for one, mask in zip(objects, masks, strict=True)]
         picture = draw_objects(image.pixels, objects, min_side=SMALLEST_SIDE)
     height, width = image.pixels.shape[:2]
-    labelled = LabelledImage(source.image_id, source.name, height, width, results)
+    labeled = LabeledImage(source.image_id, source.name, height, width, results)
     with clock.stage("write"):
         target, label = output.images / source.name, output.labels / source.label
         for path in (target, label):
             path.parent.mkdir(parents=True, exist_ok=True)
-        # the labels first: an image that has none is not ours, also after a kill in between
+        # Labels first, so that after a kill no annotated image lacks its label: remove_ours keeps images without one.
         output.guard()
-        write_json_atomically(label, label_objects(labelled))
+        write_json_atomically(label, label_objects(labeled))
         try:
             write_image(target, picture, before_rename=output.guard)
         except UnwritableFormatError:
             target = target.with_name(f"{target.name}.png")
-            log.warning("%s: cannot be written in its own format; drawn as %s", source.path, target.name)
+            log.warning("%s: result cannot be written in the image's format; written as %s", source.path, target.name)
             write_image(target, picture, before_rename=output.guard)
-    return labelled
+    return labeled

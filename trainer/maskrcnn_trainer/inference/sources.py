@@ -1,4 +1,4 @@
-"""Which images a directory holds, and what their results are called."""
+"""Images of a directory, and the names of their results."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class SourceImage:
     """One image file.
 
     Attributes:
-        path: of the file.
-        name: its path below the directory, with slashes: the name of the annotated image (with ``.png`` behind it where
-            OpenCV cannot write its format).
-        label: the same for the label file, ``.json`` in place of the suffix.
-        image_id: in ``predictions.json``.
+        path: path of the file.
+        name: path relative to the directory, with slashes; also that of the annotated image (with ``.png`` appended if
+            OpenCV cannot write the format).
+        label: relative path of the label file, with ``.json`` in place of the suffix.
+        image_id: id in ``predictions.json``.
     """
 
     path: Path
@@ -34,15 +34,15 @@ class SourceImage:
 
 
 def find_images(given: Path, *, exclude: Sequence[Path] = ()) -> list[SourceImage]:
-    """The images at ``given``, by name.
+    """Return the images at ``given``, sorted by name.
 
     Args:
-        given: a directory, searched to its depths for files with one of SUFFIXES in any case (hidden files and
-            directories are left out), or one file, whatever its suffix.
-        exclude: directories that are not entered, such as the results of an earlier run.
+        given: a directory, searched recursively for files with one of SUFFIXES in any case (without hidden files and
+            directories), or one file with any suffix.
+        exclude: directories to skip, such as the results of an earlier run.
 
     Raises:
-        InvalidInput: there is no such file or directory, or no image in it.
+        InvalidInput: the path doesn't exist, or the directory has no image.
     """
     if given.is_dir():
         names = _names_below(given, {path.resolve() for path in exclude})
@@ -50,11 +50,11 @@ def find_images(given: Path, *, exclude: Sequence[Path] = ()) -> list[SourceImag
     elif given.is_file():
         names, root = [given.name], given.parent
     else:
-        raise InvalidInput(f"--image_dir {given}: there is no such directory or file", reason="InvalidData")
+        raise InvalidInput(f"--image_dir {given}: no such directory or file", reason="InvalidData")
     if not names:
         raise InvalidInput(
-            f"--image_dir {given}: there is no image in it; files that end in {', '.join(SUFFIXES)} are looked for, "
-            "in subdirectories too",
+            f"--image_dir {given}: contains no image (files with suffix {', '.join(SUFFIXES)}), also in its "
+            "subdirectories",
             reason="InvalidData",
         )
     labels = _label_names(names)
@@ -66,7 +66,7 @@ def find_images(given: Path, *, exclude: Sequence[Path] = ()) -> list[SourceImag
 
 
 def image_ids(names: Sequence[str]) -> list[int]:
-    """A number for each image: that in its name where every name is a number of its own (as COCO's are), else 1..N."""
+    """Return a number for each image: its name if all names are distinct numbers, as in COCO, else 1..N."""
     stems = [PurePosixPath(name).stem for name in names]
     if all(stem.isascii() and stem.isdecimal() and len(stem) <= 18 for stem in stems):
         numbers = [int(stem) for stem in stems]
@@ -85,7 +85,7 @@ def _names_below(root: Path, excluded: set[Path]) -> list[str]:
         unreadable.append(error)
 
     entered = {root.resolve(), *excluded}
-    # images are often gathered by links to folders; one that leads back to where it was reached from is entered once
+    # data sets often consist of links to directories; each target is entered once, so loops of links end
     for folder, folders, files in os.walk(root, onerror=keep, followlinks=True):
         here = Path(folder)
         new = {name: (here / name).resolve() for name in sorted(folders) if not name.startswith(".")}
@@ -102,15 +102,16 @@ def _names_below(root: Path, excluded: set[Path]) -> list[str]:
     if unreadable:
         first = unreadable[0]
         log.warning(
-            "--image_dir %s: directories below it that cannot be read are left out: %d, such as %s (%s)",
+            "--image_dir %s: skipped %d subdirectories that cannot be read, such as %s (%s)",
             root, len(unreadable), first.filename, first.strerror,
         )  # fmt: skip
     return sorted(names)
 
 
 def _label_names(names: Sequence[str]) -> list[str]:
-    """``a.json`` for ``a.jpg``; ``a.jpg.json`` where there is an ``a.png`` beside it, so that neither is lost."""
+    """Return ``a.json`` for ``a.jpg``, but ``a.jpg.json`` if there is also an ``a.png``, so that names are unique."""
     short = [str(PurePosixPath(name).with_suffix(".json")) for name in names]
-    # Names that differ in case alone are one file on some file systems. The longer form may be another's shorter one.
+    # Names that differ only in case are the same file on some file systems. The long form of one name may equal the
+    # short form of another.
     used = Counter(label.lower() for label in (*short, *(f"{name}.json" for name in names)))
     return [label if used[label.lower()] == 1 else f"{name}.json" for name, label in zip(names, short, strict=True)]

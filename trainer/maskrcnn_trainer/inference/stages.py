@@ -1,4 +1,4 @@
-"""How long each kind of work took, over all threads."""
+"""Time spent in each stage of inference, over all threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STAGES = ("decode", "network", "paste", "draw", "write")
 
 
 class StageClock:
-    """Adds up seconds by stage; several threads may use it at once."""
+    """Clock that sums seconds by stage; thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -20,7 +20,7 @@ class StageClock:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Counts the time of the block to a stage."""
+        """Add the duration of the block to a stage."""
         began = self._clock()
         try:
             yield
@@ -37,6 +37,6 @@ class StageClock:
 
 
 def shares(seconds: Mapping[str, float]) -> dict[str, float]:
-    """Each stage's share, 0..1, of the work of all; all 0 where nothing was done."""
+    """Return each stage's share 0..1 of the total; all shares are 0 if the total is 0."""
     total = sum(seconds.values())
     return {name: value / total if total else 0.0 for name, value in seconds.items()}

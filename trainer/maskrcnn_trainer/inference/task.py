@@ -1,7 +1,7 @@
-"""The inference task, from a directory of images to annotated images and labels.
+"""The inference task: from a directory of images to annotated images and labels.
 
-With an exported model no TensorFlow is loaded: images become the network's input by ``data.padded_image``, which
-gives what TensorFlow gives to the last bits.
+TensorFlow isn't loaded for an exported model: ``data.padded_image`` prepares the network's input, with results that
+differ from TensorFlow's in the last bits at most.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def inference_task(
     environment: TaskEnvironment,
     token: str | None,
 ) -> None:
-    """``maskrcnn inference``: writes annotated images, labels and ``predictions.json``, and reports its speed."""
+    """Run ``maskrcnn inference``: write annotated images, labels and ``predictions.json``, and report the speed."""
     guard = ownership_guard(results_dir, token)
     threads = task_threads()
-    cv2.setNumThreads(1)  # images are drawn in threads of our own
+    cv2.setNumThreads(1)  # images are drawn in several threads already
     with (
         StopRequest() as stop,
         task_report(
@@ -90,11 +90,11 @@ def inference_task(
             exif=exif,
             guard=guard,
         )
-        _tell_of_undrawn(output.names)
+        _warn_of_undrawn_names(output.names)
         result = _detected(sources, detector, output, reporter, threads=threads, check_stop=stop.check)
         if not result.images:
             raise InvalidInput(
-                f"--image_dir {image_dir}: none of its {len(sources)} images could be read; the lines above say why",
+                f"--image_dir {image_dir}: none of its {len(sources)} images could be read; see the warnings above",
                 reason="InvalidData",
             )
         guard()
@@ -117,7 +117,7 @@ def _detected(
     threads: int,
     check_stop: Callable[[], None],
 ) -> InferenceResult:
-    """Run inference on all images, and report and log its progress and its speed."""
+    """Run inference on all images; report the progress, and log the speed."""
     with ReportedProgress(reporter, "Inference", "images") as progress:
 
         def show(done: int, unreadable: int) -> None:
@@ -131,7 +131,7 @@ def _detected(
 
 
 def metrics_of(result: InferenceResult) -> dict[str, float]:
-    """The numbers of an inference under the names that are reported; shares are fractions of all threads' work."""
+    """Return the reported metrics of an inference; shares are fractions of the work of all threads."""
     return {
         "images": len(result.images),
         "unreadable_images": len(result.unreadable),
@@ -153,7 +153,7 @@ def _log_result(result: InferenceResult) -> None:
         result.detections,
     )
     log.info(
-        "The network was busy %.0f %% of that time. Share of the work of all threads: %s",
+        "The network was busy %.0f%% of that time. Share of the work of all threads: %s",
         100 * result.stage_seconds["network"] / max(result.seconds, 1e-9),
         ", ".join(f"{name} {share:.1%}" for name, share in shares(result.stage_seconds).items()),
     )
@@ -165,18 +165,19 @@ def _log_result(result: InferenceResult) -> None:
         )
 
 
-def _tell_of_undrawn(names: Mapping[int, str]) -> None:
+def _warn_of_undrawn_names(names: Mapping[int, str]) -> None:
     undrawn = [name for one, name in names.items() if drawn_name(name, one) == f"class {one}" != name]
     if undrawn:
         log.warning(
-            "%s: pictures say the class's number, for want of letters; labels keep the name", ", ".join(undrawn)
+            "%s: the font can't render these class names; pictures show their numbers, label files the names",
+            ", ".join(undrawn),
         )
 
 
 def _clear(results_dir: Path, guard: Callable[[], None]) -> None:
-    """Delete what an earlier attempt left (see ``command.run`` for when that is allowed), or this one, cut short.
+    """Delete results of an earlier attempt (``command.run`` checks that this is allowed), or of this one if it fails.
 
-    Files that no inference has written stay.
+    Files that inference didn't write are kept.
     """
     if any((results_dir / name).exists() for name in OUTPUTS):
         guard()
@@ -184,4 +185,4 @@ def _clear(results_dir: Path, guard: Callable[[], None]) -> None:
     for name in (IMAGES_DIR, LABELS_DIR):
         left = remove_ours(results_dir, name)
         if left:
-            log.warning("%s: %s stay, which no inference has written", results_dir / name, shown(left))
+            log.warning("%s: kept %s, which inference didn't write", results_dir / name, shown(left))

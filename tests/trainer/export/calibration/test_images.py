@@ -1,4 +1,4 @@
-"""Images of a directory to calibrate on: those that inference reads, and the same words for those that it does not."""
+"""Images of a directory to calibrate on: the same files and the same error messages as in inference."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def calibrate(folder: Path) -> list[np.ndarray]:
     return list(batches)
 
 
-def test_images_that_cannot_be_read_are_named_in_the_words_of_inference(
+def test_unreadable_images_get_the_messages_of_inference(
     images: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     Image.fromarray(PIXELS).save(images / "good.png")
     assert len(calibrate(images)) == 1
-    lines = sorted(record.getMessage() for record in caplog.records if " is left out: " in record.getMessage())
+    lines = sorted(record.getMessage() for record in caplog.records if record.getMessage().endswith(": skipped"))
     assert len(lines) == len(BROKEN)
     for line, (name, reason) in zip(lines, BROKEN.items(), strict=True):
-        assert line.startswith(f"{images / name} is left out: {reason}")
+        assert line.startswith(f"{images / name}: {reason}")
     assert "tensorflow" not in capfd.readouterr().err
 
 
 def test_a_directory_without_a_usable_image_is_refused(images: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"--cal_image_dir .*: none of its images can be used"):
+    with pytest.raises(InvalidInput, match=r"--cal_image_dir .*: none of its images can be decoded"):
         calibrate(images)
 
 
@@ -63,7 +63,7 @@ def test_deep_and_grey_images_have_the_pixels_of_inference(tmp_path: Path) -> No
     np.testing.assert_allclose(seen, decode(tmp_path / "deep.tif")[..., 0] / 255, atol=1e-5)
 
 
-def test_training_record_whose_image_cannot_be_decoded_is_told_by_place_and_feature(tmp_path: Path) -> None:
+def test_undecodable_training_record_is_named_by_position_and_feature(tmp_path: Path) -> None:
     file = write_records(tmp_path / "train.tfrecord", {7: []}, changes={"image/encoded": [b"\xff\xd8\xff cut"]})
     _, batches = record_batches(str(file), CalibrationSet((128, 128), batches=1, batch_size=1, seed=1))
     fault = "the JPEG in image/encoded is damaged or cut off; convert the data set again"

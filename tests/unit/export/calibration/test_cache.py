@@ -1,4 +1,4 @@
-"""Text of the calibration cache."""
+"""The text of the calibration cache."""
 
 from __future__ import annotations
 

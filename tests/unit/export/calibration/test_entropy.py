@@ -10,7 +10,7 @@ from maskrcnn_trainer.export.calibration.histogram import BINS, Histogram
 
 
 def _divergence(counts: np.ndarray, cut: int) -> float:
-    """The definition, bin by bin, as Migacz' slides have it."""
+    """Compute the divergence bin by bin, by the definition in Migacz' slides."""
     p = counts[:cut].astype(np.float64)
     p[-1] += counts[cut:].sum()
     q = np.zeros(cut)

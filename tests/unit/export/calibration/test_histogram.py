@@ -1,4 +1,4 @@
-"""Histograms of absolute values that grow with what they see."""
+"""Histograms of absolute values, whose range grows with the values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_histogram_counts_absolute_values_and_leaves_zeros_out() -> None:
     assert histogram.counts[-1] == 2
 
 
-def test_a_histogram_that_grew_counts_as_one_that_knew_its_range() -> None:
+def test_grown_histogram_equals_one_with_the_final_range() -> None:
     values = np.abs(np.random.default_rng(0).normal(size=10_000)).astype(np.float32)
     values = np.sort(values[values > 0.01])
     whole, grown = Histogram(), Histogram()
@@ -33,7 +33,7 @@ def test_a_histogram_that_grew_counts_as_one_that_knew_its_range() -> None:
     whole.limit = grown.limit
     whole.add(values)
     assert grown.counts.sum() == len(values)
-    # Halving is exact. Only the largest value of the first call, the limit itself, counts as just below its edge.
+    # Halving is exact. Only the largest value of the first call, equal to the limit, is counted just below its edge.
     differences = np.cumsum(grown.counts) - np.cumsum(whole.counts)
     assert differences.min() == 0
     assert differences.sum() == 1

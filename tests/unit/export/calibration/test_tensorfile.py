@@ -1,4 +1,4 @@
-"""The file with the tensors of calibration: written while they are used, read again, refused where damaged."""
+"""The calibration tensor file: written while its tensors are used, read again, and refused if damaged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_tensor_file_is_written_while_it_is_used_and_read_again(tmp_path: Path
         np.testing.assert_array_equal(one, other)
     assert [entry.name for entry in tmp_path.iterdir()] == ["cal.h5"]
 
-    with pytest.raises(InvalidInput, match=r"\[2, 3, 4, 6\]; the model takes images of \[3, 8, 8\]"):
+    with pytest.raises(InvalidInput, match=r"\[2, 3, 4, 6\], expected images of shape \[3, 8, 8\]"):
         TensorFile(path, (8, 8))
 
 
@@ -48,12 +48,12 @@ def test_a_tensor_file_that_lacks_a_batch_or_has_another_shape_is_damaged(tmp_pa
     batches = TensorFile(path, (4, 6)).batches()
     next(batches)
     with pytest.raises(
-        InvalidInput, match=r"cal.h5: damaged: batch 1 is \[1, 3, 4, 5\], expected images of \[3, 4, 6\]"
+        InvalidInput, match=r"cal.h5: damaged: batch 1 has shape \[1, 3, 4, 5\], expected images of shape \[3, 4, 6\]"
     ):
         next(batches)
     with h5py.File(path, "a") as file:
         del file[f"{KEY}_1"]
-    with pytest.raises(InvalidInput, match="cal.h5: damaged: batch 1 of 3 is missing or cannot be read; remove it"):
+    with pytest.raises(InvalidInput, match="cal.h5: damaged: batch 1 of 3 is missing or cannot be read; delete it"):
         list(TensorFile(path, (4, 6)).batches())
 
 
@@ -80,7 +80,7 @@ except OSError as error:
 
 @pytest.mark.parametrize("room", [0, 1000, 150_000, 300_000])
 def test_a_tensor_file_on_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, room: int) -> None:
-    """A limit on the size of files stands for the full disk: HDF5 fails at the same places."""
+    """Simulate a full disk by a limit on the file size, which makes HDF5 fail at the same places."""
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "cal.h5"), str(room)]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 64
     assert not list(tmp_path.iterdir())
@@ -111,5 +111,5 @@ def test_a_tensor_file_cut_short_by_an_error_leaves_nothing(tmp_path: Path) -> N
         list(stored_batches(tmp_path / "cal.h5", broken()))
     assert not list(tmp_path.iterdir())
     (tmp_path / "cal.h5").write_bytes(b"no HDF5")
-    with pytest.raises(InvalidInput, match="no calibration tensor file"):
+    with pytest.raises(InvalidInput, match="not a calibration tensor file"):
         TensorFile(tmp_path / "cal.h5", (2, 2))

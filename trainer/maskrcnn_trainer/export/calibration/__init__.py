@@ -1,0 +1,1 @@
+"""INT8 calibration: ranges of activations over a set of images."""

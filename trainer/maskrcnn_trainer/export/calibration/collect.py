@@ -1,4 +1,4 @@
-"""One pass of images through the float32 graph, and the range of every tensor that INT8 needs."""
+"""Ranges of the tensors that INT8 needs, from one pass of images through the float32 graph."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from maskrcnn_trainer.task.progress import progress_bar
 log = logging.getLogger(__name__)
 
 SMALLEST_RANGE = 1e-6
-"""Range of a tensor that was zero in every image: any scale fits it, but it must be positive."""
+"""Range of a tensor that was zero in every image: any positive scale fits it."""
 
 
 def collect_ranges(
@@ -32,20 +32,20 @@ def collect_ranges(
     threads: int,
     check_stop: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """The largest absolute value to tell apart, by tensor.
+    """Return the largest absolute value to represent, by tensor.
 
-    Images go through one by one and only counts are kept, so that memory does not grow with their number.
+    Images are processed one by one and only counts are kept, so memory use doesn't depend on the number of images.
 
     Args:
         model: the float32 graph.
-        tensors: names in it.
-        batches: float32 [B, 3, H, W], normalised.
-        images: how many there are, for the progress bar.
-        threads: of ONNX Runtime.
+        tensors: names of tensors in the graph.
+        batches: float32 [B, 3, H, W], normalized.
+        images: number of images, for the progress bar.
+        threads: threads of ONNX Runtime.
         check_stop: called before each image; raises to stop.
 
     Raises:
-        InvalidInput: ONNX Runtime is missing, or the network gives values that are not finite.
+        InvalidInput: ONNX Runtime is missing, or a tensor has values that are not finite.
     """
     histograms = {name: Histogram() for name in tensors}
     metadata = metadata_of(model)
@@ -75,7 +75,7 @@ def _count(histogram: Histogram, name: str, values: NDArray[np.float32]) -> None
 def _range(name: str, histogram: Histogram) -> float:
     found = entropy_range(histogram.counts, histogram.bin_width)
     if found == 0.0:
-        log.warning("%s is zero in every image of the calibration", name)
+        log.warning("%s is zero in every calibration image", name)
     return max(found, SMALLEST_RANGE)
 
 
@@ -84,8 +84,8 @@ def _session(model: onnx.ModelProto, tensors: Sequence[str], threads: int) -> An
         import onnxruntime
     except ImportError as error:
         raise InvalidInput(
-            "--data_type int8 needs the package onnxruntime, which is not installed here (the extra `export` of "
-            "maskrcnn-operator brings it)",
+            "--data_type int8 needs the package onnxruntime, which is not installed; install maskrcnn-operator with "
+            "the extra `export`",
             reason="MissingPackage",
         ) from error
     watched = onnx.ModelProto()

@@ -1,8 +1,8 @@
-"""The range of a tensor that loses least information when it is told apart in 128 steps.
+"""Range of a tensor that loses the least information when it is quantized to 128 levels.
 
-Migacz, "8-bit Inference with TensorRT", GPU Technology Conference 2017: of all places to cut the histogram, the one
-after which the distribution, what lies beyond counted as the last bin, differs least (by Kullback-Leibler divergence)
-from the same one rounded to 128 steps.
+Migacz, "8-bit Inference with TensorRT", GPU Technology Conference 2017: the histogram is truncated at the bin that
+minimizes the Kullback-Leibler divergence between the truncated distribution, whose last bin includes everything beyond
+it, and the same distribution quantized to 128 levels.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ STEPS = 128
 
 
 def entropy_range(counts: NDArray[np.int64], bin_width: float) -> float:
-    """The largest absolute value to tell apart.
+    """Return the largest absolute value to represent.
 
-    With counts h of n bins, T their sum, and a cut after i bins that hold C and leave o beyond:
-    KL = sum p log p - sum p log q, where p = h / T with o added to the last bin, and q spreads each step's sum evenly
-    over those of its bins that hold something, divided by C. Inside a step q is constant, so that only the sums of
-    steps are needed, and all cuts are made at once.
+    With bin counts h, their sum T, and a cut after i bins whose counts sum to C, leaving o beyond:
+    KL = sum p log p - sum p log q, where p = h / T with o added to the last bin, and q distributes the sum of each
+    level evenly over its nonempty bins, divided by C. Within a level q is constant, so only the sums of the levels are
+    needed, and all cuts are evaluated at once.
 
     Args:
-        counts: of |x| > 0, in bins of equal width from 0 on; at least 128 bins.
+        counts: counts of |x| > 0, in bins of equal width from 0 on; at least 128 bins.
         bin_width: width of a bin.
 
     Returns:
-        0 where nothing was counted.
+        the value, or 0 if nothing was counted.
     """
     h = counts.astype(np.float64)
     total = h.sum()
@@ -35,7 +35,7 @@ def entropy_range(counts: NDArray[np.int64], bin_width: float) -> float:
     held = np.concatenate([[0.0], np.cumsum(h)])
     filled = np.concatenate([[0], np.cumsum(h > 0)])
     own = np.concatenate([[0.0], np.cumsum(_times_log(h))])
-    # A cut behind an empty bin leaves as much beyond as the one before it, with coarser steps.
+    # A cut after an empty bin leaves the same counts beyond as the cut before it, with coarser levels.
     cuts = np.array([cut for cut in range(STEPS, len(h) + 1) if h[cut - 1] > 0])
     if cuts.size == 0:
         return float(np.flatnonzero(h)[-1] + 1) * bin_width
@@ -53,6 +53,6 @@ def entropy_range(counts: NDArray[np.int64], bin_width: float) -> float:
 
 
 def _times_log(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """X log x, 0 at 0."""
+    """Return x log x, with 0 for x = 0."""
     result: NDArray[np.float64] = values * np.log(np.maximum(values, 1e-300))
     return result

@@ -1,4 +1,4 @@
-"""Absolute values of a tensor over many images, counted in bins whose range grows with what comes."""
+"""Histogram of a tensor's absolute values over many images, whose range grows with the values."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _BLOCK = 1 << 20
 class Histogram:
     """Counts of |x| in 2048 equal bins from 0 to ``limit``.
 
-    A value beyond the limit doubles it, as often as needed, and pairs of bins become one: nothing is counted twice or
-    forgotten, and no image has to be seen again. Zeros are not counted: every scale represents them exactly, and behind
-    a ReLU they would outweigh everything else.
+    A value beyond the limit doubles the limit, as often as needed, and pairs of bins are merged: all counts are kept,
+    and one pass over the images is enough. Zeros are not counted: every scale represents them exactly, and after a
+    ReLU they would dominate the histogram.
     """
 
     def __init__(self) -> None:
@@ -24,13 +24,14 @@ class Histogram:
 
     @property
     def bin_width(self) -> float:
+        """Width of a bin."""
         return self.limit / BINS
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Counts all values of an array of any shape.
+        """Count all values of an array of any shape.
 
         Raises:
-            ValueError: one is not finite.
+            ValueError: a value is not finite.
         """
         flat = values.reshape(-1)
         if not flat.size:

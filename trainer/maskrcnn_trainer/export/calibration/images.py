@@ -1,4 +1,4 @@
-"""Images to calibrate on, prepared as in training but without augmentation."""
+"""Images to calibrate on, preprocessed as in training but without augmentation."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Choice of the images to calibrate on.
+    """Selection of the images to calibrate on.
 
     Attributes:
         image_size: height and width of the padded image.
-        batches, batch_size: how many images, and in what portions they are stored.
-        seed: of the draw.
+        batches: number of batches.
+        batch_size: images per batch.
+        seed: seed of the random selection.
     """
 
     image_size: tuple[int, int]
@@ -40,13 +41,14 @@ class CalibrationSet:
 
     @property
     def wanted(self) -> int:
+        """Number of images to calibrate on."""
         return self.batches * self.batch_size
 
     def drawn(self, available: int, source: str) -> NDArray[np.int64]:
-        """Return the indices of images drawn at random, each at most once; all of them where they are too few."""
+        """Return the indices of images drawn at random without replacement; all of them if there are too few."""
         if available < self.wanted:
             log.warning(
-                "%s has %d images, --batches %d times --batch_size %d are %d: all of them are used",
+                "%s has %d images, fewer than --batches %d times --batch_size %d (%d); using all of them",
                 source, available, self.batches, self.batch_size, self.wanted,
             )  # fmt: skip
         return np.random.default_rng(self.seed).permutation(available)[: self.wanted]
@@ -67,7 +69,7 @@ def record_batches(pattern: str, wanted: CalibrationSet) -> tuple[int, Iterator[
     """Return the number of images and their batches, drawn at random over all training records.
 
     Raises:
-        InvalidInput: no records, or (when it is read) a record whose image cannot be decoded.
+        InvalidInput: there are no records, or, raised while reading, a record's image cannot be decoded.
     """
     index = index_records(pattern)
     drawn = wanted.drawn(len(index), "trainingFilePattern")
@@ -89,20 +91,20 @@ def _record_images(index: RecordIndex, drawn: NDArray[np.int64]) -> Iterator[NDA
 
 
 def directory_batches(directory: Path, wanted: CalibrationSet) -> tuple[int, Iterator[NDArray[np.float32]]]:
-    """Return the number of images, at most, and their batches, drawn at random from a directory and those below it.
+    """Return the maximum number of images, and their batches, drawn at random from a directory and its subdirectories.
 
-    A file that cannot be read is reported, and another takes its place while there is one.
+    A file that cannot be decoded is reported, and replaced by another one as long as there are any.
 
     Raises:
-        InvalidInput: no such directory, no image in it, or (when they are read) none that can be decoded.
+        InvalidInput: the directory doesn't exist or has no image, or, raised while reading, no image can be decoded.
     """
     if fault := directory_fault(directory):
         raise InvalidInput(f"--cal_image_dir {directory}: {fault}", reason="InvalidData")
-    next(directory.iterdir(), None)  # rglob passes over a directory that may not be read
+    next(directory.iterdir(), None)  # raises if the directory isn't readable, which rglob ignores
     files = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
         raise InvalidInput(
-            f"--cal_image_dir {directory}: no image in it; files that end in {', '.join(SUFFIXES)} are looked for",
+            f"--cal_image_dir {directory}: contains no image (files with suffix {', '.join(SUFFIXES)})",
             reason="InvalidData",
         )
     drawn = wanted.drawn(len(files), f"--cal_image_dir {directory}")
@@ -120,9 +122,9 @@ def _file_images(files: list[Path], count: int, directory: Path) -> Iterator[NDA
         try:
             pixels = decode(path)
         except UnreadableImage as error:
-            log.warning("%s is left out: %s", path, error)
+            log.warning("%s: %s: skipped", path, error)
             continue
         decoded += 1
         yield pixels
     if not decoded:
-        raise InvalidInput(f"--cal_image_dir {directory}: none of its images can be used", reason="InvalidData")
+        raise InvalidInput(f"--cal_image_dir {directory}: none of its images can be decoded", reason="InvalidData")

@@ -1,7 +1,7 @@
-"""The calibration tensor file: batches of preprocessed images in HDF5, in the original toolkit's layout.
+"""Calibration tensor file: batches of preprocessed images in HDF5, in the original toolkit's layout.
 
-The root has the attributes ``count`` (batches) and ``shape`` (of a batch); batch i is the gzipped dataset
-``_tensorfile_array_key_`` in the group ``_tensorfile_array_key__<i>``, float32 [B, 3, H, W], RGB, normalised.
+The root has the attributes ``count`` (number of batches) and ``shape`` (of a batch); batch i is the gzipped dataset
+``_tensorfile_array_key_`` in the group ``_tensorfile_array_key__<i>``, float32 [B, 3, H, W], RGB, normalized.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ Batch = NDArray[np.float32]
 def stored_batches(
     path: Path, batches: Iterable[Batch], *, before_rename: Callable[[], None] | None = None
 ) -> Iterator[Batch]:
-    """Passes batches on and writes them to ``path``, which is renamed into place after the last one.
+    """Yield batches while writing them to ``path``, which is renamed into place after the last one.
 
     Args:
+        path: the tensor file.
         batches: float32 [B, 3, H, W] of equal H and W; the last may have fewer images.
-        before_rename: called before the file is renamed; raises when another run has taken over the directory.
+        before_rename: called before the file is renamed; raises if another run has taken over the directory.
 
     Raises:
-        WorkspaceFull: no space, or no quota, is left; nothing of the file remains.
-        OSError: it cannot be written.
+        WorkspaceFull: the disk or the quota is full; the incomplete file is deleted.
+        OSError: the file cannot be written.
     """
     import h5py
 
@@ -65,10 +66,10 @@ def stored_batches(
 
 
 class _Spill(io.RawIOBase):
-    """A file for HDF5 that keeps the first error of a write, and takes the rest without writing it.
+    """File for HDF5 that keeps the first write error and discards everything after it.
 
-    HDF5 keeps what it could not write and tries again when it closes the file, at last in the destructor, where a
-    second failure ends the process with SIGSEGV.
+    HDF5 retries failed writes when it closes the file, at the latest in the destructor, where a second failure ends the
+    process with SIGSEGV.
     """
 
     def __init__(self, target: FileIO) -> None:
@@ -76,7 +77,7 @@ class _Spill(io.RawIOBase):
         self._error: OSError | None = None
 
     def check(self) -> None:
-        """Raise the error that a write had."""
+        """Raise the first write error, if there was one."""
         if self._error is not None:
             raise self._error
 
@@ -117,14 +118,15 @@ class _Spill(io.RawIOBase):
 
 
 class TensorFile:
-    """A tensor file to read.
+    """Tensor file to read.
 
     Args:
         path: the file.
-        image_size: (height, width) that the network takes.
+        image_size: (height, width) of the network's input.
 
     Raises:
-        InvalidInput: no such file, none of this layout, or of images of another size.
+        InvalidInput: the file isn't a tensor file, or its images have another size.
+        OSError: the file cannot be read.
     """
 
     def __init__(self, path: Path, image_size: tuple[int, int]) -> None:
@@ -132,7 +134,7 @@ class TensorFile:
 
         self._path = path
         try:
-            with open_regular(path):  # what h5py raises names neither the file nor the cause
+            with open_regular(path):  # errors of h5py contain neither the file nor the cause
                 pass
             with h5py.File(path, "r") as file:
                 self.count = int(file.attrs["count"])
@@ -141,27 +143,27 @@ class TensorFile:
             if isinstance(error, OSError) and error.filename is not None:
                 raise
             raise InvalidInput(
-                f"--cal_data_file {path}: no calibration tensor file, or a damaged one; remove it, and it is made "
+                f"--cal_data_file {path}: not a calibration tensor file, or damaged; delete it, and export creates it "
                 "again",
                 reason="InvalidData",
             ) from error
         if shape[1:] != (3, *image_size) or self.count < 1:
             raise InvalidInput(
-                f"--cal_data_file {path}: {self.count} batches of shape {list(shape)}; the model takes images of "
-                f"{[3, *image_size]}; remove the file, and it is made again",
+                f"--cal_data_file {path}: {self.count} batches of shape {list(shape)}, expected images of shape "
+                f"{[3, *image_size]}; delete the file, and export creates it again",
                 reason="InvalidData",
             )
         self.images = self.count * shape[0]
         self._image = shape[1:]
 
     def batches(self) -> Iterator[Batch]:
-        """The batches, float32 [B, 3, H, W]."""
+        """Yield the batches, float32 [B, 3, H, W]."""
         import h5py
 
         try:
             file = h5py.File(self._path, "r")
         except OSError as error:
-            raise self._damaged("it cannot be opened any more") from error
+            raise self._damaged("it can no longer be opened") from error
         with file:
             for number in range(self.count):
                 yield self._batch(file, number)
@@ -172,10 +174,13 @@ class TensorFile:
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._damaged(f"batch {number} of {self.count} is missing or cannot be read") from error
         if batch.shape[1:] != self._image:
-            raise self._damaged(f"batch {number} is {list(batch.shape)}, expected images of {list(self._image)}")
+            raise self._damaged(
+                f"batch {number} has shape {list(batch.shape)}, expected images of shape {list(self._image)}"
+            )
         return batch
 
     def _damaged(self, what: str) -> InvalidInput:
         return InvalidInput(
-            f"--cal_data_file {self._path}: damaged: {what}; remove it, and it is made again", reason="InvalidData"
+            f"--cal_data_file {self._path}: damaged: {what}; delete it, and export creates it again",
+            reason="InvalidData",
         )

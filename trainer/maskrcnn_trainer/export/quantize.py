@@ -1,7 +1,8 @@
-"""The graph in INT8: explicit pairs of QuantizeLinear and DequantizeLinear, which TensorRT and ONNX Runtime read.
+"""Conversion to INT8 with explicit pairs of QuantizeLinear and DequantizeLinear, for TensorRT and ONNX Runtime.
 
-Symmetric, as TensorRT wants it: every zero point is 0. Activations have one scale a tensor, weights one an output
-channel, biases stay float32. The layers that predict stay in floating point, and all that lies between the layers.
+Quantization is symmetric, as TensorRT requires: every zero point is 0. Activations have one scale per tensor, weights
+one per output channel, biases stay float32. The prediction layers, and all operations between the layers, stay in
+floating point.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from maskrcnn_trainer.export.emitter import (
 )
 
 FLOAT_LAYERS = ("rpn-class", "rpn-box", "class-predict", "box-predict", "mask_fcn_logits")
-"""Layers whose results are logits and box offsets: their error is the model's error, and they are small."""
+"""Layers that output logits and box offsets: their error affects the result directly, and they are small."""
 
 LEVELS = 127
-"""Steps on either side of zero."""
+"""Quantization levels on either side of zero."""
 
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1}
 
 
 def calibrated_tensors(model: onnx.ModelProto) -> list[str]:
-    """The activations that get a range, in the graph's order: what layers read and make, predictions left out."""
+    """Return the activations that need a range, in graph order: inputs and outputs of layers, except predictions."""
     found: dict[str, None] = {}
     floats: set[str] = set()
     for node in model.graph.node:
@@ -47,23 +48,24 @@ def calibrated_tensors(model: onnx.ModelProto) -> list[str]:
     return list(found)
 
 
-def quantised(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelProto:
-    """A copy of ``model`` in INT8.
+def quantized(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelProto:
+    """Return a copy of ``model`` in INT8.
 
-    Besides the inputs of layers with weights, the other branch of every residual sum is quantised, so that a runtime
-    can fuse convolution, sum and ReLU.
+    The inputs of layers with weights are quantized, and also the shortcut branch of every residual sum, so that a
+    runtime can fuse convolution, sum and ReLU.
 
     Args:
-        ranges: largest absolute value that is told apart, by tensor; of all ``calibrated_tensors``.
+        model: the float32 graph.
+        ranges: largest representable absolute value by tensor, for all ``calibrated_tensors``.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
     editor = _Editor(graph, ranges)
     for node in list(graph.node):
-        for index in _quantised_inputs(node, editor.consumers):
+        for index in _quantized_inputs(node, editor.consumers):
             node.input[index] = editor.activation(node.input[index])
-        if _is_quantised(node):
+        if _is_quantized(node):
             node.input[1] = editor.weight(node.input[1], _CHANNEL_AXIS[node.op_type])
         editor.nodes.append(node)
     editor.finish()
@@ -71,19 +73,19 @@ def quantised(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.Model
     return result
 
 
-def _is_quantised(node: onnx.NodeProto) -> bool:
+def _is_quantized(node: onnx.NodeProto) -> bool:
     return is_layer_node(node) and node.op_type in WEIGHTED_OPERATORS and layer_of(node) not in FLOAT_LAYERS
 
 
-def _quantised_inputs(node: onnx.NodeProto, consumers: Mapping[str, list[str]]) -> list[int]:
-    if _is_quantised(node):
+def _quantized_inputs(node: onnx.NodeProto, consumers: Mapping[str, list[str]]) -> list[int]:
+    if _is_quantized(node):
         return [0]
     residual = is_layer_node(node) and node.op_type == "Add" and consumers.get(node.output[0]) == ["Relu"]
     return [1] if residual else []
 
 
 class _Editor:
-    """Adds nodes and constants to a graph, once for each tensor."""
+    """Editor that adds nodes and constants to a graph, once for each tensor."""
 
     def __init__(self, graph: onnx.GraphProto, ranges: Mapping[str, float]) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -94,24 +96,24 @@ class _Editor:
         self._graph = graph
         self._ranges = ranges
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
-        self._quantised: dict[str, str] = {}
+        self._quantized: dict[str, str] = {}
 
     def activation(self, tensor: str) -> str:
-        """The tensor rounded to its scale."""
-        if tensor not in self._quantised:
+        """Return the tensor after quantization and dequantization."""
+        if tensor not in self._quantized:
             scale = self._add(f"{tensor}/scale", np.asarray(self._ranges[tensor] / LEVELS, np.float32))
             zero = self._add(f"{tensor}/zero_point", np.asarray(0, np.int8))
             whole, back = f"{tensor}/quantised", f"{tensor}/dequantised"
             self.nodes.append(helper.make_node("QuantizeLinear", [tensor, scale, zero], [whole], name=f"{whole}_node"))
             self.nodes.append(helper.make_node("DequantizeLinear", [whole, scale, zero], [back], name=f"{back}_node"))
-            self._quantised[tensor] = back
-        return self._quantised[tensor]
+            self._quantized[tensor] = back
+        return self._quantized[tensor]
 
     def weight(self, name: str, axis: int) -> str:
-        """The weights as int8 with a scale for each index of ``axis``."""
-        if name not in self._quantised:
+        """Return the dequantized weights, stored as int8 with a scale for each index of ``axis``."""
+        if name not in self._quantized:
             values = numpy_helper.to_array(self._constants.pop(name))
-            whole, scales = quantised_weights(values, axis)
+            whole, scales = quantized_weights(values, axis)
             inputs = [
                 self._add(f"{name}/int8", whole),
                 self._add(f"{name}/scale", scales),
@@ -119,8 +121,8 @@ class _Editor:
             ]
             back = f"{name}/dequantised"
             self.nodes.append(helper.make_node("DequantizeLinear", inputs, [back], name=f"{back}_node", axis=axis))
-            self._quantised[name] = back
-        return self._quantised[name]
+            self._quantized[name] = back
+        return self._quantized[name]
 
     def finish(self) -> None:
         del self._graph.node[:]
@@ -134,8 +136,8 @@ class _Editor:
         return name
 
 
-def quantised_weights(values: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Weights as int8, and the scale float32 [channels] of each index of ``axis``."""
+def quantized_weights(values: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return weights as int8, and the scale float32 [channels] of each index of ``axis``."""
     others = tuple(number for number in range(values.ndim) if number != axis)
     largest = np.max(np.abs(values), axis=others)
     scales = np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
