@@ -1,4 +1,4 @@
-"""The README's lines for a try without nodes, run as they stand there."""
+"""The README's commands for a trial without nodes, run as they are."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ pytestmark = pytest.mark.timeout(SECONDS + 60)
 
 
 def lines() -> str:
-    """The block that starts a control plane with a played kubelet."""
+    """Return the block that starts a control plane with a played kubelet."""
     blocks = re.findall(r"^```[a-z]*\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     [block] = [block for block in blocks if "ARGS=--play-kubelet" in block]
     return block
 
 
 def own_cache(folder: Path) -> Path:
-    """The user's cache, but for the control plane that somebody may have left running there."""
+    """Link the user's cache into ``folder``, except the control plane that may still run there; return ``folder``."""
     ours, own = cache_folder(), folder / "maskrcnn-operator"
     own.mkdir()
-    beside = [entry for entry in ours.parent.iterdir() if entry != ours]
-    for entry in [*ours.iterdir(), *beside]:
+    siblings = [entry for entry in ours.parent.iterdir() if entry != ours]
+    for entry in [*ours.iterdir(), *siblings]:
         if entry.name != "dev-cluster":
             (own if entry.parent == ours else folder).joinpath(entry.name).symlink_to(entry)
     return folder
@@ -42,7 +42,7 @@ def test_an_experiment_moves_through_its_steps_by_the_lines_of_the_readme(tmp_pa
     assert watches == 1
     environment = os.environ | {"XDG_CACHE_HOME": str(own_cache(tmp_path)), "KUBEBUILDER_ASSETS": str(find_binaries())}
     process = subprocess.Popen(
-        ["bash", "-ec", script],  # noqa: S607
+        ["bash", "-ec", script],  # noqa: S607 - the user's own bash
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -52,14 +52,15 @@ def test_an_experiment_moves_through_its_steps_by_the_lines_of_the_readme(tmp_pa
     )
     output = ""
     try:
-        # what the lines leave in the background (the controller) would hold the pipe open
+        # the controller, which the commands leave in the background, keeps the pipe open
         assert process.stdout is not None
         for line in process.stdout:
             output += line
             if line == "ended\n":
                 break
     finally:
-        subprocess.run(["make", "-s", "dev-cluster", "ARGS=--stop"], cwd=ROOT, env=environment, check=False)  # noqa: S607
+        stop = ["make", "-s", "dev-cluster", "ARGS=--stop"]
+        subprocess.run(stop, cwd=ROOT, env=environment, check=False)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert re.search(r"^shapes +Succeeded\b", output, re.MULTILINE), output[-4000:]

@@ -1,4 +1,4 @@
-"""The operator's process, ended by SIGKILL after every single write that it makes, and started again each time."""
+"""The operator's process, killed by SIGKILL after each of its writes, and restarted each time."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ MAX_LIVES = 80
 
 @pytest.fixture
 def proxy(bed: Bed, account: Path, tmp_path: Path) -> Iterator[Proxy]:
-    with Proxy(bed, tmp_path, account) as standing:
-        yield standing
+    with Proxy(bed, tmp_path, account) as running:
+        yield running
 
 
 def forget_lease(bed: Bed, namespace: str) -> None:
-    """The dead process' Lease, whose end nobody need wait for here."""
+    """Delete the killed process's Lease so that the next one leads at once."""
     with contextlib.suppress(RestError):
         bed.api("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}")
 
@@ -40,10 +40,14 @@ def forget_lease(bed: Bed, namespace: str) -> None:
 def live_by_single_writes(
     proxy: Proxy, cluster: Cluster, name: str, log: Path, meanwhile: Callable[[dict[str, Any]], None]
 ) -> int:
-    """Lives of one write each until the experiment has succeeded; how many died of theirs.
+    """Run the operator with one write per process until the experiment has succeeded; return the number of kills.
 
     Args:
-        meanwhile: told of the experiment as it stands, again and again.
+        proxy: through which the operator writes.
+        cluster: namespace of the experiment.
+        name: of the experiment.
+        log: file of the operator's log.
+        meanwhile: called repeatedly with the current experiment.
     """
     for life in range(MAX_LIVES):
         forget_lease(cluster.bed, cluster.namespace)
@@ -62,13 +66,13 @@ def live_by_single_writes(
                 if ready_reason(found) == "Succeeded":
                     return life
                 meanwhile(found)
-                assert time.monotonic() < deadline, f"no write in life {life}\n{cluster.picture(name)}"
+                assert time.monotonic() < deadline, f"no write by process {life}\n{cluster.picture(name)}"
                 time.sleep(0.05)
         finally:
             process.kill()
             process.wait()
         assert process.returncode == -signal.SIGKILL, log.read_text()[-2000:]
-    raise AssertionError(f"not done after {MAX_LIVES} lives\n{cluster.picture(name)}")
+    raise AssertionError(f"not finished after {MAX_LIVES} processes\n{cluster.picture(name)}")
 
 
 def made(proxy: Proxy, kind: str) -> int:
@@ -80,7 +84,7 @@ def counts(experiment: dict[str, Any]) -> list[tuple[int, int, int]]:
     return [(step["attempt"], step["restarts"], step["disruptions"]) for step in steps]
 
 
-def test_killed_between_any_two_writes_nothing_is_done_twice(
+def test_operator_killed_after_every_write_does_nothing_twice(
     proxy: Proxy, cluster: Cluster, kubelet: PlayedKubelet, tmp_path: Path
 ) -> None:
     kubelet.default = Play(seconds=None)
@@ -100,7 +104,7 @@ def test_killed_between_any_two_writes_nothing_is_done_twice(
     assert lives >= 8
 
 
-def test_killed_in_the_middle_of_a_restart_it_is_counted_once(
+def test_restart_is_counted_once_when_operator_is_killed_during_it(
     proxy: Proxy, cluster: Cluster, kubelet: PlayedKubelet, tmp_path: Path
 ) -> None:
     kubelet.play("train", Play(exit_code=75), attempt=1, index=1)

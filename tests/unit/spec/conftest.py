@@ -1,4 +1,4 @@
-"""Specs that the tests of this room share."""
+"""Specs shared by the tests of the spec package."""
 
 from __future__ import annotations
 
