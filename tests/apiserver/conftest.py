@@ -46,7 +46,7 @@ def binaries(pytestconfig: pytest.Config) -> Path:
     """Return the folder with etcd, kube-apiserver, kube-controller-manager and kubectl; skip the test without it."""
     found = _find(pytestconfig)
     if isinstance(found, str):
-        pytest.skip(f"no Kubernetes to test with: {found}")
+        pytest.skip(f"the Kubernetes binaries are missing: {found}")
     return found
 
 

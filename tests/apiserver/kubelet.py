@@ -39,7 +39,7 @@ class _Life:
         self.pod: Mapping[str, Any] = facts.pod
         self.deleted = asyncio.Event()
         self.ungated = asyncio.Event()
-        self.told: asyncio.Future[Play] = asyncio.get_running_loop().create_future()
+        self.final_play: asyncio.Future[Play] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
         self.lost = False
 
@@ -103,13 +103,13 @@ class PlayedKubelet:
     ) -> int:
         """End the running pods of ``step`` as ``play`` ends, ignoring its ``seconds``; return their number."""
 
-        def tell() -> int:
+        def set_play() -> int:
             lives = [life for life in self._running() if _matches(life.facts, step, attempt, index)]
             for life in lives:
-                life.told.set_result(play)
+                life.final_play.set_result(play)
             return len(lives)
 
-        return self._in_loop(tell)
+        return self._in_loop(set_play)
 
     def running(self, step: str, *, attempt: int | None = None) -> list[PodFacts]:
         """Return the pods of ``step`` that run now."""
@@ -138,7 +138,7 @@ class PlayedKubelet:
             life
             for life in self._lives.values()
             if life.facts.uid in ids
-            and not life.told.done()
+            and not life.final_play.done()
             and not life.deleted.is_set()
             and life.task is not None
             and not life.task.done()
@@ -257,8 +257,8 @@ class PlayedKubelet:
             await self._write("PATCH", f"{path}/status", status)
             await life.deleted.wait()
         else:
-            number = next(self._addresses)
-            address = f"10.244.{number // 250 % 250}.{number % 250 + 1}"
+            third, fourth = divmod(next(self._addresses), 250)
+            address = f"10.244.{third % 250}.{fourth + 1}"
             status = pod_status.running(facts.pod, ready=play.ready, address=address)
             life.pod = await self._write("PATCH", f"{path}/status", status)
             self.started.append(facts)
@@ -287,11 +287,11 @@ class PlayedKubelet:
     async def _until_end(self, life: _Life, play: Play) -> Play:
         """Wait for the play's end, for ``finish``, or for the pod's deletion; return the play that ends the pod."""
         deleted = asyncio.ensure_future(life.deleted.wait())
-        waiters: set[asyncio.Future[Any]] = {deleted, life.told}
+        waiters: set[asyncio.Future[Any]] = {deleted, life.final_play}
         try:
             await asyncio.wait(waiters, timeout=play.seconds, return_when=asyncio.FIRST_COMPLETED)
-            if life.told.done():
-                play = life.told.result()
+            if life.final_play.done():
+                play = life.final_play.result()
             if play.disrupted and not life.deleted.is_set():
                 body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": life.facts.name}}
                 await self._write("POST", f"{self._path(life.facts)}/eviction", body)

@@ -50,7 +50,7 @@ def eventually(look: Callable[[], Any]) -> Any:
     """Return the first truthy value of ``look``; fail after WAIT_SECONDS."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not (found := look()):
-        assert time.monotonic() < deadline, f"still {found!r}"
+        assert time.monotonic() < deadline, f"timed out, the last result is {found!r}"
         time.sleep(0.05)
     return found
 

@@ -166,5 +166,5 @@ def wait_until(what: str, found: Callable[[], T | None], seconds: float, describ
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}\n{describe()}")
+            raise AssertionError(f"timed out after {seconds:g} s waiting for {what}\n{describe()}")
         time.sleep(POLL_SECONDS)

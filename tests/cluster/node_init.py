@@ -101,10 +101,10 @@ def main() -> None:
         if not name:
             continue
         restarts += 1
-        sys.stderr.write(f"{name} ended with {os.waitstatus_to_exitcode(status)}\n")
+        sys.stderr.write(f"{name} ended with exit code {os.waitstatus_to_exitcode(status)}\n")
         sys.stderr.flush()
         if restarts > RESTARTS:
-            raise SystemExit("too often")
+            raise SystemExit(f"more than {RESTARTS} restarts of programs; {name} was the last")
         # kubelet ends if containerd listens but doesn't respond yet
         time.sleep(0.5)
         programs[start(name, node["programs"][name], folder)] = name

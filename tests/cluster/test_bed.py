@@ -60,8 +60,8 @@ def test_pods_of_two_nodes_find_each_other_by_name(cluster: Cluster, namespace: 
 
     def answer() -> list[str]:
         # until the name is known, the log has the traceback of a failed lookup
-        said = cluster.kubectl("exec", "first", "-n", namespace, "--", "python3", "-c", LOOK, check=False)
-        return said.split() if said.strip().endswith("200") else []
+        output = cluster.kubectl("exec", "first", "-n", namespace, "--", "python3", "-c", LOOK, check=False)
+        return output.split() if output.strip().endswith("200") else []
 
     found = wait_until("a response of the other pod", answer, 30)
     address = cluster.get("pod", "second", namespace)["status"]["podIP"]

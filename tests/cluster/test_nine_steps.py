@@ -85,7 +85,7 @@ def test_nine_steps_on_two_nodes_equal_those_on_one_machine(
     compared = {name: _of_accuracy(local[name]) for name in deterministic}
     assert {name: _of_accuracy(team.results("nine")[name]) for name in deterministic} == compared
     assert all(compared.values())
-    # after such a short training the AP is near 0, so the weights are compared, too
+    # after such a short training the AP is low, so the weights are compared, too
     for step in ("train", "retrain"):
         trained = max((team.folder / "nine" / step).glob("model.step-*.tlt"), key=lambda path: path.stat().st_mtime)
         assert_same_weights(trained, tmp_path / "local" / "nine" / step / trained.name)

@@ -22,7 +22,7 @@ from tests.apiserver.runtime.proxy import Proxy
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
-MAX_LIVES = 80
+MAX_PROCESSES = 80
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def forget_lease(bed: Bed, namespace: str) -> None:
         bed.api("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}")
 
 
-def live_by_single_writes(
+def run_with_single_writes(
     proxy: Proxy, cluster: Cluster, name: str, log: Path, meanwhile: Callable[[dict[str, Any]], None]
 ) -> int:
     """Run the operator with one write per process until the experiment has succeeded; return the number of kills.
@@ -49,7 +49,7 @@ def live_by_single_writes(
         log: file of the operator's log.
         meanwhile: called repeatedly with the current experiment.
     """
-    for life in range(MAX_LIVES):
+    for life in range(MAX_PROCESSES):
         forget_lease(cluster.bed, cluster.namespace)
         process = controller(proxy.kubeconfig, cluster.namespace, log=log)
 
@@ -72,7 +72,7 @@ def live_by_single_writes(
             process.kill()
             process.wait()
         assert process.returncode == -signal.SIGKILL, log.read_text()[-2000:]
-    raise AssertionError(f"not finished after {MAX_LIVES} processes\n{cluster.picture(name)}")
+    raise AssertionError(f"not finished after {MAX_PROCESSES} processes\n{cluster.picture(name)}")
 
 
 def made(proxy: Proxy, kind: str) -> int:
@@ -89,19 +89,19 @@ def test_operator_killed_after_every_write_does_nothing_twice(
 ) -> None:
     kubelet.default = Play(seconds=None)
 
-    def end_what_is_known_to_run(experiment: dict[str, Any]) -> None:
+    def end_running_steps(experiment: dict[str, Any]) -> None:
         for step in experiment.get("status", {}).get("steps", ()):
             if step["state"] == "Running":
                 kubelet.finish(step["name"])
 
     cluster.apply(manifest("killed", CONVERT, GANG, EVALUATE))
-    lives = live_by_single_writes(proxy, cluster, "killed", tmp_path / "log", end_what_is_known_to_run)
+    kills = run_with_single_writes(proxy, cluster, "killed", tmp_path / "log", end_running_steps)
     done = cluster.wait_ready("killed", "Succeeded")
     assert counts(done) == [(1, 0, 0)] * 3
     assert (made(proxy, "jobs"), made(proxy, "services")) == (3, 1)
     assert len(kubelet.started) == 4
-    # the first sight; each step's Job and that it runs; a Service; the end, of which this life is not counted
-    assert lives >= 8
+    # writes: the first status, Job and "Running" of each step, a Service; the last process isn't counted
+    assert kills >= 8
 
 
 def test_restart_is_counted_once_when_operator_is_killed_during_it(
@@ -110,7 +110,7 @@ def test_restart_is_counted_once_when_operator_is_killed_during_it(
     kubelet.play("train", Play(exit_code=75), attempt=1, index=1)
     kubelet.play("train", Play(seconds=None), attempt=1, index=0)
     cluster.apply(manifest("again", GANG))
-    live_by_single_writes(proxy, cluster, "again", tmp_path / "log", lambda experiment: None)
+    run_with_single_writes(proxy, cluster, "again", tmp_path / "log", lambda experiment: None)
     done = cluster.wait_ready("again", "Succeeded")
     assert counts(done) == [(2, 1, 0)]
     assert (made(proxy, "jobs"), made(proxy, "services")) == (2, 1)

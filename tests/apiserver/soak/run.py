@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05
 LOOK_SECONDS = 1.0
-TELL_SECONDS = 30.0
+REPORT_SECONDS = 30.0
 MEMORY_SECONDS = 2.0
 PROGRESS_SECONDS = 0.5
 HOSTILE_SECONDS = 45.0
@@ -109,10 +109,10 @@ class Soak:
         for planned in self._load:
             self._at(planned.at, partial(self._create, planned))
         for fault in self._faults:
-            self._at(fault.at, partial(self._befall, fault))
+            self._at(fault.at, partial(self._inject, fault))
         self._every(MEMORY_SECONDS, self._sample_memory)
         self._every(PROGRESS_SECONDS, self._write_progress)
-        self._every(TELL_SECONDS, self._tell)
+        self._every(REPORT_SECONDS, self._report)
         if self._hostile_in is not None:
             self._every(HOSTILE_SECONDS, self._create_hostile)
             self._at(0.0, self._create_hostile)
@@ -125,7 +125,7 @@ class Soak:
                 if len(self.created) == len(self._load) and not self.underway():
                     break
             time.sleep(TICK_SECONDS)
-        self._tell()
+        self._report()
         return self.now
 
     @property
@@ -145,7 +145,7 @@ class Soak:
             ended = replica.tend()
             if ended is not None:
                 if ended.how not in {earlier.how for earlier in self.unasked}:
-                    _say(f"{self.now:5.0f} s: {ended.process} ended by itself with exit code {ended.code}: {ended.log}")
+                    _print(f"{self.now:5.0f} s: {ended.process} ended unexpectedly ({ended.code}): {ended.log}")
                 self.unasked.append(ended)
         for entry in [entry for entry in self._answers if entry[0] <= self.now]:
             self._answers.remove(entry)
@@ -206,7 +206,7 @@ class Soak:
         else:
             self._call("PATCH", path, {"spec": act.patch})
 
-    def _befall(self, planned: PlannedFault) -> None:
+    def _inject(self, planned: PlannedFault) -> None:
         replica, proxy = self._replicas[planned.replica], self._proxies[planned.replica]
         if planned.fault in (Fault.KILL, Fault.FREEZE) and not replica.running:
             return
@@ -289,18 +289,18 @@ class Soak:
             else:
                 self.counts.progress_writes += 1
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         left = len(self.underway())
         memory = ", ".join(
             f"{sample.process} {sample.resident / 2**20:.0f} MiB" for sample in self.memory[-len(self._replicas) :]
         )
         faults_so_far = sum(self.counts.faults.values())
-        _say(
+        _print(
             f"{self.now:5.0f} s: {len(self.created) - left} of {len(self.created)} experiments have ended "
             f"({len(self._load)} planned), {faults_so_far} faults, {memory}"
         )
 
 
-def _say(message: str) -> None:
+def _print(message: str) -> None:
     sys.stderr.write(f"{message}\n")
     sys.stderr.flush()
