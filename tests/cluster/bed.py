@@ -57,7 +57,7 @@ class ClusterBed:
             BedError: a program ended, or wasn't ready in time.
         """
         if os.geteuid() != 0:
-            raise BedError("a cluster with nodes needs root; to use an existing cluster, set E2E_KUBECONFIG")
+            raise BedError("a cluster with nodes needs root; set E2E_KUBECONFIG to use an existing cluster")
         remove_cgroups()
         self.folder = Path(tempfile.mkdtemp(prefix="maskrcnn-cluster-", dir="/var/tmp"))
         self._supervision = Supervision(self.folder)

@@ -43,7 +43,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
         return
     reason = what_nodes_lack()
     if reason:
-        pytest.skip(f"this machine cannot run nodes: {reason}; to use an existing cluster, set {EXISTING}")
+        pytest.skip(f"nodes can't be created on this machine: {reason}; set {EXISTING} to use an existing cluster")
     with make_bed() as bed:
         yield cluster_of(bed, kept)
 

@@ -93,9 +93,9 @@ def test_deadline_in_the_past_leaves_all_scenarios_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("longest_pause", "code", "runs"),
     [(0.0, 1, 2), (0.0, 0, 1), (60.0, 1, 1)],
-    ids=["failed in a standstill", "passed in a standstill", "failed without one"],
+    ids=["failed during a suspension", "passed during a suspension", "failed without a suspension"],
 )
-def test_failure_during_a_standstill_is_retried_once(
+def test_failure_while_the_machine_was_suspended_is_retried_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest_pause: float, code: int, runs: int
 ) -> None:
     monkeypatch.setattr(e2e_scenarios, "STANDSTILL_SECONDS", longest_pause)
