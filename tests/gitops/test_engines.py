@@ -37,7 +37,7 @@ def test_argo_cd(bed: Bed, crd: None, cluster: Cluster, operator: RunningOperato
     wanted = objects(suspend=True)
     synced = argocd("sync", *wanted)
     assert synced["synced"] == dict.fromkeys(NAMES, "Synced"), synced
-    look = lambda: argocd("diff", *wanted)  # noqa: E731 - reads the current manifests at each call
+    look = lambda: argocd("diff", *wanted)  # noqa: E731
     suspended = until(look, "health", dict.fromkeys(NAMES, "Suspended"))
     assert suspended["modified"] == []
 

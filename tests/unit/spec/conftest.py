@@ -1,4 +1,4 @@
-"""Specs shared by the tests of the spec package."""
+"""Specs for the tests of the spec package."""
 
 from __future__ import annotations
 
