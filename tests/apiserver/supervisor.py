@@ -24,9 +24,8 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 CLIENT_SECONDS = 10.0
-LIBC = ctypes.CDLL(
-    None, use_errno=True
-)  # loaded before any fork, because loading a library in a forked child is unsafe
+# loaded before any fork, because loading a library in a forked child is unsafe
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent() -> None:
