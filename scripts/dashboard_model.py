@@ -156,7 +156,7 @@ def number(value: float, unit: str) -> str:
     if math.isnan(value):
         return "NaN"
     if unit == "percentunit":
-        return f"{_short(100 * value)} %"
+        return f"{_short(100 * value)}%"
     if unit == "s":
         return _duration(value)
     if unit == "bytes":

@@ -27,7 +27,7 @@ settings.load_profile("project")
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With MASKRCNN_NO_SKIPS fail what is skipped, so that green means that everything ran."""
+    """With MASKRCNN_NO_SKIPS let skipped tests fail, so that a green run means that all tests ran."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and _is_set(NO_SKIPS):
         report.outcome = "failed"
@@ -39,7 +39,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
-    """The folder with real images and annotations; where it is absent, tests that need it are skipped and say so."""
+    """Return the folder with real images and annotations; skip the test if it is missing."""
     folder = Path(os.environ.get("MASKRCNN_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "coco" / "instances_val.json").is_file():
         pytest.skip(f"real data not found at {folder}: set MASKRCNN_TEST_DATA")
@@ -48,5 +48,5 @@ def test_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_token_of_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Free a test from the token that a launch in the same process has left in the environment."""
+    """Remove the token that a launch in the same process has left in the environment."""
     monkeypatch.delenv("MASKRCNN_RUN_TOKEN", raising=False)

@@ -1,4 +1,4 @@
-"""Command lines run as a user who may not read everything, as pods do: root passes every check of permissions."""
+"""Command lines run as an unprivileged user, like in pods, because root passes every permission check."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 
-# Modules are imported before the change of user, who may not be able to read this checkout.
+# Modules are imported before the user changes, because the new user may not be able to read this checkout.
 _PROGRAM = """
 import importlib, json, logging, os, sys
 commands, modules = json.loads(sys.argv[1])
@@ -23,8 +23,8 @@ for module in modules:
     importlib.import_module(module)
 if os.geteuid() == 0:
     os.setgroups([])
-    os.setresgid(*3 * [NOBODY])
-    os.setresuid(*3 * [NOBODY])
+    os.setresgid(*3 * [UNPRIVILEGED])
+    os.setresuid(*3 * [UNPRIVILEGED])
 for command in commands:
     lines = []
     class Keep(logging.Handler):
@@ -40,22 +40,23 @@ for command in commands:
         code = f"{type(error).__name__}: {error}"
     logging.getLogger().removeHandler(keep)
     print("RESULT " + json.dumps([code, "\\n".join(lines)]), flush=True)
-""".replace("NOBODY", str(NOBODY))
+""".replace("UNPRIVILEGED", str(UNPRIVILEGED))
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code (an exception that left it, as text) and its lines from WARNING on."""
+    """End of a command: its exit code (or its uncaught exception as text) and its log lines of WARNING and above."""
 
     code: int | str
     log: str
 
 
 def run_as_nobody(commands: Sequence[Sequence[str]], modules: Sequence[str] = ()) -> list[Ended]:
-    """Run ``maskrcnn`` command lines one after the other in one process of the user nobody.
+    """Run ``maskrcnn`` command lines one after the other in one process of an unprivileged user.
 
     Args:
-        modules: imported before; all that the commands import late.
+        commands: to run.
+        modules: imported before the user changes: all that the commands import late.
     """
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, json.dumps([commands, modules])], check=False, capture_output=True, text=True
@@ -69,7 +70,7 @@ def run_as_nobody(commands: Sequence[Sequence[str]], modules: Sequence[str] = ()
 
 @contextmanager
 def open_directory() -> Iterator[Path]:
-    """A temporary directory that everybody may enter and write to; those of pytest are of one user."""
+    """Yield a temporary directory that all users can access; those of pytest belong to one user."""
     folder = Path(tempfile.mkdtemp(prefix="maskrcnn-test-"))
     try:
         folder.chmod(0o777)

@@ -1,4 +1,4 @@
-"""The operator's service account, with the permissions of deploy/rbac.yaml and no other."""
+"""Service account of the operator with exactly the permissions of deploy/rbac.yaml."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _GRANT_SECONDS = 30.0
 
 
 def make_account(bed: Bed) -> Path:
-    """Apply deploy/rbac.yaml; return a kubeconfig of its service account."""
+    """Apply deploy/rbac.yaml and return a kubeconfig of its service account."""
     bed.kubectl("apply", "-f", str(RBAC))
     return bed.kubeconfig_for(ACCOUNT, HOME)
 
 
 def grant_own_objects(bed: Bed, namespace: str) -> None:
-    """Allow the account in another namespace what it may do in its own, so that a test's Lease is its own.
+    """Grant the account the permissions of its own namespace in another one, so that each test has its own Lease.
 
-    Return when the API server allows it.
+    Returns when the API server enforces the new permissions.
     """
     documents = list(yaml.safe_load_all(RBAC.read_text()))
     for document in documents:
@@ -43,7 +43,7 @@ def grant_own_objects(bed: Bed, namespace: str) -> None:
 
 
 def allowed(bed: Bed, user: str, attributes: dict[str, str]) -> bool:
-    """Return whether the API server authorizes a user's call with these resourceAttributes."""
+    """Return whether the API server authorizes a user's request with these resourceAttributes."""
     body = {"spec": {"user": user, "resourceAttributes": attributes}}
     answer: dict[str, Any] = bed.api("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
     return bool(answer["status"]["allowed"])

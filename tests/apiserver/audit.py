@@ -1,4 +1,4 @@
-"""Counting calls from an API server's audit log."""
+"""Requests read from the audit log of an API server."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 @dataclass(frozen=True)
 class Call:
-    """One request: who, what and how it ended, at ``at`` (seconds since 1970).
+    """One finished request.
 
-    ``subresource`` is ``""`` for the object itself, ``manager`` for a call that names no field manager.
+    Attributes:
+        subresource: ``""`` for the object itself.
+        manager: field manager; ``""`` if the request names none.
+        at: end of the request, in seconds since 1970.
     """
 
     user: str
@@ -33,14 +36,14 @@ class Call:
 
     @property
     def writes(self) -> bool:
-        """Whether it changes something, had it not been refused."""
+        """Return whether the verb changes something; the API server may have refused the request."""
         return self.verb in WRITES
 
 
 class AuditTail:
-    """What is added to a log from now on; ``read`` gives each request once.
+    """Reader of what is appended to an audit log; ``read`` yields each request once.
 
-    A watch is there once when it opens and once when it ends.
+    A watch appears twice: when it opens and when it ends.
     """
 
     def __init__(self, log: Path, offset: int | None = None) -> None:
@@ -48,7 +51,7 @@ class AuditTail:
         self.offset = log.stat().st_size if offset is None else offset
 
     def read(self, *, user: str | None = None, namespace: str | None = None) -> Iterator[Call]:
-        """The finished requests since the last read, of ``user`` and in ``namespace`` where given; the rest is skipped.
+        """Yield the requests finished since the last read, only those of ``user`` and in ``namespace`` if given.
 
         A line that the server is still writing is left for the next read.
         """
@@ -64,7 +67,7 @@ class AuditTail:
 
 
 def calls(log: Path, *, user: str | None = None, namespace: str | None = None, offset: int = 0) -> Iterator[Call]:
-    """Every finished request in ``log`` from byte ``offset`` on, of ``user`` and in ``namespace`` where given."""
+    """Yield the finished requests in ``log`` from byte ``offset``, only of ``user`` and in ``namespace`` if given."""
     return AuditTail(log, offset).read(user=user, namespace=namespace)
 
 

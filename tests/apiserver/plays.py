@@ -1,4 +1,4 @@
-"""What a played pod does, and what the task in it would have said in its termination message."""
+"""Behavior of a played pod, and the termination message that its task would have written."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ ARTIFACT_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Play:
-    """How a pod goes; the default starts, gets ready, and succeeds at once with the message of its task.
+    """Course of a pod; by default it starts, becomes ready, and succeeds at once with the message of its task.
 
     Args:
-        seconds: from running to the end; None runs until the pod is deleted or PlayedKubelet.finish ends it.
+        seconds: running time; None to run until the pod is deleted or PlayedKubelet.finish ends it.
         exit_code: of the container at that end.
         reason: of the terminated container, such as ``OOMKilled``; default ``Completed`` or ``Error``.
-        message: termination message; None: what the task would leave (index 0 alone), ``""``: none.
-        metrics: numbers in the task's message; default: those of an evaluation for ``evaluate``.
+        message: termination message; None for the one that the task would write (index 0 only), ``""`` for none.
+        metrics: numbers in the task's message; by default those of an evaluation for ``evaluate``.
         checkpoint_step: newest checkpoint in the task's message.
-        ready: whether the pod gets ready while it runs.
+        ready: whether the pod becomes ready while it runs.
         unschedulable: why no node takes the pod; it stays Pending.
         waiting: why the container does not start, such as ``ImagePullBackOff``; the pod stays Pending on its node.
-        waiting_message: what the kubelet says of it.
-        disrupted: at the end of ``seconds`` the pod is evicted (API server sets DisruptionTarget and deletes it).
+        waiting_message: the kubelet's message for it.
+        disrupted: whether the pod is evicted after ``seconds`` (the API server sets DisruptionTarget and deletes it).
         stop_seconds: from the pod's deletion (SIGTERM) to its exit.
         stop_exit_code: of the container when it is stopped.
-        outlived: containers next to the task run on after its end, until the pod is deleted.
-        lost: its node is gone: a deleted pod stays Terminating for good.
-        node: the node that takes it.
+        outlived: whether the other containers keep running after the task's end, until the pod is deleted.
+        lost: whether its node is gone, so that a deleted pod stays Terminating forever.
+        node: name of the node that it is bound to.
     """
 
     seconds: float | None = 0.0
@@ -57,7 +57,7 @@ class Play:
 
 @dataclass(frozen=True)
 class PodFacts:
-    """What a play is chosen by; ``step`` is ``""`` and ``attempt`` 0 for a pod that is not the operator's."""
+    """Properties that decide the play; ``step`` is ``""`` and ``attempt`` 0 for a pod that isn't the operator's."""
 
     namespace: str
     name: str
@@ -94,7 +94,7 @@ def pod_facts(pod: Mapping[str, Any]) -> PodFacts:
 
 
 def termination_message(facts: PodFacts, play: Play, code: int) -> str:
-    """The termination message of the task in that pod, as the trainer writes it; ``""`` from any index but 0."""
+    """Return the termination message that the trainer would write in that pod; ``""`` for any index but 0."""
     if play.message is not None:
         return play.message
     if not facts.step or facts.index != 0:

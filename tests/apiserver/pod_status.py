@@ -1,4 +1,4 @@
-"""The status that a kubelet writes on a pod, from start to end, as strategic merge patches."""
+"""Pod statuses as a kubelet writes them, as strategic merge patches."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-NODE_ADDRESS = "192.0.2.1"  # reserved for documentation: nobody is there
+NODE_ADDRESS = "192.0.2.1"  # reserved for documentation, so that no host has it
 
 
 def timestamp() -> str:
-    """Now, as Kubernetes writes it."""
+    """Return the current time as Kubernetes writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def unschedulable(message: str) -> dict[str, Any]:
-    """No node takes the pod."""
+    """Return the status of a pod that fits on no node."""
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     return {"status": {"conditions": [condition | {"lastTransitionTime": timestamp()}]}}
 
 
 def waiting(pod: Mapping[str, Any], reason: str, message: str | None = None) -> dict[str, Any]:
-    """On its node, but the container cannot start."""
+    """Return the status of a pod that is bound to a node, but whose container cannot start."""
     state = {"waiting": {"reason": reason, "message": message or f"played: {reason}"}}
     return {
         "status": {
@@ -39,7 +39,7 @@ def waiting(pod: Mapping[str, Any], reason: str, message: str | None = None) -> 
 
 
 def running(pod: Mapping[str, Any], *, ready: bool, address: str) -> dict[str, Any]:
-    """Every container runs."""
+    """Return the status of a pod whose containers all run."""
     now = timestamp()
     reason = "" if ready else "ContainersNotReady"
     return {
@@ -60,7 +60,7 @@ def running(pod: Mapping[str, Any], *, ready: bool, address: str) -> dict[str, A
 
 
 def ended(pod: Mapping[str, Any], code: int, reason: str | None, message: str) -> dict[str, Any]:
-    """Every container has exited with ``code``; the termination message is the first container's."""
+    """Return the status of a pod whose containers have exited with ``code``; the first one has the message."""
     statuses = pod.get("status", {}).get("containerStatuses", [{}])
     now = timestamp()
     started = statuses[0].get("state", {}).get("running", {}).get("startedAt", now)
@@ -84,7 +84,7 @@ def ended(pod: Mapping[str, Any], code: int, reason: str | None, message: str) -
 
 
 def outlived(pod: Mapping[str, Any], code: int, reason: str | None, message: str) -> dict[str, Any]:
-    """The first container has exited with ``code``; the others run on, and with them the pod."""
+    """Return the status of a pod whose first container has exited with ``code`` while the others still run."""
     running_on = pod["status"]["containerStatuses"]
     first = ended(pod, code, reason, message)["status"]["containerStatuses"][0]
     why = "ContainersNotReady"
@@ -98,7 +98,7 @@ def outlived(pod: Mapping[str, Any], code: int, reason: str | None, message: str
 
 
 def killed(pod: Mapping[str, Any]) -> dict[str, Any]:
-    """Containers that did not end when they were told to are killed, and the pod fails of it."""
+    """Return the status of a failed pod whose containers were killed because they ignored SIGTERM."""
     now = timestamp()
     killed = {"exitCode": 137, "reason": "Error", "startedAt": now, "finishedAt": now}
     statuses = [

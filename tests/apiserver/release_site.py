@@ -1,4 +1,4 @@
-"""Binaries from the Kubernetes project's release site, each checked against the checksum published beside it."""
+"""Binaries from the Kubernetes project's release site, verified with the published checksums."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK = 1 << 20
 
 
 class SiteError(Exception):
-    """The release site cannot be reached, lacks a file, or gave something else than it published."""
+    """The release site cannot be reached, lacks a file, or sent a file with another checksum."""
 
 
 def download(
@@ -33,10 +33,10 @@ def download(
 ) -> None:
     """Put the binaries ``names`` of Kubernetes ``version`` (such as ``1.36.3``) into ``folder``, executable.
 
-    A site that has not answered after ``reach_seconds`` counts as out of reach.
+    A site that hasn't answered after ``reach_seconds`` counts as unreachable.
 
     Raises:
-        SiteError: with the reason; ``folder`` may then hold some of the files.
+        SiteError: a download failed; ``folder`` may contain some of the files.
     """
     base = f"{site}/v{version}/bin/linux/{architecture}"
     checksums = {names[0]: _within(reach_seconds, lambda: _checksum(f"{base}/{names[0]}", reach_seconds))}
@@ -45,12 +45,12 @@ def download(
         say(f"Downloading {name} {version} from {urllib.parse.urlsplit(site).hostname}")
         found = _fetch(f"{base}/{name}", folder / name)
         if found != checksum:
-            raise SiteError(f"{name}: SHA-256 {found}, published is {checksum}")
+            raise SiteError(f"{name}: SHA-256 is {found}, expected {checksum}")
         (folder / name).chmod(0o755)
 
 
 def _within(seconds: float, call: Callable[[], str]) -> str:
-    """What ``call`` returns; given up on after ``seconds``, because looking a name up has no time limit of its own."""
+    """Return the result of ``call``; give up after ``seconds``, because DNS lookups have no time limit."""
     result: list[str] = []
     failure: list[SiteError] = []
 
@@ -72,20 +72,23 @@ def _within(seconds: float, call: Callable[[], str]) -> str:
 
 def _checksum(url: str, timeout: float) -> str:
     try:
-        with urllib.request.urlopen(f"{url}.sha256", timeout=timeout) as answer:  # noqa: S310 - the site is ours to name
+        with urllib.request.urlopen(f"{url}.sha256", timeout=timeout) as answer:  # noqa: S310 - https, or a test's own server
             content: bytes = answer.read(4096)
     except (OSError, http.client.HTTPException) as error:
         raise SiteError(f"{url}.sha256: {error}") from error
     text = content.decode("ascii", "replace").split()
     if not text or len(text[0]) != 64:
-        raise SiteError(f"{url}.sha256 is no SHA-256 checksum")
+        raise SiteError(f"{url}.sha256: invalid SHA-256 checksum")
     return text[0].lower()
 
 
 def _fetch(url: str, target: Path) -> str:
     digest = hashlib.sha256()
     try:
-        with urllib.request.urlopen(url, timeout=STALL_SECONDS) as answer, target.open("wb") as file:  # noqa: S310
+        with (
+            urllib.request.urlopen(url, timeout=STALL_SECONDS) as answer,  # noqa: S310 - https, or a test's own server
+            target.open("wb") as file,
+        ):
             while chunk := answer.read(CHUNK):
                 digest.update(chunk)
                 file.write(chunk)

@@ -1,4 +1,4 @@
-"""JSON over HTTPS to an API server, as the admin of a bed, without a client library between test and server."""
+"""JSON client of an API server over HTTPS, as the admin of a bed, without a client library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 30.0
 
 
 class RestError(Exception):
-    """The API server refused: ``status`` is the HTTP code, ``body`` its Status object."""
+    """Error response of the API server: ``status`` is the HTTP code, ``body`` the Status object."""
 
     def __init__(self, status: int, body: Mapping[str, Any]) -> None:
         super().__init__(f"{status}: {body.get('message', body)}")
@@ -30,7 +30,7 @@ class RestError(Exception):
 
 
 class Rest:
-    """A connection a thread, kept open; one that the server closed meanwhile is opened again once."""
+    """Client with one persistent connection per thread; if the server has closed it, it is reopened once."""
 
     def __init__(self, host: str, port: int, authority: Path, client: Pair) -> None:
         self.host = host
@@ -40,11 +40,11 @@ class Rest:
         self._local = threading.local()
 
     def call(self, method: str, path: str, body: Any = None, content_type: str | None = None) -> Any:
-        """What the API server answers, decoded; text where it is no JSON. A body of bytes is sent as it is.
+        """Return the API server's response, decoded; as text if it isn't JSON. A body of bytes is sent unchanged.
 
         Raises:
-            RestError: any status from 400 on.
-            OSError: the server is not there.
+            RestError: the HTTP status is 400 or more.
+            OSError: the server cannot be reached.
         """
         status, text = self._exchange(method, path, body, content_type or (PATCH_TYPE if method == "PATCH" else JSON))
         try:

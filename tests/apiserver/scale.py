@@ -1,4 +1,4 @@
-"""Many experiments at once: nine steps each, one Job at a time."""
+"""Many experiments at once, each with nine steps and one Job at a time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEPS: list[dict[str, Any]] = [
 
 
 def experiment(name: str, steps: list[dict[str, Any]] = STEPS, queue: str = "") -> dict[str, Any]:
-    """The manifest of an experiment on the claim that ``make_claim`` makes; with a queue, its Jobs are suspended."""
+    """Return a manifest that uses the claim of ``make_claim``; with a queue, its Jobs are created suspended."""
     return {
         "apiVersion": "maskrcnn.dev/v1alpha1",
         "kind": "MaskRCNNExperiment",
@@ -54,17 +54,17 @@ def experiment(name: str, steps: list[dict[str, Any]] = STEPS, queue: str = "") 
 
 
 def make_claim(bed: Bed, namespace: str, access_mode: str = "ReadWriteOnce") -> None:
-    """The workspace's claim; unless it is ReadWriteMany, an experiment's steps run one at a time."""
+    """Create the workspace's claim; unless it is ReadWriteMany, an experiment's steps run one at a time."""
     spec = {"accessModes": [access_mode], "resources": {"requests": {"storage": "1Gi"}}}
     path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
     bed.api("POST", path, {"metadata": {"name": CLAIM}, "spec": spec})
 
 
 def create_experiments(rest: Rest, namespace: str, number: int, clients: int = 8, queue: str = "") -> None:
-    """Create ``e0`` to ``e<number - 1>``, so many calls at a time.
+    """Create ``e0`` to ``e<number - 1>`` with ``clients`` concurrent requests.
 
     Raises:
-        RuntimeError: one was refused.
+        RuntimeError: the API server refused one of them.
     """
     numbers = iter(range(number))
 
@@ -84,13 +84,13 @@ def create_experiments(rest: Rest, namespace: str, number: int, clients: int = 8
 
 
 def session(rest: Rest) -> aiohttp.ClientSession:
-    """An HTTP client of the API server as ``rest``'s user."""
+    """Return an HTTP client of the API server with the user of ``rest``."""
     connector = aiohttp.TCPConnector(ssl=rest.context)
     return aiohttp.ClientSession(f"https://{rest.host}:{rest.port}", connector=connector, read_bufsize=1 << 22)
 
 
 def count_writes(calls: Iterable[Call]) -> Counter[str]:
-    """Writes by what they do, such as ``create jobs`` or ``patch maskrcnnexperiments/status``; Leases left out."""
+    """Count writes by kind, such as ``create jobs`` or ``patch maskrcnnexperiments/status``, without Leases."""
     return Counter(
         f"{call.verb} {call.resource}{'/' if call.subresource else ''}{call.subresource}"
         for call in calls

@@ -1,4 +1,4 @@
-"""Command lines of a bed's three servers."""
+"""Command lines and credentials of the three servers of a bed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AUDIT_POLICY = {
 
 @dataclass(frozen=True)
 class Credentials:
-    """Every file that the servers prove themselves with."""
+    """Files of all credentials of the servers and of the admin."""
 
     authority: Path
     serving: Pair
@@ -38,7 +38,7 @@ class Credentials:
 
     @classmethod
     def make(cls, folder: Path) -> Credentials:
-        """Make them all in ``folder``."""
+        """Create all credentials in ``folder``."""
         authority = Authority(folder)
         names = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
         return cls(
@@ -51,15 +51,15 @@ class Credentials:
 
 
 def free_port() -> int:
-    """A port of the loopback that nothing listens at; a server that is to listen there should start soon."""
+    """Return a free port of the loopback; the server should start soon, before another process takes the port."""
     with socket.socket() as free:
         free.bind((LOOPBACK, 0))
         return int(free.getsockname()[1])
 
 
 def etcd(binaries: Path, folder: Path) -> list[str]:
-    """Etcd on Unix sockets in ``folder``, without the disk's guarantees: its data lives as long as the bed."""
-    # etcd wants host:port in a URL, and makes that the name of the socket, in its working directory.
+    """Return the command line of etcd, on Unix sockets in ``folder`` and without fsync, as its data isn't kept."""
+    # etcd requires host:port in a URL; this becomes the name of the socket in its working directory.
     client, peer = f"unix://{ETCD_SOCKET}", "unix://etcd-peer:0"
     return [
         *(str(binaries / "etcd"), "--name=bed", f"--data-dir={folder}/etcd", "--unsafe-no-fsync=true"),
@@ -70,7 +70,7 @@ def etcd(binaries: Path, folder: Path) -> list[str]:
 
 
 def kube_apiserver(binaries: Path, folder: Path, port: int, credentials: Credentials) -> list[str]:
-    """kube-apiserver on the loopback with RBAC and an audit log at metadata level; the port may be held by the bed."""
+    """Return the command line of kube-apiserver, with RBAC and an audit log; the bed may have bound its port, too."""
     policy = folder / "audit-policy.yaml"
     policy.write_text(yaml.safe_dump(AUDIT_POLICY))
     return [
@@ -100,7 +100,7 @@ def kube_apiserver(binaries: Path, folder: Path, port: int, credentials: Credent
 def kube_controller_manager(
     binaries: Path, kubeconfig: Path, credentials: Credentials, qps: int, options: tuple[str, ...] = ()
 ) -> list[str]:
-    """kube-controller-manager with every controller but the one that judges nodes by leases that nobody renews here."""
+    """Return the command line of kube-controller-manager without the node controller: played nodes renew no Lease."""
     return [
         str(binaries / "kube-controller-manager"),
         f"--kubeconfig={kubeconfig}",

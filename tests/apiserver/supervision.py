@@ -1,4 +1,4 @@
-"""The supervisor of a bed's servers, as the process that started it and others see it."""
+"""Client of the supervisor of a bed's servers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ START_SECONDS = 30.0
 
 
 class SupervisionError(Exception):
-    """The supervisor is gone, or could not do what a command says."""
+    """Failure of a command, or end of the supervisor."""
 
 
 class Supervision:
-    """Commands to the supervisor of one folder.
+    """Client of the supervisor of one folder.
 
-    Any process may send commands; the servers end with the one that called :meth:`start`.
+    Any process may send commands; the servers end with the process that called :meth:`start`.
 
     Args:
         folder: of the servers' logs and of the supervisor's socket; removed at the end.
@@ -37,17 +37,17 @@ class Supervision:
         self.process = subprocess.Popen(
             [sys.executable, "-S", "-E", str(SUPERVISOR), str(self.folder)],
             stdin=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in the terminal is for the test run, which then ends the bed
+            start_new_session=True,  # On Ctrl-C the terminal signals the test run only, which then ends the bed.
         )
         deadline = time.monotonic() + START_SECONDS
         while not (self.folder / SOCKET).exists():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SupervisionError("the supervisor of the servers did not start")
+                raise SupervisionError("the supervisor of the servers didn't start")
             time.sleep(0.01)
 
     def end(self) -> None:
         """End the supervisor, which ends every server and removes the folder."""
-        assert self.process and self.process.stdin, "this process did not start it"
+        assert self.process and self.process.stdin, "only the process that started the supervisor can end it"
         self.process.stdin.close()
         self.process.wait()
 
@@ -55,7 +55,7 @@ class Supervision:
         """Send one command and return its answer (see ``supervisor.py``).
 
         Raises:
-            SupervisionError: the supervisor is gone, or the command failed.
+            SupervisionError: the supervisor has ended, or the command failed.
         """
         try:
             with socket.socket(socket.AF_UNIX) as connection:
@@ -64,8 +64,8 @@ class Supervision:
                 with connection.makefile("rb") as answers:
                     line = answers.readline()
         except OSError as error:
-            raise SupervisionError(f"the supervisor of the servers is gone: {error}") from error
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "the supervisor of the servers is gone"}
+            raise SupervisionError(f"the supervisor of the servers has ended: {error}") from error
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "the supervisor of the servers has ended"}
         if "error" in answer:
             raise SupervisionError(answer["error"])
         return answer

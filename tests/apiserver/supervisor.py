@@ -1,7 +1,7 @@
-"""Start and stop the servers of a bed, and end them all when the process that started this one is gone.
+"""Supervisor of the servers of a bed, which ends all of them when its parent process ends.
 
-Run as ``python supervisor.py FOLDER``. It listens at FOLDER/supervisor.sock; each connection sends one line, a JSON
-command, and gets one line back: ``{"start": NAME, "argv": [...]}`` -> ``{"pid": N}``; ``{"stop": NAME, "grace":
+Run as ``python supervisor.py FOLDER``. It listens on FOLDER/supervisor.sock; each connection sends one line, a JSON
+command, and receives one line: ``{"start": NAME, "argv": [...]}`` -> ``{"pid": N}``; ``{"stop": NAME, "grace":
 SECONDS}`` -> ``{"code": N}`` (SIGTERM, after ``grace`` SIGKILL; 0 kills at once); ``{"poll": NAME}`` -> ``{"code": N or
 null}``. At the end of its standard input, at SIGTERM, or when its parent dies, every server is killed and FOLDER
 removed. A server dies with its supervisor.
@@ -24,11 +24,12 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 CLIENT_SECONDS = 10.0
-LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: a child of a fork loads nothing
+# loaded before any fork, because loading a library in a forked child is unsafe
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent() -> None:
-    """Have this process killed when the thread that started it ends."""
+    """Let the kernel kill this process when the thread that started it ends."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -86,7 +87,7 @@ class Servers:
 
 
 def answer(connection: socket.socket, servers: Servers) -> None:
-    """Carry out the command of one connection; a client that is gone, or sends something else, gets no answer."""
+    """Execute the command of one connection; a client that has left, or sends no valid command, gets no response."""
     with connection, contextlib.suppress(OSError, ValueError):
         connection.settimeout(CLIENT_SECONDS)
         with connection.makefile("rb") as lines:
@@ -95,19 +96,19 @@ def answer(connection: socket.socket, servers: Servers) -> None:
 
 
 def main() -> None:
-    """Obey until the standard input ends, then end everything."""
+    """Execute commands until standard input ends, then end all servers."""
     parent = os.getppid()
     servers = Servers(Path(sys.argv[1]))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     listener = socket.socket(socket.AF_UNIX)
-    # renamed once it listens: a client that sees the socket can connect to it
+    # renamed after listen(), so that a client that sees the socket can connect to it
     early = servers.folder / "supervisor.early"
     listener.bind(str(early))
     listener.listen(64)
     early.rename(servers.folder / "supervisor.sock")
     try:
         while True:
-            # A process that was forked off the parent may hold the other end open: the parent's death is seen as well.
+            # A child of the parent may keep the other end open, so the death of the parent is detected as well.
             readable, _, _ = select.select([0, listener], [], [], 1.0)
             if os.getppid() != parent or (0 in readable and not os.read(0, 65536)):
                 return

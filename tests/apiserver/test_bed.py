@@ -1,4 +1,4 @@
-"""The bed itself: real Jobs get pods, the played kubelet ends them as a real one would, nothing is left behind."""
+"""The bed itself: Jobs get pods, the played kubelet ends them as a real one does, and no process is left over."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LABELS = {"maskrcnn.dev/experiment": "shapes", "maskrcnn.dev/step": "train", "ma
 
 
 def job(name: str, **spec: Any) -> dict[str, Any]:
-    """A Job as the operator's: no retries of its own, labelled, a trainer's command line."""
+    """Return a Job like the operator's: no retries, labels, and the trainer's command line."""
     container = {
         "name": "trainer",
         "image": "trainer:test",
@@ -47,16 +47,16 @@ def job(name: str, **spec: Any) -> dict[str, Any]:
 
 
 def eventually(look: Callable[[], Any]) -> Any:
-    """The first truthy value of ``look``; an error after WAIT_SECONDS."""
+    """Return the first truthy value of ``look``; fail after WAIT_SECONDS."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not (found := look()):
-        assert time.monotonic() < deadline, f"still {found!r}"
+        assert time.monotonic() < deadline, f"timed out, the last result is {found!r}"
         time.sleep(0.05)
     return found
 
 
 class Namespace:
-    """Jobs and pods of one namespace."""
+    """Access to the Jobs and pods of one namespace."""
 
     def __init__(self, bed: Bed, name: str) -> None:
         self.bed = bed
@@ -82,7 +82,7 @@ def here(bed: Bed, namespace: str) -> Namespace:
     return Namespace(bed, namespace)
 
 
-def test_a_job_gets_pods_that_run_on_a_node_and_end_with_the_message_of_their_task(
+def test_pods_of_a_job_run_on_a_node_and_end_with_their_termination_message(
     here: Namespace, kubelet: PlayedKubelet
 ) -> None:
     here.start(job("gang", completions=2, parallelism=2, completionMode="Indexed"))
@@ -101,7 +101,7 @@ def test_a_job_gets_pods_that_run_on_a_node_and_end_with_the_message_of_their_ta
     assert "message" not in second["status"]["containerStatuses"][0]["state"]["terminated"]
 
 
-def test_a_failing_pod_fails_its_job_with_its_exit_code(here: Namespace, kubelet: PlayedKubelet) -> None:
+def test_failing_pod_fails_its_job_with_its_exit_code(here: Namespace, kubelet: PlayedKubelet) -> None:
     kubelet.play("train", Play(exit_code=75))
     kubelet.play("train", Play(exit_code=64, message="bad spec"), attempt=1)
     on_64 = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [64]}}
@@ -112,9 +112,7 @@ def test_a_failing_pod_fails_its_job_with_its_exit_code(here: Namespace, kubelet
     assert (ended["exitCode"], ended["reason"], ended["message"]) == (64, "Error", "bad spec")
 
 
-def test_a_gated_pod_runs_on_its_selected_node_once_the_gate_is_removed(
-    here: Namespace, kubelet: PlayedKubelet
-) -> None:
+def test_gated_pod_runs_on_its_selected_node_once_the_gate_is_removed(here: Namespace, kubelet: PlayedKubelet) -> None:
     kubelet.play("train", Play(seconds=None))
     manifest = job("gated")
     manifest["spec"]["template"]["spec"]["schedulingGates"] = [{"name": "example.com/topology"}]
@@ -129,7 +127,7 @@ def test_a_gated_pod_runs_on_its_selected_node_once_the_gate_is_removed(
     assert here.bed.api("GET", f"{here.pods}/{gated['metadata']['name']}")["spec"]["nodeName"] == "chosen"
 
 
-def test_a_node_that_is_there_keeps_its_capacity(here: Namespace, kubelet: PlayedKubelet) -> None:
+def test_existing_node_keeps_its_capacity(here: Namespace, kubelet: PlayedKubelet) -> None:
     here.bed.api("POST", "/api/v1/nodes", {"metadata": {"name": "small"}})
     here.bed.api("PATCH", "/api/v1/nodes/small/status", {"status": {"capacity": {"nvidia.com/gpu": "1"}}})
     kubelet.play("train", Play(node="small"))
@@ -138,7 +136,7 @@ def test_a_node_that_is_there_keeps_its_capacity(here: Namespace, kubelet: Playe
     assert here.bed.api("GET", "/api/v1/nodes/small")["status"]["capacity"] == {"nvidia.com/gpu": "1"}
 
 
-def test_an_evicted_pod_is_a_disruption_and_is_replaced(here: Namespace, kubelet: PlayedKubelet) -> None:
+def test_evicted_pod_counts_as_disruption_and_is_replaced(here: Namespace, kubelet: PlayedKubelet) -> None:
     kubelet.play("train", Play(seconds=None))
     disruption = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     here.start(job("evicted", podFailurePolicy={"rules": [disruption]}))
@@ -150,7 +148,7 @@ def test_an_evicted_pod_is_a_disruption_and_is_replaced(here: Namespace, kubelet
     assert here.job("evicted")["status"].get("failed", 0) == 0
 
 
-def test_a_deleted_pod_exits_143_and_counts_as_failed(here: Namespace, kubelet: PlayedKubelet) -> None:
+def test_deleted_pod_exits_with_143_and_counts_as_failed(here: Namespace, kubelet: PlayedKubelet) -> None:
     kubelet.play("train", Play(seconds=None))
     here.start(job("stopped"))
     (pod,) = kubelet.wait_running("train")
@@ -160,7 +158,7 @@ def test_a_deleted_pod_exits_143_and_counts_as_failed(here: Namespace, kubelet: 
     eventually(lambda: not here.list_pods())
 
 
-def test_a_pod_of_a_lost_node_stays_terminating(bed: Bed, here: Namespace, namespace: str) -> None:
+def test_pod_of_a_lost_node_stays_terminating(bed: Bed, here: Namespace, namespace: str) -> None:
     with PlayedKubelet(bed.rest, namespace) as kubelet:
         kubelet.play("train", Play(seconds=None, lost=True))
         here.start(job("lost"))
@@ -177,9 +175,7 @@ def test_a_pod_of_a_lost_node_stays_terminating(bed: Bed, here: Namespace, names
     eventually(lambda: not here.list_pods())
 
 
-def test_a_pod_whose_image_cannot_be_pulled_waits_and_one_without_a_node_is_pending(
-    here: Namespace, kubelet: PlayedKubelet
-) -> None:
+def test_pod_without_image_waits_and_pod_without_node_is_pending(here: Namespace, kubelet: PlayedKubelet) -> None:
     kubelet.play("train", Play(waiting="ImagePullBackOff"))
     here.start(job("image"))
     status = eventually(lambda: [p for p in here.list_pods() if "containerStatuses" in p["status"]])[0]["status"]
@@ -195,7 +191,7 @@ def test_a_pod_whose_image_cannot_be_pulled_waits_and_one_without_a_node_is_pend
     assert kubelet.started == []
 
 
-def test_the_api_server_comes_back_on_its_port_and_everybody_goes_on(here: Namespace, kubelet: PlayedKubelet) -> None:
+def test_clients_continue_when_the_api_server_is_back_on_its_port(here: Namespace, kubelet: PlayedKubelet) -> None:
     kubelet.play("train", Play(seconds=None))
     here.start(job("through"))
     kubelet.wait_running("train")
@@ -207,7 +203,7 @@ def test_the_api_server_comes_back_on_its_port_and_everybody_goes_on(here: Names
     eventually(lambda: here.condition("through", "Complete"))
 
 
-def test_a_service_account_may_nothing_until_it_is_told(bed: Bed, namespace: str) -> None:
+def test_service_account_has_no_permissions_until_they_are_granted(bed: Bed, namespace: str) -> None:
     kubeconfig = str(bed.kubeconfig_for("reader", namespace))
     refused = bed.kubectl("--kubeconfig", kubeconfig, "get", "pods", check=False)
     assert "Forbidden" in refused.stderr
@@ -218,7 +214,7 @@ def test_a_service_account_may_nothing_until_it_is_told(bed: Bed, namespace: str
     eventually(lambda: bed.kubectl("--kubeconfig", kubeconfig, "get", "pods", check=False).returncode == 0)
 
 
-def test_a_token_for_an_audience_proves_its_pod_to_that_audience_alone(here: Namespace, namespace: str) -> None:
+def test_bound_token_is_valid_for_its_audience_only(here: Namespace, namespace: str) -> None:
     with PlayedKubelet(here.bed.rest, namespace, default=Play(seconds=None)) as kubelet:
         here.start(job("token"))
         (pod,) = kubelet.wait_running("train")
@@ -233,7 +229,7 @@ def test_a_token_for_an_audience_proves_its_pod_to_that_audience_alone(here: Nam
         assert not review("somebody-else").get("authenticated")
 
 
-def test_the_audit_log_counts_writes(bed: Bed, here: Namespace, namespace: str) -> None:
+def test_audit_log_has_each_request_once(bed: Bed, here: Namespace, namespace: str) -> None:
     offset = bed.audit_log.stat().st_size
     here.start(job("counted", suspend=True))
     with pytest.raises(RestError):
@@ -264,7 +260,7 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("victim", ["test process", "supervisor"])
-def test_killing_the_test_process_or_its_supervisor_leaves_no_process_behind(bed: Bed, victim: str) -> None:
+def test_no_process_survives_the_test_process_or_the_supervisor(bed: Bed, victim: str) -> None:
     script = textwrap.dedent(HOLDER).format(root=str(ROOT), binaries=str(bed.binaries))
     holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert holder.stdout

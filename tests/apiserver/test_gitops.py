@@ -1,8 +1,8 @@
-"""Flux's health check expressions in the API server's own CEL, over recorded objects of every kind of status.
+"""Flux's health check expressions, evaluated by the API server's CEL over recorded objects of every state.
 
-A definition made for this test has the three expressions as its validation rules, so that what the API server refuses
-about an object is which of them are false for it. Flux asks them in order: in progress, failed, current; an object of
-which none is true is in progress.
+A definition made for this test has the three expressions as validation rules, so that the API server's refusal of an
+object lists the expressions that are false for it. Flux evaluates them in order: in progress, failed, current; an
+object for which none is true is in progress.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KUSTOMIZATION = yaml.safe_load((ROOT / "docs" / "gitops" / "flux" / "kustomizati
 PLURAL = "healthprobes"
 GROUP = "test.maskrcnn.dev"
 
-WANTED = {
+EXPECTED = {
     "just-seen": "inProgress",
     "running": "inProgress",
     "stopping": "inProgress",
@@ -48,14 +48,14 @@ def expressions() -> dict[str, str]:
 
 
 def of_self(expression: str) -> str:
-    """The expression over an object's fields as one over ``self``."""
+    """Rewrite an expression over an object's fields as one over ``self``."""
     return re.sub(r"(?<![.\w])(status|metadata)\.", r"self.\1.", expression)
 
 
 def definition() -> dict[str, Any]:
     text = {"type": "string", "maxLength": 64}
     condition = {"type": "object", "properties": {"type": text, "status": text}}
-    # the status stands in spec, where one write brings it; a definition's rules do not see metadata.generation
+    # The status is part of spec, so that one write is enough, and metadata too: rules cannot read metadata.generation.
     seen = {
         "type": "object",
         "properties": {
@@ -84,7 +84,7 @@ def definition() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def probe(bed: Bed, kubectl: Callable[..., CompletedProcess[str]]) -> Callable[[dict[str, Any]], str]:
-    """What Flux makes of an object: the first of its expressions that is true."""
+    """Return a function that gives Flux's view of an object: the first expression that is true."""
     kubectl("apply", "-f", "-", input=json.dumps(definition()))
     bed.wait_established(f"crd/{PLURAL}.{GROUP}")
 
@@ -111,16 +111,16 @@ def recorded(name: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", WANTED)
-def test_each_recorded_object(probe: Callable[[dict[str, Any]], str], name: str) -> None:
-    assert probe(recorded(name)) == WANTED[name]
+@pytest.mark.parametrize("name", EXPECTED)
+def test_recorded_object_has_the_expected_health(probe: Callable[[dict[str, Any]], str], name: str) -> None:
+    assert probe(recorded(name)) == EXPECTED[name]
 
 
-def test_a_status_that_is_not_written_or_is_of_an_older_spec(probe: Callable[[dict[str, Any]], str]) -> None:
+def test_missing_or_outdated_status_is_in_progress(probe: Callable[[dict[str, Any]], str]) -> None:
     done = recorded("done")
     assert probe({**done, "status": {}}) == "inProgress"
     assert probe({**done, "metadata": {"generation": 2}}) == "inProgress"
 
 
-def test_every_recorded_object_is_a_row() -> None:
-    assert {path.stem for path in RECORDED.glob("*.yaml")} == set(WANTED)
+def test_every_recorded_object_has_an_expectation() -> None:
+    assert {path.stem for path in RECORDED.glob("*.yaml")} == set(EXPECTED)

@@ -1,4 +1,4 @@
-"""What the operator writes for each of many experiments, counted by the API server's audit log."""
+"""Number of the operator's writes per experiment, counted in the API server's audit log."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ STATUS = "patch maskrcnnexperiments/status"
 
 @pytest.fixture(scope="module")
 def account(bed: Bed) -> Path:
-    """A kubeconfig of the operator's service account."""
+    """Return a kubeconfig of the operator's service account."""
     return make_account(bed)
 
 
 @pytest.fixture
 def start(account: Path, namespace: str, tmp_path: Path) -> Callable[[], OperatorProcess]:
-    """An operator for the test's namespace, without a limit of its own on calls."""
+    """Return a function that starts an operator for the test's namespace, without a client-side rate limit."""
     return lambda: OperatorProcess(account, namespace, tmp_path / "operator.log", ("--qps=0",))
 
 
 class Writes:
-    """What the operator has written in a namespace since the last look."""
+    """Counter of the operator's writes in a namespace since the last count."""
 
     def __init__(self, bed: Bed, namespace: str) -> None:
         self.namespace = namespace
         self.tail = AuditTail(bed.audit_log)
 
     def until(self, done: Callable[[Counter[str]], bool]) -> Counter[str]:
-        """All writes until ``done`` says so of them and then nothing more is written for QUIET_SECONDS."""
+        """Count the writes until ``done`` holds for them and nothing is written for QUIET_SECONDS."""
         found: Counter[str] = Counter()
         deadline, last = time.monotonic() + PATIENCE, time.monotonic()
         while not done(found) or time.monotonic() - last < QUIET_SECONDS:
@@ -61,21 +61,21 @@ def writes(bed: Bed, namespace: str) -> Writes:
     return Writes(bed, namespace)
 
 
-def test_writes_of_many_experiments_until_their_first_job_at_rest_and_over_a_restart(
+def test_first_job_costs_three_writes_and_an_idle_or_restarted_operator_none(
     bed: Bed, namespace: str, start: Callable[[], OperatorProcess], writes: Writes
 ) -> None:
     make_claim(bed, namespace)
     with start():
         create_experiments(bed.rest, namespace, NUMBER)
         first = writes.until(lambda found: found["create jobs"] >= NUMBER and found[STATUS] >= NUMBER)
-        # A Job; started. Events are told beside it, one for the step that started.
+        # the Job, the status, and one event for the step that started
         assert first == {STATUS: NUMBER, "create jobs": NUMBER, "create events": NUMBER}
         assert writes.until(lambda found: True) == {}
     with start():
         assert writes.until(lambda found: True) == {}
 
 
-def test_a_first_job_that_a_queue_suspends_costs_a_job_and_a_status(
+def test_first_job_suspended_for_a_queue_costs_three_writes(
     bed: Bed, namespace: str, start: Callable[[], OperatorProcess], writes: Writes
 ) -> None:
     make_claim(bed, namespace)
@@ -92,17 +92,17 @@ def test_writes_of_nine_steps(
     steps = len(STEPS)
     with start():
         create_experiments(bed.rest, namespace, DRIVEN)
-        all_told = DRIVEN * (2 * steps + 1)  # each step started and succeeded, then the experiment succeeded
-        found = writes.until(lambda found: found["create events"] >= all_told)
+        events = DRIVEN * (2 * steps + 1)  # each step started and succeeded, then the experiment succeeded
+        found = writes.until(lambda found: found["create events"] >= events)
     assert found["create jobs"] == DRIVEN * steps
-    assert found["create events"] == all_told
-    # Each step started, with the end of the one before it in the same write; the last one's end. A step that
-    # is seen running costs one more.
+    assert found["create events"] == events
+    # One write for the start of each step together with the end of the previous one, and one for the last end. A step
+    # that is observed running costs one more.
     assert DRIVEN * (steps + 1) <= found[STATUS] <= DRIVEN * (2 * steps + 1)
     assert set(found) == {STATUS, "create jobs", "create events"}
 
 
-def test_a_gangs_first_attempt_costs_a_service_a_job_and_a_status(
+def test_first_attempt_of_a_gang_costs_four_writes(
     bed: Bed, namespace: str, start: Callable[[], OperatorProcess], writes: Writes
 ) -> None:
     make_claim(bed, namespace, "ReadWriteMany")
@@ -119,6 +119,6 @@ def test_a_gangs_first_attempt_costs_a_service_a_job_and_a_status(
     assert found == {STATUS: 1, "create services": 1, "create jobs": 1, "create events": 1}
 
 
-def test_a_write_that_nobody_needed_would_be_counted(bed: Bed, namespace: str, account: Path, writes: Writes) -> None:
+def test_unneeded_write_is_counted(bed: Bed, namespace: str, account: Path, writes: Writes) -> None:
     bed.kubectl("--kubeconfig", str(account), "-n", namespace, "create", "job", "more", "--image=trainer:test")
     assert writes.until(bool) == {"create jobs": 1}

@@ -1,6 +1,6 @@
-"""A whole cluster on this machine: control plane, name server, and nodes that run containers; for root.
+"""Complete cluster on this machine: control plane, DNS server, and nodes that run containers; requires root.
 
-Everything is in namespaces of its own and ends with the process that started it, however that ended.
+Everything runs in separate namespaces and ends with the process that started it, however that ends.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ ATTACH_FILE = "bed.pickle"
 
 
 class ClusterBed:
-    """A running cluster; ``start`` makes it, ``stop`` leaves nothing behind.
+    """A cluster; ``start`` starts it, ``stop`` ends and removes everything.
 
     Args:
         binaries: the folder with etcd, kube-apiserver and the rest of Kubernetes.
         store: images for the nodes (see :func:`tests.cluster.image_store.find_store`).
-        nodes: how many.
+        nodes: number of nodes.
     """
 
     def __init__(self, binaries: Path, store: Path, nodes: int = 2) -> None:
@@ -54,10 +54,10 @@ class ClusterBed:
         """Start everything and wait until all nodes are Ready.
 
         Raises:
-            BedError: something ended, or was not ready in time.
+            BedError: a program ended, or wasn't ready in time.
         """
         if os.geteuid() != 0:
-            raise BedError("a cluster with nodes needs root; set E2E_KUBECONFIG to use one that is there")
+            raise BedError("a cluster with nodes needs root; set E2E_KUBECONFIG to use an existing cluster")
         remove_cgroups()
         self.folder = Path(tempfile.mkdtemp(prefix="maskrcnn-cluster-", dir="/var/tmp"))
         self._supervision = Supervision(self.folder)
@@ -72,10 +72,10 @@ class ClusterBed:
     def _start(self) -> None:
         self.identities = control_plane.Identities.make(self.folder)
         self.full_folder = self.folder / "full"
-        """A volume of a few pages on every node."""
+        """Volume with a few pages of space, on every node."""
         self.full_folder.mkdir()
         self.authority = self.identities.authority.certificate
-        # of nodes that come later, too: a process that attaches to this bed cannot sign
+        # also of nodes that are added later: a process that attaches to this bed cannot sign
         self.kubelet_pairs = {
             index: self.identities.kubelet(f"node-{index}", NodeNetwork(index).address)
             for index in range(1, MOST_NODES + 1)
@@ -125,7 +125,7 @@ class ClusterBed:
 
     @classmethod
     def attach(cls, folder: Path) -> ClusterBed:
-        """Return the bed that another process of this user runs in ``folder``, to use but not to stop."""
+        """Return the bed that another process of this user runs in ``folder``; it must not be stopped."""
         bed: ClusterBed = pickle.loads((folder / ATTACH_FILE).read_bytes())  # noqa: S301 - in a folder of mode 0700
         return bed
 
@@ -138,7 +138,7 @@ class ClusterBed:
 
     @contextmanager
     def reserved_nodes(self, count: int, reserved_for: str) -> Iterator[list[Node]]:
-        """Yield ``count`` more nodes, Ready, for pods that name ``reserved_for`` only; they are gone afterwards."""
+        """Yield ``count`` additional Ready nodes for pods that tolerate ``reserved_for``; remove them afterwards."""
         nodes = [self._claim_node(reserved_for) for _ in range(count)]
         try:
             for node in nodes:
@@ -159,7 +159,7 @@ class ClusterBed:
             with suppress(FileExistsError):
                 (self.folder / f"node-{index + 1}").mkdir()
                 return Node(self, index + 1, reserved_for)
-        raise BedError(f"all {MOST_NODES} nodes are in use")
+        raise BedError(f"the limit of {MOST_NODES} nodes is reached")
 
     def stop(self) -> None:
         """End everything and remove every file and control group."""
@@ -177,7 +177,7 @@ class ClusterBed:
         """Start kube-apiserver and wait until it is ready.
 
         Raises:
-            BedError: it ended, or was not ready in time.
+            BedError: it ended, or wasn't ready in time.
         """
         self.inside("kube-apiserver", control_plane.kube_apiserver(self.binaries, self.folder, self.identities))
         deadline = time.monotonic() + READY_SECONDS
@@ -191,12 +191,12 @@ class ClusterBed:
             time.sleep(POLL_SECONDS)
 
     def stop_api_server(self) -> None:
-        """SIGKILL of kube-apiserver."""
+        """End kube-apiserver by SIGKILL."""
         self.end("kube-apiserver")
 
     @contextmanager
     def api_server_down(self) -> Any:
-        """Without an API server inside the ``with`` block."""
+        """Stop the API server for the duration of the ``with`` block."""
         self.stop_api_server()
         try:
             yield
@@ -204,7 +204,7 @@ class ClusterBed:
             self.start_api_server()
 
     def wait_ready(self, node: Node, ready: bool = True) -> None:
-        """Wait until a node is Ready, or not."""
+        """Wait until a node is Ready, or no longer is if ``ready`` is false."""
         deadline = time.monotonic() + READY_SECONDS
         wanted = "True" if ready else ("False", "Unknown")
         while True:
@@ -218,7 +218,7 @@ class ClusterBed:
                 raise BedError(f"{node.name} ended:\n{self.log(node.name)}\n{logs}")
             if time.monotonic() > deadline:
                 raise BedError(
-                    f"{node.name} is not {'Ready' if ready else 'lost'}: {conditions}\n{node.log('kubelet')}"
+                    f"{node.name} is not {'Ready' if ready else 'NotReady'}: {conditions}\n{node.log('kubelet')}"
                 )
             time.sleep(0.2)
 
@@ -227,19 +227,19 @@ class ClusterBed:
         return self.rest.call(method, path, body, content_type)
 
     def supervise(self, name: str, argv: list[str]) -> int:
-        """Start a program of the bed; its pid."""
+        """Start a program of the bed and return its pid."""
         return int(self._command(start=name, argv=argv)["pid"])
 
     def inside(self, name: str, argv: list[str]) -> int:
-        """Start a program in the control plane's network; its pid."""
+        """Start a program in the control plane's network and return its pid."""
         return self.supervise(name, ["nsenter", f"--net={self._namespace}", *argv])
 
     def inside_argv(self, argv: Sequence[str]) -> list[str]:
-        """A command line that runs in the control plane's network, from which pods can be reached."""
+        """Return a command line that runs ``argv`` in the control plane's network, from which pods can be reached."""
         return ["nsenter", f"--net={self._namespace}", *argv]
 
     def relay(self, host: str, port: int, listen: int = 0) -> int:
-        """Makes an address of the cluster's network, such as a pod's, one of this machine's loopback; its port."""
+        """Forward a loopback port to an address in the cluster's network, such as a pod's; return the port."""
         listen = listen or _free_port()
         argv = [str(HERE / "relay.py"), str(listen), self._namespace, f"{host}:{port}"]
         self.supervise(f"relay-{listen}", [sys.executable, "-S", "-E", *argv])
@@ -248,36 +248,36 @@ class ClusterBed:
             with suppress(OSError), socket.create_connection(("127.0.0.1", listen), 1.0):
                 return listen
             if time.monotonic() > deadline:
-                raise BedError(f"nothing relays to {host}:{port}\n{self.log(f'relay-{listen}')}")
+                raise BedError(f"the relay to {host}:{port} didn't start\n{self.log(f'relay-{listen}')}")
             time.sleep(POLL_SECONDS)
 
     def end(self, name: str) -> None:
-        """SIGKILL of a program."""
+        """End a program by SIGKILL."""
         self._command(stop=name, grace=0)
 
     def ended(self, name: str) -> bool:
-        """Whether a program is gone."""
+        """Return whether a program has ended."""
         return self._command(poll=name)["code"] is not None
 
     def ip(self, command: str) -> None:
-        """ip(8) in the control plane's network."""
+        """Run the ip program in the control plane's network."""
         done = subprocess.run(self.inside_argv(["ip", *command.split()]), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BedError(f"ip {command}: {done.stderr.strip()}")
 
     @contextmanager
     def locked_network(self) -> Iterator[None]:
-        """Hold the network: two processes that add nodes at the same moment take turns."""
+        """Lock the network, so that processes add nodes one after the other."""
         with (self.folder / "network.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def log(self, name: str) -> str:
-        """The end of a program's log."""
+        """Return the end of a program's log."""
         return log_tail(self.folder / f"{name}.log")
 
     def write_kubeconfig(self, path: Path, pair: Pair, server: str | None = None) -> None:
-        """A kubeconfig by which a client is who the certificate says."""
+        """Write a kubeconfig that authenticates a client by its certificate."""
         encoded = {
             name: base64.b64encode(file.read_bytes()).decode()
             for name, file in (

@@ -1,4 +1,4 @@
-"""The cluster that scenarios speak to, by kubectl and helm only: the bed's, or one that is there already."""
+"""Cluster as scenarios use it, through kubectl and helm: the bed's, or an existing one."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.cluster.node import log_tail
 T = TypeVar("T")
 
 NAMESPACE = "maskrcnn-system"
-"""Where the operator is installed."""
+"""Namespace of the operator."""
 POLL_SECONDS = 0.5
 NO_ANSWER_SECONDS = 120.0
-"""For the API server to answer at all. Side by side with training on two cores it may take its time."""
+"""Limit for a response of the API server, which is slow when trainings use all cores."""
 PATHS = {
     "mrx": ("/apis/maskrcnn.dev/v1alpha1", "maskrcnnexperiments"),
     "pod": ("/api/v1", "pods"),
@@ -38,13 +38,14 @@ PATHS = {
 
 @dataclass
 class Cluster:
-    """kubectl and helm against one cluster.
+    """kubectl and helm for one cluster.
 
     Attributes:
-        kubeconfig: by which they are admin.
-        kubectl_program, helm_program: their executables.
-        bed: what the cluster runs in; None for one that was there already.
-        kept: folder of what is kept when a scenario fails.
+        kubeconfig: of the admin.
+        kubectl_program: path of the executable.
+        helm_program: path of the executable.
+        bed: that runs the cluster; None for an existing cluster.
+        kept: folder for the evidence of failed scenarios.
     """
 
     kubeconfig: Path
@@ -55,10 +56,10 @@ class Cluster:
     created: list[str] = field(default_factory=list)
 
     def kubectl(self, *arguments: str, input: str | None = None, check: bool = True) -> str:
-        """Standard output of kubectl.
+        """Run kubectl and return its standard output.
 
         Raises:
-            AssertionError: it failed, unless ``check`` is false; the message is what it printed.
+            AssertionError: kubectl failed and ``check`` is true; the message is its output.
         """
         done = self.run(str(self.kubectl_program), *arguments, input=input)
         if check and done.returncode != 0:
@@ -66,30 +67,30 @@ class Cluster:
         return done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
     def helm(self, *arguments: str) -> str:
-        """Standard output of helm, which must succeed."""
+        """Run helm and return its standard output; fail the test if helm fails."""
         done = self.run(str(self.helm_program), *arguments)
         assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def run(self, *command: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Any program with this cluster's KUBECONFIG."""
+        """Run a program with this cluster's KUBECONFIG."""
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.kept / "cache")}
         return subprocess.run(command, input=input, capture_output=True, text=True, check=False, env=environment)
 
     def get(self, kind: str, name: str, namespace: str = "") -> Any:
-        """Return an object, decoded; None where there is none. ``kind`` is one of ``PATHS``."""
+        """Return an object, decoded; None if it doesn't exist. ``kind`` is one of ``PATHS``."""
         return self._read(f"{_path(kind, namespace)}/{name}")
 
     def list(self, kind: str, namespace: str = "", labels: str = "") -> list[dict[str, Any]]:
-        """Return the objects of a kind that ``labels`` select, decoded; all namespaces where none is named."""
+        """Return the objects of a kind that ``labels`` select, decoded; of all namespaces if none is given."""
         query = f"?labelSelector={urllib.parse.quote(labels)}" if labels else ""
         found = self._read(f"{_path(kind, namespace)}{query}")
         return list(found["items"]) if found else []
 
     def _read(self, path: str) -> Any:
-        """Return what is at a path of the API; None where nothing is.
+        """Return the object or list at a path of the API; None if there is none.
 
-        Scenarios look several times a second: a kubectl each time would take a good part of a core.
+        A bed is read without kubectl: several kubectl processes per second would load a core.
         """
         if self.bed is not None:
             return _read_bed(self.bed, path)
@@ -100,13 +101,13 @@ class Cluster:
         return json.loads(done.stdout)
 
     def apply(self, *objects: dict[str, Any], namespace: str | None = None) -> str:
-        """Kubectl apply of objects."""
+        """Apply objects by kubectl and return its output."""
         scope = ["-n", namespace] if namespace else []
         text = "\n---\n".join(json.dumps(item) for item in objects)
         return self.kubectl("apply", *scope, "-f", "-", input=text)
 
     def create_namespace(self, prefix: str, **labels: str) -> str:
-        """A namespace that enforces the restricted Pod Security Standard."""
+        """Create a namespace that enforces the restricted Pod Security Standard, and return its name."""
         name = f"{re.sub('[^a-z0-9]+', '-', prefix.lower())[:40].strip('-')}-{secrets.token_hex(3)}"
         enforced = {"pod-security.kubernetes.io/enforce": "restricted", **labels}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": enforced}})
@@ -114,7 +115,7 @@ class Cluster:
         return name
 
     def keep_evidence(self, name: str) -> Path:
-        """Objects, events and logs, into a folder of their own; where to look after a failure."""
+        """Write objects, events and logs to a new folder and return it, for the analysis of a failure."""
         folder = self.kept / name
         folder.mkdir(parents=True, exist_ok=True)
         for file, arguments in (
@@ -133,7 +134,7 @@ class Cluster:
 
 
 def _read_bed(bed: ClusterBed, path: str) -> Any:
-    """Return what is at a path of a bed's API; None where nothing is. Without an answer, ask again for some time."""
+    """Return the object or list at a path of a bed's API; None if there is none. Retry if there is no response."""
     deadline = time.monotonic() + NO_ANSWER_SECONDS
     while True:
         try:
@@ -154,10 +155,10 @@ def _path(kind: str, namespace: str) -> str:
 
 
 def wait_until(what: str, found: Callable[[], T | None], seconds: float, describe: Callable[[], str] = str) -> T:
-    """The first answer of ``found`` that is true.
+    """Call ``found`` until its result is true, and return this result.
 
     Raises:
-        AssertionError: there was none in time; ``describe`` tells what there was instead.
+        AssertionError: the time is over; the message has the text of ``describe``.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -165,5 +166,5 @@ def wait_until(what: str, found: Callable[[], T | None], seconds: float, describ
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}\n{describe()}")
+            raise AssertionError(f"timed out after {seconds:g} s waiting for {what}\n{describe()}")
         time.sleep(POLL_SECONDS)

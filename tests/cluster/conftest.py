@@ -1,7 +1,7 @@
-"""The cluster tier: one cluster for all scenarios, by E2E_KUBECONFIG or with nodes of our own (as root).
+"""Fixtures of the cluster tier: one cluster for all scenarios, an existing one (E2E_KUBECONFIG) or a bed (as root).
 
-``scripts/e2e_scenarios.py`` makes the cluster and runs each scenario as a process that attaches to it by E2E_BED. Under
-a plain pytest the cluster is made here, and the scenarios run one after the other.
+``scripts/e2e_scenarios.py`` starts the bed and runs each scenario as a process that attaches to it by E2E_BED. With
+pytest alone the bed is started here, and the scenarios run one after the other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FAILED = pytest.StashKey[bool]()
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
-    """The cluster of this test run."""
+    """Yield the cluster of this test run."""
     kept = Path(os.environ.get(EVIDENCE) or tmp_path_factory.mktemp("evidence"))
     existing, attached = os.environ.get(EXISTING), os.environ.get(ATTACHED)
     if existing:
@@ -43,14 +43,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
         return
     reason = what_nodes_lack()
     if reason:
-        pytest.skip(f"no node can be made here: {reason}; {EXISTING} names an existing cluster")
+        pytest.skip(f"nodes can't be created on this machine: {reason}; set {EXISTING} to use an existing cluster")
     with make_bed() as bed:
         yield cluster_of(bed, kept)
 
 
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of this test's own, with restricted Pod Security; deleted after it."""
+    """Yield a namespace with restricted Pod Security for this test only, deleted after it."""
     name = cluster.create_namespace(request.node.name.removeprefix("test_"))
     yield name
     if request.node.stash.get(FAILED, False):
@@ -60,7 +60,7 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """Let fixtures know whether their test has failed."""
+    """Record whether a test has failed, for its fixtures."""
     report = yield
     if report.when == "call" and report.failed:
         item.stash[FAILED] = True
@@ -69,7 +69,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(scope="session")
 def installation(cluster: Cluster) -> Installation:
-    """The operator, installed by the chart."""
+    """Install the operator by its chart."""
     installed = Installation(cluster)
     if not os.environ.get(ATTACHED):
         installed.install()
@@ -78,7 +78,7 @@ def installation(cluster: Cluster) -> Installation:
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Generated pictures with their annotations."""
+    """Generate images with their annotations and return their folder."""
     attached = os.environ.get(ATTACHED)
     if attached:
         return Path(attached) / SHAPES
@@ -89,9 +89,9 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def team(cluster: Cluster, installation: Installation, namespace: str, shapes: Path) -> Team:
-    """A namespace whose claim holds the pictures."""
+    """Return a namespace whose claim contains the images."""
     if cluster.bed is None:
-        pytest.skip(f"{EXISTING}: the claim of an existing cluster cannot be filled from here")
+        pytest.skip(f"{EXISTING} is set: the claim of an existing cluster cannot be filled with data")
     folder = cluster.bed.folder / "volumes" / namespace
     shutil.copytree(shapes, folder / "raw" / "shapes")
     cluster.apply(*local_volume(namespace, namespace, str(folder)))
@@ -100,8 +100,8 @@ def team(cluster: Cluster, installation: Installation, namespace: str, shapes: P
 
 @pytest.fixture
 def two_nodes(cluster: Cluster, namespace: str) -> Iterator[list[Node]]:
-    """Two nodes that take pods of this scenario alone, so that it may lose one of them."""
+    """Yield two nodes for pods of this scenario only, which may fail one of them."""
     if cluster.bed is None:
-        pytest.skip(f"{EXISTING}: nodes of an existing cluster are not taken down")
+        pytest.skip(f"{EXISTING} is set: nodes of an existing cluster are not stopped")
     with cluster.bed.reserved_nodes(2, namespace) as nodes:
         yield nodes

@@ -1,4 +1,4 @@
-"""The control plane of a cluster with nodes: identities and command lines."""
+"""Credentials and command lines of the control plane of a cluster with nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PORT = 6443
 
 @dataclass(frozen=True)
 class Identities:
-    """Every certificate of the cluster."""
+    """All certificates of the cluster."""
 
     authority: Authority
     serving: Pair
@@ -29,7 +29,7 @@ class Identities:
 
     @classmethod
     def make(cls, folder: Path) -> Identities:
-        """Make them all in ``folder``."""
+        """Create all certificates in ``folder``."""
         authority = Authority(folder)
         names = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
         addresses = ("127.0.0.1", CONTROL, KUBERNETES_SERVICE)
@@ -46,13 +46,13 @@ class Identities:
         )
 
     def kubelet(self, name: str, address: str) -> tuple[Pair, Pair]:
-        """A node's client and serving certificates."""
+        """Return the client and serving certificates of a node."""
         client = self.authority.client(f"system:node:{name}", ("system:nodes",))
         return client, self.authority.server(f"serving-{name}", (name,), (address,))
 
 
 def kube_apiserver(binaries: Path, folder: Path, identities: Identities) -> list[str]:
-    """kube-apiserver at the control plane's address; pods are evicted ten seconds after their node is lost."""
+    """Return the command line of kube-apiserver; pods are evicted ten seconds after their node is lost."""
     policy = folder / "audit-policy.yaml"
     policy.write_text(yaml.safe_dump(AUDIT_POLICY))
     return [
@@ -85,7 +85,7 @@ def kube_apiserver(binaries: Path, folder: Path, identities: Identities) -> list
 
 
 def kube_controller_manager(binaries: Path, kubeconfig: Path, identities: Identities) -> list[str]:
-    """All controllers; a node is judged lost after twelve silent seconds."""
+    """Return the command line of kube-controller-manager; a node is lost after twelve seconds without renewal."""
     return [
         str(binaries / "kube-controller-manager"),
         f"--kubeconfig={kubeconfig}",
@@ -104,12 +104,12 @@ def kube_controller_manager(binaries: Path, kubeconfig: Path, identities: Identi
 
 
 def kube_scheduler(binaries: Path, kubeconfig: Path) -> list[str]:
-    """The scheduler."""
+    """Return the command line of kube-scheduler."""
     return [str(binaries / "kube-scheduler"), f"--kubeconfig={kubeconfig}", "--secure-port=0", "--leader-elect=false"]
 
 
 def core_file(kubeconfig: Path) -> str:
-    """CoreDNS for the cluster's names; answers are kept a second, so that a headless name follows its pods."""
+    """Return the configuration of CoreDNS; the TTL of one second lets names of headless Services follow their pods."""
     return f"""
 {DOMAIN}:53 10.in-addr.arpa:53 {{
     bind {CONTROL}

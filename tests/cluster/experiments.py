@@ -1,4 +1,4 @@
-"""Experiments of the scenarios: small enough for a minute of training, whole enough to be real."""
+"""Experiments of the scenarios: complete, but with trainings of about a minute."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ RETRAIN: Object = {
     "name": "retrain",
     "experiment": {"totalSteps": 4, "numStepsPerEval": 4, "learningRateSteps": [3], "l2WeightDecay": 0},
 }
-# long enough for more than one report of progress, which come half a minute apart
+# long enough for more than one progress report, which are sent every half minute
 REPORTING: Object = {**GANG, "experiment": {"totalSteps": 60, "numStepsPerEval": 30, "learningRateSteps": [50]}}
 NINE_STEPS: list[Object] = [
     *CONVERT,
@@ -70,13 +70,13 @@ NINE_STEPS: list[Object] = [
 
 
 def experiment(name: str, steps: list[Object], spec: Object | None = None, **fields: Any) -> Object:
-    """A MaskRCNNExperiment.
+    """Return a MaskRCNNExperiment.
 
     Args:
         name: of the resource.
         steps: as in the manifest.
-        spec: fields over those of SPEC.
-        fields: of ``spec`` beside workspace, experiment and steps.
+        spec: fields that override those of SPEC.
+        fields: of ``spec`` in addition to workspace, experiment and steps.
     """
     return {
         "apiVersion": "maskrcnn.dev/v1alpha1",
@@ -92,13 +92,13 @@ def experiment(name: str, steps: list[Object], spec: Object | None = None, **fie
 
 
 def long_training(name: str, steps: int = 24, every: int = 6, gang: Object = GANG, **fields: Any) -> Object:
-    """Two conversions and a training that can be disturbed: a checkpoint every ``every`` steps."""
+    """Return an experiment with two conversions and a training, which writes a checkpoint every ``every`` steps."""
     spec = {"totalSteps": steps, "numStepsPerEval": every, "learningRateSteps": [steps - 2]}
     return experiment(name, [*CONVERT, gang], spec, **fields)
 
 
 def local_volume(name: str, namespace: str, path: str, size: str = "10Gi") -> list[Object]:
-    """A PersistentVolume that is a folder of the machine, reachable from all nodes, and the claim of it."""
+    """Return a PersistentVolume on a folder of this machine, which all nodes can access, and its claim."""
     anywhere = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "Exists"}]}
     modes = ["ReadWriteMany"]
     return [

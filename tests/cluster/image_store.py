@@ -1,7 +1,7 @@
-"""Images as containerd keeps them, unpacked once for all nodes: a node's store is made of hard links to it.
+"""Image store of containerd, unpacked once; each node's store consists of hard links to it.
 
-What containerd has unpacked is never written again (containers write into layers of their own), so nodes may share the
-files; its two databases are copied. The store is kept in the user's cache by the contents of the archives.
+Unpacked files are never modified (containers write to their own layers), so that nodes can share them; only the two
+databases are copied. The store is kept in the user's cache, by the contents of the archives.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ ARCHIVER = Path(__file__).resolve().parents[2] / "images" / "base" / "archive.py
 
 
 def find_store(archives: Sequence[Path], say: Callable[[str], None] = say_on_screen) -> Path:
-    """Containerd's root with these docker-archives and the pause image imported; made where it is not in the cache."""
+    """Return a containerd root with these docker-archives and the pause image imported, from the cache if possible."""
     pause = _pause_archive()
-    wanted = [pause, *archives]
-    digest = hashlib.sha256("".join(_identity(path) for path in wanted).encode()).hexdigest()[:16]
+    images = [pause, *archives]
+    digest = hashlib.sha256("".join(_identity(path) for path in images).encode()).hexdigest()[:16]
     stores = cache_folder() / "containerd"
     store = stores / digest
     if store.is_dir():
         store.touch()
         return store
     started = time.monotonic()
-    say(f"Unpacking {len(wanted)} images for the nodes")
+    say(f"Unpacking {len(images)} images for the nodes")
     partial = stores / f"{digest}.partial-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        _import(partial, wanted)
+        _import(partial, images)
         partial.rename(store)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -53,7 +53,7 @@ def find_store(archives: Sequence[Path], say: Callable[[str], None] = say_on_scr
 
 
 def copy_store(store: Path, root: Path) -> None:
-    """A node's own root, of links; the databases are copied since both are written."""
+    """Create a node's root from hard links; the two databases are copied, because they are modified."""
     subprocess.run(["cp", "-al", str(store), str(root)], check=True)
     for database in [*root.rglob("*.db")]:
         linked = database.with_suffix(".linked")
@@ -78,7 +78,7 @@ def _import(root: Path, archives: Sequence[Path]) -> None:
                 deadline = time.monotonic() + START_SECONDS
                 while not Path(socket).exists():
                     if server.poll() is not None or time.monotonic() > deadline:
-                        raise RuntimeError(f"containerd did not start: {Path(folder, 'log').read_text()[-2000:]}")
+                        raise RuntimeError(f"containerd didn't start: {Path(folder, 'log').read_text()[-2000:]}")
                     time.sleep(0.05)
                 for archive in archives:
                     command = ["ctr", "--address", socket, "-n", "k8s.io", "images", "import", str(archive)]
@@ -109,7 +109,7 @@ def _pause_archive() -> Path:
 
 
 def _identity(archive: Path) -> str:
-    """What was built is told by its stamp where there is one: reading a large archive takes seconds."""
+    """Return a hash that identifies the image, of its stamp if there is one: reading a large archive takes seconds."""
     stamp = archive.with_suffix(".made-from")
     facts = archive.stat()
     return stamp.read_text() if stamp.is_file() else f"{archive}:{facts.st_size}:{facts.st_mtime_ns}"

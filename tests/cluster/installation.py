@@ -1,4 +1,4 @@
-"""The chart, installed as a user would."""
+"""Installation of the chart, as a user does it."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ WAIT = ("--wait", "--timeout=180s")
 
 
 def version() -> str:
-    """Of the images that were built from this tree."""
+    """Return the version of the images built from this tree."""
     found = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert found
     return found[1]
 
 
 class Installation:
-    """The operator in a cluster."""
+    """Operator in a cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
 
     def install(self, *options: str) -> None:
-        """Helm upgrade --install, and wait until it is there."""
+        """Run ``helm upgrade --install`` and wait until the operator is ready."""
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         self.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
         self.cluster.helm("upgrade", "--install", RELEASE, str(CHART), "-n", NAMESPACE, *WAIT, *options)
 
     def pods(self) -> list[dict[str, Any]]:
-        """The operator's pods."""
+        """Return the operator's pods."""
         selector = "app.kubernetes.io/name=maskrcnn-operator,pod-template-hash"
         return list(self.cluster.list("pod", NAMESPACE, selector))
 
     def leader(self) -> str:
-        """The name of the pod that holds the Lease."""
+        """Return the name of the pod that holds the Lease."""
         lease = self.cluster.get("lease", RELEASE, NAMESPACE)
         holder = str(((lease or {}).get("spec") or {}).get("holderIdentity") or "")
         return holder.rpartition("_")[0]
 
     def kill(self, *pods: str) -> None:
-        """Delete pods without any grace."""
+        """Delete pods without a grace period."""
         self.cluster.kubectl("delete", "pod", "-n", NAMESPACE, "--grace-period=0", "--force", *pods)
 
     def wait_ready(self) -> None:

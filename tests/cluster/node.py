@@ -1,4 +1,4 @@
-"""One node of a cluster of tests: its disk, its namespaces, its cable."""
+"""Node of a test cluster: its disk, namespaces, and network cable."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ class Node:
     """One node of a bed.
 
     Args:
-        reserved_for: only pods that tolerate the taint ``RESERVED=reserved_for:NoSchedule`` come to it; a label of the
-            same key and value selects it. Empty: any pod.
+        bed: of the node.
+        index: from 1.
+        reserved_for: only pods that tolerate the taint ``RESERVED=reserved_for:NoSchedule`` run on it; a label with the
+            same key and value selects it. Empty for all pods.
     """
 
     def __init__(self, bed: ClusterBed, index: int, reserved_for: str = "") -> None:
@@ -37,7 +39,7 @@ class Node:
         self.folder = bed.folder / self.name
 
     def start(self) -> None:
-        """Boot with the contents of its disk, without waiting until it is Ready."""
+        """Start the node with the contents of its disk, without waiting until it is Ready."""
         bed = self.bed
         self.folder.mkdir(exist_ok=True)
         if not (self.folder / "containerd").exists():
@@ -61,7 +63,7 @@ class Node:
         ]
         if self.reserved_for:
             kubelet.append(f"--node-labels={RESERVED}={self.reserved_for}")
-        # routes to nodes that come later, too
+        # also routes to nodes that are added later
         others = [NodeNetwork(index + 1) for index in range(MOST_NODES) if index + 1 != self.index]
         description = {
             "folder": str(self.folder),
@@ -89,38 +91,38 @@ class Node:
 
     @property
     def kubelet_root(self) -> str:
-        """Kubelet's folder, where pods' volumes are."""
+        """Return the kubelet's folder, which contains the volumes of pods."""
         return "/var/lib/kubelet"
 
     def power_off(self) -> None:
-        """SIGKILL of the node's process 1: nothing on it ends in an orderly way."""
+        """Kill the node's process 1, so that all its processes end without cleanup."""
         self.bed.end(self.name)
 
     def cut_network(self) -> None:
-        """Pull the cable; the programs on the node continue."""
+        """Disconnect the network; the programs on the node continue."""
         self.bed.ip(f"link set {self.network.outer} down")
 
     def heal_network(self) -> None:
-        """Put the cable back."""
+        """Reconnect the network."""
         self.bed.ip(f"link set {self.network.outer} up")
         self.bed.ip(f"route replace {self.network.pods} via {self.network.address}")
 
     def log(self, program: str) -> str:
-        """The end of a program's log."""
+        """Return the end of a program's log."""
         return log_tail(self.folder / f"{program}.log")
 
 
 def _child_of(pid: int) -> int:
-    """The only child of a process; unshare makes it within milliseconds."""
+    """Return the pid of a process's only child, which unshare creates within milliseconds."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         if children:
             return int(children[0])
         time.sleep(0.01)
-    raise BedError("unshare made no process")
+    raise BedError("unshare has created no process")
 
 
 def log_tail(path: Path) -> str:
-    """The last lines of a log; empty where there is none yet."""
+    """Return the last lines of a log; empty if the file doesn't exist yet."""
     return "\n".join(path.read_text(errors="replace").splitlines()[-LOG_LINES:]) if path.exists() else ""

@@ -1,4 +1,4 @@
-"""What a node's programs read: containerd, the CNI plugins, kubelet and kube-proxy."""
+"""Configuration files of a node: containerd, the CNI plugins, kubelet and kube-proxy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVICTION_SIGNALS = ("memory.available", "nodefs.available", "nodefs.inodesFree",
 
 
 def containerd_toml(folder: Path) -> str:
-    """Containerd with everything of its own under ``folder``."""
+    """Return the configuration of containerd, with all its files under ``folder``."""
     return f"""
 version = 2
 root = "{folder}/containerd"
@@ -41,7 +41,7 @@ oom_score = 0
 
 
 def cni_configuration(node: NodeNetwork) -> dict[str, Any]:
-    """Pods on a bridge of the node, with addresses of its range."""
+    """Return the CNI configuration: pods on a bridge of the node, with addresses from its range."""
     return {
         "cniVersion": "0.4.0",
         "name": "pods",
@@ -63,7 +63,7 @@ def cni_configuration(node: NodeNetwork) -> dict[str, Any]:
 
 
 def kubelet_configuration(folder: Path, authority: Path, taints: list[dict[str, str]]) -> dict[str, Any]:
-    """Kubelet without anything that belongs to the whole machine."""
+    """Return the configuration of kubelet, without changes to machine-wide settings."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -99,7 +99,7 @@ def kubelet_configuration(folder: Path, authority: Path, taints: list[dict[str, 
 
 
 def proxy_configuration(kubeconfig: Path, name: str) -> dict[str, Any]:
-    """kube-proxy, which leaves the limits of the whole machine's connection tracking alone."""
+    """Return the configuration of kube-proxy, without changes to the machine's connection tracking limits."""
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -122,7 +122,7 @@ def write_node_files(
     *,
     taints: list[dict[str, str]],
 ) -> None:
-    """All of them, into ``folder``."""
+    """Write all configuration files to ``folder``."""
     (folder / "cni").mkdir(parents=True, exist_ok=True)
     (folder / "containerd.toml").write_text(containerd_toml(folder))
     (folder / "cni" / "10-pods.conflist").write_text(json.dumps(cni_configuration(node)))

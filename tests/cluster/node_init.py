@@ -1,7 +1,9 @@
-"""Process 1 of a node: sets its namespaces up, then keeps containerd, kubelet and kube-proxy: node_init.py NODE.json
+"""Process 1 of a node: set up its namespaces, then supervise containerd, kubelet and kube-proxy.
 
-Started by ``unshare`` in net, mount and PID namespaces of its own. SIGKILL of it is a power cut: the kernel takes every
-process, container, mount, interface and rule with it. A program that ends is started again.
+    node_init.py NODE.json
+
+``unshare`` starts it in new net, mount and PID namespaces. SIGKILL acts like a power loss: the kernel removes every
+process, container, mount, interface and rule of the node. A program that ends is restarted.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import time
 from pathlib import Path
 
 PRIVATE = ("/run/containerd", "/run/netns", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods")
-# kubelet and kube-proxy write to these; they belong to the whole machine, so the node has files in their place
+# machine-wide settings that kubelet and kube-proxy write: the node has files mounted over them
 MACHINE_WIDE = (
     "/proc/sys/vm/overcommit_memory",
     "/proc/sys/vm/panic_on_oom",
@@ -30,17 +32,17 @@ FULL_SIZE = "64k"
 
 
 def run(*command: str) -> None:
-    """A command that must succeed."""
+    """Run a command that must succeed."""
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
 def set_up_mounts(folder: Path, full: str) -> None:
-    """Places of the node's own over those of the machine, and a volume that is soon full."""
+    """Mount private folders and files over the machine's, and a volume that is soon full."""
     run("mount", "-t", "tmpfs", "-o", f"size={FULL_SIZE}", "tmpfs", full)
     for place in PRIVATE:
         Path(place).mkdir(parents=True, exist_ok=True)
         run("mount", "-t", "tmpfs", "tmpfs", place)
-    # pods' volumes are mounted in here and must be seen by containers that are made later
+    # containers that start later must see the volumes of pods that are mounted here
     run("mount", "--make-rshared", "/var/lib/kubelet")
     for number, place in enumerate(MACHINE_WIDE):
         if Path(place).exists():
@@ -50,21 +52,21 @@ def set_up_mounts(folder: Path, full: str) -> None:
 
 
 def has_interface(name: str) -> bool:
-    """Return whether this process's network has it; /sys/class/net shows the network that /sys was mounted in."""
+    """Return whether this process's network has the interface; /sys/class/net shows the machine's network."""
     return any(name == interface for _, interface in socket.if_nameindex())
 
 
 def wait_for_cable() -> None:
-    """Wait until this node's end of it is there, by its final name."""
+    """Wait until the node's end of the cable has its final name."""
     deadline = time.monotonic() + CABLE_SECONDS
     while not has_interface("eth0"):
         if time.monotonic() > deadline:
-            raise SystemExit("no cable was plugged in")
+            raise SystemExit("no network cable was connected")
         time.sleep(0.02)
 
 
 def set_up_network(commands: list[str]) -> None:
-    """Waits for the cable, then addresses and routes."""
+    """Wait for the cable, then set addresses and routes."""
     wait_for_cable()
     for command in commands:
         run("ip", *command.split())
@@ -74,13 +76,13 @@ def set_up_network(commands: list[str]) -> None:
 
 
 def start(name: str, argv: list[str], folder: Path) -> int:
-    """A program of the node, its output in a log; its pid."""
+    """Start a program of the node with its output in a log, and return its pid."""
     with (folder / f"{name}.log").open("ab") as log:
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT).pid
 
 
 def main() -> None:
-    """Set up, start, and keep the programs running, as a service manager would."""
+    """Set up the node, and keep its programs running like a service manager."""
     node = json.loads(Path(sys.argv[1]).read_text())
     folder = Path(node["folder"])
     set_up_mounts(folder, node["full"])
@@ -93,17 +95,17 @@ def main() -> None:
             time.sleep(0.02)
     restarts = 0
     while True:
-        # process 1 inherits every orphan
+        # process 1 reaps every orphan
         pid, status = os.waitpid(-1, 0)
         name = programs.pop(pid, "")
         if not name:
             continue
         restarts += 1
-        sys.stderr.write(f"{name} ended with {os.waitstatus_to_exitcode(status)}\n")
+        sys.stderr.write(f"{name} ended with exit code {os.waitstatus_to_exitcode(status)}\n")
         sys.stderr.flush()
         if restarts > RESTARTS:
-            raise SystemExit("too often")
-        # kubelet ends where containerd listens but does not answer yet
+            raise SystemExit(f"more than {RESTARTS} restarts of programs; {name} was the last")
+        # kubelet ends if containerd listens but doesn't respond yet
         time.sleep(0.5)
         programs[start(name, node["programs"][name], folder)] = name
 

@@ -1,7 +1,9 @@
-"""Lets this machine reach one address of a cluster's network: relay.py PORT NETNS HOST:PORT
+"""Relay from a loopback port of this machine to an address in a cluster's network.
 
-Listens on the loopback and connects from inside the network namespace, so that nothing of this machine's own routes or
-rules is touched. The listening socket is made before the process moves over; every other one is made after.
+    relay.py PORT NETNS HOST:PORT
+
+It listens on the loopback and connects from inside the network namespace, so that this machine's routes and rules
+aren't changed. The listening socket is created before the process enters the namespace, all others after that.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ CLONE_NEWNET = 0x40000000
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One direction, until it ends."""
+    """Copy one direction of a connection until it ends."""
     try:
         while data := await reader.read(65536):
             writer.write(data)
@@ -30,7 +32,7 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def serve(listener: socket.socket, host: str, port: int) -> None:
-    """Relay every connection."""
+    """Relay all connections."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -45,7 +47,7 @@ async def serve(listener: socket.socket, host: str, port: int) -> None:
 
 
 def main() -> None:
-    """Listen, move over, relay."""
+    """Listen, enter the network namespace, and relay."""
     port, namespace, target = sys.argv[1:]
     listener = socket.create_server(("127.0.0.1", int(port)), backlog=128)
     handle = os.open(namespace, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Order of the scenarios on nodes, and which of them may run side by side."""
+"""Order of the scenarios on nodes, and rules for running them concurrently."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Scenario:
 
     Attributes:
         test: FILE::TEST.
-        alone: nothing else may run in the cluster meanwhile.
+        alone: whether no other scenario may run at the same time.
     """
 
     test: str
@@ -26,14 +26,14 @@ class Scenario:
 
 
 def read_scenarios(text: str) -> list[Scenario]:
-    """Return the scenarios of a list, in its order; blank lines and lines that start with ``#`` don't count."""
+    """Return the scenarios of a list, in its order; blank lines and lines that start with ``#`` are ignored."""
     lines = [line.strip() for line in text.splitlines()]
     entries = [line for line in lines if line and not line.startswith("#")]
     return [Scenario(entry.removeprefix(ALONE).strip(), entry.startswith(ALONE)) for entry in entries]
 
 
 def cluster_tests(folder: Path) -> list[str]:
-    """Return FILE::TEST of whatever pytest could take for a test below a folder, wherever in a file it stands."""
+    """Return FILE::TEST of every function below a folder that pytest may collect, at any level of nesting."""
     files = {*folder.rglob("test_*.py"), *folder.rglob("*_test.py")}
     return [
         f"{file.relative_to(folder)}::{node.name}"
@@ -44,7 +44,7 @@ def cluster_tests(folder: Path) -> list[str]:
 
 
 def wrong_with(scenarios: Sequence[Scenario], tests: Iterable[str]) -> list[str]:
-    """Return what is wrong with a list, one sentence each: tests that it lacks, names twice, names of no test."""
+    """Return the errors of a list, one sentence each: missing tests, duplicates, and names that aren't tests."""
     names = [scenario.test for scenario in scenarios]
     known = set(tests)
     return [
@@ -55,7 +55,7 @@ def wrong_with(scenarios: Sequence[Scenario], tests: Iterable[str]) -> list[str]
 
 
 def next_to_start(waiting: Sequence[Scenario], running: Sequence[Scenario], at_once: int) -> Scenario | None:
-    """Return the scenario to start now: the first that waits, unless what runs, or how much, stands against it."""
+    """Return the first waiting scenario if it may start now, given the running ones and the limit on their number."""
     if not waiting or len(running) >= at_once or any(scenario.alone for scenario in running):
         return None
     first = waiting[0]

@@ -1,4 +1,4 @@
-"""Control groups outlive the processes in them: those of our containers are removed when nothing runs in them."""
+"""Removal of the containers' control groups, which outlive their processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PARENT = "k8s.io"
 
 
 def remove_cgroups(root: Path = CGROUPS) -> None:
-    """Removes empty groups of containers under every hierarchy; one in which something still runs stays."""
+    """Remove empty groups of containers in every hierarchy; groups with running processes are kept."""
     for parent in [*root.glob(f"*/{PARENT}"), root / PARENT]:
         if not parent.is_dir():
             continue

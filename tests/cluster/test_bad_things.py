@@ -1,4 +1,4 @@
-"""What cannot work is told by its name: on the command line, or in the status."""
+"""Errors that users and clusters cause, reported by kubectl or in the status."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def convert(**fields: Any) -> list[dict[str, Any]]:
     return [{**CONVERT[0], **fields}]
 
 
-def test_a_spec_that_the_server_refuses_names_the_field(team: Team) -> None:
+def test_refused_spec_names_the_field(team: Team) -> None:
     wrong = experiment("wrong", ONE, {"dataConfig": {"imageSize": [100, 128], "numClasses": 4}})
     said = team.cluster.kubectl("apply", "-n", team.namespace, "-f", "-", input=json.dumps(wrong), check=False)
     assert "spec.experiment.dataConfig.imageSize" in said
@@ -28,7 +28,7 @@ def test_a_spec_that_the_server_refuses_names_the_field(team: Team) -> None:
     assert team.status("wrong") == {}
 
 
-def test_data_that_is_not_there_stalls_with_the_path(team: Team) -> None:
+def test_missing_data_stalls_the_experiment_with_its_path(team: Team) -> None:
     task = {**CONVERT[0]["datasetConvert"], "annotationsFile": f"{RAW}/absent.json"}
     team.apply(experiment("absent", convert(datasetConvert=task)))
     stalled = team.wait_stalled("absent")
@@ -38,7 +38,7 @@ def test_data_that_is_not_there_stalls_with_the_path(team: Team) -> None:
     assert "convert-train" in stalled["message"]
 
 
-def test_an_image_that_cannot_be_pulled_is_named_until_the_deadline(team: Team) -> None:
+def test_image_that_cannot_be_pulled_is_reported_until_the_deadline(team: Team) -> None:
     team.apply(experiment("noimage", ONE, image="nowhere.invalid/trainer:1", preRunningDeadlineSeconds=40))
     named = ("ImagePullBackOff", "ErrImagePull")
     team.wait("the reason", lambda: team.step("noimage", "convert-train").get("reason") in named, 60, of="noimage")
@@ -47,17 +47,17 @@ def test_an_image_that_cannot_be_pulled_is_named_until_the_deadline(team: Team) 
     assert team.step("noimage", "convert-train")["reason"] == "PreRunningDeadlineExceeded"
 
 
-def test_a_pod_that_fits_nowhere_says_what_is_missing(team: Team) -> None:
+def test_unschedulable_pod_is_reported_with_the_missing_resource(team: Team) -> None:
     team.apply(experiment("large", convert(resources=HUGE)))
 
-    def told() -> bool:
+    def is_reported() -> bool:
         return bool(team.step("large", "convert-train").get("reason") == "Unschedulable")
 
-    team.wait("the reason", told, 60, of="large")
+    team.wait("the reason", is_reported, 60, of="large")
     assert "Insufficient cpu" in team.step("large", "convert-train")["message"]
 
 
-def test_too_little_memory_is_named(team: Team) -> None:
+def test_too_little_memory_is_reported(team: Team) -> None:
     few = {"limits": {"memory": "40Mi"}}
     team.apply(experiment("tight", convert(resources=few), maxRestarts=0))
     team.wait_stalled("tight")
@@ -66,7 +66,7 @@ def test_too_little_memory_is_named(team: Team) -> None:
     assert "memory" in step["message"]
 
 
-def test_a_full_workspace_is_named(team: Team) -> None:
+def test_full_workspace_is_reported(team: Team) -> None:
     assert team.cluster.bed is not None
     full = team.cluster.create_namespace("full")
     folder = team.cluster.bed.full_folder
@@ -79,15 +79,15 @@ def test_a_full_workspace_is_named(team: Team) -> None:
         "volumes": [{"name": "raw", "persistentVolumeClaim": {"claimName": "raw"}}],
         "volumeMounts": [{"name": "raw", "mountPath": "/raw", "readOnly": True}],
     }
-    there = Team(team.cluster, full, folder)
-    there.apply(experiment("full", convert(datasetConvert=task), maxRestarts=0, podOverrides=overrides))
-    there.wait_stalled("full")
-    step = there.step("full", "convert-train")
+    elsewhere = Team(team.cluster, full, folder)
+    elsewhere.apply(experiment("full", convert(datasetConvert=task), maxRestarts=0, podOverrides=overrides))
+    elsewhere.wait_stalled("full")
+    step = elsewhere.step("full", "convert-train")
     assert (step["reason"], step["exitCode"]) == ("WorkspaceFull", 70)
     team.cluster.kubectl("delete", "namespace", full, "--wait=false")
 
 
-def test_a_wrong_key_is_told_in_a_line(team: Team) -> None:
+def test_wrong_encryption_key_is_reported_without_the_key(team: Team) -> None:
     for name in ("right", "wrong"):
         content = {"metadata": {"name": name}, "stringData": {"key": f"{name}-key"}}
         team.apply({"apiVersion": "v1", "kind": "Secret", **content})

@@ -1,4 +1,4 @@
-"""The nodes themselves."""
+"""Nodes of the bed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def pod(name: str, node: str) -> dict[str, Any]:
 
 
 def test_pods_of_two_nodes_find_each_other_by_name(cluster: Cluster, namespace: str) -> None:
-    # a node with a taint belongs to another scenario
+    # nodes with a taint belong to other scenarios
     nodes = [item["metadata"]["name"] for item in cluster.list("node") if not item["spec"].get("taints")]
     assert len(nodes) == 2
     service = {
@@ -59,10 +59,10 @@ def test_pods_of_two_nodes_find_each_other_by_name(cluster: Cluster, namespace: 
     assert wait_until("the log", lambda: cluster.kubectl("logs", "first", "-n", namespace), 30).strip() == "up"
 
     def answer() -> list[str]:
-        # the name may not be known yet: then it is the traceback of a failed lookup
-        said = cluster.kubectl("exec", "first", "-n", namespace, "--", "python3", "-c", LOOK, check=False)
-        return said.split() if said.strip().endswith("200") else []
+        # until the name is known, the log has the traceback of a failed lookup
+        output = cluster.kubectl("exec", "first", "-n", namespace, "--", "python3", "-c", LOOK, check=False)
+        return output.split() if output.strip().endswith("200") else []
 
-    found = wait_until("an answer of the other pod", answer, 30)
+    found = wait_until("a response of the other pod", answer, 30)
     address = cluster.get("pod", "second", namespace)["status"]["podIP"]
     assert found == [address, "200"]

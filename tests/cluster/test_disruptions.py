@@ -1,4 +1,4 @@
-"""What ends a training pod, what it costs, and that the end is the same."""
+"""Disruptions of training pods: restarts that are counted, and equal results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def accuracy(team: Team, name: str) -> dict[str, str]:
     return {key: value for key, value in team.results(name)["train"].items() if "AP" in key}
 
 
-def test_a_killed_pod_costs_a_restart_and_an_evicted_one_none_and_both_end_alike(team: Team) -> None:
+def test_killed_pod_counts_as_restart_and_evicted_pod_does_not(team: Team) -> None:
     team.apply(
         long_training("killed"),
     )
@@ -51,7 +51,7 @@ def test_a_killed_pod_costs_a_restart_and_an_evicted_one_none_and_both_end_alike
     assert accuracy(team, "killed")
 
 
-def test_suspended_while_training_and_resumed(team: Team) -> None:
+def test_training_resumes_after_a_suspension(team: Team) -> None:
     team.apply(long_training("paused"))
     team.wait_checkpoint("paused")
     team.patch("paused", suspend=True)

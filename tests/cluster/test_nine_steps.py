@@ -1,4 +1,4 @@
-"""Every task on two nodes, to the same digits as on one machine."""
+"""All tasks on two nodes, with the same results as on one machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def run_locally(manifest: dict[str, Any], workspace: Path, shapes: Path) -> dict[str, dict[str, str]]:
-    """The same manifest with processes in place of pods; the metrics of every step."""
+    """Run the manifest with processes instead of pods; return the metrics of every step."""
     shutil.copytree(shapes, workspace / "raw" / "shapes")
     file = workspace / "experiment.yaml"
     file.write_text(yaml.safe_dump(manifest))
@@ -50,7 +50,7 @@ def run_locally(manifest: dict[str, Any], workspace: Path, shapes: Path) -> dict
 
 @contextlib.contextmanager
 def scraped(team: Team, installation: Installation, folder: Path) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes both replicas."""
+    """Yield a Prometheus that scrapes both replicas."""
     assert team.cluster.bed is not None
     addresses = [pod["status"]["podIP"] for pod in installation.pods()]
     ports = [team.cluster.bed.relay(address, METRICS_PORT) for address in addresses]
@@ -61,14 +61,14 @@ def scraped(team: Team, installation: Installation, folder: Path) -> Iterator[Pr
         yield server.api
 
 
-def test_nine_steps_on_two_nodes_give_the_digits_of_one_machine(
+def test_nine_steps_on_two_nodes_equal_those_on_one_machine(
     team: Team, installation: Installation, shapes: Path, tmp_path: Path
 ) -> None:
     with scraped(team, installation, tmp_path / "prometheus") as prometheus:
         started = time.time()
         while_training = check_nine_steps(team, prometheus)
         minutes = (time.time() - started) / 60
-        # what shows the present has no progress of a finished experiment to show
+        # panels of current values show no progress once the experiment has finished
         assert set(unanswered(prometheus, last_minutes(minutes), 15)) & while_training == set()
         assert unhealthy_rules(prometheus) == {}
         # experiments of other scenarios may fail meanwhile
@@ -79,21 +79,21 @@ def test_nine_steps_on_two_nodes_give_the_digits_of_one_machine(
         if picture:
             draw(prometheus, Path(picture), last_minutes(minutes), 15)
     manifest = experiment("nine", NINE_STEPS)
-    check_that_only_what_changed_runs_again(team)
+    check_that_only_changed_steps_rerun(team)
     local = run_locally(manifest, tmp_path / "local", shapes)
     deterministic = ("train", "evaluate", "retrain", "evaluate-pruned")
     compared = {name: _of_accuracy(local[name]) for name in deterministic}
     assert {name: _of_accuracy(team.results("nine")[name]) for name in deterministic} == compared
     assert all(compared.values())
-    # so short a training finds little: the weights say more than its AP
+    # after such a short training the AP is low, so the weights are compared, too
     for step in ("train", "retrain"):
-        there = max((team.folder / "nine" / step).glob("model.step-*.tlt"), key=lambda path: path.stat().st_mtime)
-        assert_same_weights(there, tmp_path / "local" / "nine" / step / there.name)
+        trained = max((team.folder / "nine" / step).glob("model.step-*.tlt"), key=lambda path: path.stat().st_mtime)
+        assert_same_weights(trained, tmp_path / "local" / "nine" / step / trained.name)
     print("AP in the cluster and locally:", {name: metrics.get("AP") for name, metrics in compared.items()})
 
 
 def assert_same_weights(first: Path, second: Path) -> None:
-    """Bit for bit, momenta included."""
+    """Check that the models are identical bit by bit, momenta included."""
     left, right = read_model_file(first), read_model_file(second)
     for kind in ("variables", "optimizer"):
         ours, theirs = getattr(left, kind), getattr(right, kind)
@@ -103,7 +103,7 @@ def assert_same_weights(first: Path, second: Path) -> None:
 
 
 def check_nine_steps(team: Team, prometheus: Prometheus) -> set[str]:
-    """Applied, watched to its end, and what it has left; the dashboard's queries that had no answer in mid-training."""
+    """Run the experiment and check what it leaves; return the dashboard queries that were empty during training."""
     team.apply(experiment("nine", NINE_STEPS))
     train = team.wait("both pods of the training", lambda: len(team.pods("nine", "train")) == 2, of="nine")
     assert train
@@ -117,7 +117,7 @@ def check_nine_steps(team: Team, prometheus: Prometheus) -> set[str]:
     assert status["exportPath"] == "/workspace/nine/export/model.onnx"
     assert (team.folder / "nine" / "export" / "cal.bin").is_file()
     assert len(nodes) == 2
-    # logs of a step whose pods may be gone, of every node
+    # from the logs of every node, because the step's pods may have been deleted
     for node in (0, 1):
         text = (team.folder / "nine" / "train" / "logs" / f"attempt-1.node-{node}.log").read_text()
         assert text
@@ -125,8 +125,8 @@ def check_nine_steps(team: Team, prometheus: Prometheus) -> set[str]:
     return while_training
 
 
-def check_that_only_what_changed_runs_again(team: Team) -> None:
-    """Another export of a finished experiment, then the whole deleted and applied again."""
+def check_that_only_changed_steps_rerun(team: Team) -> None:
+    """Change the export of the finished experiment, then delete and reapply the whole experiment."""
     attempts = {step["name"]: step["attempt"] for step in team.status("nine")["steps"]}
     other = copy.deepcopy(NINE_STEPS)
     other[-1]["export"] = {"dataType": "fp32", "batchSize": 2}

@@ -1,4 +1,4 @@
-"""A node that is lost: by its power, and by its network alone; sixty seconds past its pods' time they count as gone."""
+"""Node loss, by power or by network; its pods count as lost sixty seconds after their grace period."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALONE = {"name": "train", "train": {}, "threadsPerProcess": 1}
 
 
 def on(nodes: list[Node]) -> dict[str, object]:
-    """Return the podOverrides of an experiment that runs on the scenario's own nodes and leaves a lost one soon."""
+    """Return podOverrides that place an experiment on ``nodes`` and let it leave a lost node soon."""
     reserved = nodes[0].reserved_for
     return {
         **SHORT_GRACE,
@@ -36,26 +36,26 @@ def owner(team: Team, name: str) -> dict[str, object]:
 
 
 def wait_lost_and_trained_elsewhere(team: Team, *names: str) -> None:
-    """Until each has been NodeLost, which lasts ten seconds only, and is at its second attempt."""
-    told: dict[str, str] = {}
+    """Wait until each experiment is at its second attempt, and has been NodeLost, which lasts only ten seconds."""
+    reported: dict[str, str] = {}
 
     def all_there() -> bool:
         steps = {name: team.step(name, "train") for name in names}
-        told.update({name: step["message"] for name, step in steps.items() if step.get("reason") == "NodeLost"})
+        reported.update({name: step["message"] for name, step in steps.items() if step.get("reason") == "NodeLost"})
         return all(step.get("attempt") == 2 for step in steps.values())
 
     team.wait("the next attempts", all_there, 420, of=names[0])
-    assert sorted(told) == sorted(names)
-    assert all("out-of-service" in message for message in told.values())
+    assert sorted(reported) == sorted(names)
+    assert all("out-of-service" in message for message in reported.values())
 
 
-def test_a_gang_and_a_single_pod_train_on_after_a_power_cut(team: Team, two_nodes: list[Node]) -> None:
+def test_gang_and_single_pod_continue_training_after_a_power_loss(team: Team, two_nodes: list[Node]) -> None:
     team.apply(long_training("gang", podOverrides=on(two_nodes), gang=GANG))
     team.apply(long_training("alone", podOverrides=on(two_nodes), gang=ALONE))
     for name in ("gang", "alone"):
         team.wait_checkpoint(name)
     assert len({pod["spec"]["nodeName"] for pod in team.pods("gang", "train")}) == 2
-    # the gang has a pod on either node
+    # The gang has a pod on each node, so it is affected, too.
     node = node_of(two_nodes, team.pods("alone", "train")[0])
     node.power_off()
     try:
@@ -68,13 +68,13 @@ def test_a_gang_and_a_single_pod_train_on_after_a_power_cut(team: Team, two_node
     node.bed.wait_ready(node)
 
 
-def test_a_node_without_network_writes_nothing_when_it_is_back(team: Team, two_nodes: list[Node]) -> None:
+def test_disconnected_node_writes_nothing_after_it_is_back(team: Team, two_nodes: list[Node]) -> None:
     team.apply(long_training("cut", podOverrides=on(two_nodes), gang=GANG))
     team.wait_checkpoint("cut")
     node = node_of(two_nodes, team.pods("cut", "train")[0])
     node.cut_network()
     try:
-        # index 0 is the one that writes; it runs on where nobody sees it, until it notices that its peer is gone
+        # index 0, which writes, continues on the disconnected node until it notices the loss of its peer
         wait_lost_and_trained_elsewhere(team, "cut")
     finally:
         node.heal_network()

@@ -1,4 +1,4 @@
-"""Training goes on whatever becomes of the operator and the API server."""
+"""Training while the operator and the API server are down."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 DOWN_SECONDS = 30.0
 
 
-def test_leader_both_replicas_and_the_api_server_lost_while_training(team: Team, installation: Installation) -> None:
+def test_training_continues_without_operator_and_api_server(team: Team, installation: Installation) -> None:
     assert team.cluster.bed is not None
     team.apply(long_training("steady", steps=60, every=12))
     team.wait_checkpoint("steady")

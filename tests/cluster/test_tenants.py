@@ -1,4 +1,4 @@
-"""What GPUs, roles and namespaces let a user do."""
+"""Limits of tenants: GPUs, roles, and namespaces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ except urllib.error.HTTPError as error:
 """
 
 
-def test_a_step_gets_the_gpus_it_asks_for_and_is_told_where_there_are_not_so_many(team: Team) -> None:
+def test_step_gets_its_gpus_and_a_shortage_is_reported(team: Team) -> None:
     capacity = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "2"}]
     team.cluster.kubectl("patch", "node", "node-1", "--subresource=status", "--type=json", "-p", json.dumps(capacity))
     wait_until(
@@ -52,7 +52,7 @@ def as_user(cluster: Cluster, namespace: str, role: str) -> str:
     return account
 
 
-def test_edit_may_do_everything_and_view_may_look(team: Team) -> None:
+def test_edit_role_may_write_and_view_role_may_only_read(team: Team) -> None:
     editor = as_user(team.cluster, team.namespace, "edit")
     viewer = as_user(team.cluster, team.namespace, "view")
     manifest = json.dumps(experiment("theirs", CONVERT))
@@ -67,7 +67,7 @@ def test_edit_may_do_everything_and_view_may_look(team: Team) -> None:
     team.cluster.kubectl("delete", "mrx", "theirs", "-n", team.namespace, f"--as={editor}")
 
 
-def test_a_pod_that_is_no_step_cannot_report(team: Team) -> None:
+def test_pod_that_belongs_to_no_step_cannot_report(team: Team) -> None:
     other = team.cluster.create_namespace("other")
     container = {
         "name": "main",
@@ -78,7 +78,7 @@ def test_a_pod_that_is_no_step_cannot_report(team: Team) -> None:
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     token = {"serviceAccountToken": {"audience": "maskrcnn-operator", "path": "token"}}
-    # it wears the labels of a step, which prove nothing
+    # it has the labels of a step, which aren't sufficient
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -91,10 +91,12 @@ def test_a_pod_that_is_no_step_cannot_report(team: Team) -> None:
         },
     }
     team.cluster.apply(pod, namespace=other)
-    said = wait_until(
-        "its answer", lambda: team.cluster.kubectl("logs", "liar", "-n", other, check=False).startswith("4"), 90
+    responded = wait_until(
+        "the response to its report",
+        lambda: team.cluster.kubectl("logs", "liar", "-n", other, check=False).startswith("4"),
+        90,
     )
-    assert said
+    assert responded
     answer = team.cluster.kubectl("logs", "liar", "-n", other)
     assert answer.startswith("403 "), answer
     team.cluster.kubectl("delete", "namespace", other, "--wait=false")

@@ -1,4 +1,4 @@
-"""The chart upgraded, rolled back and uninstalled while experiments are there."""
+"""Upgrade, rollback and uninstallation of the chart while experiments exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def with_one_more_field(folder: Path) -> Path:
-    """A chart whose CustomResourceDefinition has one more field, with a default."""
+    """Return a chart whose CustomResourceDefinition has an additional field with a default."""
     chart = folder / "chart"
     shutil.copytree(CHART, chart)
     file = chart / "files" / "crd.yaml"

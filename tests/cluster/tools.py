@@ -1,7 +1,7 @@
-"""Go programs that the cluster tier needs, each built once into the user's cache.
+"""Go programs of the cluster tier, each built once into the user's cache.
 
-``python tests/cluster/tools.py [NAME...]`` builds those that are missing, all without a name, since that may take
-longer than a test may.
+``python tests/cluster/tools.py [NAME...]`` builds the missing ones, by default all, before the tests, because a build
+may exceed the time limit of a test.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-if __package__ in (None, ""):  # started as a script: the repository's root is not on the path
+if __package__ in (None, ""):  # started as a script, without the repository's root on the import path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.apiserver.binaries import cache_folder, locked, say_on_screen
 from tests.apiserver.go_build import FLAGS, BuildError, find_go
 
 ROOT = Path(__file__).resolve().parents[1]
-# Modules of two programs each, whose libraries of Kubernetes are compiled once for both
+# Each module has two programs, so that the Kubernetes libraries are compiled once for both.
 MODULES = {
     "actionlint": (ROOT / "actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),
     "coredns": (ROOT / "programs", "./coredns"),
@@ -32,7 +32,7 @@ MODULES = {
     "kueue": (ROOT / "kueue", "sigs.k8s.io/kueue/cmd/kueue"),
 }
 HELM = "helm.sh/helm/v3/pkg"
-# the Kubernetes that helm assumes where it asks none
+# the Kubernetes version that helm assumes without a cluster
 VARIABLES = {
     "helm": [
         f"-X {HELM}/{package}.k8sVersion{part}={number}"
@@ -45,10 +45,10 @@ LAST_LINES = 15
 
 
 def find_tool(name: str, say: Callable[[str], None] = say_on_screen) -> Path:
-    """The program ``name`` of MODULES.
+    """Return the program ``name`` of MODULES; build it if it isn't in the cache.
 
     Raises:
-        BuildError: there is no Go to be had, or it did not build.
+        BuildError: Go is missing, or the build failed.
     """
     module, package = MODULES[name]
     digest = hashlib.sha256()
@@ -65,7 +65,7 @@ def find_tool(name: str, say: Callable[[str], None] = say_on_screen) -> Path:
 
 
 def _sources(module: Path, package: str) -> list[Path]:
-    """Return the files that decide what is built: those of the module, and of the package where it is in it."""
+    """Return the source files of a program: those of the module, and of the package if it is in the module."""
     own = [*module.glob("go.*"), *(module / package).glob("*.go")]
     return sorted(path for path in own if path.is_file())
 
@@ -91,7 +91,7 @@ def _build(name: str, module: Path, package: str, target: Path, say: Callable[[s
     )
     if done.returncode != 0:
         shutil.rmtree(partial, ignore_errors=True)
-        raise BuildError(f"{name} did not build:\n" + "\n".join(done.stderr.splitlines()[-LAST_LINES:]))
+        raise BuildError(f"{name} failed to build:\n" + "\n".join(done.stderr.splitlines()[-LAST_LINES:]))
     shutil.rmtree(target.parent, ignore_errors=True)
     partial.rename(target.parent)
 

@@ -1,4 +1,4 @@
-"""A real Kueue next to the API server bed, and the real operator; a log of what happens goes to the screen."""
+"""Fixtures of the Kueue tests: a real Kueue on the API server bed, the operator, and a log on the screen."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ Log = Callable[[str], None]
 
 @pytest.fixture(scope="session")
 def show(pytestconfig: pytest.Config) -> Log:
-    """``show(line)`` prints a line at once, whether or not a test's output is captured."""
+    """Return ``show(line)``, which prints a line at once even if the output of tests is captured."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
     def write(line: str) -> None:
         with capture.global_and_fixture_disabled():
-            print(line, flush=True)  # noqa: T201
+            print(line, flush=True)  # noqa: T201 - progress of a long test, for its user
 
     return write
 
 
 @pytest.fixture
 def log(show: Log, request: pytest.FixtureRequest) -> Log:
-    """``log(line)`` prints a line with the seconds since the test began."""
+    """Return ``log(line)``, which prints a line with the seconds since the test started."""
     started = time.monotonic()
     show(f"\n{request.node.name}")
     return lambda line: show(f"  {time.monotonic() - started:5.1f} s  {line}")
 
 
 @pytest.fixture(scope="session")
-def bed(binaries: Path, show: Log) -> Iterator[Bed]:  # noqa: F811
-    """A control plane with Kueue; a machine without Go and module proxy fails rather than passing over this."""
+def bed(binaries: Path, show: Log) -> Iterator[Bed]:  # noqa: F811 - requests the imported fixture
+    """Yield a control plane with Kueue; fail, not skip, on a machine without Go and module proxy."""
     try:
         program, manifests = find_manager(), find_manifests(binaries / "kubectl")
     except BuildError as error:
@@ -58,6 +58,6 @@ def bed(binaries: Path, show: Log) -> Iterator[Bed]:  # noqa: F811
 
 
 @pytest.fixture
-def queues(cluster: Cluster) -> Queues:  # noqa: F811
-    """The queues of the test's namespace, none of which is there yet."""
+def queues(cluster: Cluster) -> Queues:  # noqa: F811 - requests the imported fixture
+    """Return the queues of the test's namespace, before any is created."""
     return Queues(cluster)

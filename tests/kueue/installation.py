@@ -1,6 +1,7 @@
-"""Kueue as its own project installs it, from the Go module that is pinned here, with its manager on the loopback.
+"""Kueue's default installation from the Go module pinned here, with the manager on the loopback.
 
-``python tests/kueue/installation.py`` builds the manager and renders the manifests, which takes longer than a test may.
+``python tests/kueue/installation.py`` builds the manager and renders the manifests before the
+tests, because this may exceed the time limit of a test.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import yaml
 
-if __package__ in (None, ""):  # started as a script: the repository's root is not on the path
+if __package__ in (None, ""):  # started as a script, without the repository's root on the import path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.apiserver.binaries import BinariesError, cache_folder, find_binaries, say_on_screen
@@ -27,10 +28,10 @@ MODULE = Path(__file__).resolve().parent
 NAMESPACE = "kueue-system"
 ACCOUNT = "kueue-controller-manager"
 WEBHOOK_SERVICE = "kueue-webhook-service"
-CERTIFICATE_SECRET = "kueue-webhook-server-cert"
+CERTIFICATE_SECRET = "kueue-webhook-server-cert"  # noqa: S105 - the name of a Secret
 CONFIGURATION = "kueue-manager-config"
 CONFIGURATION_FILE = "controller_manager_config.yaml"
-# No pod runs the manager here, and nothing serves the API that shows positions in a queue.
+# The manager doesn't run in a pod, and the visibility API isn't served.
 NOT_INSTALLED = ("Deployment", "APIService")
 
 Object = dict[str, Any]
@@ -39,7 +40,7 @@ Object = dict[str, Any]
 def version() -> str:
     """Return the version of Kueue that go.mod pins."""
     found = re.search(r"^\s*sigs\.k8s\.io/kueue (v\S+)", (MODULE / "go.mod").read_text(), re.MULTILINE)
-    assert found, "go.mod requires no sigs.k8s.io/kueue"
+    assert found, "go.mod doesn't require sigs.k8s.io/kueue"
     return found[1]
 
 
@@ -47,7 +48,7 @@ def find_manager(say: Callable[[str], None] = say_on_screen) -> Path:
     """Return Kueue's manager, built once into the user's cache.
 
     Raises:
-        BuildError: there is no Go, or it did not build.
+        BuildError: Go is missing, or the build failed.
     """
     return find_tool("kueue", say)
 
@@ -56,7 +57,7 @@ def find_manifests(kubectl: Path, say: Callable[[str], None] = say_on_screen) ->
     """Return the manifests of Kueue's default installation, rendered once next to the manager.
 
     Raises:
-        BuildError: the module cannot be had, or kubectl did not render it.
+        BuildError: the module cannot be downloaded, or kubectl failed to render it.
     """
     rendered = find_manager(say).with_name("install.yaml")
     if not rendered.is_file():
@@ -69,10 +70,10 @@ def find_manifests(kubectl: Path, say: Callable[[str], None] = say_on_screen) ->
 
 
 def loopback_objects(manifests: list[Object], webhook_port: int) -> list[Object]:
-    """Return what is applied: all but NOT_INSTALLED, with webhooks that reach the manager at a port of this machine.
+    """Return all objects except NOT_INSTALLED, with webhooks that reach the manager on a port of this machine.
 
-    The API server resolves a Service of type ExternalName by name, and checks Kueue's certificate against the Service's
-    name as on any cluster.
+    The API server resolves a Service of type ExternalName by its name, and verifies Kueue's certificate with the
+    Service's name as in any cluster.
     """
     applied = [manifest for manifest in manifests if manifest["kind"] not in NOT_INSTALLED]
     for manifest in applied:
@@ -86,7 +87,7 @@ def loopback_objects(manifests: list[Object], webhook_port: int) -> list[Object]
 def manager_configuration(
     manifests: list[Object], *, webhook_port: int, health_port: int, certificates: Path
 ) -> Object:
-    """Return the configuration that Kueue installs, for Jobs alone and on the loopback."""
+    """Return Kueue's default configuration, restricted to Jobs and the loopback."""
     source = next(
         manifest
         for manifest in manifests
@@ -99,7 +100,7 @@ def manager_configuration(
         "webhook": {"host": "127.0.0.1", "port": webhook_port, "certDir": str(certificates)},
         "leaderElection": {"leaderElect": False},
         "integrations": {"frameworks": ["batch/job"]},
-        # It would write its certificate to a folder in the root of this machine's file system.
+        # By default it writes its certificate to a folder in the root of this machine's file system.
         "featureGates": {"VisibilityOnDemand": False},
     }
 

@@ -21,25 +21,25 @@ from tests.kueue.installation import (
 NAME = "kueue"
 READY_SECONDS = 120.0
 POLL_SECONDS = 0.1
-CERTIFICATE_FILES = ("tls.key", "tls.crt")  # the manager starts once it sees the second
+CERTIFICATE_FILES = ("tls.key", "tls.crt")  # the manager starts once the second one exists
 
 
 class KueueError(Exception):
-    """Kueue did not get ready; the message has the end of its log."""
+    """Kueue didn't become ready; the message has the end of its log."""
 
 
 def start_kueue(bed: Bed, program: Path, installed: Path) -> None:
     """Install Kueue on a bed and wait until its webhooks serve; it ends with the bed.
 
     Raises:
-        KueueError: it ended, or was not ready within READY_SECONDS.
+        KueueError: it ended, or wasn't ready within READY_SECONDS.
     """
     manifests = list(yaml.safe_load_all(installed.read_text()))
     certificates = bed.folder / "kueue-certificates"
     certificates.mkdir()
     webhook_port, health_port = free_port(), free_port()
     objects = yaml.safe_dump_all(loopback_objects(manifests, webhook_port))
-    # The manifest of a Workload is too long for the annotation of a client-side apply.
+    # The definition of Workload is too long for the annotation of a client-side apply.
     bed.kubectl("apply", "--server-side", "-f", "-", input=objects)
     bed.wait_established("crd", "--all")
     configuration = bed.folder / "kueue.yaml"
@@ -65,7 +65,7 @@ def start_kueue(bed: Bed, program: Path, installed: Path) -> None:
 
 
 def _mount_certificate(bed: Bed, folder: Path) -> None:
-    """Write the certificate that Kueue made into ``folder``, as a kubelet mounts its Secret."""
+    """Write Kueue's certificate to ``folder``, like a kubelet that mounts its Secret."""
     secret = bed.api("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/{CERTIFICATE_SECRET}")
     for name in CERTIFICATE_FILES:
         if (value := (secret.get("data") or {}).get(name)) and not (folder / name).exists():

@@ -1,4 +1,4 @@
-"""Queues, priorities, and nodes of a test, and what Kueue says of a Job."""
+"""Queues, priorities, and nodes of a test, and Kueue's Workload of a Job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ API = "/apis/kueue.x-k8s.io/v1beta2"
 GPU = "nvidia.com/gpu"
 QUEUE = "team"
 DEFAULT_QUEUE = "default"
-"""Kueue gives this LocalQueue's label to a Job without one."""
+"""LocalQueue to which Kueue assigns a Job without a queue label."""
 BLOCK, HOST = "example.com/block", "kubernetes.io/hostname"
 LEVELS = (BLOCK, HOST)
 LOW, HIGH = ("low", 100), ("high", 1000)
@@ -29,8 +29,10 @@ class Queues:
         """Give the namespace a quota; a Job of higher priority takes it from one of lower priority.
 
         Args:
-            topology: the flavor has the nodes of :meth:`add_nodes` only, by block and host.
-            queue: the name of the LocalQueue.
+            gpus: quota of GPUs.
+            cpus: quota of CPUs.
+            topology: whether the flavor is limited to the nodes of :meth:`add_nodes`, by block and host.
+            queue: name of the LocalQueue.
         """
         flavor: Object = {}
         if topology:
@@ -52,7 +54,7 @@ class Queues:
         self.bed.api("POST", path, _object("LocalQueue", queue, {"clusterQueue": self.name}))
 
     def add_priorities(self) -> None:
-        """Have the priorities LOW and HIGH, as classes of workloads and of pods."""
+        """Create the priorities LOW and HIGH, as WorkloadPriorityClasses and PriorityClasses."""
         for name, value in (LOW, HIGH):
             workloads = {**_object("WorkloadPriorityClass", name), "value": value}
             pods = {"metadata": {"name": name}, "value": value}
@@ -77,11 +79,11 @@ class Queues:
                 ready = {"type": "Ready", "status": "True", "reason": "Played", "message": "a test plays this node"}
                 status = {"conditions": [ready], "capacity": capacity, "allocatable": capacity}
                 self.bed.api("PATCH", f"/api/v1/nodes/{name}/status", {"status": status})
-                # The bed has no node controller, which removes the taint that a new node has.
+                # The bed has no node controller, which would remove the taint of a new node.
                 self.bed.api("PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": None}})
 
     def workload(self, job: Object) -> Object:
-        """Return the Workload of a Job; empty while Kueue has made none."""
+        """Return the Workload of a Job; empty until Kueue has created it."""
         uid = job["metadata"]["uid"]
         found = self.bed.api(
             "GET", f"{API}/namespaces/{self.name}/workloads?labelSelector=kueue.x-k8s.io/job-uid%3D{uid}"
@@ -89,7 +91,7 @@ class Queues:
         return next(iter(found["items"]), {})
 
     def wait_refused(self, job: Object) -> str:
-        """Wait until Kueue has found no quota for a Job, and return why."""
+        """Wait until Kueue has found no quota for a Job, and return its reason."""
         why: list[str] = []
 
         def refused() -> bool:
@@ -97,7 +99,7 @@ class Queues:
             why[:] = [item["message"] for item in found if (item["type"], item["status"]) == ("QuotaReserved", "False")]
             return bool(why)
 
-        self.cluster.wait_for(refused, f"no quota for the Job {job['metadata']['name']}")
+        self.cluster.wait_for(refused, f"missing quota for the Job {job['metadata']['name']}")
         return why[0]
 
     def _create(self, resource: str, name: str, spec: Object) -> None:
@@ -106,7 +108,7 @@ class Queues:
 
 
 def conditions(workload: Object) -> dict[str, Object]:
-    """Return the conditions of a Workload that are True, by type."""
+    """Return the conditions of a Workload with status True, by type."""
     found: list[Object] = workload.get("status", {}).get("conditions", [])
     return {item["type"]: item for item in found if item["status"] == "True"}
 

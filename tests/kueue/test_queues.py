@@ -1,4 +1,4 @@
-"""Experiments through a queue of a real Kueue: waiting, preemption, topology, and a whole life."""
+"""Experiments in a queue of a real Kueue: waiting, preemption, topology, and a complete run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ RUNS = Play(seconds=None)
 
 @dataclass(frozen=True)
 class Contest:
-    """A step of two experiments that both need the whole quota, and the field that gives one the higher priority."""
+    """Step of two experiments that each need the whole quota, and the field that sets their priority."""
 
     step: dict[str, Any]
     pods: int
     workload_class: bool
 
     def spec(self, priority: str) -> dict[str, Any]:
-        """The fields of an experiment with the priority class of that name."""
+        """Return the fields of an experiment with the priority class of that name."""
         label = {"labels": {"kueue.x-k8s.io/priority-class": priority}}
         return {"queueName": QUEUE, "podOverrides": label if self.workload_class else {"priorityClassName": priority}}
 
@@ -41,7 +41,7 @@ CONTESTS = {
 
 
 def jobs_of(cluster: Cluster, experiment: str) -> list[dict[str, Any]]:
-    """The Jobs of an experiment, oldest first."""
+    """Return the Jobs of an experiment, oldest first."""
     path = f"/apis/batch/v1/namespaces/{cluster.namespace}/jobs"
     found: list[dict[str, Any]] = cluster.bed.api(
         "GET", f"{path}?labelSelector=maskrcnn.dev/experiment%3D{experiment}"
@@ -50,12 +50,12 @@ def jobs_of(cluster: Cluster, experiment: str) -> list[dict[str, Any]]:
 
 
 def running(kubelet: PlayedKubelet, experiment: str) -> list[str]:
-    """The names of an experiment's pods that run."""
+    """Return the names of an experiment's running pods."""
     return [pod.name for pod in kubelet.running("train") if pod.experiment == experiment]
 
 
 def tasks(pods: list[PodFacts]) -> dict[int, Any]:
-    """What makes pods of a step resume from a checkpoint: container and volumes, by completion index."""
+    """Return container and volumes of pods by completion index: equal ones resume from the same checkpoint."""
     return {pod.index: (pod.pod["spec"]["containers"], pod.pod["spec"]["volumes"]) for pod in pods}
 
 
@@ -119,7 +119,7 @@ def test_preempted_step_resumes_uncounted_in_the_same_job(
     after = kubelet.wait_running("train", pods=pods)
     cluster.wait_ready("low", "Running")
     assert not {pod.uid for pod in before} & {pod.uid for pod in after}
-    assert tasks(before) == tasks(after), "the pods find the checkpoint by the same command on the same volumes"
+    assert tasks(before) == tasks(after), "the new pods have the same commands and volumes, so they find the checkpoint"
     log("low: runs again in the same Job, with new pods")
     kubelet.finish("train", Play(checkpoint_step=100))
     done = step_of(cluster.wait_ready("low", "Succeeded"), "train")
@@ -201,6 +201,6 @@ def test_gang_stays_within_the_required_topology(
 
 
 def usage(workload: dict[str, Any]) -> str:
-    """What Kueue counted for a Workload."""
+    """Return the resources that Kueue counted for a Workload."""
     used = workload["status"]["admission"]["podSetAssignments"][0].get("resourceUsage", {})
     return ", ".join(f"{name} {used[name]}" for name in ("cpu", GPU) if name in used) or "no resources"

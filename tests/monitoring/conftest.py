@@ -13,4 +13,4 @@ from tests.apiserver.conftest import (  # noqa: F401 - fixtures and the hook tha
     namespace,
     pytest_collection_finish,
 )
-from tests.apiserver.runtime.conftest import account, cluster, home  # noqa: F401
+from tests.apiserver.runtime.conftest import account, cluster, home  # noqa: F401 - fixtures

@@ -74,7 +74,7 @@ def run_experiments(world: World) -> None:
     first = world.kubelet.wait_running("train", pods=2)
     pod = next(pod for pod in first if pod.index == 0)
     assert report(world.bed, world.operator, pod, trained(300)) == 200
-    assert report(world.bed, world.operator, pod, trained(301), token="nonsense") == 401
+    assert report(world.bed, world.operator, pod, trained(301), token="nonsense") == 401  # noqa: S106 - an invalid token
     world.cluster.wait_ready("done", "Succeeded")
     world.cluster.wait_ready("wrong", "Failed")
     world.cluster.wait_ready("queued", "Queued")

@@ -18,7 +18,7 @@ from maskrcnn_trainer.spec import ExperimentSpec
 
 @dataclass
 class Thing:
-    """An annotated object: y1 x1 y2 x2 in pixels; the mask is the whole box unless given."""
+    """Annotated object: y1 x1 y2 x2 in pixels; the mask is the whole box unless given."""
 
     box: tuple[float, float, float, float]
     label: int = 1
@@ -29,7 +29,7 @@ class Thing:
 
 @dataclass
 class Picture:
-    """A record to be."""
+    """Content of a record."""
 
     pixels: np.ndarray
     things: list[Thing] = field(default_factory=list)
@@ -89,7 +89,7 @@ def picture() -> type[Picture]:
 
 @pytest.fixture
 def write_records(tmp_path: Path) -> Callable[..., RecordIndex]:
-    """Writes pictures to a few shards and indexes them."""
+    """Return ``write(pictures, shards)``, which writes pictures to shards and returns their index."""
 
     def write(pictures: Sequence[Picture], shards: int = 2) -> RecordIndex:
         names = [str(tmp_path / f"train-{k:05d}-of-{shards:05d}.tfrecord") for k in range(shards)]
@@ -105,7 +105,7 @@ def write_records(tmp_path: Path) -> Callable[..., RecordIndex]:
 
 @pytest.fixture
 def make_spec() -> Callable[..., ExperimentSpec]:
-    """A spec with padded images of 128 x 192 and two classes."""
+    """Return a function that makes a spec with padded images of 128 x 192 and two classes."""
 
     def make(*, data: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **top: Any) -> ExperimentSpec:
         return ExperimentSpec.model_validate(

@@ -122,7 +122,9 @@ def write_pretrained(path: Path) -> None:
             file[f"model_weights/{layer}"].attrs["weight_names"] = [f"{layer}/{kind}:0".encode()]
 
 
-def test_the_page_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documented_workflow_of_the_original_runs(  # noqa: PLR0915 - each command needs the results of the one before
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in ("evaluation.task", "pruning.task", "detector.tlt", "export.task"):
         # threads cannot be set here, because TensorFlow has already started
         monkeypatch.setattr(f"maskrcnn_trainer.{module}.prepare_tensorflow", lambda **_options: None)

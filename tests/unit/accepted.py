@@ -1,4 +1,4 @@
-"""The API server's check of a status by the definition's schema, as far as a status needs it."""
+"""Validation of a status by the definition's schema, as the API server does it, as far as a status needs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def refused(value: object, schema: Mapping[str, Any] = STATUS, path: str = "status") -> Iterator[str]:
-    """Yield why the API server would refuse a value, nothing where it takes it."""
+    """Yield the reasons for which the API server would refuse a value."""
     kind = schema["type"]
     if kind == "object":
         yield from _object(value, schema, path)
@@ -27,7 +27,7 @@ def refused(value: object, schema: Mapping[str, Any] = STATUS, path: str = "stat
         elif not schema.get("minimum", value) <= value <= schema.get("maximum", value):
             yield f"{path}: out of range: {value}"
     else:
-        yield f"{path}: a status has no {kind}"
+        yield f"{path}: type {kind} isn't supported in a status"
 
 
 def _object(value: object, schema: Mapping[str, Any], path: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""Reports to the endpoint with real tokens, real pods of real Jobs, and a real server-side apply of the progress.
+"""Progress endpoint on a real API server: real tokens, pods of real Jobs, and server-side apply of the progress.
 
-What the endpoint does is done as a service account with the few rights that it needs.
+The endpoint uses a service account that has only the permissions that it needs.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ RIGHTS_AT_HOME = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get",
 
 @dataclass
 class World:
-    """A control plane with the endpoint beside it."""
+    """Control plane with a running endpoint."""
 
     bed: Bed
     namespace: str
@@ -68,12 +68,12 @@ class World:
         return await asyncio.to_thread(self.bed.api, method, path, body)
 
     async def look(self) -> None:
-        """The cache as the cluster is now."""
+        """Update the cache from the cluster."""
         await list_namespace(self.client, self.cache, None, set())
         self.cache.mark_listed()
 
     async def experiment(self, name: str = "nuclei", namespace: str = "") -> dict[str, Any]:
-        """Creates an experiment."""
+        """Create an experiment."""
         manifest = {**copy.deepcopy(MANIFEST), "metadata": {"name": name}}
         made: dict[str, Any] = await self.api("POST", _experiments(namespace or self.namespace), manifest)
         return made
@@ -85,7 +85,7 @@ class World:
     async def status(
         self, experiment: dict[str, Any], attempt: int, state: str = "Running", current: str | None = "train"
     ) -> dict[str, Any]:
-        """Writes the status of an experiment whose train step is at ``attempt``, as the leader does."""
+        """Write the status of an experiment whose train step is at ``attempt``, as the leader does."""
         metadata = experiment["metadata"]
         now = await self.api("GET", f"{_experiments(metadata['namespace'])}/{metadata['name']}")
         step = {
@@ -102,7 +102,7 @@ class World:
         return dict(applied)
 
     async def pod(self, experiment: dict[str, Any], attempt: int, **label: str) -> dict[str, Any]:
-        """The pod that the Job controller makes for an attempt at the train step."""
+        """Return the pod that the Job controller creates for an attempt of the train step."""
         metadata = experiment["metadata"]
         namespace = metadata["namespace"]
         name = job_name(metadata["name"], "train", attempt, metadata["uid"])
@@ -125,14 +125,14 @@ class World:
         pods = f"/api/v1/namespaces/{namespace}/pods?labelSelector=job-name={name}"
         deadline = time.monotonic() + WAIT_SECONDS
         while not (found := (await self.api("GET", pods))["items"]):
-            assert time.monotonic() < deadline, f"no pod of {name}"
+            assert time.monotonic() < deadline, f"the Job controller has created no pod for {name}"
             await asyncio.sleep(0.1)
         await self.look()
         made: dict[str, Any] = found[0]
         return made
 
     async def token(self, pod: dict[str, Any], audience: str = TOKEN_AUDIENCE) -> str:
-        """A token as it is projected into a pod."""
+        """Return a token like the one that is projected into a pod."""
         metadata = pod["metadata"]
         return await asyncio.to_thread(
             self.bed.token_for, "default", metadata["namespace"], audience=audience,
@@ -150,7 +150,7 @@ class World:
         return status, answer["error"]["reason"]
 
     async def written(self, name: str = "nuclei") -> dict[str, Any]:
-        """The experiment once it has progress."""
+        """Return the experiment once it has progress."""
         deadline = time.monotonic() + WAIT_SECONDS
         while "progress" not in (found := await self.object(name)).get("status", {}):
             assert time.monotonic() < deadline, f"no progress in {found.get('status')}"
@@ -167,7 +167,7 @@ def _experiments(namespace: str) -> str:
 
 
 def grant(bed: Bed, home: str) -> Path:
-    """The kubeconfig of a service account that may do what the endpoint does and nothing else."""
+    """Return the kubeconfig of a service account with only the endpoint's permissions."""
     rights = "/apis/rbac.authorization.k8s.io/v1"
     name, at_home = f"{home}-progress", f"namespaces/{home}"
     subjects = [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": home}]
@@ -203,7 +203,7 @@ async def world(bed: Bed, crd: None, namespace: str, tmp_path: Path) -> AsyncIte
     await asyncio.to_thread(bed.delete_namespace, home)
 
 
-async def test_the_right_token_writes_and_the_empty_apply_removes_it(world: World) -> None:
+async def test_progress_is_written_with_valid_token_and_removed_by_empty_apply(world: World) -> None:
     experiment = await world.experiment()
     await world.status(experiment, 1)
     pod = await world.pod(experiment, 1)
@@ -227,7 +227,7 @@ async def test_the_right_token_writes_and_the_empty_apply_removes_it(world: Worl
     assert cached.status.progress is not None
     assert cached.status.progress.checkpoint_step == 200
 
-    # the leader's own writes leave it alone, and removing it leaves theirs alone
+    # the leader's writes keep the progress, and removing the progress keeps what the leader wrote
     await world.status(experiment, 1)
     kept = await world.written()
     assert kept["status"]["progress"] == progress
@@ -240,7 +240,7 @@ async def test_the_right_token_writes_and_the_empty_apply_removes_it(world: Worl
     assert PROGRESS_MANAGER not in {
         item["manager"] for item in removed["metadata"]["managedFields"] if "f:status" in item["fieldsV1"]
     }
-    # once more there is nothing to do, and the API server writes nothing
+    # a second removal changes nothing
     await world.client.apply_progress(world.namespace, "nuclei", None)
     again = await world.object("nuclei")
     assert again["metadata"]["resourceVersion"] == removed["metadata"]["resourceVersion"]
@@ -248,7 +248,7 @@ async def test_the_right_token_writes_and_the_empty_apply_removes_it(world: Worl
     assert await world.refused(token) == (403, "NotRunning")
 
 
-async def test_the_trainers_own_poster_reports_over_https(world: World, tmp_path: Path) -> None:
+async def test_poster_of_the_trainer_reports_over_https(world: World, tmp_path: Path) -> None:
     experiment = await world.experiment()
     await world.status(experiment, 1)
     (tmp_path / "token").write_text(await world.token(await world.pod(experiment, 1)))
@@ -267,7 +267,7 @@ async def test_the_trainers_own_poster_reports_over_https(world: World, tmp_path
     assert found["status"]["progress"]["eta"] == "0:01:30"
 
 
-async def test_a_token_for_another_audience_proves_nothing(world: World) -> None:
+async def test_token_for_another_audience_or_without_pod_is_refused(world: World) -> None:
     experiment = await world.experiment()
     await world.status(experiment, 1)
     pod = await world.pod(experiment, 1)
@@ -276,7 +276,7 @@ async def test_a_token_for_another_audience_proves_nothing(world: World) -> None
     unbound = await asyncio.to_thread(world.bed.token_for, "default", world.namespace, audience=TOKEN_AUDIENCE)
     assert await world.refused(unbound) == (403, "NotAPod")
     assert await world.refused("nonsense") == (401, "TokenRejected")
-    # the right one still works, and not for the API server itself
+    # a token for the endpoint still works, but the API server doesn't accept it
     token = await world.token(pod)
     assert (await world.post(token))[0] == 200
     kubectl = await asyncio.to_thread(
@@ -288,12 +288,12 @@ async def test_a_token_for_another_audience_proves_nothing(world: World) -> None
     assert "Unauthorized" in kubectl.stderr or "must be logged in" in kubectl.stderr
 
 
-async def test_pods_of_others_speak_for_themselves_only(world: World) -> None:
+async def test_pod_reports_for_its_own_experiment_only(world: World) -> None:
     mine, other = await world.experiment(), await world.experiment("other")
     await world.status(mine, 1)
     await world.status(other, 1)
     await world.pod(mine, 1)
-    # a pod of another experiment that says by its labels and its report that it is mine
+    # a pod of another experiment whose labels and report name this one
     foreign = await world.pod(other, 1, **labels("nuclei", "train", 1))
     body = report(experimentUid=mine["metadata"]["uid"], attempt=1)
     assert (await world.refused(await world.token(foreign), body))[0] == 403
@@ -319,7 +319,7 @@ async def test_pods_of_others_speak_for_themselves_only(world: World) -> None:
     await asyncio.to_thread(world.bed.delete_namespace, elsewhere)
 
 
-async def test_an_old_attempt_and_a_step_that_is_not_current(world: World) -> None:
+async def test_report_of_old_attempt_or_other_step_is_not_accepted(world: World) -> None:
     experiment = await world.experiment()
     await world.status(experiment, 1)
     first = await world.token(await world.pod(experiment, 1))
@@ -335,7 +335,7 @@ async def test_an_old_attempt_and_a_step_that_is_not_current(world: World) -> No
     assert (await world.written())["status"]["progress"]["iteration"] == 300
 
 
-async def test_too_large_too_often_and_nonsense(world: World) -> None:
+async def test_report_that_is_too_large_invalid_or_too_frequent_is_refused(world: World) -> None:
     experiment = await world.experiment()
     await world.status(experiment, 1)
     token = await world.token(await world.pod(experiment, 1))

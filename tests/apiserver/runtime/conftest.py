@@ -1,4 +1,4 @@
-"""The running operator, with the permissions of deploy/rbac.yaml and no other."""
+"""Fixtures of the running operator, which has exactly the permissions of deploy/rbac.yaml."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ StartOperator = Callable[..., RunningOperator]
 
 @pytest.fixture(scope="session")
 def account(bed: Bed) -> Path:
-    """A kubeconfig of the operator's service account."""
+    """Return a kubeconfig of the operator's service account."""
     return make_account(bed)
 
 
 @pytest.fixture
 def home(bed: Bed, account: Path, namespace: str) -> str:
-    """The namespace in which the operator of a test has its Lease and its Secret: the test's own."""
+    """Return the test's namespace after granting the operator its Lease and Secret there."""
     grant_own_objects(bed, namespace)
     return namespace
 
 
 @pytest.fixture
 def cluster(bed: Bed, home: str) -> Cluster:
-    """The test's namespace, with a shared claim."""
+    """Return the test's namespace, with a shared claim."""
     found = Cluster(bed, home)
     found.claim("ReadWriteMany")
     return found
@@ -40,7 +40,7 @@ def cluster(bed: Bed, home: str) -> Cluster:
 
 @pytest.fixture
 def start_operator(account: Path, home: str) -> Iterator[StartOperator]:
-    """``start_operator(client_class=Client, **options)`` starts one more replica; all are stopped in the end."""
+    """Yield ``start_operator(client_class=Client, **options)``, which starts a replica; stop all at the end."""
     started: list[RunningOperator] = []
 
     def start(client_class: type[Client] = Client, **changes: Any) -> RunningOperator:
@@ -55,5 +55,5 @@ def start_operator(account: Path, home: str) -> Iterator[StartOperator]:
 
 @pytest.fixture
 def operator(start_operator: StartOperator) -> RunningOperator:
-    """One operator for the test's namespace."""
+    """Start one operator for the test's namespace."""
     return start_operator()

@@ -1,4 +1,4 @@
-"""Experiments for tests of the running operator, and what is looked at of them."""
+"""Experiments for tests of the running operator, and access to their status, Jobs, pods and events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.apiserver.bed import Bed
 from tests.apiserver.rest import RestError
 
 PATIENCE = 90.0
-"""Seconds that bound every wait, on a machine with other things to do."""
+"""Limit of every wait in seconds, long enough for a busy machine."""
 
 TRAINED: dict[str, Any] = {
     "seed": 7,
@@ -65,7 +65,7 @@ NINE_STEPS: list[dict[str, Any]] = [
 
 
 def manifest(name: str, *steps: dict[str, Any], **spec: Any) -> dict[str, Any]:
-    """A manifest with these steps, on the claim ``maskrcnn``; data that a step converts is not named in it."""
+    """Return a manifest with these steps and the claim ``maskrcnn``, without data fields that a conversion fills."""
     data = dict(TRAINED["dataConfig"])
     for step in steps:
         split = step.get("datasetConvert", {}).get("split", "train") if "datasetConvert" in step else None
@@ -85,7 +85,7 @@ def manifest(name: str, *steps: dict[str, Any], **spec: Any) -> dict[str, Any]:
 
 
 class Cluster:
-    """One namespace as the admin sees it."""
+    """One namespace, accessed as admin."""
 
     def __init__(self, bed: Bed, namespace: str) -> None:
         self.bed, self.namespace = bed, namespace
@@ -93,28 +93,28 @@ class Cluster:
         self._jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
 
     def claim(self, *modes: str, name: str = "maskrcnn") -> None:
-        """A claim for the workspace."""
+        """Create a claim for the workspace."""
         spec = {"accessModes": list(modes), "resources": {"requests": {"storage": "1Gi"}}}
         path = f"/api/v1/namespaces/{self.namespace}/persistentvolumeclaims"
         self.bed.api("POST", path, {"metadata": {"name": name}, "spec": spec})
 
     def apply(self, value: dict[str, Any]) -> dict[str, Any]:
-        """Creates an experiment."""
+        """Create an experiment."""
         created: dict[str, Any] = self.bed.api("POST", self._experiments, value)
         return created
 
     def edit(self, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-        """A merge patch of an experiment's spec."""
+        """Apply a merge patch to an experiment's spec."""
         edited: dict[str, Any] = self.bed.api("PATCH", f"{self._experiments}/{name}", {"spec": spec})
         return edited
 
     def delete(self, name: str, *, propagation: str = "Background") -> None:
-        """Deletes an experiment."""
+        """Delete an experiment."""
         options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
         self.bed.api("DELETE", f"{self._experiments}/{name}", options)
 
     def experiment(self, name: str) -> dict[str, Any] | None:
-        """An experiment; None where there is none."""
+        """Return an experiment; None if it doesn't exist."""
         try:
             found: dict[str, Any] = self.bed.api("GET", f"{self._experiments}/{name}")
         except RestError as error:
@@ -124,7 +124,7 @@ class Cluster:
         return found
 
     def jobs(self) -> dict[str, dict[str, Any]]:
-        """All Jobs by ``step/attempt``."""
+        """Return all Jobs by ``step/attempt``."""
         labels = ((job, job["metadata"].get("labels", {})) for job in self.bed.api("GET", self._jobs)["items"])
         return {
             f"{found['maskrcnn.dev/step']}/{found['maskrcnn.dev/attempt']}": job
@@ -133,39 +133,39 @@ class Cluster:
         }
 
     def pods(self) -> list[dict[str, Any]]:
-        """All pods."""
+        """Return all pods."""
         found: list[dict[str, Any]] = self.bed.api("GET", f"/api/v1/namespaces/{self.namespace}/pods")["items"]
         return found
 
     def delete_job(self, name: str) -> None:
-        """Deletes a Job and its pods."""
+        """Delete a Job and its pods."""
         options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         self.bed.api("DELETE", f"{self._jobs}/{name}", options)
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The events about an experiment, oldest first."""
+        """Return the events about an experiment, oldest first."""
         listed = self.bed.api("GET", f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events")["items"]
         mine = [event for event in listed if event["regarding"].get("name") == name]
         return sorted(mine, key=lambda event: str(event.get("eventTime")))
 
     def wait_event(self, name: str, reason: str) -> list[str]:
-        """Waits until an event of that reason is there, which comes after the status; the reasons of all of them."""
+        """Wait for an event with that reason, which follows the status; return the reasons of all events."""
         reasons: list[str] = []
 
-        def told() -> bool:
+        def reported() -> bool:
             reasons[:] = [event["reason"] for event in self.events(name)]
             return reason in reasons
 
-        self.wait_for(told, f"the event {reason}")
+        self.wait_for(reported, f"the event {reason}")
         return reasons
 
     def wait(
         self, name: str, until: Callable[[dict[str, Any]], bool], what: str, seconds: float = PATIENCE
     ) -> dict[str, Any]:
-        """Waits until ``until`` holds for an experiment, and returns it.
+        """Wait until ``until`` holds for an experiment, and return it.
 
         Raises:
-            AssertionError: it does not; with the status, Jobs and pods as they are.
+            AssertionError: it doesn't hold after ``seconds``; the message has the status, the Jobs, and the pods.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -173,32 +173,32 @@ class Cluster:
             if found is not None and until(found):
                 return found
             if time.monotonic() > deadline:
-                raise AssertionError(f"waited for {what}; {self.picture(name)}")
+                raise AssertionError(f"timed out waiting for {what}; {self.picture(name)}")
             time.sleep(0.05)
 
     def wait_for(self, until: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
-        """Waits until ``until`` holds."""
+        """Wait until ``until`` holds."""
         deadline = time.monotonic() + seconds
         while not until():
             if time.monotonic() > deadline:
-                raise AssertionError(f"waited for {what}; Jobs {sorted(self.jobs())}")
+                raise AssertionError(f"timed out waiting for {what}; Jobs {sorted(self.jobs())}")
             time.sleep(0.05)
 
     def wait_ready(self, name: str, reason: str, seconds: float = PATIENCE) -> dict[str, Any]:
-        """Waits until the STATE column shows ``reason``."""
+        """Wait until the STATE column shows ``reason``."""
         return self.wait(name, lambda found: ready_reason(found) == reason, f"state {reason}", seconds)
 
-    def wait_step(self, name: str, step: str, **wanted: Any) -> dict[str, Any]:
-        """Waits until a step's status has these values; returns the step's status."""
+    def wait_step(self, name: str, step: str, **expected: Any) -> dict[str, Any]:
+        """Wait until a step's status has these values; return the step's status."""
 
         def holds(found: dict[str, Any]) -> bool:
             status = step_of(found, step)
-            return all(status.get(key) == value for key, value in wanted.items())
+            return all(status.get(key) == value for key, value in expected.items())
 
-        return step_of(self.wait(name, holds, f"step {step} with {wanted}"), step)
+        return step_of(self.wait(name, holds, f"step {step} with {expected}"), step)
 
     def picture(self, name: str) -> str:
-        """Everything that explains why something did not happen."""
+        """Return the status, Jobs and pods of an experiment as text, for the message of a failed wait."""
         found = self.experiment(name) or {}
         steps = [
             {key: step[key] for key in ("name", "state", "reason", "message", "attempt") if key in step}
@@ -214,18 +214,18 @@ class Cluster:
 
 
 def step_of(experiment: dict[str, Any], step: str) -> dict[str, Any]:
-    """A step's status; empty where it has none."""
+    """Return a step's status; empty if it has none."""
     steps: list[dict[str, Any]] = experiment.get("status", {}).get("steps", [])
     return next((found for found in steps if found["name"] == step), {})
 
 
 def condition(experiment: dict[str, Any], kind: str) -> dict[str, Any] | None:
-    """The condition of that type."""
+    """Return the condition of that type; None if there is none."""
     found: list[dict[str, Any]] = experiment.get("status", {}).get("conditions", [])
     return next((item for item in found if item["type"] == kind), None)
 
 
 def ready_reason(experiment: dict[str, Any]) -> str:
-    """What ``kubectl get`` shows as STATE."""
+    """Return the value that ``kubectl get`` shows as STATE."""
     ready = condition(experiment, "Ready")
     return ready["reason"] if ready else ""

@@ -1,4 +1,4 @@
-"""The operator as a process of its own, by its command line."""
+"""The operator as a separate process, started by its command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.apiserver.runtime.running import IMAGE
 
 
 def controller(kubeconfig: Path, namespace: str, *options: str, log: Path) -> subprocess.Popen[bytes]:
-    """Starts ``maskrcnn-operator controller`` for one namespace; its log lines go to ``log``."""
+    """Start ``maskrcnn-operator controller`` for one namespace; its log lines go to ``log``."""
     command = [
         *(sys.executable, "-m", "maskrcnn_operator.cli", "controller", "--kubeconfig", str(kubeconfig)),
         *("--namespace", namespace, "--lease-namespace", namespace),

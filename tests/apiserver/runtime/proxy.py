@@ -1,4 +1,4 @@
-"""Stands between an operator and the API server, and answers some calls otherwise than the API server would."""
+"""Proxy between an operator and the API server that injects faults into chosen requests."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _NOT_PASSED_ON = frozenset({"host", "content-length", "transfer-encoding", "conn
 
 @dataclass
 class Fault:
-    """An answer in place of the API server's.
+    """A response in place of the API server's.
 
     Attributes:
-        matches: by method and path, which calls get it.
-        times: how many of them; afterwards they are passed on again.
-        status: HTTP status; 0 ends the connection without a word.
-        after: whether the API server gets the call all the same, so that only its answer is lost.
+        matches: whether a request with this method and path gets it.
+        times: number of requests that get it; later ones are forwarded.
+        status: HTTP status; 0 closes the connection without a response.
+        after: whether the request is forwarded anyway, so that only the response is lost.
         reason: of the Status object.
     """
 
@@ -43,19 +43,20 @@ class Fault:
 
 
 class Proxy:
-    """An HTTPS server on the loopback; ``kubeconfig`` is a service account's by way of it.
+    """HTTPS server on the loopback; its attribute ``kubeconfig`` sends a service account's requests through it.
 
     Args:
-        folder: an empty one for its certificate and kubeconfig.
-        kubeconfig: the one whose user it lets through.
+        bed: whose API server the requests are forwarded to.
+        folder: empty folder for the proxy's certificate and kubeconfig.
+        kubeconfig: of the service account, for the API server itself.
     """
 
     def __init__(self, bed: Bed, folder: Path, kubeconfig: Path) -> None:
         self._bed, self.faults = bed, list[Fault]()
         self.calls: list[tuple[str, str, int]] = []
-        """Every call but watches that was answered: method, path, status."""
+        """Method, path and status of every answered request except watches."""
         self.on_write: Callable[[str, str], None] = lambda method, path: None
-        """Told of each write after the API server has done it and before the operator hears of it."""
+        """Called for each write after the API server has done it and before the operator gets the response."""
         authority = Authority(folder)
         pair = authority.server("proxy", ("localhost",), ("127.0.0.1",))
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -70,7 +71,7 @@ class Proxy:
 
     def __enter__(self) -> Proxy:
         self._thread.start()
-        assert self._ready.wait(30), "the proxy does not start"
+        assert self._ready.wait(30), "the proxy didn't start"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,13 +79,13 @@ class Proxy:
         self._thread.join(30)
 
     def fault(self, method: str, part: str, status: int, **more: Any) -> Fault:
-        """Calls of ``method`` whose path has ``part`` in it are answered with ``status``."""
+        """Answer requests of ``method`` whose path contains ``part`` with ``status``."""
         fault = Fault(lambda verb, path: verb == method and part in path, status, **more)
         self.faults.append(fault)
         return fault
 
     def cut_watches(self) -> int:
-        """Ends the connection of every watch; how many there were."""
+        """Close the connection of every watch and return their number."""
 
         async def cut() -> int:
             found = list(self._watches)

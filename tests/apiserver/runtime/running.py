@@ -1,4 +1,4 @@
-"""The operator in this process, in a thread with an event loop of its own, with the permissions of deploy/rbac.yaml."""
+"""The operator in a thread of this process, with its own event loop and the permissions of deploy/rbac.yaml."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ClientClass = type[Client]
 
 
 def options_for(kubeconfig: Path, namespace: str, **changes: Any) -> Options:
-    """Options of an operator for one namespace, waits short enough for tests."""
+    """Return the options of an operator for one namespace, with waits that are short enough for tests."""
     plan = {"back_off_base": timedelta(seconds=1), **changes.pop("plan", {})}
     settings = replace(cluster_settings(IMAGE), **plan)
     chosen: dict[str, Any] = {
@@ -47,10 +47,11 @@ def options_for(kubeconfig: Path, namespace: str, **changes: Any) -> Options:
 
 
 class RunningOperator:
-    """An operator between ``start`` and ``stop``.
+    """An operator that runs from ``start`` to ``stop``.
 
     Args:
-        client_class: a client that misbehaves, in place of the right one.
+        options: of the operator.
+        client_class: subclass of Client, for example one that misbehaves.
     """
 
     def __init__(self, options: Options, client_class: ClientClass = Client) -> None:
@@ -63,7 +64,7 @@ class RunningOperator:
         self._thread = threading.Thread(target=self._run, name="operator", daemon=True)
 
     def start(self) -> RunningOperator:
-        """Starts it, without waiting for anything."""
+        """Start the operator without waiting until it is ready."""
         self._thread.start()
         return self
 
@@ -74,33 +75,33 @@ class RunningOperator:
         self.stop()
 
     def stop(self) -> None:
-        """Ends it as SIGTERM does."""
+        """End the operator as SIGTERM does."""
         self._wait(lambda: self.operator is not None or not self._thread.is_alive())
         if self.operator is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self.operator.stop.set)
         self._thread.join(START_SECONDS)
-        assert not self._thread.is_alive(), "the operator does not stop"
+        assert not self._thread.is_alive(), "the operator didn't stop"
         if self.error is not None:
             raise self.error
 
     @property
     def leads(self) -> bool:
-        """Whether its workers take keys."""
+        """Return whether the operator is the leader: its workers take keys."""
         return self.operator is not None and self.operator.leads
 
     def port(self, name: str) -> int:
-        """A port that it listens at, once it does."""
+        """Wait until the operator listens on the port of that name; return its number."""
         self._wait(lambda: self.operator is not None and name in self.operator.ports)
         assert self.operator is not None
         return self.operator.ports[name]
 
     def wait_leading(self) -> RunningOperator:
-        """Waits until its workers take keys."""
+        """Wait until the operator is the leader."""
         self._wait(lambda: self.leads)
         return self
 
     def wait_ended(self) -> int:
-        """Wait until it has ended by itself; return its exit code."""
+        """Wait until the operator has ended by itself; return its exit code."""
         self._wait(lambda: not self._thread.is_alive())
         assert self.exit_code is not None
         return self.exit_code
@@ -110,7 +111,7 @@ class RunningOperator:
         while not until():
             if self.error is not None:
                 raise self.error
-            assert time.monotonic() < deadline, "the operator does not get there"
+            assert time.monotonic() < deadline, "the operator didn't reach the expected state"
             time.sleep(0.02)
 
     def _run(self) -> None:

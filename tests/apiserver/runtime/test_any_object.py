@@ -1,4 +1,4 @@
-"""Objects of other users that are hard or impossible to read: the operator continues with everything else."""
+"""Objects of other users that are hard or impossible to decode: the operator continues with all others."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from maskrcnn_operator.runtime.command import RECURSION_LIMIT
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
 LEVELS = 9_900
-"""Of 10,000, which the API server takes of a whole object."""
+"""Nesting depth; the API server accepts 10,000 for a whole object."""
 
 
 @pytest.fixture
 def deep_answers() -> Iterator[None]:
-    """Let this process decode answers that are nested as deeply as those that the operator gets."""
+    """Let this process decode responses that are nested as deeply as the operator's."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(RECURSION_LIMIT)
     yield
@@ -39,14 +39,12 @@ def deep_answers() -> Iterator[None]:
 
 
 def create(bed: Bed, path: str, value: dict[str, Any]) -> None:
-    """Create an object, with one that is nested deeply in place of DEEP."""
+    """Create an object in which DEEP is replaced with a deeply nested one."""
     text = json.dumps(value).replace('"DEEP"', '{"a":' * LEVELS + "1" + "}" * LEVELS)
     bed.kubectl("create", "--raw", path, "-f", "-", input=text)
 
 
-async def test_list_survives_an_object_that_cannot_be_decoded_by_its_metadata_either(
-    account: Path, cluster: Cluster, bed: Bed
-) -> None:
+async def test_list_skips_object_whose_metadata_cannot_be_decoded(account: Path, cluster: Cluster, bed: Bed) -> None:
     path = f"/apis/maskrcnn.dev/v1alpha1/namespaces/{cluster.namespace}/maskrcnnexperiments"
     create(bed, path, manifest("deep", TRAIN, podOverrides={"affinity": "DEEP"}))
     cluster.apply(manifest("good", CONVERT))
@@ -54,7 +52,7 @@ async def test_list_survives_an_object_that_cannot_be_decoded_by_its_metadata_ei
     told: list[str] = []
     cache = Cache(lambda resource, namespace, name, error: told.append(f"{resource.plural} {namespace}/{name}"))
     try:
-        # this process decodes fewer levels than the operator, and than managedFields have
+        # this process decodes fewer levels than the operator, and fewer than managedFields have
         for compare in (False, True):
             await list_namespace(client, cache, cluster.namespace, set(), compare=compare)
     finally:
@@ -76,7 +74,7 @@ def foreign_pod(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("deep_answers")
-def test_foreign_objects_stop_neither_a_start_nor_a_running_operator(
+def test_foreign_objects_do_not_disturb_a_starting_or_running_operator(
     account: Path, cluster: Cluster, bed: Bed, tmp_path: Path
 ) -> None:
     log, port, metrics = tmp_path / "log", free_port(), free_port()

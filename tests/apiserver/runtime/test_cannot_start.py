@@ -1,4 +1,4 @@
-"""Steps whose pods cannot be created or started: the status has the reason and the text, and one event tells it."""
+"""Steps whose pods cannot be created or started: the status has reason and message, and one event reports them."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "pod-security": ({"resources": SMALL}, {"podOverrides": HOST_PATH}, 'violates PodSecurity "restricted:latest"'),
 }
-"""By name: fields of the step, fields of the spec, and a part of the message."""
+"""By name: fields of the step, fields of the spec, and part of the message."""
 
 
 def restrict(bed: Bed, namespace: str) -> None:
-    """Let a namespace take no pod."""
+    """Add quotas and limits that keep the namespace from accepting the pods of REFUSED."""
     label = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     bed.api("PATCH", f"/api/v1/namespaces/{namespace}", label)
     path = f"/api/v1/namespaces/{namespace}"
@@ -51,7 +51,7 @@ def restrict(bed: Bed, namespace: str) -> None:
     bed.api("POST", f"{path}/limitranges", {"metadata": {"name": "range"}, "spec": {"limits": limits}})
 
 
-def test_refused_pods_are_told_in_the_step_and_by_one_event(
+def test_refused_pods_are_reported_in_the_step_and_by_one_event(
     operator: RunningOperator, cluster: Cluster, bed: Bed
 ) -> None:
     restrict(bed, cluster.namespace)
@@ -59,17 +59,17 @@ def test_refused_pods_are_told_in_the_step_and_by_one_event(
         cluster.apply(manifest(name, {**CONVERT, **step}, **spec))
     for name, (_, _, text) in REFUSED.items():
         found = cluster.wait(name, lambda found: step_of(found, "convert").get("reason") == "FailedCreate", name)
-        told = step_of(found, "convert")
-        assert (told["state"], ready_reason(found)) == ("Starting", "Starting")
-        assert text.replace("NAMESPACE", cluster.namespace) in told["message"]
-        assert told["message"] in (condition(found, "Ready") or {})["message"]
+        reported = step_of(found, "convert")
+        assert (reported["state"], ready_reason(found)) == ("Starting", "Starting")
+        assert text.replace("NAMESPACE", cluster.namespace) in reported["message"]
+        assert reported["message"] in (condition(found, "Ready") or {})["message"]
         assert "activeSince" not in found["status"]
         cluster.wait_event(name, "FailedCreate")
     warnings = [event for name in REFUSED for event in cluster.events(name) if event["type"] == "Warning"]
     assert [event["reason"] for event in warnings] == ["FailedCreate"] * len(REFUSED)
 
 
-def test_step_whose_quota_is_raised_runs_and_forgets_the_reason(
+def test_step_runs_and_loses_its_reason_when_the_quota_is_raised(
     operator: RunningOperator, cluster: Cluster, bed: Bed, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("convert", Play(seconds=None))
@@ -83,7 +83,7 @@ def test_step_whose_quota_is_raised_runs_and_forgets_the_reason(
     assert ready_reason(cluster.experiment("raised") or {}) == "Running"
 
 
-def test_volume_that_cannot_be_mounted_is_told_from_the_events_of_the_pod(
+def test_failed_mount_is_reported_from_the_events_of_the_pod(
     operator: RunningOperator, cluster: Cluster, bed: Bed, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("convert", Play(waiting="ContainerCreating"))

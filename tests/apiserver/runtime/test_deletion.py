@@ -1,4 +1,4 @@
-"""What is left of an experiment that is deleted, and of a pod that does not end."""
+"""Deletion of experiments, and pods that don't end."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def test_deletion_collects_everything(
     cluster.apply(manifest("gone", CONVERT, GANG))
     kubelet.wait_running("train", pods=2)
     cluster.delete("gone", propagation=propagation)
-    cluster.wait_for(lambda: cluster.experiment("gone") is None, "the experiment to go")
-    cluster.wait_for(lambda: not cluster.jobs() and not cluster.pods(), "its Jobs and pods to go")
+    cluster.wait_for(lambda: cluster.experiment("gone") is None, "the deletion of the experiment")
+    cluster.wait_for(lambda: not cluster.jobs() and not cluster.pods(), "the deletion of its Jobs and pods")
     services = f"/api/v1/namespaces/{cluster.namespace}/services"
-    cluster.wait_for(lambda: not cluster.bed.api("GET", services)["items"], "its Service to go")
-    # nothing is started on its way out
+    cluster.wait_for(lambda: not cluster.bed.api("GET", services)["items"], "the deletion of its Service")
+    # nothing is started during the deletion
     assert {facts.attempt for facts in kubelet.started} == {1}
 
 
-def test_deleted_and_applied_again_waits_for_the_pods_of_the_first(
+def test_recreated_experiment_waits_for_pods_of_the_deleted_one(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None, stop_seconds=8.0))
     first = cluster.apply(manifest("twice", TRAIN))
     [old] = kubelet.wait_running("train")
     cluster.delete("twice")
-    cluster.wait_for(lambda: cluster.experiment("twice") is None, "the experiment to go")
+    cluster.wait_for(lambda: cluster.experiment("twice") is None, "the deletion of the experiment")
     kubelet.play("train", Play())
     second = cluster.apply(manifest("twice", TRAIN))
     waiting = cluster.wait_step("twice", "train", reason="WaitingForPods")
@@ -48,7 +48,7 @@ def test_deleted_and_applied_again_waits_for_the_pods_of_the_first(
     assert job["metadata"]["ownerReferences"][0]["uid"] == second["metadata"]["uid"]
 
 
-def test_a_pod_that_does_not_end_is_lost_and_the_next_attempt_starts(
+def test_next_attempt_starts_when_a_pod_that_does_not_end_counts_as_lost(
     start_operator: StartOperator, cluster: Cluster, bed: Bed, kubelet: PlayedKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten_patience(monkeypatch, seconds=2)
@@ -65,11 +65,11 @@ def test_a_pod_that_does_not_end_is_lost_and_the_next_attempt_starts(
     done = cluster.wait_ready("lost", "Succeeded")
     step = step_of(done, "train")
     assert (step["attempt"], step["restarts"]) == (2, 0)
-    # it is still there, and nobody waits for it
+    # the lost pod still exists, but no step waits for it
     assert pods[1].name in [pod["metadata"]["name"] for pod in cluster.pods()]
 
 
-def test_a_lost_pod_of_a_deleted_experiment_holds_nobody_back_for_good(
+def test_lost_pod_of_deleted_experiment_delays_the_recreated_one_temporarily(
     start_operator: StartOperator, cluster: Cluster, bed: Bed, kubelet: PlayedKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten_patience(monkeypatch, seconds=2)
@@ -78,7 +78,7 @@ def test_a_lost_pod_of_a_deleted_experiment_holds_nobody_back_for_good(
     cluster.apply(manifest("stuck", CONVERT, podOverrides={"terminationGracePeriodSeconds": 1}))
     kubelet.wait_running("convert")
     cluster.delete("stuck")
-    cluster.wait_for(lambda: cluster.experiment("stuck") is None, "the experiment to go")
+    cluster.wait_for(lambda: cluster.experiment("stuck") is None, "the deletion of the experiment")
     kubelet.play("convert", Play(), attempt=1)
     cluster.apply(manifest("stuck", CONVERT))
     cluster.wait_step("stuck", "convert", reason="WaitingForPods")
@@ -86,7 +86,7 @@ def test_a_lost_pod_of_a_deleted_experiment_holds_nobody_back_for_good(
 
 
 def shorten_patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """A pod counts as lost ``seconds`` past its time, in place of a minute."""
+    """Let a pod count as lost ``seconds`` after its grace period instead of a minute."""
     from datetime import timedelta
 
     from maskrcnn_operator.jobs import attempt

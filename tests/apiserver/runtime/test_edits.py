@@ -1,4 +1,4 @@
-"""Every kind of edit of the spec, while steps run and after they have ended."""
+"""Edits of the spec, while steps run and after they have ended."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def settled(cluster: Cluster, name: str, generation: int) -> dict[str, Any]:
     )
 
 
-def test_edits_of_a_finished_experiment(operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet) -> None:
+def test_edit_of_finished_experiment_reruns_affected_steps_only(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
     steps = [CONVERT, TRAIN, EVALUATE, EXPORT]
     cluster.apply(manifest("done", *steps))
     done = cluster.wait_ready("done", "Succeeded")
@@ -44,13 +46,13 @@ def test_edits_of_a_finished_experiment(operator: RunningOperator, cluster: Clus
     first_metrics = done["status"]["metrics"]
     assert first_metrics
 
-    # what cannot change a result runs nothing again
+    # fields that cannot change a result rerun nothing
     spec = {"image": "registry.example/other:2", "maxRestarts": 9, "podOverrides": {"nodeSelector": {"gpu": "a100"}}}
     edited = cluster.edit("done", spec)
     done = settled(cluster, "done", edited["metadata"]["generation"])
     assert attempts(done) == {"convert": 1, "train": 1, "evaluate": 1, "export": 1}
 
-    # changing export runs export alone, and the new image counts for it
+    # a change of export reruns only export, with the new image
     changed = [CONVERT, TRAIN, EVALUATE, {**EXPORT, "export": {"dataType": "fp16"}}]
     edited = cluster.edit("done", {"steps": changed})
     done = settled(cluster, "done", edited["metadata"]["generation"])
@@ -59,13 +61,13 @@ def test_edits_of_a_finished_experiment(operator: RunningOperator, cluster: Clus
     template = cluster.jobs()["export/2"]["spec"]["template"]["spec"]
     assert template["nodeSelector"] == {"gpu": "a100"}
 
-    # a revision runs a step again, and what consumes it
+    # a new revision reruns the step and its consumers
     changed = [CONVERT, {**TRAIN, "revision": "new data"}, EVALUATE, changed[3]]
     edited = cluster.edit("done", {"steps": changed})
     done = settled(cluster, "done", edited["metadata"]["generation"])
     assert attempts(done) == {"convert": 1, "train": 2, "evaluate": 2, "export": 3}
 
-    # a step that is removed leaves the status; one that is added runs alone
+    # a removed step leaves the status; only the added one runs
     changed = [CONVERT, changed[1], {**EVALUATE, "name": "judge"}, changed[3]]
     edited = cluster.edit("done", {"steps": changed})
     done = settled(cluster, "done", edited["metadata"]["generation"])
@@ -77,7 +79,7 @@ def test_edits_of_a_finished_experiment(operator: RunningOperator, cluster: Clus
     assert attempts(done) == {"convert": 1, "train": 3, "judge": 2, "export": 4}
 
 
-def test_a_changed_step_stops_before_anything_upstream_starts(
+def test_running_step_stops_before_its_changed_upstream_step_restarts(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None, stop_seconds=6.0), attempt=1)
@@ -97,7 +99,7 @@ def test_a_changed_step_stops_before_anything_upstream_starts(
     assert step_of(done, "train")["restarts"] == 0
 
 
-def test_image_and_resources_count_from_the_next_attempt(
+def test_image_and_resources_take_effect_with_the_next_attempt(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None), attempt=1)
@@ -107,7 +109,7 @@ def test_image_and_resources_count_from_the_next_attempt(
     edited = cluster.edit("next", {"image": "registry.example/other:2", "steps": [more]})
     generation = edited["metadata"]["generation"]
     cluster.wait(
-        "next", lambda found: found["status"].get("observedGeneration") == generation, "the edit to be noticed"
+        "next", lambda found: found["status"].get("observedGeneration") == generation, "the edit to be observed"
     )
     assert [facts.attempt for facts in kubelet.running("train")] == [1]
     kubelet.finish("train", Play(exit_code=1))
@@ -117,7 +119,7 @@ def test_image_and_resources_count_from_the_next_attempt(
     assert container["resources"]["requests"]["cpu"] == "2"
 
 
-def test_what_may_change_only_while_suspended(
+def test_workspace_queue_and_key_can_change_only_while_suspended(
     operator: RunningOperator, cluster: Cluster, bed: Bed, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None), attempt=1)
@@ -139,12 +141,12 @@ def test_what_may_change_only_while_suspended(
     assert "other" in [volume.get("persistentVolumeClaim", {}).get("claimName") for volume in volumes]
 
 
-def test_a_failed_step_is_tried_again_when_it_changes(
+def test_failed_step_reruns_when_it_changes(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(exit_code=64), attempt=1)
-    cluster.apply(manifest("mended", TRAIN, EVALUATE))
-    cluster.wait_ready("mended", "Failed")
-    cluster.edit("mended", {"experiment": {"totalSteps": 110}})
-    done = cluster.wait_ready("mended", "Succeeded")
+    cluster.apply(manifest("corrected", TRAIN, EVALUATE))
+    cluster.wait_ready("corrected", "Failed")
+    cluster.edit("corrected", {"experiment": {"totalSteps": 110}})
+    done = cluster.wait_ready("corrected", "Succeeded")
     assert attempts(done) == {"train": 2, "evaluate": 1}

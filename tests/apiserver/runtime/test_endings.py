@@ -1,4 +1,4 @@
-"""Ends of attempts: disruptions, preemptions by Kueue as it does them, and sidecars that outlive the trainer."""
+"""Ends of attempts: disruptions, preemptions as Kueue does them, and sidecars that outlive the trainer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLICIES = "/apis/admissionregistration.k8s.io/v1"
 
 @pytest.fixture
 def sidecars(bed: Bed, cluster: Cluster) -> Iterator[None]:
-    """Every pod of the namespace gets one more container, as from a service mesh."""
+    """Add a container to every pod of the namespace, as a service mesh does."""
     namespace = cluster.namespace
     container = 'Object.spec.containers{name: "mesh", image: "registry.example/mesh:1"}'
     patch = f'[JSONPatch{{op: "add", path: "/spec/containers/-", value: {container}}}]'
@@ -44,32 +44,32 @@ def sidecars(bed: Bed, cluster: Cluster) -> Iterator[None]:
         bed.api("POST", f"{POLICIES}/{kind}", value)
     pod = {"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "probe", "image": "x"}]}}
     path = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
-    # the API server takes a while to act by a new policy
-    cluster.wait_for(lambda: len(bed.api("POST", path, pod)["spec"]["containers"]) == 2, "the policy to act")
+    # The API server takes a while to apply a new policy.
+    cluster.wait_for(lambda: len(bed.api("POST", path, pod)["spec"]["containers"]) == 2, "the policy to take effect")
     yield
     for kind in kinds:
         bed.api("DELETE", f"{POLICIES}/{kind}/mesh-{namespace}")
 
 
 def suspend_job(cluster: Cluster, name: str, value: bool) -> None:
-    """As Kueue does when it preempts a Workload, and when it admits it again."""
+    """Set ``suspend`` as Kueue does when it preempts a Workload and when it readmits it."""
     path = f"/apis/batch/v1/namespaces/{cluster.namespace}/jobs/{name}"
     cluster.bed.api("PATCH", path, {"spec": {"suspend": value}})
 
 
 def preempted_and_resumed(cluster: Cluster, kubelet: PlayedKubelet, step: str, pods: int) -> dict[str, Any]:
-    """Preempt the running Job of a step, resume it; return it as it was before."""
+    """Preempt the running Job of a step and resume it; return the Job from before the preemption."""
     kubelet.wait_running(step, pods=pods)
     [job] = cluster.jobs().values()
     cluster.wait_step("kueue", step, state="Running")
     suspend_job(cluster, job["metadata"]["name"], True)
     cluster.wait_step("kueue", step, state="Queued")
-    cluster.wait_for(lambda: not cluster.pods(), "the pods to go")
+    cluster.wait_for(lambda: not cluster.pods(), "the deletion of the pods")
     suspend_job(cluster, job["metadata"]["name"], False)
     return job
 
 
-def test_eviction_of_one_pod_is_a_disruption_and_told(
+def test_eviction_of_one_pod_is_reported_as_disruption(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("convert", Play(seconds=None), attempt=1)
@@ -88,7 +88,7 @@ def test_eviction_of_one_pod_is_a_disruption_and_told(
     assert "EvictionByEvictionAPI" in event["note"]
 
 
-def test_evictions_of_one_pod_are_bounded(
+def test_step_fails_after_too_many_evictions(
     start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     short = {"back_off_base": timedelta(milliseconds=1), "back_off_limit": timedelta(milliseconds=1)}
@@ -117,7 +117,7 @@ def test_preemption_by_kueue_keeps_job_and_attempt(
     assert again["metadata"]["uid"] == before["metadata"]["uid"] == queued["metadata"]["uid"]
     status = cluster.wait_step("kueue", "train", state="Running")
     assert (status["attempt"], status.get("restarts", 0), status.get("disruptions", 0)) == (1, 0, 0)
-    # what fails after that is told and counted, whatever the pods before have said
+    # a later failure is reported and counted, whatever the termination messages of the earlier pods
     kubelet.finish("train", Play(exit_code=1, message="KeyError: 'loss'"))
     waiting = cluster.wait_step("kueue", "train", state="Pending")
     assert (waiting["exitCode"], waiting.get("restarts", 0), waiting.get("disruptions", 0)) == (1, 1, 0)
@@ -126,7 +126,7 @@ def test_preemption_by_kueue_keeps_job_and_attempt(
     cluster.wait_step("kueue", "train", state="Queued", attempt=2)
 
 
-def test_success_of_a_trainer_that_a_sidecar_outlives(
+def test_step_succeeds_although_a_sidecar_outlives_the_trainer(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet, sidecars: None
 ) -> None:
     kubelet.default = Play(outlived=True)
@@ -135,7 +135,7 @@ def test_success_of_a_trainer_that_a_sidecar_outlives(
     facts = kubelet.wait_running("train", pods=2)
     assert {len(found.pod["spec"]["containers"]) for found in facts} == {2}
     kubelet.finish("train", Play(outlived=True), index=0)
-    # every index of a gang counts
+    # every index of a gang must end
     cluster.wait_for(lambda: any(_is_outlived(pod) for pod in cluster.pods()), "the trainer of index 0 to end")
     assert cluster.wait_step("mesh", "train", state="Running")["attempt"] == 1
     kubelet.finish("train", Play(outlived=True), index=1)
@@ -143,11 +143,11 @@ def test_success_of_a_trainer_that_a_sidecar_outlives(
     step = step_of(done, "train")
     assert (step["attempt"], step["exitCode"], step["reason"]) == (1, 0, "Completed")
     assert step["modelPath"]
-    # the sidecars hold no resources
-    cluster.wait_for(lambda: not cluster.pods() and not cluster.jobs(), "pods and Jobs to go")
+    # the sidecars are ended, too
+    cluster.wait_for(lambda: not cluster.pods() and not cluster.jobs(), "the deletion of pods and Jobs")
 
 
-def test_failure_of_a_trainer_that_a_sidecar_outlives(
+def test_step_is_retried_although_a_sidecar_outlives_the_trainer(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet, sidecars: None
 ) -> None:
     kubelet.play("convert", Play(exit_code=1, outlived=True, stop_seconds=2.0), attempt=1)
@@ -161,7 +161,7 @@ def test_failure_of_a_trainer_that_a_sidecar_outlives(
     assert invariants.steps_that_start_again(observer.history) == []
 
 
-def test_rest_of_a_gang_is_stopped_after_a_failure_that_a_sidecar_hides(
+def test_gang_stops_when_a_trainer_next_to_a_sidecar_fails(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet, sidecars: None
 ) -> None:
     kubelet.play("train", Play(seconds=None, outlived=True), attempt=1)
@@ -172,7 +172,7 @@ def test_rest_of_a_gang_is_stopped_after_a_failure_that_a_sidecar_hides(
     assert (step["attempt"], step["restarts"], step.get("disruptions", 0)) == (2, 1, 0)
 
 
-def test_failing_pod_does_not_make_its_step_start_again(
+def test_step_does_not_return_to_starting_when_its_pod_fails(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(exit_code=1, seconds=0.5))

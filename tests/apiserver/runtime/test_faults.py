@@ -1,4 +1,4 @@
-"""An API server that answers otherwise, not at all, or too late; and watches that end without a word."""
+"""API server faults: errors, lost or late responses, restarts, and closed watches."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
 @pytest.fixture
 def proxy(bed: Bed, account: Path, tmp_path: Path) -> Iterator[Proxy]:
-    """Between the operator and the API server; it lasts longer than the operator."""
-    with Proxy(bed, tmp_path, account) as standing:
-        yield standing
+    """Yield a proxy between the operator and the API server that outlives the operator."""
+    with Proxy(bed, tmp_path, account) as running:
+        yield running
 
 
 @pytest.fixture
 def behind(proxy: Proxy, start_operator: StartOperator) -> RunningOperator:
-    """An operator that speaks through the proxy, and leads."""
+    """Start an operator that uses the proxy, and wait until it leads."""
     return start_operator(kubeconfig=proxy.kubeconfig).wait_leading()
 
 
@@ -48,7 +48,7 @@ def behind(proxy: Proxy, start_operator: StartOperator) -> RunningOperator:
     ],
 )
 @pytest.mark.usefixtures("behind")
-def test_a_call_that_fails_is_made_again_and_does_nothing_twice(  # noqa: PLR0917
+def test_failed_request_is_retried_without_double_effect(  # noqa: PLR0917 - pytest passes by name
     proxy: Proxy, cluster: Cluster, kubelet: PlayedKubelet, call: str, status: int, more: dict[str, object]
 ) -> None:
     method, part = call.split()
@@ -64,7 +64,9 @@ def test_a_call_that_fails_is_made_again_and_does_nothing_twice(  # noqa: PLR091
     ]
 
 
-def test_retry_after_is_kept(behind: RunningOperator, proxy: Proxy, cluster: Cluster, kubelet: PlayedKubelet) -> None:
+def test_retry_after_header_is_respected(
+    behind: RunningOperator, proxy: Proxy, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
     proxy.fault("POST", "/jobs", 429, headers={"Retry-After": "3"})
     cluster.apply(manifest("patient", CONVERT))
     cluster.wait_for(lambda: bool(proxy.faults[0].seen), "the refusal")
@@ -74,11 +76,11 @@ def test_retry_after_is_kept(behind: RunningOperator, proxy: Proxy, cluster: Clu
     cluster.wait_ready("patient", "Succeeded")
 
 
-def test_a_list_whose_pages_have_gone_is_begun_anew(
+def test_list_restarts_when_its_continue_token_has_expired(
     proxy: Proxy, start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     cluster.apply(manifest("listed", CONVERT))
-    # the first list of experiments asks whether they are served at all
+    # not of experiments: their first list is a check that they are served
     fault = proxy.fault("GET", "/jobs", 410)
     start_operator(kubeconfig=proxy.kubeconfig)
     cluster.wait_ready("listed", "Succeeded")
@@ -95,7 +97,7 @@ def test_lists_that_fail_are_tried_until_they_succeed(
     assert fault.seen == 3
 
 
-def test_a_watch_that_is_cut_misses_nothing(
+def test_closed_watch_misses_no_change(
     behind: RunningOperator, proxy: Proxy, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None), attempt=1)
@@ -105,7 +107,7 @@ def test_a_watch_that_is_cut_misses_nothing(
     kubelet.wait_running("train")
     watches = proxy.fault("GET", "/pods", 503, times=3)
     assert proxy.cut_watches() == 3
-    # the pods' list fails: meanwhile the Job ends, and an experiment goes
+    # while the list of pods fails, the Job ends and an experiment is deleted
     kubelet.finish("train")
     cluster.delete("doomed")
     done = cluster.wait_ready("cut", "Succeeded")
@@ -114,11 +116,11 @@ def test_a_watch_that_is_cut_misses_nothing(
     assert behind.operator is not None
     operator = behind.operator
     cluster.wait_for(
-        lambda: operator.cache.experiment(cluster.namespace, "doomed") is None, "the deletion to be noticed"
+        lambda: operator.cache.experiment(cluster.namespace, "doomed") is None, "the deletion to be observed"
     )
 
 
-def test_a_job_and_an_experiment_deleted_while_the_api_server_restarts(
+def test_deletions_during_restart_of_api_server_are_observed(
     operator: RunningOperator, cluster: Cluster, bed: Bed, kubelet: PlayedKubelet
 ) -> None:
     operator.wait_leading()
@@ -137,10 +139,10 @@ def test_a_job_and_an_experiment_deleted_while_the_api_server_restarts(
     done = cluster.wait_ready("kept", "Succeeded")
     step = step_of(done, "train")
     assert (step["attempt"], step["restarts"]) == (2, 0)
-    cluster.wait_for(lambda: cluster.experiment("deleted") is None, "the experiment to go")
-    cluster.wait_for(lambda: set(cluster.jobs()) <= {"train/2"}, "the other Job to go")
+    cluster.wait_for(lambda: cluster.experiment("deleted") is None, "the deletion of the experiment")
+    cluster.wait_for(lambda: set(cluster.jobs()) <= {"train/2"}, "the deletion of the other Job")
     assert operator.operator is not None
     running = operator.operator
     cluster.wait_for(
-        lambda: running.cache.experiment(cluster.namespace, "deleted") is None, "the deletion to be noticed"
+        lambda: running.cache.experiment(cluster.namespace, "deleted") is None, "the deletion to be observed"
     )

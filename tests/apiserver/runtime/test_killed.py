@@ -1,4 +1,4 @@
-"""The operator's process, ended by SIGKILL after every single write that it makes, and started again each time."""
+"""The operator's process, killed by SIGKILL after each of its writes, and restarted each time."""
 
 from __future__ import annotations
 
@@ -22,30 +22,34 @@ from tests.apiserver.runtime.proxy import Proxy
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
-MAX_LIVES = 80
+MAX_PROCESSES = 80
 
 
 @pytest.fixture
 def proxy(bed: Bed, account: Path, tmp_path: Path) -> Iterator[Proxy]:
-    with Proxy(bed, tmp_path, account) as standing:
-        yield standing
+    with Proxy(bed, tmp_path, account) as running:
+        yield running
 
 
 def forget_lease(bed: Bed, namespace: str) -> None:
-    """The dead process' Lease, whose end nobody need wait for here."""
+    """Delete the killed process's Lease so that the next one leads at once."""
     with contextlib.suppress(RestError):
         bed.api("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}")
 
 
-def live_by_single_writes(
+def run_with_single_writes(
     proxy: Proxy, cluster: Cluster, name: str, log: Path, meanwhile: Callable[[dict[str, Any]], None]
 ) -> int:
-    """Lives of one write each until the experiment has succeeded; how many died of theirs.
+    """Run the operator with one write per process until the experiment has succeeded; return the number of kills.
 
     Args:
-        meanwhile: told of the experiment as it stands, again and again.
+        proxy: through which the operator writes.
+        cluster: namespace of the experiment.
+        name: of the experiment.
+        log: file of the operator's log.
+        meanwhile: called repeatedly with the current experiment.
     """
-    for life in range(MAX_LIVES):
+    for life in range(MAX_PROCESSES):
         forget_lease(cluster.bed, cluster.namespace)
         process = controller(proxy.kubeconfig, cluster.namespace, log=log)
 
@@ -62,13 +66,13 @@ def live_by_single_writes(
                 if ready_reason(found) == "Succeeded":
                     return life
                 meanwhile(found)
-                assert time.monotonic() < deadline, f"no write in life {life}\n{cluster.picture(name)}"
+                assert time.monotonic() < deadline, f"no write by process {life}\n{cluster.picture(name)}"
                 time.sleep(0.05)
         finally:
             process.kill()
             process.wait()
         assert process.returncode == -signal.SIGKILL, log.read_text()[-2000:]
-    raise AssertionError(f"not done after {MAX_LIVES} lives\n{cluster.picture(name)}")
+    raise AssertionError(f"not finished after {MAX_PROCESSES} processes\n{cluster.picture(name)}")
 
 
 def made(proxy: Proxy, kind: str) -> int:
@@ -80,33 +84,33 @@ def counts(experiment: dict[str, Any]) -> list[tuple[int, int, int]]:
     return [(step["attempt"], step["restarts"], step["disruptions"]) for step in steps]
 
 
-def test_killed_between_any_two_writes_nothing_is_done_twice(
+def test_operator_killed_after_every_write_does_nothing_twice(
     proxy: Proxy, cluster: Cluster, kubelet: PlayedKubelet, tmp_path: Path
 ) -> None:
     kubelet.default = Play(seconds=None)
 
-    def end_what_is_known_to_run(experiment: dict[str, Any]) -> None:
+    def end_running_steps(experiment: dict[str, Any]) -> None:
         for step in experiment.get("status", {}).get("steps", ()):
             if step["state"] == "Running":
                 kubelet.finish(step["name"])
 
     cluster.apply(manifest("killed", CONVERT, GANG, EVALUATE))
-    lives = live_by_single_writes(proxy, cluster, "killed", tmp_path / "log", end_what_is_known_to_run)
+    kills = run_with_single_writes(proxy, cluster, "killed", tmp_path / "log", end_running_steps)
     done = cluster.wait_ready("killed", "Succeeded")
     assert counts(done) == [(1, 0, 0)] * 3
     assert (made(proxy, "jobs"), made(proxy, "services")) == (3, 1)
     assert len(kubelet.started) == 4
-    # the first sight; each step's Job and that it runs; a Service; the end, of which this life is not counted
-    assert lives >= 8
+    # writes: the first status, Job and "Running" of each step, a Service; the last process isn't counted
+    assert kills >= 8
 
 
-def test_killed_in_the_middle_of_a_restart_it_is_counted_once(
+def test_restart_is_counted_once_when_operator_is_killed_during_it(
     proxy: Proxy, cluster: Cluster, kubelet: PlayedKubelet, tmp_path: Path
 ) -> None:
     kubelet.play("train", Play(exit_code=75), attempt=1, index=1)
     kubelet.play("train", Play(seconds=None), attempt=1, index=0)
     cluster.apply(manifest("again", GANG))
-    live_by_single_writes(proxy, cluster, "again", tmp_path / "log", lambda experiment: None)
+    run_with_single_writes(proxy, cluster, "again", tmp_path / "log", lambda experiment: None)
     done = cluster.wait_ready("again", "Succeeded")
     assert counts(done) == [(2, 1, 0)]
     assert (made(proxy, "jobs"), made(proxy, "services")) == (2, 1)

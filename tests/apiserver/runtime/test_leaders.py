@@ -1,4 +1,4 @@
-"""Two replicas: one works, both are ready, and the other goes on where the first has stopped."""
+"""Two replicas: one leads, both are ready, and the second continues where the first has stopped."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ready(replica: RunningOperator) -> bool:
         return bool(answer.status == 200)
 
 
-def test_two_replicas_one_leader_and_a_hand_over(
+def test_second_replica_takes_over_when_the_leader_stops(
     start_operator: StartOperator, cluster: Cluster, bed: Bed, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None))
@@ -63,7 +63,7 @@ def test_two_replicas_one_leader_and_a_hand_over(
 
 
 @pytest.mark.usefixtures("kubelet")
-def test_a_leader_that_cannot_renew_stops_to_write_and_another_takes_over(
+def test_leader_that_cannot_renew_stops_writing_and_is_replaced(
     start_operator: StartOperator, cluster: Cluster, bed: Bed, account: Path, tmp_path: Path
 ) -> None:
     with Proxy(bed, tmp_path, account) as proxy:
@@ -86,7 +86,7 @@ def test_a_leader_that_cannot_renew_stops_to_write_and_another_takes_over(
         first.stop()
 
 
-def test_nothing_is_written_at_rest_and_after_a_restart(
+def test_idle_or_restarted_operator_writes_nothing(
     start_operator: StartOperator, cluster: Cluster, bed: Bed, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None))
@@ -103,9 +103,7 @@ def test_nothing_is_written_at_rest_and_after_a_restart(
     offset = bed.audit_log.stat().st_size
     looks = reconciliations()
     second = start_operator(resync_seconds=0.5).wait_leading()
-    cluster.wait_for(
-        lambda: reconciliations() >= looks + 3 * len(names), "every experiment to be looked at three times"
-    )
+    cluster.wait_for(lambda: reconciliations() >= looks + 3 * len(names), "three reconciliations of every experiment")
     second.stop()
     calls = list(audit.calls(bed.audit_log, user=USER, offset=offset))
     assert [call for call in calls if call.writes and call.resource != "leases"] == []

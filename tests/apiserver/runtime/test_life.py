@@ -1,4 +1,4 @@
-"""An experiment from its first sight to its end, on a real API server, the operator as its own service account."""
+"""Experiments from creation to end, on a real API server, with the operator's own service account."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from maskrcnn_operator.core import readiness
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
 
-def test_nine_steps_to_the_end(operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet) -> None:
+def test_nine_steps_succeed(operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet) -> None:
     cluster.apply(manifest("nuclei", *NINE_STEPS))
     done = cluster.wait_ready("nuclei", "Succeeded", seconds=240)
     status = done["status"]
@@ -56,7 +56,9 @@ def test_nine_steps_to_the_end(operator: RunningOperator, cluster: Cluster, kube
     assert columns[1].split()[1] == "Succeeded"
 
 
-def test_steps_wait_for_what_they_need(operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet) -> None:
+def test_step_waits_for_the_steps_that_it_needs(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
     kubelet.play("convert", Play(seconds=None))
     cluster.apply(manifest("order", CONVERT, TRAIN, EVALUATE))
     kubelet.wait_running("convert")
@@ -71,9 +73,7 @@ def test_steps_wait_for_what_they_need(operator: RunningOperator, cluster: Clust
     assert [facts.step for facts in kubelet.started] == ["convert", "train", "evaluate"]
 
 
-def test_a_permanent_failure_is_not_tried_again(
-    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
-) -> None:
+def test_permanent_failure_is_not_retried(operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet) -> None:
     kubelet.play("train", Play(exit_code=64))
     cluster.apply(manifest("wrong", TRAIN, EVALUATE))
     found = cluster.wait_ready("wrong", "Failed")
@@ -93,7 +93,7 @@ def test_a_permanent_failure_is_not_tried_again(
     assert waited.returncode == 0
 
 
-def test_a_step_beside_a_failed_one_runs_on(
+def test_step_continues_when_an_independent_step_fails(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("convert", Play(exit_code=64))
@@ -110,7 +110,7 @@ def test_a_step_beside_a_failed_one_runs_on(
     assert ready_reason(cluster.wait_ready("beside", "Failed")) == "Failed"
 
 
-def test_an_invalid_spec_starts_nothing_and_is_mended_by_an_edit(
+def test_invalid_spec_starts_nothing_until_it_is_corrected(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     cluster.apply(manifest("cycle", {**CONVERT, "dependsOn": ["evaluate"]}, {**EVALUATE, "modelPath": "/workspace/m"}))
@@ -122,7 +122,7 @@ def test_an_invalid_spec_starts_nothing_and_is_mended_by_an_edit(
     cluster.wait_ready("cycle", "Succeeded")
 
 
-def test_a_gang_needs_a_shared_workspace(operator: RunningOperator, bed: Bed, namespace: str) -> None:
+def test_gang_needs_a_shared_workspace(operator: RunningOperator, bed: Bed, namespace: str) -> None:
     cluster = Cluster(bed, namespace)
     cluster.claim("ReadWriteOnce")
     cluster.apply(manifest("lonely", GANG))
@@ -131,7 +131,7 @@ def test_a_gang_needs_a_shared_workspace(operator: RunningOperator, bed: Bed, na
     assert stalled is not None and "spec.steps[0].nodes" in stalled["message"]
 
 
-def test_without_a_shared_workspace_steps_take_turns(
+def test_steps_run_one_at_a_time_without_a_shared_workspace(
     operator: RunningOperator, bed: Bed, namespace: str, kubelet: PlayedKubelet
 ) -> None:
     cluster = Cluster(bed, namespace)
@@ -145,7 +145,7 @@ def test_without_a_shared_workspace_steps_take_turns(
     cluster.wait_ready("turns", "Succeeded")
 
 
-def test_nothing_starts_before_the_claim_is_there(
+def test_nothing_starts_before_the_claim_exists(
     operator: RunningOperator, bed: Bed, namespace: str, kubelet: PlayedKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "LOOK_AGAIN", timedelta(seconds=2))
@@ -159,10 +159,10 @@ def test_nothing_starts_before_the_claim_is_there(
     cluster.wait_ready("early", "Succeeded")
 
 
-def test_ttl_deletes_the_experiment_and_all_of_it(
+def test_ttl_deletes_the_experiment_and_its_objects(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     cluster.apply(manifest("short", GANG, EXPORT, ttlSecondsAfterFinished=2))
     cluster.wait_ready("short", "Succeeded")
-    cluster.wait_for(lambda: cluster.experiment("short") is None, "the experiment to go")
-    cluster.wait_for(lambda: not cluster.jobs() and not cluster.pods(), "its Jobs and pods to go")
+    cluster.wait_for(lambda: cluster.experiment("short") is None, "the deletion of the experiment")
+    cluster.wait_for(lambda: not cluster.jobs() and not cluster.pods(), "the deletion of its Jobs and pods")

@@ -1,4 +1,4 @@
-"""Several namespaces, and all of them."""
+"""Operators that watch several namespaces, or all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
 @pytest.fixture
 def other(bed: Bed) -> Iterator[Cluster]:
-    """One more namespace, with somebody who plays its nodes."""
+    """Yield a second namespace, with a played kubelet."""
     name = bed.create_namespace("other")
     found = Cluster(bed, name)
     found.claim("ReadWriteMany")
@@ -29,7 +29,7 @@ def other(bed: Bed) -> Iterator[Cluster]:
     bed.delete_namespace(name)
 
 
-def test_those_that_are_named_and_no_other(
+def test_only_named_namespaces_are_watched(
     start_operator: StartOperator, cluster: Cluster, other: Cluster, bed: Bed, kubelet: PlayedKubelet
 ) -> None:
     stranger = Cluster(bed, bed.create_namespace("stranger"))
@@ -45,7 +45,9 @@ def test_those_that_are_named_and_no_other(
     bed.delete_namespace(stranger.namespace)
 
 
-def test_all_of_them(start_operator: StartOperator, cluster: Cluster, other: Cluster, kubelet: PlayedKubelet) -> None:
+def test_all_namespaces_are_watched(
+    start_operator: StartOperator, cluster: Cluster, other: Cluster, kubelet: PlayedKubelet
+) -> None:
     start_operator(namespaces=()).wait_leading()
     for place in (cluster, other):
         place.apply(manifest("same", CONVERT))
@@ -54,11 +56,11 @@ def test_all_of_them(start_operator: StartOperator, cluster: Cluster, other: Clu
 
 
 LIMITED = "maskrcnn-operator-limited"
-"""A service account that may act in chosen namespaces only."""
+"""Service account with permissions in chosen namespaces only."""
 
 
 def allow(bed: Bed, namespace: str, kind: str = "ClusterRole", role: str = "maskrcnn-experiments") -> None:
-    """Let LIMITED act in a namespace, as the chart does for each of a list of namespaces."""
+    """Grant LIMITED its permissions in a namespace, as the chart does for each listed namespace."""
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role}
     subjects = [{"kind": "ServiceAccount", "name": LIMITED, "namespace": HOME}]
     path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings"
@@ -71,7 +73,7 @@ def allow(bed: Bed, namespace: str, kind: str = "ClusterRole", role: str = "mask
 
 @pytest.fixture
 def limited(bed: Bed, home: str) -> Path:
-    """A kubeconfig of LIMITED, which may hold the Lease and nothing else yet."""
+    """Return a kubeconfig of LIMITED, which so far may only hold the Lease."""
     allow(bed, home, "Role", ACCOUNT)
     return bed.kubeconfig_for(LIMITED, HOME)
 
@@ -81,10 +83,10 @@ def listed(place: Cluster) -> float | None:
 
 
 @pytest.mark.usefixtures("kubelet")
-def test_deleted_and_forbidden_namespaces_stop_no_other(
+def test_deleted_and_forbidden_namespaces_do_not_stop_others(
     start_operator: StartOperator, limited: Path, cluster: Cluster, other: Cluster, bed: Bed
 ) -> None:
-    """Neither while the operator runs nor across a restart, whichever is named first."""
+    """Check a running operator and one that starts, with the namespaces in either order."""
     doomed = Cluster(bed, bed.create_namespace("doomed"))
     doomed.claim("ReadWriteMany")
     for place in (cluster, doomed):
@@ -96,19 +98,19 @@ def test_deleted_and_forbidden_namespaces_stop_no_other(
     assert (listed(other), listed(cluster), listed(doomed)) == (0, 1, 1)
 
     bed.delete_namespace(doomed.namespace)
-    cluster.wait_for(lambda: listed(doomed) == 0, "the namespace and its permissions to go")
+    cluster.wait_for(lambda: listed(doomed) == 0, "the deletion of the namespace and its permissions")
     cluster.apply(manifest("meanwhile", CONVERT))
     cluster.wait_ready("meanwhile", "Succeeded")
     assert first.operator is not None
     cache = first.operator.cache
-    cluster.wait_for(lambda: cache.experiment(doomed.namespace, "asleep") is None, "its experiment to be forgotten")
+    cluster.wait_for(lambda: cache.experiment(doomed.namespace, "asleep") is None, "its experiment to leave the cache")
     first.stop()
 
     names = (doomed.namespace, other.namespace, cluster.namespace)
     start_operator(kubeconfig=limited, namespaces=names, relist_seconds=1.0).wait_leading()
     cluster.apply(manifest("afterwards", CONVERT))
     cluster.wait_ready("afterwards", "Succeeded")
-    # the one that was forbidden all the time is served as soon as it may be
+    # the forbidden namespace is served as soon as the permissions are granted
     allow(bed, other.namespace)
     other.apply(manifest("late", CONVERT))
     other.wait_ready("late", "Succeeded")

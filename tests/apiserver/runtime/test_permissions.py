@@ -1,4 +1,4 @@
-"""deploy/rbac.yaml: every verb that it grants is used, and none that is used is missing."""
+"""Permissions in deploy/rbac.yaml: all are used, and none is missing."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
 
 def granted() -> set[tuple[str, str]]:
-    """Resource (with its subresource) and verb."""
+    """Return the granted pairs of resource (with its subresource) and verb."""
     rules = [rule for part in yaml.safe_load_all(RBAC.read_text()) for rule in part.get("rules", ())]
     return {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
 
 
-async def do_what_is_seldom_done(kubeconfig: Path, namespace: str, experiment: dict[str, object]) -> None:
-    """Events: one that repeats, and those about an object. A review of a token, and the renewal of an old authority."""
+async def make_rare_requests(kubeconfig: Path, namespace: str, experiment: dict[str, object]) -> None:
+    """Make the rare requests: events, a repeated one and lists of them, a token review, renewal of an old authority."""
     client = Client(connect(await load_configuration(kubeconfig)))
     try:
         events = EventRecorder(client, "test")
@@ -61,11 +61,11 @@ def test_every_permission_is_used_and_none_is_missing(
     kubelet.play("train", Play(exit_code=1, seconds=1.0), attempt=2)
     created = cluster.apply(manifest("all", CONVERT, GANG, ttlSecondsAfterFinished=1))
     kubelet.wait_running("train", pods=2)
-    # a Job that vanishes is looked for; a second attempt looks for the gang's Service
+    # the operator reads a Job that has vanished, and a second attempt reads the gang's Service
     cluster.delete_job(cluster.wait_step("all", "train", state="Running")["jobName"])
-    cluster.wait_for(lambda: cluster.experiment("all") is None, "the experiment to go")
+    cluster.wait_for(lambda: cluster.experiment("all") is None, "the deletion of the experiment")
     first.stop()
-    asyncio.run(do_what_is_seldom_done(account, cluster.namespace, created))
+    asyncio.run(make_rare_requests(account, cluster.namespace, created))
 
     calls = [call for call in audit.calls(bed.audit_log, user=USER, offset=offset) if call.resource]
     assert [call for call in calls if call.code == 403] == []
@@ -73,7 +73,7 @@ def test_every_permission_is_used_and_none_is_missing(
     assert used == granted()
 
 
-def test_nothing_is_granted_by_a_wildcard() -> None:
+def test_no_permission_has_a_wildcard() -> None:
     assert not [pair for pair in granted() if "*" in "".join(pair)]
 
 
@@ -92,6 +92,6 @@ def test_nothing_is_granted_by_a_wildcard() -> None:
     ],
 )
 @pytest.mark.usefixtures("account")
-def test_secrets_and_leases_of_others_cannot_be_read(bed: Bed, verb: str, target: str, answer: str) -> None:
+def test_other_secrets_and_leases_are_not_accessible(bed: Bed, verb: str, target: str, answer: str) -> None:
     done = bed.kubectl("auth", "can-i", verb, target, "-n", HOME, "--as", USER, check=False)
     assert done.stdout.strip() == answer

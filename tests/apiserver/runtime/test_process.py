@@ -1,4 +1,4 @@
-"""The command itself: as whom it runs, when it will not, how it ends, and what it may do."""
+"""The command ``maskrcnn-operator controller``: its user, errors at the start, and its end."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def wait(until: Callable[[], bool], log: Path) -> None:
         time.sleep(0.1)
 
 
-def test_sigterm_ends_it_in_order(
+def test_sigterm_ends_the_operator_in_order(
     account: Path, cluster: Cluster, bed: Bed, kubelet: PlayedKubelet, tmp_path: Path
 ) -> None:
     log, port, metrics = tmp_path / "log", free_port(), free_port()
@@ -83,7 +83,7 @@ def test_sigterm_ends_it_in_order(
 
 NAMELESS = """
 import os, pwd, sys
-# the real user id is what names are looked up by; the effective one still reads this checkout
+# names are looked up by the real user id; the effective one can still read this checkout
 os.setreuid({uid}, -1)
 try:
     pwd.getpwuid(os.getuid())
@@ -92,10 +92,10 @@ except KeyError:
     sys.exit(main(sys.argv[1:]))
 raise SystemExit("this user has a name")
 """
-"""Becomes a user without a passwd entry, then runs the command."""
+"""Script that becomes a user without a passwd entry and then runs the command."""
 
 
-def test_a_user_without_a_name_can_run_it(account: Path, cluster: Cluster, tmp_path: Path) -> None:
+def test_user_without_passwd_entry_can_run_the_operator(account: Path, cluster: Cluster, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may become another user")
     uid = next(number for number in range(61_000, 62_000) if number not in {entry.pw_uid for entry in pwd.getpwall()})
@@ -119,7 +119,7 @@ def test_a_user_without_a_name_can_run_it(account: Path, cluster: Cluster, tmp_p
         process.wait()
 
 
-def test_without_the_definition_it_says_so_and_ends(binaries: Path, tmp_path: Path) -> None:
+def test_missing_definition_ends_the_operator_with_a_message(binaries: Path, tmp_path: Path) -> None:
     with Bed(binaries) as bare:
         done = subprocess.run(
             [
@@ -138,7 +138,9 @@ def test_without_the_definition_it_says_so_and_ends(binaries: Path, tmp_path: Pa
     assert "CustomResourceDefinition" in line
 
 
-def test_without_permission_it_says_so_and_ends(bed: Bed, namespace: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_permission_ends_the_operator_with_a_message(
+    bed: Bed, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
     replica = RunningOperator(options_for(bed.kubeconfig_for("nobody", namespace), namespace, denied_seconds=1.0))
     assert replica.start().wait_ended() == 1
     last = caplog.records[-1]

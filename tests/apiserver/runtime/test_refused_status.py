@@ -1,4 +1,4 @@
-"""A status that the API server refuses: what is told in its place, and that nothing of it stays."""
+"""A status that the API server refuses: it is reported by a condition, which is removed later."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ AUDITED = {
     "type": "Audited",
     "status": "True",
     "reason": "ByHand",
-    "message": "of somebody else",
+    "message": "of another controller",
     "lastTransitionTime": "2026-01-01T00:00:00Z",
 }
 
 
 class Spoiling(Client):
-    """Puts a number into each status that the API server refuses, while ``spoils`` says so."""
+    """Client that makes each status invalid while ``spoils`` is true."""
 
     spoils = False
 
@@ -41,7 +41,7 @@ class Spoiling(Client):
 
 @pytest.fixture
 def spoil() -> Any:
-    """``spoil(True)`` makes each status one that is refused."""
+    """Yield ``spoil(value)``, which switches invalid statuses on or off."""
 
     def set_spoils(value: bool) -> None:
         Spoiling.spoils = value
@@ -51,7 +51,7 @@ def spoil() -> Any:
 
 
 def add_condition(cluster: Cluster, name: str, added: dict[str, Any]) -> None:
-    """Another controller's condition, by merge patch of the list as it stands."""
+    """Add another controller's condition by a merge patch of the current list."""
     path = f"/apis/maskrcnn.dev/v1alpha1/namespaces/{cluster.namespace}/maskrcnnexperiments/{name}"
     found = cluster.bed.api("GET", path)
     body = {
@@ -66,7 +66,7 @@ def kinds(experiment: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("then", ["Succeeded", "Failed"])
-def test_status_refused_for_its_content_is_told_and_ended_by_the_next_that_is_accepted(
+def test_refused_status_is_reported_until_a_status_is_accepted(
     start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet, spoil: Any, then: str
 ) -> None:
     start_operator(client_class=Spoiling).wait_leading()
@@ -80,10 +80,10 @@ def test_status_refused_for_its_content_is_told_and_ended_by_the_next_that_is_ac
     spoil(True)
     kubelet.finish("train", Play(exit_code=0 if then == "Succeeded" else 64))
     stalled = cluster.wait_ready("spoiled", "StatusRefused")
-    told = condition(stalled, "Stalled")
-    assert told is not None
-    assert (told["status"], told["reason"]) == ("True", "StatusRefused")
-    assert "restarts" in told["message"]
+    reported = condition(stalled, "Stalled")
+    assert reported is not None
+    assert (reported["status"], reported["reason"]) == ("True", "StatusRefused")
+    assert "restarts" in reported["message"]
     assert json.dumps(stalled["status"]["steps"]) == json.dumps(before["status"]["steps"])
     assert kinds(stalled) == {"Stalled", "Ready", "Succeeded", "Audited"}
     assert condition(stalled, "Audited") == AUDITED
@@ -91,16 +91,16 @@ def test_status_refused_for_its_content_is_told_and_ended_by_the_next_that_is_ac
 
     spoil(False)
     ended = cluster.wait_ready("spoiled", then)
-    wanted = {"Ready", "Succeeded", "Audited"} | ({"Stalled"} if then == "Failed" else set())
-    ended = cluster.wait("spoiled", lambda found: kinds(found) == wanted, f"the conditions {wanted}")
+    expected = {"Ready", "Succeeded", "Audited"} | ({"Stalled"} if then == "Failed" else set())
+    ended = cluster.wait("spoiled", lambda found: kinds(found) == expected, f"the conditions {expected}")
     assert condition(ended, "Audited") == AUDITED
     cluster.wait(
         "spoiled",
         lambda found: "Stalled" not in owners_of_conditions(found["metadata"]["managedFields"]).others,
-        f"nothing of Stalled to belong to {CONDITIONS_MANAGER}",
+        f"{CONDITIONS_MANAGER} to own no field of Stalled",
     )
     if then == "Failed":
-        # what the step's failure has left goes as ever
+        # the condition of the step's failure is removed as usual
         kubelet.play("train", Play())
         cluster.edit("spoiled", {"steps": [{**TRAIN, "revision": "2"}]})
         done = cluster.wait_ready("spoiled", "Succeeded")
@@ -108,14 +108,14 @@ def test_status_refused_for_its_content_is_told_and_ended_by_the_next_that_is_ac
         assert step_of(done, "train")["state"] == "Succeeded"
 
 
-def test_condition_left_with_two_owners_does_not_keep_a_status_from_being_accepted(
+def test_status_is_accepted_although_a_condition_has_two_owners(
     start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     start_operator().wait_leading()
     kubelet.play("convert", Play(exit_code=64))
     cluster.apply(manifest("shared", CONVERT))
     cluster.wait_ready("shared", "Failed")
-    # of what a replica leaves that ends between two writes, the worst: some fields of an item have a second owner
+    # the worst state that a replica can leave when it ends between two writes: some fields have a second owner
     path = f"/apis/maskrcnn.dev/v1alpha1/namespaces/{cluster.namespace}/maskrcnnexperiments/shared/status"
     shared = {
         "apiVersion": "maskrcnn.dev/v1alpha1",
@@ -131,7 +131,7 @@ def test_condition_left_with_two_owners_does_not_keep_a_status_from_being_accept
 
 
 @pytest.mark.parametrize("number", [14, 16])
-def test_status_is_accepted_although_another_controller_fills_the_list_of_conditions(
+def test_status_is_accepted_although_the_list_of_conditions_is_full(
     start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet, number: int
 ) -> None:
     name = f"flooded-{number}"
@@ -152,12 +152,12 @@ def test_status_is_accepted_although_another_controller_fills_the_list_of_condit
     failed = cluster.wait_ready(name, "Failed")
     assert kinds(failed) >= {"Stalled", "Succeeded", "Ready", *(item["type"] for item in added[:11])}
     assert len(kinds(failed)) <= 16
-    cluster.wait(name, lambda found: told_of_removal(cluster, name), "an event that names what was removed")
+    cluster.wait(name, lambda found: removal_is_reported(cluster, name), "an event that names what was removed")
     with pytest.raises(RestError, match="must have at most 16 items"):
         cluster.bed.api("PATCH", f"{path}?fieldManager=another&force=true", flood, APPLY_PATCH)
 
 
-def told_of_removal(cluster: Cluster, name: str) -> bool:
+def removal_is_reported(cluster: Cluster, name: str) -> bool:
     return any(
         (event["type"], event["reason"]) == ("Warning", "ConditionsRemoved") and "Foreign13" in event["note"]
         for event in cluster.events(name)

@@ -1,4 +1,4 @@
-"""A Job of ours that loses its labels while it runs: other steps and the suspension don't wait for them."""
+"""A running Job of the operator that loses its labels: other steps and the suspension don't wait for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABELS = ("maskrcnn.dev/experiment", "maskrcnn.dev/step", "maskrcnn.dev/attempt"
 OTHER: dict[str, Any] = {**CONVERT, "name": "other", "datasetConvert": {**CONVERT["datasetConvert"], "split": "val"}}
 
 
-def test_job_that_loses_its_labels_holds_its_step_alone(
+def test_job_that_loses_its_labels_blocks_only_its_own_step(
     start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     start_operator().wait_leading()
@@ -43,4 +43,4 @@ def test_job_that_loses_its_labels_holds_its_step_alone(
     labels = {key: value for key, value in job["labels"].items() if key in LABELS}
     cluster.bed.api("PATCH", path, {"metadata": {"labels": labels}}, MERGE_PATCH)
     cluster.wait_ready("relabeled", "Suspended")
-    cluster.wait_for(lambda: not cluster.jobs(), "the Jobs are deleted")
+    cluster.wait_for(lambda: not cluster.jobs(), "the deletion of the Jobs")

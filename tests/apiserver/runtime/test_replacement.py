@@ -26,10 +26,10 @@ def test_corrected_image_replaces_an_attempt_that_never_ran(
     step = step_of(done, "train")
     assert (step["attempt"], step["restarts"], step["disruptions"], step["image"]) == (2, 0, 0, RIGHT)
     assert "StepRestarting" not in cluster.wait_event("typo", "TemplateChanged")
-    cluster.wait_for(lambda: set(cluster.jobs()) == {"train/2"}, "the replaced Job to go")
+    cluster.wait_for(lambda: set(cluster.jobs()) == {"train/2"}, "the deletion of the replaced Job")
 
 
-def test_removed_image_gives_way_to_the_default(
+def test_default_image_replaces_a_removed_one(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(waiting="ImagePullBackOff"), attempt=1)
@@ -48,13 +48,13 @@ def test_queued_job_is_replaced_when_its_resources_change(
     resources = {"requests": {"cpu": "2"}, "limits": {}}
     cluster.edit("queued", {"steps": [{**CONVERT, "resources": resources}]})
     cluster.wait_step("queued", "convert", state="Queued", attempt=2)
-    cluster.wait_for(lambda: set(cluster.jobs()) == {"convert/2"}, "the replaced Job to go")
+    cluster.wait_for(lambda: set(cluster.jobs()) == {"convert/2"}, "the deletion of the replaced Job")
     job = cluster.jobs()["convert/2"]
     assert job["spec"]["suspend"] is True
     assert job["spec"]["template"]["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "2"}}
 
 
-def test_running_attempt_goes_on_after_an_edit_of_its_image(
+def test_running_attempt_continues_after_an_edit_of_its_image(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None))
@@ -62,12 +62,12 @@ def test_running_attempt_goes_on_after_an_edit_of_its_image(
     kubelet.wait_running("train")
     cluster.wait_step("runs", "train", state="Running")
     generation = cluster.edit("runs", {"image": RIGHT})["metadata"]["generation"]
-    cluster.wait("runs", lambda found: found["status"]["observedGeneration"] == generation, "the edit to be seen")
+    cluster.wait("runs", lambda found: found["status"]["observedGeneration"] == generation, "the edit to be observed")
     kubelet.finish("train", Play())
     assert step_of(cluster.wait_ready("runs", "Succeeded"), "train")["attempt"] == 1
 
 
-def test_operator_with_another_default_replaces_nothing(
+def test_operator_with_another_default_image_replaces_nothing(
     start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(waiting="ImagePullBackOff"))
@@ -78,13 +78,13 @@ def test_operator_with_another_default_replaces_nothing(
     start_operator(plan={"default_image": RIGHT}).wait_leading()
     generation = cluster.edit("upgraded", {"maxRestarts": 9})["metadata"]["generation"]
     found = cluster.wait(
-        "upgraded", lambda found: found["status"]["observedGeneration"] == generation, "the edit to be seen"
+        "upgraded", lambda found: found["status"]["observedGeneration"] == generation, "the edit to be observed"
     )
     assert step_of(found, "train")["attempt"] == 1
     assert set(cluster.jobs()) == {"train/1"}
 
 
-def test_mistyped_claim_is_corrected_until_an_attempt_has_started(
+def test_mistyped_claim_can_be_corrected_until_an_attempt_has_started(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None))

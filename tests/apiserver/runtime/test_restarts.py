@@ -1,4 +1,4 @@
-"""Attempts that do not succeed: what counts, what does not, and when the next one comes."""
+"""Attempts that don't succeed: which of them count, and when the next one starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.apiserver.runtime.running import RunningOperator
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
 
-def test_a_gang_is_started_again_counted_and_backed_off(
+def test_failed_gang_restarts_after_backoff_and_is_counted(
     start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     start_operator(plan={"back_off_base": timedelta(seconds=10)})
@@ -33,12 +33,14 @@ def test_a_gang_is_started_again_counted_and_backed_off(
     started = datetime.fromisoformat(second["metadata"]["creationTimestamp"])
     assert started >= datetime.fromisoformat(waiting["nextAttemptTime"])
     assert sorted(facts.attempt for facts in kubelet.started) == [1, 1, 2, 2]
-    # the Job of the attempt before goes when the next one is there
-    cluster.wait_for(lambda: set(cluster.jobs()) == {"train/2"}, "the first attempt's Job to go")
+    # the Job of the previous attempt is deleted when the next one exists
+    cluster.wait_for(lambda: set(cluster.jobs()) == {"train/2"}, "the deletion of the first attempt's Job")
     cluster.wait_event("gang", "StepRestarting")
 
 
-def test_restarts_end_at_their_limit(operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet) -> None:
+def test_step_fails_at_the_limit_of_restarts(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
     kubelet.play("train", Play(exit_code=75))
     cluster.apply(manifest("tries", TRAIN, maxRestarts=1))
     step = step_of(cluster.wait_ready("tries", "Failed"), "train")
@@ -46,13 +48,15 @@ def test_restarts_end_at_their_limit(operator: RunningOperator, cluster: Cluster
     assert "maxRestarts" in step["message"]
 
 
-def test_a_killed_child_is_out_of_memory(operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet) -> None:
+def test_oom_killed_container_is_reported_as_out_of_memory(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
     kubelet.play("train", Play(exit_code=137, reason="OOMKilled", message=""))
     cluster.apply(manifest("memory", TRAIN, maxRestarts=0))
     assert step_of(cluster.wait_ready("memory", "Failed"), "train")["reason"] == "OutOfMemory"
 
 
-def test_a_disruption_of_a_gang_is_a_new_attempt_not_counted(
+def test_disrupted_gang_restarts_without_being_counted(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None, checkpoint_step=40), attempt=1)
@@ -64,7 +68,7 @@ def test_a_disruption_of_a_gang_is_a_new_attempt_not_counted(
     assert (step["attempt"], step["restarts"], done["status"]["restarts"]) == (2, 0, 0)
 
 
-def test_a_complete_job_that_said_nothing_is_started_again(
+def test_complete_job_without_termination_message_restarts(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("convert", Play(message=""), attempt=1)
@@ -73,7 +77,7 @@ def test_a_complete_job_that_said_nothing_is_started_again(
     assert (step["attempt"], step["restarts"]) == (2, 0)
 
 
-def test_a_step_that_never_gets_ready_is_given_up(
+def test_step_that_does_not_start_fails_at_its_pre_running_deadline(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(waiting="ImagePullBackOff"))
@@ -84,7 +88,7 @@ def test_a_step_that_never_gets_ready_is_given_up(
     assert "ImagePullBackOff" in step["message"]
 
 
-def test_an_experiment_runs_no_longer_than_it_may(
+def test_experiment_fails_at_its_active_deadline(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None))
@@ -94,7 +98,7 @@ def test_an_experiment_runs_no_longer_than_it_may(
     cluster.wait_for(lambda: not kubelet.running("train"), "the pod to end")
 
 
-def test_a_job_deleted_behind_its_back_is_made_again(
+def test_job_deleted_by_another_client_is_replaced(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None), attempt=1)
@@ -106,7 +110,7 @@ def test_a_job_deleted_behind_its_back_is_made_again(
     assert (step["attempt"], step["restarts"]) == (2, 0)
 
 
-def test_a_job_suspended_by_somebody_else_is_queued(
+def test_step_is_queued_when_another_controller_suspends_its_job(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None))
@@ -123,7 +127,9 @@ def test_a_job_suspended_by_somebody_else_is_queued(
     assert step_of(cluster.wait_ready("queued", "Succeeded"), "train")["attempt"] == 1
 
 
-def test_a_queue_gets_its_jobs_suspended(operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet) -> None:
+def test_job_for_a_queue_is_created_suspended(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
     cluster.apply(manifest("kueue", CONVERT, queueName="team"))
     cluster.wait_ready("kueue", "Queued")
     job = cluster.jobs()["convert/1"]
@@ -134,7 +140,7 @@ def test_a_queue_gets_its_jobs_suspended(operator: RunningOperator, cluster: Clu
     cluster.wait_ready("kueue", "Succeeded")
 
 
-def test_a_name_that_is_taken_is_waited_for(
+def test_step_waits_while_the_name_of_its_job_is_taken(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     created = cluster.apply(manifest("named", CONVERT, suspend=True))
@@ -150,12 +156,12 @@ def test_a_name_that_is_taken_is_waited_for(
     assert name in step["message"]
     assert step["attempt"] == 0
     cluster.delete_job(name)
-    # an edit is reason enough to try at once
+    # an edit triggers an immediate retry
     cluster.edit("named", {"maxRestarts": 4})
     cluster.wait_ready("named", "Succeeded")
 
 
-def test_a_job_that_the_server_does_not_accept_is_told(
+def test_job_refused_by_the_api_server_is_reported(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}

@@ -1,4 +1,4 @@
-"""Overrides, image, and deadline of a step on a real API server, which checks the Jobs that they make."""
+"""Overrides, image, and deadline of a step on a real API server, which validates the resulting Jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.apiserver.runtime.running import RunningOperator
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd", "operator")]
 
 
-def test_a_conversion_avoids_the_nodes_of_the_training(
+def test_conversion_avoids_the_nodes_of_the_training(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     whole = {
@@ -41,9 +41,7 @@ def test_a_conversion_avoids_the_nodes_of_the_training(
     assert step_of(done, "train")["image"] != "registry.example/convert:1"
 
 
-def test_what_the_api_server_lets_pass_in_the_overrides_of_a_step_is_named(
-    operator: RunningOperator, cluster: Cluster
-) -> None:
+def test_invalid_overrides_accepted_by_the_api_server_are_reported(operator: RunningOperator, cluster: Cluster) -> None:
     wrong = {"env": [{"name": "MASKRCNN_KEY"}], "labels": {"kueue.x-k8s.io/queue-name": "other"}}
     cluster.apply(manifest("wrong", CONVERT, {**TRAIN, "podOverrides": wrong}))
     stalled = condition(cluster.wait_ready("wrong", "InvalidSpec"), "Stalled")
@@ -55,7 +53,7 @@ def test_what_the_api_server_lets_pass_in_the_overrides_of_a_step_is_named(
     assert not cluster.jobs()
 
 
-def test_a_step_over_its_deadline_fails_and_the_others_run_on(
+def test_other_steps_continue_when_a_step_exceeds_its_deadline(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("convert", Play(seconds=None))

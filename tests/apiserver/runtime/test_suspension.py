@@ -1,4 +1,4 @@
-"""Suspend, resume, and the second chance that a resume gives."""
+"""Suspension and resumption of experiments; a failed step is retried after a resumption."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.apiserver.runtime.running import RunningOperator
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
 
-def test_suspend_stops_after_a_checkpoint_and_resume_goes_on(
+def test_suspended_training_stops_after_a_checkpoint_and_can_resume(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(seconds=None, checkpoint_step=60, stop_seconds=6.0), attempt=1)
@@ -37,7 +37,7 @@ def test_suspend_stops_after_a_checkpoint_and_resume_goes_on(
     assert names.index("Suspended") < names.index("Resumed")
 
 
-def test_suspended_from_the_beginning_starts_nothing(
+def test_experiment_created_suspended_starts_nothing(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     cluster.apply(manifest("later", CONVERT, suspend=True))
@@ -47,7 +47,7 @@ def test_suspended_from_the_beginning_starts_nothing(
     cluster.wait_ready("later", "Succeeded")
 
 
-def test_a_failed_step_is_tried_again_after_a_resume(
+def test_failed_step_is_retried_after_a_resumption(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
     kubelet.play("train", Play(exit_code=64), attempt=1)

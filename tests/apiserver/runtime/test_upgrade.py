@@ -1,4 +1,4 @@
-"""An upgrade to the operator with version 2 of the fingerprint, and back, in the middle of a training."""
+"""Upgrade to fingerprint version 2, and rollback, during a training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ StartOperator = Callable[..., RunningOperator]
 
 
 def know_version_1_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let operators be of the release before version 2."""
+    """Restrict operators to fingerprint version 1, like the previous release."""
 
     def by_version_1(desired: DesiredState, name: str) -> str:
         return desired.prints[name].by_version["v1"]
@@ -30,7 +30,7 @@ def know_version_1_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def given(cluster: Cluster, attempt: str) -> tuple[str | None, list[str]]:
-    """The fingerprint that the pods of an attempt are given, and all of them."""
+    """Return the fingerprint passed to the pods of an attempt, and the list of all accepted ones."""
     container = cluster.jobs()[attempt]["spec"]["template"]["spec"]["containers"][0]
     environment = {entry["name"]: entry.get("value") for entry in container["env"]}
     return environment["MASKRCNN_FINGERPRINT"], (environment.get("MASKRCNN_FINGERPRINTS") or "").split()
@@ -43,13 +43,13 @@ def lose_status(cluster: Cluster, name: str) -> None:
     cluster.bed.api("PUT", path, {**experiment, "status": {}})
 
 
-def test_an_upgrade_and_a_rollback_go_on_with_the_training(
+def test_training_continues_over_upgrade_and_rollback(
     start_operator: StartOperator,
     cluster: Cluster,
     kubelet: PlayedKubelet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every start is given the fingerprint by which the directory of the training was claimed at first."""
+    """Check that every start gets the fingerprint that first claimed the training's directory."""
     for attempt in (1, 2, 3, 4):
         kubelet.play("train", Play(seconds=None, checkpoint_step=60), attempt=attempt)
     know_version_1_alone(monkeypatch)
@@ -71,7 +71,7 @@ def test_an_upgrade_and_a_rollback_go_on_with_the_training(
     assert [facts.step for facts in kubelet.started].count("convert") == 1
     cluster.edit("long", {"suspend": True})
     cluster.wait_ready("long", "Suspended")
-    cluster.wait_for(lambda: "train/2" not in cluster.jobs(), "the Job is deleted")
+    cluster.wait_for(lambda: "train/2" not in cluster.jobs(), "the deletion of the Job")
     newer.stop()
 
     for job in list(cluster.jobs().values()):

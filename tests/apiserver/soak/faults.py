@@ -1,4 +1,4 @@
-"""What goes wrong in a soak, and when: drawn by a seed before the run begins. Pure."""
+"""Faults of a soak and their times, drawn from a seed before the run starts. No I/O."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 FIRST, LAST = 0.05, 0.8
-"""Parts of the run between which something goes wrong: after that, all has to end well."""
+"""Period with faults, as fractions of the run; afterwards all experiments have to end as expected."""
 MEAN_GAP_SECONDS = 6.0
 SECONDS_BETWEEN_API_SERVER_RESTARTS = 75.0
 LONGEST_FREEZE = 25.0
-"""Seconds, longer than a Lease lasts: another replica leads when the frozen one goes on."""
+"""Seconds, longer than a Lease is valid, so that another replica leads when the frozen one resumes."""
 LONGEST_ABSENCE = 5.0
 SPARED_AFTER = 1 / 3
-"""Part of the run after which one replica is frozen but no longer killed, so that its memory can be judged."""
+"""Fraction of the run after which one replica is frozen but not killed, so that its memory can be measured."""
 
 
 class Fault(StrEnum):
-    """What may go wrong."""
+    """Kinds of faults."""
 
     KILL = "operator killed"
     FREEZE = "operator frozen"
@@ -32,15 +32,16 @@ _WEIGHTS: dict[Fault, int] = {Fault.KILL: 3, Fault.FREEZE: 3, Fault.API_SERVER: 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer in place of the API server's.
+    """A response in place of the API server's.
 
     Attributes:
-        method, part: calls of this method whose path has this in it get it; ``""`` is in every path.
-        status: HTTP status; 0 ends the connection.
-        times: how many calls.
-        after: the API server has done what was asked for; only the answer is lost.
+        method: of the requests that get it.
+        part: substring of the paths of these requests; ``""`` is in every path.
+        status: HTTP status; 0 closes the connection.
+        times: number of requests that get it.
+        after: whether the API server has executed the request, so that only the response is lost.
         reason: of the Status object.
-        retry_after: seconds; 0 for no such header.
+        retry_after: value of the header in seconds; 0 to leave it out.
     """
 
     method: str
@@ -58,9 +59,9 @@ class PlannedFault:
 
     Attributes:
         at: seconds since the run began.
-        replica: index of the replica that it befalls, or of whose proxy.
-        seconds: how long it lasts, where it does.
-        gracefully: whether the API server gets a SIGTERM before it ends.
+        replica: index of the affected replica, or of the replica whose proxy is affected.
+        seconds: duration, if the fault has one.
+        gracefully: whether the API server is ended by SIGTERM.
     """
 
     at: float
@@ -72,7 +73,7 @@ class PlannedFault:
 
 
 def plan_faults(rng: random.Random, replicas: int, seconds: float) -> list[PlannedFault]:
-    """Return what goes wrong in a run of ``seconds``, in order."""
+    """Return the faults of a run of ``seconds``, in order."""
     found: list[PlannedFault] = []
     at, restarted = FIRST * seconds, -SECONDS_BETWEEN_API_SERVER_RESTARTS
     while (at := at + rng.expovariate(1 / MEAN_GAP_SECONDS)) < LAST * seconds:

@@ -1,6 +1,6 @@
-"""Objects that somebody may create who wishes the operator ill, or whose tool has a bug. Pure.
+"""Objects that an attacker or a faulty tool may create to disturb the operator. No I/O.
 
-Nothing of an experiment that is well is in them: they show that one tenant's objects stop nobody else's.
+None of them belongs to a valid experiment: they show that one tenant's objects don't disturb other tenants.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EXPERIMENTS = "/apis/maskrcnn.dev/v1alpha1/namespaces/{}/maskrcnnexperiments"
 JOBS = "/apis/batch/v1/namespaces/{}/jobs"
 PODS = "/api/v1/namespaces/{}/pods"
 
-LAST_WORDS: dict[str, Play] = {
+TERMINATION_MESSAGES: dict[str, Play] = {
     "infinite-code": Play(exit_code=1, message='{"version":1,"code":1e999}'),
     "huge-checkpoint": Play(exit_code=1, message='{"version":1,"code":1,"checkpointStep":1e300}'),
     "huge-artifact": Play(
@@ -31,7 +31,7 @@ LAST_WORDS: dict[str, Play] = {
     ),
     "control": Play(exit_code=1, message="Traceback\nbad \x7f\x1b[31m byte"),
 }
-"""Termination messages of a first attempt, by name; the next attempt is well."""
+"""First attempts with harmful termination messages, by name; the next attempt succeeds."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class HostileObject:
     """One object to create.
 
     Attributes:
-        what: in words.
-        path: of its collection, with a place for the namespace.
-        body: JSON, as text: some are nested deeper than a library writes.
+        what: description.
+        path: of its collection, with a placeholder for the namespace.
+        body: JSON as text, because some are nested too deeply for a library.
     """
 
     what: str
@@ -50,7 +50,7 @@ class HostileObject:
 
 
 def hostile_objects(rng: random.Random) -> Iterator[HostileObject]:
-    """Return one object of each sort, in an order and with sizes drawn by ``rng``."""
+    """Yield one object of each kind, with order and sizes drawn from ``rng``."""
     made = [*_pods(rng), *_jobs(rng), *_experiments(rng)]
     rng.shuffle(made)
     yield from made
@@ -66,7 +66,7 @@ def _pods(rng: random.Random) -> Iterator[HostileObject]:
     odd = [
         ("a pod whose index has thousands of digits", {}, {INDEX_ANNOTATION: "9" * digits}),
         ("a pod whose attempt has 63 digits", {f"{LABEL}/attempt": "9" * 63}, {}),
-        ("a pod whose index is a digit of no number", {}, {INDEX_ANNOTATION: "²"}),
+        ("a pod whose index is a digit that int() refuses", {}, {INDEX_ANNOTATION: "²"}),
         ("a pod with 250 kB of annotations", {}, {f"{LABEL}/fingerprint": "f" * 250_000}),
     ]
     for what, more_labels, given in odd:
@@ -88,7 +88,7 @@ def _experiments(rng: random.Random) -> Iterator[HostileObject]:
     annotations = {f"a{index}": "x" * 18_000 for index in range(60)}
     yield _experiment(rng, "an experiment of 1.1 MB", json.dumps({"annotations": annotations}))
     volumes = [{"name": f"v{index}", "emptyDir": {"sizeLimit": "9" * 3000}} for index in range(30)]
-    yield _experiment(rng, "an experiment whose volumes are nonsense", json.dumps({"volumes": volumes}))
+    yield _experiment(rng, "an experiment with invalid volumes", json.dumps({"volumes": volumes}))
 
 
 def _experiment(rng: random.Random, what: str, pod_overrides: str) -> HostileObject:

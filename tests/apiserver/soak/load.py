@@ -1,4 +1,4 @@
-"""The experiments of a soak: which arrive when, how their pods go, what their users do, and how each must end. Pure."""
+"""Experiments of a soak: arrival, behavior of their pods, actions of their users, and expected end. No I/O."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 from tests.apiserver.invariants import End
 from tests.apiserver.plays import STOPPED, Play, PodFacts
 from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, GANG, NINE_STEPS, TRAIN, manifest
-from tests.apiserver.soak.hostile import LAST_WORDS
+from tests.apiserver.soak.hostile import TERMINATION_MESSAGES
 
 SHARED_CLAIM = "maskrcnn"
 SINGLE_CLAIM = "single"
-"""A claim that one node mounts at a time: a step of several nodes is invalid on it."""
+"""ReadWriteOnce claim, with which a step of several nodes is invalid."""
 
 ARRIVE_WITHIN = 0.6
-"""Part of the run in which experiments arrive."""
+"""Fraction of the run in which experiments arrive."""
 LONG_ENDS_AT = 0.7
-"""Part of the run at which a long training ends."""
+"""Fraction of the run after which a long training ends."""
 DEADLINE_OF_LONG = 3 * 24 * 3600
 _RETRIED = (1, 75, 137, STOPPED)
 _TRANSIENT_SHARE = 0.15
@@ -34,11 +34,11 @@ Plays = Mapping[tuple[str, int], tuple[Play, ...]]
 
 @dataclass(frozen=True)
 class Act:
-    """What a user does to an experiment.
+    """Action of a user on an experiment.
 
     Attributes:
-        after: seconds since it was created.
-        patch: merge patch of its spec; None deletes it.
+        after: seconds since the experiment was created.
+        patch: merge patch of its spec; None to delete the experiment.
     """
 
     after: float
@@ -47,13 +47,13 @@ class Act:
 
 @dataclass(frozen=True)
 class Planned:
-    """One experiment.
+    """One experiment of the run.
 
     Attributes:
-        at: seconds from the beginning of the run to its creation.
-        end: how it must end.
-        plays: by step and index, how one pod after the other goes; the last holds for all after it.
-        progress: whether the progress of its training is written as often as the run can.
+        at: seconds from the start of the run to its creation.
+        end: expected end.
+        plays: by step and index, the plays of successive pods; the last one is repeated.
+        progress: whether the progress of its training is written at the highest rate.
     """
 
     at: float
@@ -73,29 +73,29 @@ class Planned:
 def plan_load(
     rng: random.Random, number: int, namespaces: Sequence[str], seconds: float, *, hostile: bool = False
 ) -> list[Planned]:
-    """Return so many experiments for a run of ``seconds``, in the order in which they arrive.
+    """Return ``number`` experiments for a run of ``seconds``, in the order of their arrival.
 
-    With ``hostile`` there is one more for each of the termination messages that are made to do harm.
+    With ``hostile`` there is one more for each of the harmful termination messages.
     """
     kinds = [kind for kind, (times, _) in KINDS.items() for _ in range(times)]
     kinds = [kinds[index % len(kinds)] for index in range(number)]
-    kinds += list(LAST_WORDS) if hostile else []
+    kinds += list(TERMINATION_MESSAGES) if hostile else []
     rng.shuffle(kinds)
     planned = []
     for index, kind in enumerate(kinds):
         name = f"{kind}-{index}"
-        if kind in LAST_WORDS:
-            made = _planned(rng, name, [CONVERT], plays={("convert", 0): (LAST_WORDS[kind], Play())})
+        if kind in TERMINATION_MESSAGES:
+            made = _planned(rng, name, [CONVERT], plays={("convert", 0): (TERMINATION_MESSAGES[kind], Play())})
         else:
             made = KINDS[kind][1](rng, name, seconds)
-        # a long training begins early, so that there is time for its progress
+        # a long training starts early, so that there is time for its progress
         latest = 0.05 if kind == "long" else ARRIVE_WITHIN
         planned.append(replace(made, at=rng.uniform(0.0, latest * seconds), namespace=rng.choice(namespaces)))
     return sorted(planned, key=lambda item: item.at)
 
 
 class Script:
-    """Tells the played kubelet how each pod goes. For any number of kubelets, each in a thread of its own."""
+    """Thread-safe script of played kubelets: chooses the play of each pod."""
 
     def __init__(self, load: Sequence[Planned]) -> None:
         self._plays = {item.name: item.plays for item in load}
@@ -103,7 +103,7 @@ class Script:
         self._lock = threading.Lock()
 
     def __call__(self, pod: PodFacts) -> Play | None:
-        """Return the play of the next pod of that step and index; None where the default holds."""
+        """Return the play of the next pod of that step and index; None for the default."""
         name = f"{pod.namespace}/{pod.experiment}"
         plays = self._plays.get(name, {}).get((pod.step, pod.index))
         if not plays:
@@ -122,7 +122,7 @@ def _planned(
     plays: Plays | None = None,
     **spec: Any,
 ) -> Planned:
-    # most are deleted some time after their end, so that their number does not rise with the length of the run
+    # most are deleted some time after their end, so that their number doesn't grow with the length of the run
     if rng.random() < _TTL_SHARE:
         spec["ttlSecondsAfterFinished"] = rng.randrange(60, 120)
     if rng.random() < _DEADLINE_SHARE:
@@ -132,7 +132,7 @@ def _planned(
 
 
 def _transient(rng: random.Random, steps: Steps, longest: float = 4.0) -> Plays:
-    """Each pod runs for up to ``longest`` seconds; the first of some steps fails in a way that is tried again."""
+    """Return plays of up to ``longest`` seconds; the first pod of some steps fails with a transient error."""
     plays = {}
     for step in steps:
         for index in range(step.get("nodes", 1)):
@@ -147,7 +147,7 @@ def _endless() -> Play:
 
 
 def _stopped() -> Play:
-    """Long enough to be stopped by what its user does."""
+    """Return a play that is long enough to be stopped by its user's action."""
     return Play(seconds=40.0, stop_seconds=1.5)
 
 
@@ -221,4 +221,4 @@ KINDS: Mapping[str, tuple[int, Callable[[random.Random, str, float], Planned]]] 
     "deleted": (1, _deleted),
     "long": (1, _long),
 }
-"""How many of twenty experiments are of a kind, and how one is made for a run of so many seconds."""
+"""By kind: number among twenty experiments, and the function that makes one for a run of a number of seconds."""

@@ -1,4 +1,4 @@
-"""Somebody who watches the API server on his own and writes down what he sees."""
+"""Independent observer that watches the API server and records a history."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ PATHS = {
 RETRY_SECONDS = 0.2
 LINE_BYTES = 1 << 23
 DEEPEST_OBJECT = 50_000
-"""Objects are nested on purpose, deeper than Python reads by default."""
+"""Recursion limit; hostile objects are nested deeper than Python's default allows."""
 
 
 class Observer:
-    """A thread that follows every experiment, and the Jobs and pods with an experiment's label, of all namespaces.
+    """Thread that watches all experiments, and the Jobs and pods with an experiment's label, in all namespaces.
 
-    A watch that breaks goes on from its last version. Where that is no longer kept, it begins with a list: what is
-    absent from it has been deleted.
+    A watch that breaks resumes from its last version. If this version is no longer available, the objects are listed
+    again, and those absent from the list count as deleted.
     """
 
     def __init__(self, rest: Rest) -> None:
         self._rest = rest
         self.history: list[Fact] = []
-        """What was seen, of each kind in order."""
+        """All observed facts; those of one kind are in order."""
         self.experiments: dict[str, ExperimentFact] = {}
         """The last fact of each experiment, by ``namespace/name``."""
         self._known: dict[Kind, dict[str, Mapping[str, Any]]] = {kind: {} for kind in Kind}
@@ -101,7 +101,7 @@ class Observer:
         return version
 
     async def _watch(self, kind: Kind, version: str) -> str | None:
-        """Return the version to go on from; None where it is to be listed anew."""
+        """Return the version to resume from; None if the objects must be listed again."""
         query = f"{PATHS[kind]}watch=1&allowWatchBookmarks=true&resourceVersion={version}"
         try:
             async with self._http.get(query) as answer:
@@ -117,7 +117,7 @@ class Observer:
                     if event["type"] != "BOOKMARK":
                         self._see(kind, item, gone=event["type"] == "DELETED")
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            logger.info("The observer's watch of %ss was cut: %s", kind.value, error)
+            logger.info("The observer's watch of %ss was closed: %s", kind.value, error)
         return version
 
     def _see(self, kind: Kind, item: Mapping[str, Any], *, gone: bool = False) -> None:

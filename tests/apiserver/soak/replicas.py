@@ -1,4 +1,4 @@
-"""Replicas of the operator as processes that are killed, frozen, and started again."""
+"""Replicas of the operator as processes that are killed, frozen, and restarted."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.apiserver.invariants import MemorySample
 from tests.apiserver.operator_process import OperatorProcess
 
 RESTART_SECONDS = 3.0
-"""From an end that nobody asked for to the next start."""
+"""From an unexpected end to the next start."""
 IMPORT_SECONDS = 20.0
 LOG_LINES = 3
 
 
 @dataclass(frozen=True)
 class UnaskedEnd:
-    """A process that ended by itself."""
+    """End of a process that no fault caused."""
 
     process: str
     code: int
@@ -28,22 +28,22 @@ class UnaskedEnd:
 
     @property
     def how(self) -> tuple[int, str]:
-        """What ends of one cause have in common: exit code and last line of the log."""
+        """Return the exit code and the last line of the log, which are equal for ends of the same cause."""
         return self.code, self.log.rpartition(" | ")[2]
 
 
 class Replica:
-    """One replica and its lives. Every method is for the thread that made it: a process ends with its thread.
+    """One replica and its successive processes. Call all methods from one thread: a process ends with its thread.
 
     Args:
         name: of the replica; its processes are called ``name/1``, ``name/2``, ...
-        kubeconfig: whom it is, and by which way it reaches the API server.
-        log: where the logs of all its lives go.
+        kubeconfig: of the replica; its server is the API server or a proxy.
+        log: file with the logs of all its processes.
     """
 
     def __init__(self, name: str, kubeconfig: Path, log: Path) -> None:
         self.name, self._log = name, log
-        # a port that is free now may be taken when the next life begins
+        # port 0: a port that is free now may be taken when the next process starts
         self._process = OperatorProcess(kubeconfig, None, log, ("--health-port=0",))
         self._life = 0
         self._started = 0.0
@@ -53,39 +53,39 @@ class Replica:
 
     @property
     def running(self) -> bool:
-        """Whether its process is there and not frozen."""
+        """Return whether its process exists and isn't frozen."""
         return self._running and self._frozen_until is None
 
     @property
     def answers_sigterm(self) -> bool:
-        """Whether it runs for so long that it has taken SIGTERM over: before that, the signal ends any process."""
+        """Return whether the process has run long enough to have installed its SIGTERM handler."""
         return self.running and time.monotonic() - self._started > IMPORT_SECONDS
 
     def start(self) -> None:
-        """Start the next life."""
+        """Start the next process."""
         self._process.spawn()
         self._life += 1
         self._started, self._running, self._start_at = time.monotonic(), True, None
 
     def kill(self, absent: float) -> None:
-        """End the process at once; it starts again after so many seconds."""
+        """Kill the process; the next one starts after ``absent`` seconds."""
         self._process.kill()
         self._running, self._frozen_until = False, None
         self._start_at = time.monotonic() + absent
 
     def freeze(self, seconds: float) -> None:
-        """Stop the process (SIGSTOP) for so long."""
+        """Stop the process (SIGSTOP) for ``seconds``."""
         self._process.process.send_signal(signal.SIGSTOP)
         self._frozen_until = time.monotonic() + seconds
 
     def thaw(self) -> None:
-        """Let a frozen process go on."""
+        """Resume a frozen process."""
         if self._frozen_until is not None:
             self._process.process.send_signal(signal.SIGCONT)
             self._frozen_until = None
 
     def tend(self) -> UnaskedEnd | None:
-        """Thaw and start what is due; return an end that nobody asked for."""
+        """Resume or start the process if it is due; return its end if that was unexpected."""
         now = time.monotonic()
         if self._frozen_until is not None and now >= self._frozen_until:
             self.thaw()
@@ -99,7 +99,7 @@ class Replica:
         return UnaskedEnd(f"{self.name}/{self._life}", code, " | ".join(lines))
 
     def memory(self, at: float) -> MemorySample | None:
-        """Return what the process holds now; None without one."""
+        """Return the current memory of the process; None if there is no process."""
         if not self._running:
             return None
         try:
@@ -109,7 +109,7 @@ class Replica:
         return MemorySample(f"{self.name}/{self._life}", at, time.monotonic() - self._started, resident)
 
     def stop(self) -> int | None:
-        """End it by SIGTERM; return its exit code, None where it does not end in time or was not there."""
+        """End the process by SIGTERM; return its exit code, None if it doesn't end in time or doesn't exist."""
         self.thaw()
         self._start_at = None
         if not self._running:

@@ -1,4 +1,4 @@
-"""A run of a soak: arrivals, what users do, faults, hostile objects and samples, each at its time."""
+"""Run of a soak: arrivals, user actions, faults, hostile objects and samples, each at its time."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05
 LOOK_SECONDS = 1.0
-TELL_SECONDS = 30.0
+REPORT_SECONDS = 30.0
 MEMORY_SECONDS = 2.0
 PROGRESS_SECONDS = 0.5
 HOSTILE_SECONDS = 45.0
 FAULT_SECONDS = 15.0
-"""How long calls may still be answered by a fault that was not used up."""
+"""Time in which an injected fault affects requests, if it isn't used up earlier."""
 RETRY_SECONDS = 1.0
 PATIENCE_SECONDS, PATIENCE_SHARE = 60.0, 0.1
-"""After the run, how long what has not ended yet is waited for: so long, and this part of the run."""
+"""Time to wait for unfinished experiments after the run: these seconds plus this fraction of the run."""
 
 PROGRESS_MANAGER = "maskrcnn-operator-progress"
 
 
 @dataclass
 class Counts:
-    """What was done in a run."""
+    """Numbers of faults, hostile objects, progress writes and user actions of a run."""
 
     faults: Counter[Fault] = field(default_factory=Counter)
     answers: Counter[int] = field(default_factory=Counter)
@@ -56,12 +56,18 @@ class Counts:
 
 
 class Soak:
-    """One run; every method is for one thread.
+    """One run. Its methods must be called by one thread.
 
     Args:
-        replicas: each behind the proxy of the same index.
-        load, planned_faults: what is to happen, in order.
-        hostile_in: the namespace of hostile objects; None for a run without.
+        bed: the control plane.
+        replicas: of the operator.
+        proxies: the one of each replica.
+        observer: of the history.
+        load: experiments in the order of their arrival.
+        planned_faults: in order.
+        seconds: duration of the run.
+        hostile_in: namespace of hostile objects; None for a run without them.
+        rng: for the hostile objects.
     """
 
     def __init__(
@@ -81,7 +87,7 @@ class Soak:
         self._load, self._faults, self._seconds = load, planned_faults, seconds
         self._hostile_in, self._rng = hostile_in, rng
         self.stop = False
-        """Set it to end :meth:`run` soon."""
+        """Set it to true to end :meth:`run` soon."""
         self.counts = Counts()
         self.memory: list[MemorySample] = []
         self.unasked: list[UnaskedEnd] = []
@@ -94,19 +100,19 @@ class Soak:
 
     @property
     def expected(self) -> dict[str, End]:
-        """How each experiment that was created must end."""
+        """Return the expected end of each created experiment."""
         return {name: planned.end for name, planned in self.created.items()}
 
     def run(self) -> float:
-        """Run until the time is over and all has ended, or until the patience with that ends; the seconds it took."""
+        """Run until the time is over and all experiments have ended, or waiting times out; return the seconds taken."""
         self._began = time.monotonic()
         for planned in self._load:
             self._at(planned.at, partial(self._create, planned))
         for fault in self._faults:
-            self._at(fault.at, partial(self._befall, fault))
+            self._at(fault.at, partial(self._inject, fault))
         self._every(MEMORY_SECONDS, self._sample_memory)
         self._every(PROGRESS_SECONDS, self._write_progress)
-        self._every(TELL_SECONDS, self._tell)
+        self._every(REPORT_SECONDS, self._report)
         if self._hostile_in is not None:
             self._every(HOSTILE_SECONDS, self._create_hostile)
             self._at(0.0, self._create_hostile)
@@ -119,7 +125,7 @@ class Soak:
                 if len(self.created) == len(self._load) and not self.underway():
                     break
             time.sleep(TICK_SECONDS)
-        self._tell()
+        self._report()
         return self.now
 
     @property
@@ -128,7 +134,7 @@ class Soak:
         return time.monotonic() - self._began
 
     def underway(self) -> list[str]:
-        """Experiments that have not ended as they must."""
+        """Return the experiments that have not ended as expected."""
         ends = ends_of(list(self._observer.experiments.values()))
         return [name for name, end in self.expected.items() if ends.get(name, (None, ""))[0] is not end]
 
@@ -139,14 +145,14 @@ class Soak:
             ended = replica.tend()
             if ended is not None:
                 if ended.how not in {earlier.how for earlier in self.unasked}:
-                    _say(f"{self.now:5.0f} s: {ended.process} ended by itself with {ended.code}: {ended.log}")
+                    _print(f"{self.now:5.0f} s: {ended.process} ended unexpectedly ({ended.code}): {ended.log}")
                 self.unasked.append(ended)
         for entry in [entry for entry in self._answers if entry[0] <= self.now]:
             self._answers.remove(entry)
             self._take_back(entry[1], entry[2])
 
     def calm(self) -> None:
-        """Let everything go on, and take every fault back."""
+        """Resume all processes, and remove all faults."""
         for replica in self._replicas:
             replica.thaw()
         for _, proxy, fault in self._answers:
@@ -164,14 +170,14 @@ class Soak:
         self._at(seconds, again)
 
     def _call(self, method: str, path: str, body: Any, then: Callable[[], None] = lambda: None) -> None:
-        """Make a user's call, again and again while the API server cannot do it."""
+        """Make a user's request; retry while the API server fails."""
 
         def attempt() -> None:
             try:
                 self._bed.api(method, path, body)
             except RestError as error:
                 if error.status == 409 and method == "POST":
-                    then()  # an earlier try has done it
+                    then()  # an earlier attempt has succeeded
                 elif error.status >= 500 or error.status == 429:
                     self._at(self.now + RETRY_SECONDS, attempt)
                 else:
@@ -200,7 +206,7 @@ class Soak:
         else:
             self._call("PATCH", path, {"spec": act.patch})
 
-    def _befall(self, planned: PlannedFault) -> None:
+    def _inject(self, planned: PlannedFault) -> None:
         replica, proxy = self._replicas[planned.replica], self._proxies[planned.replica]
         if planned.fault in (Fault.KILL, Fault.FREEZE) and not replica.running:
             return
@@ -236,7 +242,7 @@ class Soak:
             self.counts.answers[fault.status] += fault.seen
 
     def _create_hostile(self) -> None:
-        """Put new hostile objects in the place of the last ones, so that their number does not rise."""
+        """Replace the hostile objects with new ones, so that their number doesn't grow."""
         assert self._hostile_in is not None
         options = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
         for path in (hostile.PODS, hostile.JOBS, hostile.EXPERIMENTS):
@@ -258,7 +264,7 @@ class Soak:
         self.memory += [sample for sample in found if sample is not None]
 
     def _write_progress(self) -> None:
-        """Write the progress of every long training as the operator does, but oftener."""
+        """Write the progress of every long training as the operator does, but more often."""
         for name, planned in self.created.items():
             fact = self._observer.experiments.get(name) if planned.progress else None
             if fact is None or fact.gone or not any(s.name == "train" and s.state == "Running" for s in fact.steps):
@@ -279,22 +285,22 @@ class Soak:
             try:
                 self._bed.api("PATCH", f"{path}?fieldManager={PROGRESS_MANAGER}&force=true", body, APPLY_PATCH)
             except (OSError, RestError) as error:
-                logger.info("The progress of %s was not written: %s", name, error)
+                logger.info("Writing the progress of %s failed: %s", name, error)
             else:
                 self.counts.progress_writes += 1
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         left = len(self.underway())
         memory = ", ".join(
             f"{sample.process} {sample.resident / 2**20:.0f} MiB" for sample in self.memory[-len(self._replicas) :]
         )
         faults_so_far = sum(self.counts.faults.values())
-        _say(
+        _print(
             f"{self.now:5.0f} s: {len(self.created) - left} of {len(self.created)} experiments have ended "
             f"({len(self._load)} planned), {faults_so_far} faults, {memory}"
         )
 
 
-def _say(message: str) -> None:
+def _print(message: str) -> None:
     sys.stderr.write(f"{message}\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""How the parity script matches detections, and how it pads with black."""
+"""Matching of detections and padding with black in the parity script."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def parity() -> ModuleType:
 
 
 def _found(*rows: tuple[float, int, float]) -> list[Detections]:
-    """One image's detections: top, class, score."""
+    """Return the detections of one image, given as top, class and score."""
     boxes = np.array([[y, 0, y + 10, 10] for y, _, _ in rows], np.float32)
     classes = np.array([model_id for _, model_id, _ in rows], np.int32)
     scores, masks = np.array([score for _, _, score in rows], np.float32), np.zeros((len(rows), 4, 4), np.float32)
     return [Detections(boxes, classes, scores, masks)]
 
 
-def test_detections_over_half_are_matched_from_both_sides(parity: ModuleType) -> None:
+def test_detections_over_half_are_matched_in_both_directions(parity: ModuleType) -> None:
     own = _found((0, 1, 0.9), (50, 1, 0.8), (90, 2, 0.7), (120, 1, 0.2))
     other = _found((0.25, 1, 0.49), (50.75, 1, 0.8), (90, 1, 0.7), (120, 1, 0.2))
-    # The first is found although it scores less there; the second is too far off, the third of another class.
+    # The first one matches although its score differs; the second is too far away, the third of another class.
     assert parity.matches(own, other) == (1, 5, 0.25)
     assert parity.matches(own, own) == (6, 6, 0.0)
 
 
-def test_one_detection_is_no_match_for_two(parity: ModuleType) -> None:
+def test_detection_matches_one_detection_only(parity: ModuleType) -> None:
     twice, once = _found((0, 1, 0.9), (0.125, 1, 0.8)), _found((0, 1, 0.9))
     matched, total, _ = parity.matches(twice, once)
     assert (matched, total) == (2, 3)

@@ -1,4 +1,4 @@
-"""Where the Kubernetes binaries of the tests come from."""
+"""Sources of the Kubernetes binaries of the tests."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SCRIPT = "#!/bin/sh\nexit 0\n"
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache and no assets."""
+    """Return an empty home folder: no cache and no assets."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     return tmp_path
@@ -43,7 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """The folder of the release on a stand-in for the release site."""
+    """Return the folder of the release on a stand-in for the release site."""
     architecture = cached_folder().name.split("-")[1]
     folder = tmp_path / "site" / f"v{KUBERNETES}" / "bin" / "linux" / architecture
     folder.mkdir(parents=True)
@@ -55,7 +55,7 @@ def release(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path, release: Path) -> Iterator[str]:
-    """Its address."""
+    """Yield the address of the stand-in."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "site")))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -67,7 +67,7 @@ def site(tmp_path: Path, release: Path) -> Iterator[str]:
 
 @pytest.fixture
 def closed_site() -> Iterator[str]:
-    """An address at which nobody listens."""
+    """Yield an address at which no server listens."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{held.getsockname()[1]}"
@@ -81,9 +81,9 @@ def executable(path: Path, text: str = SCRIPT) -> Path:
 
 
 def fake_go(folder: Path, monkeypatch: pytest.MonkeyPatch, *, version: str = "go1.99", code: int = 0) -> Path:
-    """A Go that 'builds' a script and notes with what; nothing else is on PATH but the shell's own tools."""
+    """Create a Go that 'builds' a script and records its arguments; PATH has only it and the system's tools."""
     log = folder / "go.log"
-    build = f'echo "$CGO_ENABLED $@" >> {log}; echo "a compiler says"; while [ "$1" != -o ]; do shift; done'
+    build = f'echo "$CGO_ENABLED $@" >> {log}; echo "a compiler error"; while [ "$1" != -o ]; do shift; done'
     text = f"""#!/bin/sh
 [ "$1" = env ] && {{ echo {version}; exit 0; }}
 {build}
@@ -95,7 +95,7 @@ exit {code}
     return log
 
 
-def test_assets_are_taken_as_they_are(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_assets_are_used_unchanged(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         executable(home / "assets" / name)
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(home / "assets"))
@@ -104,7 +104,7 @@ def test_assets_are_taken_as_they_are(home: Path, monkeypatch: pytest.MonkeyPatc
     assert said == []
 
 
-def test_assets_without_a_controller_manager_are_not_enough(
+def test_assets_without_a_controller_manager_are_refused(
     home: Path, monkeypatch: pytest.MonkeyPatch, site: str
 ) -> None:
     for name in ("etcd", "kube-apiserver", "kubectl"):
@@ -116,7 +116,7 @@ def test_assets_without_a_controller_manager_are_not_enough(
     assert said[0].endswith("lacks kube-controller-manager: not used")
 
 
-def test_the_release_site_gives_kubernetes_and_a_build_gives_etcd(
+def test_kubernetes_is_downloaded_and_etcd_is_built(
     home: Path, monkeypatch: pytest.MonkeyPatch, site: str, release: Path
 ) -> None:
     log = fake_go(home, monkeypatch)
@@ -135,21 +135,21 @@ def test_the_release_site_gives_kubernetes_and_a_build_gives_etcd(
     assert not log.exists()
 
 
-def test_etcd_on_the_path_is_taken(home: Path, monkeypatch: pytest.MonkeyPatch, site: str) -> None:
+def test_etcd_on_path_is_used(home: Path, monkeypatch: pytest.MonkeyPatch, site: str) -> None:
     log = fake_go(home, monkeypatch)
     etcd = executable(home / "path" / "etcd")
     assert (find_binaries(lambda _: None, site) / "etcd").resolve() == etcd
     assert not log.exists()
 
 
-def test_a_wrong_checksum_is_refused(tmp_path: Path, site: str, release: Path) -> None:
+def test_wrong_checksum_is_refused(tmp_path: Path, site: str, release: Path) -> None:
     (release / "kubectl").write_text("something else")
     architecture = cached_folder().name.split("-")[1]
-    with pytest.raises(SiteError, match="kubectl: SHA-256 .*, published is"):
+    with pytest.raises(SiteError, match=r"kubectl: SHA-256 is .*, expected "):
         download(FROM_RELEASE_SITE, tmp_path, version=KUBERNETES, architecture=architecture, say=print, site=site)
 
 
-def test_a_site_that_does_not_answer_is_given_up_on(tmp_path: Path) -> None:
+def test_download_is_given_up_if_the_site_does_not_answer(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -166,7 +166,7 @@ def test_a_site_that_does_not_answer_is_given_up_on(tmp_path: Path) -> None:
             )
 
 
-def test_out_of_reach_everything_is_built_as_one_binary(
+def test_one_binary_is_built_if_the_site_is_unreachable(
     home: Path, monkeypatch: pytest.MonkeyPatch, closed_site: str
 ) -> None:
     log = fake_go(home, monkeypatch)
@@ -181,18 +181,18 @@ def test_out_of_reach_everything_is_built_as_one_binary(
     assert not list(folder.parent.glob("*.partial-*"))
 
 
-def test_what_did_not_build_is_told_with_all_that_was_tried(
+def test_failed_build_is_reported_with_all_attempts(
     home: Path, monkeypatch: pytest.MonkeyPatch, closed_site: str
 ) -> None:
     fake_go(home, monkeypatch, code=1)
-    everything = r"(?s)download: .*refused.*; build: kube did not build \(1\):\na compiler says"
+    everything = r"(?s)download: .*refused.*; build: kube failed to build with exit code 1:\na compiler error"
     with pytest.raises(BinariesError, match=everything):
         find_binaries(lambda _: None, closed_site)
     assert not cached_folder().exists()
     assert not list(cached_folder().parent.glob("*.partial-*"))
 
 
-def test_an_older_go_is_not_used(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_go_is_not_used(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_go(home, monkeypatch, version="go1.20")
     kept = executable(home / "go-1.26.6" / "go" / "bin" / "go")
     monkeypatch.setattr(go_build, "TOOLCHAIN", home / "toolchain.txt")
@@ -200,12 +200,12 @@ def test_an_older_go_is_not_used(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert go_build.find_go(home, lambda _: None) == kept
 
 
-def test_the_toolchain_is_pinned_by_hash() -> None:
+def test_toolchain_is_pinned_by_hash() -> None:
     text = go_build.TOOLCHAIN.read_text()
     assert text.count("--hash=sha256:") == 2
 
 
-def test_two_processes_get_them_once(home: Path, monkeypatch: pytest.MonkeyPatch, closed_site: str) -> None:
+def test_two_processes_get_the_binaries_once(home: Path, monkeypatch: pytest.MonkeyPatch, closed_site: str) -> None:
     log = fake_go(home, monkeypatch)
     folder = cached_folder()
     folder.parent.mkdir(parents=True)
@@ -230,7 +230,7 @@ def test_two_processes_get_them_once(home: Path, monkeypatch: pytest.MonkeyPatch
     assert not log.exists()
 
 
-def test_what_a_killed_build_left_is_removed(home: Path, monkeypatch: pytest.MonkeyPatch, closed_site: str) -> None:
+def test_leftovers_of_a_killed_build_are_removed(home: Path, monkeypatch: pytest.MonkeyPatch, closed_site: str) -> None:
     fake_go(home, monkeypatch)
     left = cached_folder().with_name(f"{cached_folder().name}.partial-{os.getpid() + 1}")
     executable(left / "kube")

@@ -1,4 +1,4 @@
-"""What scenarios read of a cluster whose API server is slow to answer, or doesn't answer at all."""
+"""Reads of a scenario from an API server that responds late, or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POD = {"metadata": {"name": "one"}}
 
 @dataclass
 class PlayedBed:
-    """Gives ``answers`` one after the other, the last one for ever; an exception is raised."""
+    """Bed that returns ``answers`` in order, then repeats the last one; exceptions are raised."""
 
     answers: list[Any]
     asked: list[str] = field(default_factory=list)
@@ -40,19 +40,19 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "POLL_SECONDS", 0.0)
 
 
-def test_an_api_server_that_does_not_answer_is_asked_again() -> None:
+def test_request_is_retried_if_the_api_server_does_not_answer() -> None:
     bed = PlayedBed([ConnectionError("the handshake timed out"), TimeoutError(), POD])
     assert cluster_of(bed).get("pod", "one", "here") == POD
     assert bed.asked == ["GET /api/v1/namespaces/here/pods/one"] * 3
 
 
-def test_an_api_server_that_never_answers_fails_the_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenario_fails_if_the_api_server_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "NO_ANSWER_SECONDS", 0.0)
     with pytest.raises(ConnectionError, match="the handshake timed out"):
         cluster_of(PlayedBed([ConnectionError("the handshake timed out")])).get("pod", "one", "here")
 
 
-def test_what_is_not_there_is_none_and_a_refusal_is_raised_at_once() -> None:
+def test_missing_object_is_none_and_refusal_is_raised_at_once() -> None:
     assert cluster_of(PlayedBed([RestError(404, {})])).get("pod", "one", "here") is None
     refused = PlayedBed([RestError(403, {"message": "forbidden"}), POD])
     with pytest.raises(RestError, match="forbidden"):

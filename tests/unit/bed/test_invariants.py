@@ -1,4 +1,4 @@
-"""The checks of a soak: each finds a history that violates it, and nothing in one that is as it should be."""
+"""Invariant checks of a soak: each finds its violation, and none finds anything in a correct history."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HISTORY_CHECKS = [
 
 
 class History:
-    """Writes down facts, one version after the other."""
+    """Builder of a history with increasing versions."""
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
@@ -46,7 +46,7 @@ class History:
         self.facts.append(ExperimentFact(next(self._versions), "u", "ns/e", (step,), conditions, state))
 
     def attempt(self, number: int, fingerprint: str = "f", *, result_of: str = "") -> None:
-        """An attempt from its Job to its end; it has succeeded where it tells of a result."""
+        """Record an attempt from its Job to its end; it has succeeded if it has a result."""
         self.job(number, fingerprint)
         self.pod(number)
         self.status("Running", number, fingerprint)
@@ -60,7 +60,7 @@ def history() -> History:
 
 
 def good(history: History) -> None:
-    """A failure, a success, an edit, and another success."""
+    """Record a failure, a success, an edit, and another success."""
     history.attempt(1)
     history.attempt(2, result_of="f")
     history.status("Succeeded", 2)
@@ -141,7 +141,7 @@ def test_success_that_is_no_longer_recorded_is_found(history: History) -> None:
     history.status("Succeeded", 1)
     history.status("Running", 1)
     assert invariants.successes_recorded_twice(history.facts) == [
-        "ns/e, step train: from Succeeded to Running by the same fingerprint, version 2"
+        "ns/e, step train: from Succeeded to Running with the same fingerprint, version 2"
     ]
 
 
@@ -152,11 +152,11 @@ def test_success_written_again_unchanged_counts_once(history: History) -> None:
 
 
 @pytest.mark.parametrize("result_of", ["", "another"])
-def test_success_that_no_pod_has_told_of_is_found(history: History, result_of: str) -> None:
+def test_success_that_no_pod_has_reported_is_found(history: History, result_of: str) -> None:
     history.attempt(1, result_of=result_of)
     history.status("Succeeded", 1)
     assert invariants.successes_without_a_run(history.facts) == [
-        "ns/e, step train: attempt 1 has succeeded by f, and no pod has said so"
+        "ns/e, step train: attempt 1 has succeeded with f, but no pod has reported it"
     ]
 
 
@@ -171,17 +171,17 @@ def test_job_for_a_recorded_success_is_found(history: History) -> None:
     history.status("Succeeded", 1)
     history.job(2)
     assert invariants.succeeded_fingerprints_run_again(history.facts) == [
-        "ns/e, step train: attempt 2 runs f again, which has succeeded, version 2"
+        "ns/e, step train: attempt 2 reruns f, which has succeeded, version 2"
     ]
 
 
-def test_job_for_a_success_that_stood_in_another_job_is_found(history: History) -> None:
+def test_job_for_a_success_in_an_existing_job_is_found(history: History) -> None:
     history.attempt(1, result_of="f")
     history.job(2)
     assert len(invariants.succeeded_fingerprints_run_again(history.facts)) == 1
 
 
-def test_job_for_a_success_that_went_unread_with_its_job_is_not_found(history: History) -> None:
+def test_job_for_a_success_lost_with_its_job_is_not_found(history: History) -> None:
     history.attempt(1, result_of="f")
     history.job(1, live=False, kept=False)
     history.job(2)
@@ -213,12 +213,12 @@ def test_end_that_was_not_expected_is_found(conditions: dict[str, str], gone: bo
     ]
 
 
-def test_experiment_whose_last_edit_was_not_looked_at_has_not_ended() -> None:
+def test_experiment_whose_last_edit_was_not_observed_has_not_ended() -> None:
     fact = ExperimentFact(
         1, "u", "ns/e", conditions={"Succeeded": "True"}, reason="Succeeded", generation=3, observed=2
     )
     assert invariants.unexpected_ends([fact], {"ns/e": End.SUCCEEDED}) == [
-        "ns/e: expected Succeeded, found underway (Succeeded, generation 3, of which 2 was looked at)"
+        "ns/e: expected Succeeded, found underway (Succeeded, generation 3, of which 2 was observed)"
     ]
 
 
@@ -229,7 +229,7 @@ def test_experiment_that_was_never_seen_is_found() -> None:
 
 
 def process(name: str, start: int, end: int, *, size: float = 100.0, growth: float = 0.0) -> list[MemorySample]:
-    """Samples of a process in every ten seconds of its life; it grows by so many MiB an hour."""
+    """Return samples of a process every ten seconds; its memory grows by ``growth`` MiB per hour."""
     return [
         MemorySample(name, at, at - start, int((size + growth * (at - start) / 3600) * MIB))
         for at in range(start, end, 10)
@@ -259,13 +259,13 @@ def test_growth_within_the_first_third_and_while_warming_up_does_not_count() -> 
     assert invariants.growing_memory([*early, *starting], 1800) == []
 
 
-def test_single_peak_is_no_growth() -> None:
+def test_single_peak_does_not_count_as_growth() -> None:
     samples = process("a/1", 0, 1800)
     samples[100] = MemorySample("a/1", samples[100].at, samples[100].age, 130 * MIB)
     assert invariants.growing_memory(samples, 1800) == []
 
 
-def test_facts_of_objects_as_the_api_server_gives_them() -> None:
+def test_facts_are_read_from_objects_of_the_api_server() -> None:
     owner = {"kind": "MaskRCNNExperiment", "name": "e", "uid": "u", "controller": True}
     labels = {"maskrcnn.dev/step": "train", "maskrcnn.dev/attempt": "3"}
     metadata = {
@@ -280,7 +280,7 @@ def test_facts_of_objects_as_the_api_server_gives_them() -> None:
     assert read_fact(Kind.JOB, {"metadata": {**metadata, "ownerReferences": []}}) is None
 
 
-def test_pod_tells_of_a_result_only_where_it_succeeded_and_can_be_read() -> None:
+def test_pod_has_a_result_only_if_it_succeeded_with_a_valid_message() -> None:
     def pod(phase: str, message: str, code: int = 0) -> Any:
         owner = {"kind": "Job", "name": "j", "uid": "job", "controller": True}
         metadata = {"namespace": "ns", "name": "p", "uid": "p", "resourceVersion": "8", "ownerReferences": [owner]}
@@ -290,7 +290,7 @@ def test_pod_tells_of_a_result_only_where_it_succeeded_and_can_be_read() -> None
     said = json.dumps({"code": 0, "fingerprint": "f"})
     assert read_fact(Kind.POD, pod("Succeeded", said)) == PodFact(8, "p", "ns/p", "job", False, "f")
     assert read_fact(Kind.POD, pod("Failed", said, 1)) == PodFact(8, "p", "ns/p", "job", False, "")
-    # a sidecar runs on
+    # a sidecar still runs
     assert read_fact(Kind.POD, pod("Running", said)) == PodFact(8, "p", "ns/p", "job", True, "f")
     assert read_fact(Kind.POD, pod("Succeeded", "[" * 2000)) == PodFact(8, "p", "ns/p", "job", False, "")
     assert read_fact(Kind.POD, pod("Running", "")) == PodFact(8, "p", "ns/p", "job", True, "")

@@ -1,4 +1,4 @@
-"""With MASKRCNN_NO_SKIPS green means that everything ran."""
+"""With MASKRCNN_NO_SKIPS skipped tests fail."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_known():
     ("value", "code", "summary"),
     [("1", 1, "1 failed, 1 xfailed, 2 errors"), ("0", 0, "3 skipped, 1 xfailed"), ("", 0, "3 skipped, 1 xfailed")],
 )
-def test_skipped_tests_fail_where_nothing_may_be_skipped(tmp_path: Path, value: str, code: int, summary: str) -> None:
+def test_skipped_test_fails_with_no_skips(tmp_path: Path, value: str, code: int, summary: str) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
     (tmp_path / "test_it.py").write_text(TESTS)
     done = subprocess.run(

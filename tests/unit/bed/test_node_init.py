@@ -1,4 +1,4 @@
-"""A node waits for its own cable, whatever interfaces the machine has."""
+"""Wait of a node for its own cable, whatever interfaces the machine has."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from tests.cluster import node_init
 
 
-def test_a_node_waits_for_an_interface_of_its_own_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    # /sys/class/net is that of the machine, which often has an eth0
+def test_node_waits_for_an_interface_of_its_own_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    # /sys/class/net shows the machine's interfaces, often including an eth0
     seen = [[(1, "lo")], [(1, "lo"), (2, "inner1")], [(1, "lo"), (2, "eth0")]]
     monkeypatch.setattr("socket.if_nameindex", lambda: seen.pop(0))
     monkeypatch.setattr("time.sleep", lambda _: None)
@@ -17,9 +17,9 @@ def test_a_node_waits_for_an_interface_of_its_own_network(monkeypatch: pytest.Mo
     assert seen == []
 
 
-def test_a_node_without_cable_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_node_without_cable_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.if_nameindex", lambda: [(1, "lo")])
     monkeypatch.setattr(node_init, "CABLE_SECONDS", 0.0)
 
-    with pytest.raises(SystemExit, match="no cable was plugged in"):
+    with pytest.raises(SystemExit, match="no network cable was connected"):
         node_init.wait_for_cable()

@@ -1,4 +1,4 @@
-"""The list of scenarios on nodes: complete, in order, and what it lets run side by side."""
+"""The list of scenarios on nodes: it is complete, and decides order and concurrency."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.cluster.scenarios import HERE, LIST, Scenario, cluster_tests, next_to
 FIRST, SECOND, ALONE = Scenario("a::one"), Scenario("a::two"), Scenario("b::three", alone=True)
 
 
-def test_the_list_names_every_scenario_once() -> None:
+def test_list_names_every_scenario_once() -> None:
     assert wrong_with(read_scenarios(LIST.read_text()), cluster_tests(HERE)) == []
 
 
-def test_a_wrong_list_is_refused_with_each_name() -> None:
+def test_each_error_of_a_list_is_reported() -> None:
     scenarios = [FIRST, FIRST, ALONE]
     assert wrong_with(scenarios, ["a::one", "c::four"]) == [
         "c::four is missing",
@@ -24,7 +24,7 @@ def test_a_wrong_list_is_refused_with_each_name() -> None:
     ]
 
 
-def test_comments_and_blank_lines_are_no_scenarios() -> None:
+def test_comments_and_blank_lines_are_ignored() -> None:
     assert read_scenarios("# order\n\na::one\nalone  b::three \n") == [FIRST, ALONE]
 
 
@@ -35,13 +35,13 @@ def test_scenarios_start_in_their_order_up_to_the_limit() -> None:
     assert next_to_start([], [FIRST], 2) is None
 
 
-def test_nothing_runs_beside_a_scenario_that_needs_the_cluster_for_itself() -> None:
+def test_exclusive_scenario_runs_alone() -> None:
     assert next_to_start([ALONE, SECOND], [FIRST], 4) is None
     assert next_to_start([SECOND], [ALONE], 4) is None
     assert next_to_start([ALONE, SECOND], [], 4) == ALONE
 
 
-def test_no_form_of_a_test_is_overlooked(tmp_path: Path) -> None:
+def test_every_form_of_a_test_is_found(tmp_path: Path) -> None:
     (tmp_path / "deeper").mkdir()
     (tmp_path / "test_a.py").write_text("async def test_one(): ...\nclass TestMore:\n    def test_two(self): ...\n")
     (tmp_path / "deeper" / "b_test.py").write_text("def test_three(): ...\ndef helper(): ...\n")
@@ -58,7 +58,7 @@ def test_no_form_of_a_test_is_overlooked(tmp_path: Path) -> None:
         ("", 0, "failed"),
     ],
 )
-def test_scenario_is_skipped_where_any_of_its_cases_is(tmp_path: Path, cases: str, code: int, outcome: str) -> None:
+def test_scenario_counts_as_skipped_if_any_of_its_cases_is(tmp_path: Path, cases: str, code: int, outcome: str) -> None:
     report = tmp_path / "report.xml"
     report.write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
     assert outcome_of(report, code) == outcome

@@ -1,4 +1,4 @@
-"""What a soak is made of: drawn from its seed, complete, and over in time."""
+"""Plan of a soak: determined by its seed, complete, and finished in time."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from tests.apiserver.soak.load import ARRIVE_WITHIN, KINDS, Planned, Script, pla
 SECONDS = 180.0
 
 
+def draws(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - must be reproducible
+
+
 def load(seed: int = 1, number: int = 20) -> list[Planned]:
-    return plan_load(random.Random(seed), number, ["one", "two"], SECONDS, hostile=True)
+    return plan_load(draws(seed), number, ["one", "two"], SECONDS, hostile=True)
 
 
-def test_the_same_seed_draws_the_same_run() -> None:
+def test_same_seed_draws_the_same_run() -> None:
     assert load() == load()
     assert load() != load(2)
-    assert plan_faults(random.Random(1), 2, SECONDS) == plan_faults(random.Random(1), 2, SECONDS)
+    assert plan_faults(draws(1), 2, SECONDS) == plan_faults(draws(1), 2, SECONDS)
 
 
 def test_twenty_experiments_are_of_every_kind_and_arrive_in_time() -> None:
     planned = load()
     kinds = {item.manifest["metadata"]["name"].rpartition("-")[0] for item in planned}
-    assert kinds == {*KINDS, *hostile.LAST_WORDS}
+    assert kinds == {*KINDS, *hostile.TERMINATION_MESSAGES}
     assert [item.at for item in planned] == sorted(item.at for item in planned)
     assert max(item.at for item in planned) <= ARRIVE_WITHIN * SECONDS
     assert {item.end for item in planned} == {End.SUCCEEDED, End.FAILED, End.INVALID, End.DELETED}
@@ -39,7 +43,7 @@ def pod(name: str, index: int = 0) -> PodFacts:
     return PodFacts("one", "p", "u", name, "train", 1, index, "train", "f", {})
 
 
-def test_script_gives_one_play_after_the_other_and_then_the_last_again() -> None:
+def test_script_returns_plays_in_order_and_repeats_the_last() -> None:
     first, last = Play(exit_code=75), Play()
     script = Script([Planned(0.0, "one", {"metadata": {"name": "e"}}, plays={("train", 0): (first, last)})])
     assert [script(pod("e")) for _ in range(3)] == [first, last, last]
@@ -47,8 +51,8 @@ def test_script_gives_one_play_after_the_other_and_then_the_last_again() -> None
     assert script(pod("another")) is None
 
 
-def test_faults_end_before_the_run_does_and_one_replica_is_spared() -> None:
-    planned = plan_faults(random.Random(3), 2, 1440.0)
+def test_faults_end_before_the_run_and_spare_one_replica_late() -> None:
+    planned = plan_faults(draws(3), 2, 1440.0)
     assert {item.fault for item in planned} == set(Fault)
     assert planned[-1].at < faults.LAST * 1440.0
     late = [item for item in planned if item.fault is Fault.KILL and item.at > faults.SPARED_AFTER * 1440.0]
@@ -59,15 +63,15 @@ def test_faults_end_before_the_run_does_and_one_replica_is_spared() -> None:
     assert min(gaps) >= faults.SECONDS_BETWEEN_API_SERVER_RESTARTS
 
 
-def test_lost_answers_are_those_of_writes() -> None:
-    answers = [item.answer for item in plan_faults(random.Random(3), 2, 5000.0) if item.answer is not None]
+def test_only_responses_to_writes_are_lost() -> None:
+    answers = [item.answer for item in plan_faults(draws(3), 2, 5000.0) if item.answer is not None]
     assert {answer.status for answer in answers} >= {0, 409, 410, 429, 500}
     assert all(answer.method != "GET" for answer in answers if answer.after)
     assert all(answer.method != "GET" for answer in answers if answer.status == 409)
 
 
-def test_hostile_objects_are_json_and_below_the_size_that_an_api_server_takes() -> None:
-    made = list(hostile.hostile_objects(random.Random(1)))
+def test_hostile_objects_are_json_within_the_size_limit_of_the_api_server() -> None:
+    made = list(hostile.hostile_objects(draws(1)))
     assert {item.path for item in made} == {hostile.PODS, hostile.JOBS, hostile.EXPERIMENTS}
     assert max(len(item.body) for item in made) < 1_500_000
     shallow = [item for item in made if "nested" not in item.what]

@@ -27,7 +27,7 @@ from maskrcnn_operator.cluster.connection import connect
 from maskrcnn_operator.cluster.errors import ApiError, TooManyRequests
 from maskrcnn_operator.cluster.resources import EVENTS, EXPERIMENTS, JOBS, LEASES
 
-TOKEN = "Bearer of-the-operator"
+TOKEN = "Bearer of-the-operator"  # noqa: S105 - of a test
 
 
 ANY_OBJECT = {"metadata": {"name": "x", "uid": "u", "resourceVersion": "1"}}
@@ -199,7 +199,7 @@ async def test_deletion_has_preconditions(
         ({}, {"details": {"retryAfterSeconds": "soon"}}, 1.0),
     ],
 )
-async def test_too_many_requests_hold_later_calls_back(  # noqa: PLR0917
+async def test_too_many_requests_hold_later_calls_back(  # noqa: PLR0917 - pytest passes by name
     client: Client, wire: Wire, limit: Limit, headers: dict[str, str], body: dict[str, Any], seconds: float
 ) -> None:
     wire.answers = [web.json_response(body, status=429, headers=headers)]

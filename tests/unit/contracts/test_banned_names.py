@@ -1,4 +1,4 @@
-"""Each name that pyproject.toml bans from decisions, used in a copy."""
+"""Names that pyproject.toml bans from decisions: ruff finds each of them in a copy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BANNED = sorted(CONFIGURED["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"])
 
 
 def folders_of_decisions() -> list[str]:
-    """Return the folders of the packages that the contract ``decisions-without-io`` is about."""
+    """Return the folders of the packages in the contract ``decisions-without-io``."""
     contracts = {contract["id"]: contract for contract in CONFIGURED["importlinter"]["contracts"]}
     packages = contracts["decisions-without-io"]["source_modules"]
     roots = {"maskrcnn_operator": "operator", "maskrcnn_trainer": "trainer"}
@@ -49,5 +49,5 @@ def test_banned_names_are_found_in_decisions(tmp_path: Path, folder: str) -> Non
 
 
 @pytest.mark.parametrize("folder", ["operator/maskrcnn_operator/cluster", "trainer/maskrcnn_trainer/task"])
-def test_names_that_decisions_lack_are_allowed_elsewhere(tmp_path: Path, folder: str) -> None:
+def test_names_banned_from_decisions_are_allowed_elsewhere(tmp_path: Path, folder: str) -> None:
     assert names_found_in(tmp_path, folder) == set()

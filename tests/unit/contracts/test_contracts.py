@@ -1,4 +1,4 @@
-"""Each import contract of pyproject.toml, broken in a copy of the packages."""
+"""Import contracts of pyproject.toml: each violation is found in a copy of the packages."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def check(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--no-cache", *arguments],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "300"},  # lines are not wrapped
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "300"},  # so that lines aren't wrapped
         capture_output=True,
         text=True,
         check=False,
@@ -83,7 +83,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_unchanged_packages_keep_every_contract(copy: Path) -> None:
+def test_packages_keep_every_contract(copy: Path) -> None:
     done = check(copy)
     assert done.returncode == 0, done.stdout
     assert f"Contracts: {len(contracts())} kept, 0 broken." in done.stdout
@@ -93,7 +93,7 @@ def test_every_contract_is_broken_by_some_case() -> None:
     assert {contract for contract, _, _ in BREAKS} == contracts()
 
 
-def test_exception_that_nothing_needs_is_found(copy: Path) -> None:
+def test_unneeded_exception_is_found(copy: Path) -> None:
     config = copy / "pyproject.toml"
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace("api.task_kinds -> pathlib", "core.plan -> pathlib"), encoding="utf-8")

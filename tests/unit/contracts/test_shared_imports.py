@@ -1,4 +1,4 @@
-"""Imports of the shared package: both packages can use it only while it uses neither."""
+"""Imports of the shared package, which must not depend on the packages that use it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALLOWED = {"yaml", "pydantic", "maskrcnn_trainer.errors", "maskrcnn_trainer.shar
 
 
 def imported(source: Path) -> set[str]:
-    """Return the modules that a file imports, within functions too."""
+    """Return the modules that a file imports, also within functions."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -27,6 +27,6 @@ def imported(source: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("source", sorted(FOLDER.rglob("*.py")), ids=lambda source: source.stem)
-def test_shared_imports_the_standard_library_and_errors_only(source: Path) -> None:
+def test_shared_package_imports_allowed_modules_only(source: Path) -> None:
     foreign = {module for module in imported(source) if module.split(".")[0] not in sys.stdlib_module_names}
     assert {module for module in foreign if not any(f"{module}.".startswith(f"{name}.") for name in ALLOWED)} == set()

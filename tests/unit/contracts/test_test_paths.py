@@ -1,4 +1,4 @@
-"""Paths of tests follow the modules that they test, so that each is found from the other."""
+"""Paths of test files, which mirror the paths of the tested modules."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ TIERS = ("unit", "trainer", "apiserver")
 OF_NO_MODULE = {
     "unit/bed": "the tests' own tools: control plane, nodes, soak",
     "unit/contracts": "import contracts and other rules over all files",
-    "unit/docs": "pages, which have no module",
+    "unit/docs": "pages, which belong to no module",
     "unit/examples": "the files of examples/",
     "unit/gitops": "the health script of Argo CD",
-    "unit/goldens": "what operator and trainer write, byte by byte",
+    "unit/goldens": "output of operator and trainer, byte by byte",
     "unit/images/test_dockerfiles.py": "the files of images/ next to operator/ and trainer/",
-    "unit/scripts/test_ci.py": ".ci/run, which is in no folder of programs",
+    "unit/scripts/test_ci.py": ".ci/run, which is outside the folders of programs",
     "unit/scripts/test_makefile.py": "the Makefile",
-    "apiserver/runtime": "the operator as a process, named by what happens to it",
+    "apiserver/runtime": "the running operator; files are named after scenarios",
     "apiserver/test_bed.py": "the tests' own control plane",
     "apiserver/test_gitops.py": "the health checks of Flux in the API server's CEL",
     "apiserver/test_kind_tutorial.py": "commands of a tutorial",
     "apiserver/test_scale_writes.py": "the operator as a process with many experiments",
 }
-"""Below tests/: folders and files that mirror no module, and what they test instead."""
+"""Folders and files below tests/ that mirror no module, with what they test."""
 
 
 def modules() -> frozenset[str]:
@@ -43,21 +43,21 @@ def modules() -> frozenset[str]:
 
 
 def files_of_tests() -> list[str]:
-    """Return the test files of the tiers that follow modules, below tests/."""
+    """Return the test files of TIERS, relative to tests/."""
     tests = ROOT / "tests"
     return sorted(path.relative_to(tests).as_posix() for tier in TIERS for path in (tests / tier).rglob("test_*.py"))
 
 
 def is_exempt(path: str) -> bool:
-    """Return whether a file or a folder above it is listed as one of no module."""
+    """Return whether a file or one of its parent folders is in OF_NO_MODULE."""
     return any(str(above) in OF_NO_MODULE for above in (PurePosixPath(path), *PurePosixPath(path).parents))
 
 
 def mirrored(path: str, known: Collection[str]) -> str | None:
     """Return the module that a test file mirrors, ``None`` if there is none.
 
-    The file has the module's folders and name; a behavior may follow the name after an underscore. Or its folder has
-    the module's name.
+    The file has the folders and the name of the module, optionally followed by an underscore and a behavior; or its
+    folder has the name of the module.
     """
     below_tier = PurePosixPath(*PurePosixPath(path).parts[1:])
     named = str(below_tier.with_name(below_tier.stem.removeprefix("test_")))
@@ -83,7 +83,7 @@ def _underscores(named: str) -> list[int]:
         ("unit/core/test_histories.py", None),
     ],
 )
-def test_file_mirrors_the_module_whose_path_it_has(path: str, module: str | None) -> None:
+def test_file_mirrors_the_module_of_its_path(path: str, module: str | None) -> None:
     known = {"core/graph", "core/attempts", "scripts/states_page", "cli"}
     assert mirrored(path, known) == module
 
@@ -94,7 +94,7 @@ def test_every_file_mirrors_a_module_or_is_listed_with_a_reason() -> None:
     assert lost == [], f"name them after a module, see docs/contributing/testing.md: {lost}"
 
 
-def test_exceptions_are_there_and_needed() -> None:
+def test_exceptions_exist_and_are_needed() -> None:
     files, known = files_of_tests(), modules()
     for exception in OF_NO_MODULE:
         below = [path for path in files if f"{path}/".startswith(f"{exception}/")]

@@ -1,4 +1,4 @@
-"""The original toolkit's own example as a manifest: the values of its specification, the tasks of its page."""
+"""Manifest of the original toolkit's example: it has the values of the specification and the documented tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLE = FOLDER / "maskrcnn_train_resnet50.txt"
 FROM_THE_CONVERSIONS = ("training_file_pattern", "validation_file_pattern", "val_json_file")
 
 
-def test_the_manifest_has_the_same_values_but_the_paths_that_its_conversions_give() -> None:
+def test_manifest_equals_the_specification_except_converted_paths() -> None:
     imported = read_spec(import_spec(SAMPLE).manifest).spec
     written = read_manifest((FOLDER / "experiment.yaml").read_text()).spec.experiment
     for name in type(imported).model_fields:
@@ -24,7 +24,7 @@ def test_the_manifest_has_the_same_values_but_the_paths_that_its_conversions_giv
         assert value == (None if name in FROM_THE_CONVERSIONS else getattr(imported.data_config, name)), name
 
 
-def test_the_manifest_has_the_tasks_in_the_order_of_the_page() -> None:
+def test_manifest_has_the_documented_tasks_in_order() -> None:
     steps = read_manifest((FOLDER / "experiment.yaml").read_text()).spec.steps
     assert [step.task_name for step in steps] == [
         TaskName.DATASET_CONVERT,

@@ -1,4 +1,4 @@
-"""The generated data set: the same bytes again, masks of what is visible, and the faults that it has on purpose."""
+"""Generated data set: it is reproducible, masks show visible pixels, and some annotations are broken on purpose."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def generator() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 
@@ -58,14 +58,14 @@ def decode(segmentation: Any, size: int) -> NDArray[np.bool_]:
     return np.asarray(coco_mask.decode(segmentation), dtype=bool)
 
 
-def test_the_same_arguments_give_the_same_bytes(generator: ModuleType, folder: Path, tmp_path: Path) -> None:
+def test_same_arguments_give_the_same_bytes(generator: ModuleType, folder: Path, tmp_path: Path) -> None:
     generator.generate(tmp_path / "again", {"train": 20, "val": 5}, 3)
     assert digest(tmp_path / "again") == digest(folder)
     generator.generate(tmp_path / "other", {"train": 1, "val": 1}, 4)
     assert digest(tmp_path / "other")["images/000001.jpg"] != digest(folder)["images/000001.jpg"]
 
 
-def test_a_longer_data_set_begins_with_the_shorter_one(generator: ModuleType, folder: Path, tmp_path: Path) -> None:
+def test_larger_data_set_starts_with_the_smaller_one(generator: ModuleType, folder: Path, tmp_path: Path) -> None:
     generator.generate(tmp_path, {"train": 2, "val": 1}, 3)
     short, long = digest(tmp_path), digest(folder)
     assert [short[f"images/00000{number}.jpg"] for number in (1, 2)] == [
@@ -73,7 +73,7 @@ def test_a_longer_data_set_begins_with_the_shorter_one(generator: ModuleType, fo
     ]
 
 
-def test_pictures_are_there(folder: Path) -> None:
+def test_every_listed_image_exists(folder: Path) -> None:
     for name, count in (("train", 20), ("val", 5)):
         images = split(folder, name)["images"]
         assert len(images) == count
@@ -83,12 +83,12 @@ def test_pictures_are_there(folder: Path) -> None:
             assert pixels.shape == (image["height"], image["width"], 3) == (128, 128, 3)
 
 
-def test_masks_are_of_what_is_visible(folder: Path) -> None:
+def test_masks_cover_visible_pixels_only(folder: Path) -> None:
     content = split(folder, "val")
     for image in content["images"]:
         mine = [item for item in content["annotations"] if item["image_id"] == image["id"]]
         masks = [decode(item["segmentation"], 128) for item in mine]
-        assert np.sum(masks, axis=0).max() == 1, "no pixel belongs to two objects"
+        assert np.sum(masks, axis=0).max() == 1, "a pixel belongs to two objects"
         for item, mask in zip(mine, masks, strict=True):
             rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
             expected = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
@@ -103,7 +103,7 @@ def test_masks_are_of_what_is_visible(folder: Path) -> None:
     assert kinds == {"list", "dict"}
 
 
-def test_there_is_a_crowd(folder: Path) -> None:
+def test_each_split_has_a_crowd(folder: Path) -> None:
     for name in ("train", "val"):
         crowds = [item for item in split(folder, name)["annotations"] if item["iscrowd"]]
         assert len(crowds) == 1

@@ -1,4 +1,4 @@
-"""The picture of ground truth beside detections."""
+"""Picture of ground truth next to detections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from maskrcnn_trainer.evaluation.drawing import DrawnObject, class_color
 GREY = np.full((100, 120, 3), 90, np.uint8)
 
 
-def test_images_stand_in_rows_of_pairs_with_titles() -> None:
+def test_images_are_in_rows_of_pairs_with_titles() -> None:
     item = DrawnObject((30, 20, 80, 90), 2, "thing", 0.9)
     picture = comparison_picture([(GREY, [item], []), (GREY[:80], [], [item]), (GREY, [], [])], min_side=100)
     pair = 120 + 4 + 120

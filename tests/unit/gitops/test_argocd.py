@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 ARGOCD = ROOT / "docs" / "gitops" / "argocd"
 RECORDED = Path(__file__).with_name("recorded")
 
-# of every recorded object: the conditions that the documentation promises for it, and what Argo CD shows
+# for every recorded object: its documented conditions, and the health that Argo CD shows
 ROWS: dict[str, tuple[dict[str, str], str]] = {
     "just-seen": ({"Reconciling": "True", "Succeeded": "Unknown", "Ready": "Unknown"}, "Progressing"),
     "running": ({"Reconciling": "True", "Succeeded": "Unknown", "Ready": "False"}, "Progressing"),
@@ -37,27 +37,27 @@ def recorded(name: str) -> dict[str, Any]:
 def health(experiment: dict[str, Any]) -> tuple[str, str]:
     lua = LuaRuntime(unpack_returned_tuples=True, register_eval=False, register_builtins=False)
     lua.globals().obj = lua.table_from(experiment, recursive=True)
-    # Argo CD opens no library that reaches the machine
+    # Argo CD provides no library that accesses the machine
     for name in ("os", "io", "package", "require", "python"):
         lua.globals()[name] = None
     result = lua.execute((ARGOCD / "health.lua").read_text())
     return result.status, result.message
 
 
-def test_every_recorded_object_is_a_row() -> None:
+def test_every_recorded_object_has_a_row() -> None:
     assert {path.stem for path in RECORDED.glob("*.yaml")} == set(ROWS)
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_health_of_every_row_of_the_conditions_table(name: str) -> None:
+def test_recorded_object_has_the_documented_health(name: str) -> None:
     experiment = recorded(name)
-    conditions, wanted = ROWS[name]
+    conditions, expected = ROWS[name]
     assert {item["type"]: item["status"] for item in experiment["status"]["conditions"]} == conditions
     ready = next(item for item in experiment["status"]["conditions"] if item["type"] == "Ready")
-    assert health(experiment) == (wanted, ready["message"])
+    assert health(experiment) == (expected, ready["message"])
 
 
-def test_an_experiment_that_nobody_has_seen_yet() -> None:
+def test_experiment_without_conditions_is_progressing() -> None:
     experiment = recorded("done")
     del experiment["status"]
     assert health(experiment) == ("Progressing", "Waiting for the operator")
@@ -66,26 +66,26 @@ def test_an_experiment_that_nobody_has_seen_yet() -> None:
 
 
 @pytest.mark.parametrize("name", ["done", "failed", "suspended"])
-def test_a_status_of_an_older_spec_says_nothing(name: str) -> None:
+def test_outdated_status_is_progressing(name: str) -> None:
     experiment = recorded(name)
     experiment["metadata"]["generation"] += 1
     assert health(experiment)[0] == "Progressing"
 
 
-def test_an_experiment_that_is_being_deleted() -> None:
+def test_experiment_being_deleted_is_progressing() -> None:
     experiment = recorded("failed")
     experiment["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
     assert health(experiment) == ("Progressing", "Being deleted")
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("invalid", "Degraded"), ("done", "Healthy")])
-def test_a_suspended_experiment_that_is_invalid_or_done_is_shown_as_that(name: str, wanted: str) -> None:
+@pytest.mark.parametrize(("name", "expected"), [("invalid", "Degraded"), ("done", "Healthy")])
+def test_invalid_or_finished_experiment_keeps_its_health_when_suspended(name: str, expected: str) -> None:
     experiment = copy.deepcopy(recorded(name))
     experiment["status"]["conditions"].insert(0, {"type": "Suspended", "status": "True", "reason": "Suspended"})
-    assert health(experiment)[0] == wanted
+    assert health(experiment)[0] == expected
 
 
-def test_the_snippet_for_argocd_cm_has_the_script_and_ignores_progress() -> None:
+def test_snippet_for_argocd_cm_has_the_script_and_ignores_progress() -> None:
     data = yaml.safe_load((ARGOCD / "argocd-cm.yaml").read_text())["data"]
     assert (
         data.pop("resource.customizations.health.maskrcnn.dev_MaskRCNNExperiment")

@@ -1,10 +1,10 @@
-"""What the operator and the trainer write for many experiments, byte by byte.
+"""Golden files: the output of the operator and the trainer for many experiments, byte by byte.
 
-    python -m tests.unit.goldens.build                  # writes the files (make goldens)
-    python -m tests.unit.goldens.build --show random-07 # prints the Jobs of one experiment, to compare two commits
+    python -m tests.unit.goldens.build                  # write the files (make goldens)
+    python -m tests.unit.goldens.build --show random-07 # print the Jobs of one experiment
 
-Jobs of the examples are kept as they are, those of other experiments as hashes. Times, versions, host names and
-directories of this machine are masked.
+Jobs of the examples are stored as they are, those of other experiments as hashes. Times, versions, host names and
+directories of this machine are masked. ``--show`` serves to compare two commits.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ MASKS = (
 
 
 def examples() -> dict[str, MaskRCNNExperiment]:
-    """The experiments of examples/, by folder and file."""
+    """Return the experiments of examples/, by folder and file."""
     files = sorted((ROOT / "examples").glob("*/*.yaml"))
     return {f"{file.parent.name}-{file.stem}": experiment for file in files for experiment in _experiments(file)}
 
 
 def others() -> dict[str, MaskRCNNExperiment]:
-    """The random experiments, and the manifests that the API server accepts."""
+    """Return the random experiments, and the manifests that the API server accepts."""
     accepted = sorted((ROOT / "tests" / "apiserver" / "manifests" / "accepted").glob("*.yaml"))
     found = {f"accepted-{file.stem}": experiment for file in accepted for experiment in _experiments(file)}
     return found | {experiment.name: experiment for experiment in _experiments(FOLDER / "manifests.yaml")}
@@ -68,12 +68,12 @@ def _experiments(file: Path) -> Iterator[MaskRCNNExperiment]:
 
 
 def fingerprints(experiment: MaskRCNNExperiment) -> dict[str, Mapping[str, str]]:
-    """The fingerprints of every step, by version of the algorithm."""
+    """Return the fingerprints of every step, by version of the algorithm."""
     return {name: dict(found.by_version) for name, found in _desired(experiment).prints.items()}
 
 
 def objects(experiment: MaskRCNNExperiment) -> dict[str, dict[str, Any]]:
-    """The Job of every step's first attempt and its Service, once all steps before it have succeeded."""
+    """Return Job and Service of every step's first attempt, after all earlier steps have succeeded."""
     found = {}
     for step in experiment.spec.steps:
         start = _start(experiment, step.name)
@@ -105,7 +105,7 @@ def _desired(experiment: MaskRCNNExperiment) -> DesiredState:
 
 
 def definition() -> Any:
-    """The CustomResourceDefinition without its descriptions."""
+    """Return the CustomResourceDefinition without its descriptions."""
     return _without_descriptions(custom_resource_definition())
 
 
@@ -119,7 +119,7 @@ def _without_descriptions(value: Any) -> Any:
 
 
 def messages(experiment: MaskRCNNExperiment) -> dict[str, dict[str, str]]:
-    """status.json, result.json and the termination message of every step: one that succeeds, and two that fail."""
+    """Return status.json, result.json and the termination message of every step, for one success and two failures."""
     found: dict[str, dict[str, str]] = {}
     for step in experiment.spec.steps:
         start = _start(experiment, step.name)
@@ -172,7 +172,7 @@ def _masked(text: str, folder: Path) -> str:
 
 
 def build() -> dict[str, str]:
-    """Every golden file's text, by name."""
+    """Return the text of every golden file, by name."""
     shown, hashed = examples(), others()
     every = shown | hashed
     return {
@@ -189,7 +189,7 @@ def _json(value: Any) -> str:
 
 
 def _digest(value: Any) -> str:
-    # the order of keys is part of what is written
+    # not sorted: the order of keys is part of the output
     return hashlib.sha256(_json(value).encode()).hexdigest()
 
 
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--show", metavar="EXPERIMENT", help="print this experiment's objects and write nothing")
     shown = parser.parse_args().show
     if shown:
-        print(_json(objects((examples() | others())[shown])), end="")  # noqa: T201
+        sys.stdout.write(_json(objects((examples() | others())[shown])))
         return
     written = build()
     _only_added(json.loads(written[FINGERPRINTS]))
@@ -217,8 +217,8 @@ def _only_added(fingerprints: Mapping[str, Any]) -> None:
     if changed:
         names = ", ".join(" ".join(key) for key in changed)
         sys.exit(
-            f"other fingerprints of {names}: every user's models would be trained again. A change of the algorithm is a "
-            "new version of it."
+            f"changed fingerprints of {names}: every user's models would be trained again; add a new version of the "
+            "algorithm instead"
         )
 
 

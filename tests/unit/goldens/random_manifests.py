@@ -1,8 +1,8 @@
-"""Write manifests.yaml: experiments of random steps and fields, which the goldens are made of.
+"""Write manifests.yaml: experiments with random steps and fields, from which the goldens are built.
 
     python -m tests.unit.goldens.random_manifests
 
-The file is an input. Written anew by another version of this script, its goldens are of other experiments.
+The file is an input of the goldens: if a changed script rewrites it, the goldens belong to other experiments.
 """
 
 from __future__ import annotations
@@ -130,17 +130,17 @@ WHOLE: dict[str, tuple[Any, ...]] = {
 
 
 class Draws:
-    """Random experiments of one seed."""
+    """Random experiments drawn from one seed."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - must be reproducible
 
     def some(self, table: dict[str, tuple[Any, ...]], share: float) -> dict[str, Any]:
-        """Some of the fields, each with one of its values."""
+        """Return some of the fields in ``table``, each with one of its values."""
         return {name: self._random.choice(values) for name, values in table.items() if self._random.random() < share}
 
     def experiment(self) -> dict[str, Any]:
-        """The fields of an experiment; how long it trains is always said."""
+        """Return the fields of an experiment, always including the length of the training."""
         found = self.some(EXPERIMENT, 0.4)
         found |= self._random.choice(({"totalSteps": 2000}, {"numEpochs": 2, "numExamplesPerEpoch": 800}))
         found |= {"initLearningRate": self._random.choice((0.01, 0.02))}
@@ -150,7 +150,7 @@ class Draws:
         return {**found, "dataConfig": data, "maskrcnnConfig": self.some(MODEL, 0.4)}
 
     def step(self, name: str, task: str, **fields: Any) -> dict[str, Any]:
-        """One step of the task."""
+        """Return a step with the task."""
         options = self.some(TASKS[task], 0.5)
         if task == "datasetConvert":
             options |= {"imageDir": f"/workspace/raw/{name}", "annotationsFile": f"/workspace/raw/{name}.json"}
@@ -164,7 +164,7 @@ class Draws:
         return step
 
     def steps(self) -> list[dict[str, Any]]:
-        """A training, and some of what comes before and after it."""
+        """Return the steps: a training, and some steps before and after it."""
         found = []
         if self._random.random() < 0.7:
             found.append(self.step("convert-train", "datasetConvert"))
@@ -185,7 +185,7 @@ class Draws:
         return found
 
     def manifest(self, number: int) -> dict[str, Any]:
-        """One experiment."""
+        """Return the manifest of one experiment."""
         spec = {"workspace": {"persistentVolumeClaim": {"claimName": "maskrcnn"}}}
         spec["workspace"] |= self._random.choice(({}, {"subPath": "lab"}))
         spec |= self.some(WHOLE, 0.2)
@@ -209,7 +209,7 @@ class Draws:
 
 
 def main() -> None:
-    """Write the file."""
+    """Write manifests.yaml."""
     draws = Draws(SEED)
 
     class Dumper(yaml.SafeDumper):

@@ -1,3 +1,5 @@
+"""Output of the operator and the trainer compared with the golden files."""
+
 from __future__ import annotations
 
 import json
@@ -17,17 +19,18 @@ def written() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_what_is_written_stays_byte_identical(name: str, written: dict[str, str]) -> None:
+def test_output_stays_byte_identical(name: str, written: dict[str, str]) -> None:
     assert written.get(name) == (build.FOLDER / name).read_text(), (
-        f"{name} has changed. Fingerprints must not; for another file run `make goldens` and say why in the commit"
+        f"{name} has changed; fingerprints must not change. For other files run `make goldens` and explain the change "
+        "in the commit message"
     )
 
 
-def test_everything_that_is_written_is_kept(written: dict[str, str]) -> None:
+def test_every_output_has_a_golden_file(written: dict[str, str]) -> None:
     assert sorted(written) == KEPT
 
 
-def test_goldens_are_of_every_task_and_fifty_random_experiments() -> None:
+def test_goldens_cover_all_tasks_and_fifty_random_experiments() -> None:
     manifests = list(yaml.safe_load_all((build.FOLDER / "manifests.yaml").read_text()))
     tasks = {task for manifest in manifests for step in manifest["spec"]["steps"] for task in step}
     assert len(manifests) == 50
@@ -59,7 +62,7 @@ def write_goldens(folder: Path, monkeypatch: pytest.MonkeyPatch, fingerprints: o
 def test_known_fingerprint_is_never_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fingerprints: object, named: str
 ) -> None:
-    with pytest.raises(SystemExit, match=f"other fingerprints of {named}:"):
+    with pytest.raises(SystemExit, match=f"changed fingerprints of {named}:"):
         write_goldens(tmp_path, monkeypatch, fingerprints)
     assert json.loads((tmp_path / build.FINGERPRINTS).read_text()) == KNOWN
 

@@ -230,7 +230,7 @@ class Cluster:
                 self.sync(job)
         self.collect()
 
-    def sync(self, job: JobView) -> None:
+    def sync(self, job: JobView) -> None:  # noqa: C901 - all rules of the Job controller
         pods = self.pods_of(job)
         if job.suspended:
             for pod in pods:

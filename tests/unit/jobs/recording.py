@@ -215,7 +215,7 @@ def _attempt(job: Object) -> tuple[str, str]:
     return labels["maskrcnn.dev/step"], labels["maskrcnn.dev/attempt"]
 
 
-def scenes() -> Iterator[tuple[str, Scene]]:
+def scenes() -> Iterator[tuple[str, Scene]]:  # noqa: PLR0915 - one story, each scene continues the last
     """Yield all states in which an experiment may rest, by name."""
     scene = Scene()
     scene.settle()

@@ -27,7 +27,7 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.posting import HttpPoster
 from maskrcnn_trainer.task.reporter import Reporter
 
-TOKEN = "token-of-the-pod"
+TOKEN = "token-of-the-pod"  # noqa: S105 - of a test
 REPORT = {
     "version": 1,
     "attempt": 2,

@@ -231,7 +231,8 @@ class Streams:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
 
         async def login() -> kopf.ConnectionInfo:
-            return kopf.ConnectionInfo(server=f"http://127.0.0.1:{runner.addresses[0][1]}", token="secret")
+            server = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            return kopf.ConnectionInfo(server=server, token="secret")  # noqa: S106 - of a test
 
         try:
             yield kopf_events(login)

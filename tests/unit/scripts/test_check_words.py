@@ -1,4 +1,4 @@
-"""Wording that the check finds, and wording that it leaves alone."""
+"""Wording that the check finds, and wording that it accepts."""
 
 from __future__ import annotations
 

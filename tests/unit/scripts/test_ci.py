@@ -1,4 +1,4 @@
-"""The run of CI: what its table and its exit code say of stages that failed or did not run."""
+"""Run of CI: table and exit code for stages that failed or didn't run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_complete_run_has_every_stage_in_its_table(tmp_path: Path) -> None:
     assert "made e2e" in done.stdout
 
 
-def test_second_run_shows_the_seconds_of_the_first(tmp_path: Path) -> None:
+def test_second_run_shows_the_duration_of_the_first(tmp_path: Path) -> None:
     assert {row[2] for row in table(run(tmp_path).stdout).values()} == {"-"}
     assert all(row[2].isdigit() for row in table(run(tmp_path).stdout).values())
 
@@ -66,7 +66,7 @@ def test_failed_stage_fails_the_run_and_the_others_still_run(tmp_path: Path, sta
     name = stage.removeprefix("test-")
     assert rows[name][-2:] == ["failed", "(3)"]
     assert rows["all"][-1] == "failed"
-    # parity compares what the demo made
+    # parity needs the output of the demo
     assert set(rows) == {*STAGES, "all"} - ({"parity"} if stage == "demo" else set())
 
 

@@ -14,13 +14,13 @@ def summary(lines: int, statements: int, taken: int = 0, branches: int = 0) -> d
     }
 
 
-def test_a_file_belongs_to_the_folder_below_its_project() -> None:
+def test_file_belongs_to_the_folder_below_its_project() -> None:
     assert package_of("operator/maskrcnn_operator/core/graph.py") == "operator/core"
     assert package_of("trainer/maskrcnn_trainer/export/calibration/images.py") == "trainer/export"
     assert package_of("trainer/maskrcnn_trainer/cli.py") == "trainer"
 
 
-def test_files_of_a_package_are_summed_and_the_last_row_is_the_sum_of_all() -> None:
+def test_table_has_the_sums_of_packages_and_the_total() -> None:
     found = by_package(
         {
             "operator/maskrcnn_operator/core/a.py": summary(3, 4, 1, 2),

@@ -1,4 +1,4 @@
-"""The dashboard's panels as a drawing: where the lines are, and what a panel without data shows."""
+"""Drawing of the dashboard's panels: positions of lines, and panels without data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.monitoring import vocabulary
 SHOWN = panels(vocabulary.dashboard())
 
 
-def test_a_line_is_where_its_values_are() -> None:
-    """A series that rises from 0 to 1 over the window starts low on the left and ends high on the right."""
+def test_rising_series_is_drawn_from_lower_left_to_upper_right() -> None:
+    """Draw a series that rises from 0 to 1 over the window."""
     shown = next(found for found in SHOWN if found.title == "Progress of the current step")
     index = SHOWN.index(shown)
     rising = Series({"namespace": "lab", "experiment": "nuclei"}, tuple((float(at), at / 100) for at in range(101)))
@@ -30,7 +30,7 @@ def test_a_line_is_where_its_values_are() -> None:
     assert first_y > last_y + 100
 
 
-def test_a_panel_without_data_says_so() -> None:
+def test_panel_without_data_differs_from_one_with_data() -> None:
     shown = [found for found in SHOWN if found.kind == "timeseries"]
     empty = picture(shown, {}, Window(0.0, 100.0, 1.0))
     some = picture(shown, {0: {"A": [Series({}, ((50.0, 0.5),))]}}, Window(0.0, 100.0, 1.0))

@@ -1,4 +1,4 @@
-"""The dashboard as data: its queries, the names of their series, and the text and ticks of numbers."""
+"""Dashboard as data: queries, names of series, and the text and ticks of numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def panel(title: str, kind: str = "") -> Panel:
     return next(found for found in SHOWN if found.title == title and kind in ("", found.kind))
 
 
-def test_all_is_chosen_for_every_variable() -> None:
+def test_every_variable_is_set_to_all() -> None:
     asked = []
 
     def label_values(selector: str, label: str) -> list[str]:
@@ -40,7 +40,7 @@ def test_all_is_chosen_for_every_variable() -> None:
     assert asked == [("maskrcnn_operator_leader", "job")]
 
 
-def test_variables_are_put_in_their_places() -> None:
+def test_variables_are_replaced_in_queries() -> None:
     query = 'rate(a{job=~"$job"}[$__rate_interval])'
     assert substituted(query, {"job": "x|y"}, 7.2) == 'rate(a{job=~"x|y"}[8s])'
     with pytest.raises(KeyError, match="other"):
@@ -59,15 +59,15 @@ def test_variables_are_put_in_their_places() -> None:
         (Target("A", "x", "", False), {"code": "200", "verb": "get"}, "code=200, verb=get"),
     ],
 )
-def test_a_series_is_named_as_its_target_says(target: Target, labels: dict[str, str], name: str) -> None:
+def test_series_is_named_by_the_legend_of_its_target(target: Target, labels: dict[str, str], name: str) -> None:
     assert legend(target, labels) == name
 
 
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
-        (0.3, "percentunit", "30 %"),
-        (0.1234, "percentunit", "12.3 %"),
+        (0.3, "percentunit", "30%"),
+        (0.1234, "percentunit", "12.3%"),
         (0.0, "s", "0 s"),
         (0.0123, "s", "12.3 ms"),
         (5400, "s", "1.5 h"),
@@ -78,7 +78,7 @@ def test_a_series_is_named_as_its_target_says(target: Target, labels: dict[str, 
         (math.nan, "none", "NaN"),
     ],
 )
-def test_numbers_as_a_person_reads_them(value: float, unit: str, text: str) -> None:
+def test_number_is_formatted_with_its_unit(value: float, unit: str, text: str) -> None:
     assert number(value, unit) == text
 
 
@@ -93,7 +93,7 @@ def test_numbers_as_a_person_reads_them(value: float, unit: str, text: str) -> N
         (-1, 1, [-1, -0.5, 0, 0.5, 1]),
     ],
 )
-def test_ticks_are_round_and_enclose(low: float, high: float, expected: list[float]) -> None:
+def test_ticks_are_round_and_enclose_the_range(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high) == expected
 
 
@@ -101,13 +101,13 @@ def test_ticks_of_bytes_are_powers_of_two() -> None:
     assert ticks(0, 100 * 2**20, base=2.0) == [0, 2**25, 2**26, 3 * 2**25, 2**27]
 
 
-def test_a_line_is_cut_where_there_is_nothing() -> None:
+def test_line_is_interrupted_where_values_are_missing() -> None:
     points = [(0, 1.0), (1, 2.0), (9, 3.0), (10, math.nan), (11, 4.0)]
     assert pieces(points, 4) == [[(0, 1.0), (1, 2.0)], [(9, 3.0), (11, 4.0)]]
     assert pieces([(0, math.nan)], 4) == []
 
 
-def test_the_table_joins_the_queries_by_experiment() -> None:
+def test_table_joins_the_queries_by_experiment() -> None:
     shown = panel("Experiments", "table")
 
     def series(value: float, **labels: str) -> Series:
@@ -122,7 +122,7 @@ def test_the_table_joins_the_queries_by_experiment() -> None:
     }
     assert table(shown, answers) == (
         ["Namespace", "Experiment", "State", "Step", "Reason", "Progress", "Age"],
-        [["a", "b", "Failed", "", "", "", "1 min"], ["lab", "nuclei", "Running", "train", "Training", "42 %", "2 h"]],
+        [["a", "b", "Failed", "", "", "", "1 min"], ["lab", "nuclei", "Running", "train", "Training", "42%", "2 h"]],
     )  # fmt: skip
 
 

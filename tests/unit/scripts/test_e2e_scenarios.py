@@ -1,4 +1,4 @@
-"""Scenarios as processes: outcomes, order, and what does not start any more."""
+"""Scenarios as processes: outcomes, order, and scenarios that are left out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SKIPS = '<testsuites><testsuite><testcase name="t"><skipped/></testcase></testsu
 EMPTY = "<testsuites><testsuite/></testsuites>"
 AT_ONCE = 4
 
-# writes the time of its start and of its end, and leaves the report
+# writes the times of its start and end, and the report
 PROGRAM = """
 import pathlib, sys, time
 report, content, code, seconds = sys.argv[1:]
@@ -38,7 +38,7 @@ def scenario(name: str, alone: bool = False) -> Scenario:
 
 
 def command(reports: dict[str, tuple[str, int, float]]) -> Callable[[Scenario, Path], list[str]]:
-    """Return what makes the command line of a process that reports, exits, and takes as long as ``reports`` says."""
+    """Return a function that makes command lines; report, exit code and duration of each are in ``reports``."""
 
     def of(one: Scenario, report: Path) -> list[str]:
         content, code, seconds = reports.get(one.test.partition("::")[2], (PASSES, 0, 0.0))
@@ -62,13 +62,13 @@ def times(folder: Path, name: str) -> tuple[float, float]:
         (PASSES, 1, "failed"),
     ],
 )
-def test_only_a_test_that_ran_and_passed_has_passed(tmp_path: Path, report: str, code: int, outcome: str) -> None:
+def test_outcome_is_passed_only_if_a_test_ran_and_passed(tmp_path: Path, report: str, code: int, outcome: str) -> None:
     run = Run(tmp_path, dict(os.environ), command({"one": (report, code, 0.0)}))
     assert run_scenarios(run, [scenario("one")], AT_ONCE, time.monotonic() + 60) == []
     assert run.outcomes == {"test_file.py::one": outcome}
 
 
-def test_a_scenario_that_needs_the_cluster_for_itself_gets_it(tmp_path: Path) -> None:
+def test_exclusive_scenario_runs_alone(tmp_path: Path) -> None:
     run = Run(tmp_path, dict(os.environ), command(dict.fromkeys(("a", "alone", "b"), (PASSES, 0, 0.3))))
     scenarios = [scenario("a"), scenario("alone", alone=True), scenario("b")]
     assert run_scenarios(run, scenarios, AT_ONCE, time.monotonic() + 60) == []
@@ -77,14 +77,14 @@ def test_a_scenario_that_needs_the_cluster_for_itself_gets_it(tmp_path: Path) ->
     assert times(tmp_path, "alone")[1] <= times(tmp_path, "b")[0]
 
 
-def test_past_the_deadline_nothing_starts_and_what_runs_ends(tmp_path: Path) -> None:
+def test_no_scenario_starts_after_the_deadline_and_running_ones_finish(tmp_path: Path) -> None:
     run = Run(tmp_path, dict(os.environ), command({"first": (PASSES, 0, 1.0)}))
     left = run_scenarios(run, [scenario("first"), scenario("second")], 1, time.monotonic() + 0.5)
     assert run.outcomes == {"test_file.py::first": "passed"}
     assert left == [scenario("second")]
 
 
-def test_a_deadline_in_the_past_leaves_everything_out(tmp_path: Path) -> None:
+def test_deadline_in_the_past_leaves_all_scenarios_out(tmp_path: Path) -> None:
     run = Run(tmp_path, dict(os.environ), command({}))
     assert run_scenarios(run, [scenario("only")], AT_ONCE, time.monotonic() - 1) == [scenario("only")]
     assert run.outcomes == {}
@@ -93,9 +93,9 @@ def test_a_deadline_in_the_past_leaves_everything_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("longest_pause", "code", "runs"),
     [(0.0, 1, 2), (0.0, 0, 1), (60.0, 1, 1)],
-    ids=["failed in a standstill", "passed in a standstill", "failed without one"],
+    ids=["failed during a suspension", "passed during a suspension", "failed without a suspension"],
 )
-def test_a_failure_while_the_machine_stood_still_is_tried_once_more(
+def test_failure_while_the_machine_was_suspended_is_retried_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest_pause: float, code: int, runs: int
 ) -> None:
     monkeypatch.setattr(e2e_scenarios, "STANDSTILL_SECONDS", longest_pause)

@@ -1,4 +1,4 @@
-"""The targets of the Makefile, against its own list and what the pages say of them."""
+"""Targets of the Makefile, compared with ``make help`` and the pages."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ ROOT = Path(__file__).resolve().parents[3]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OUTSIDE = {"kueue"}
-"""Folders of tests with a target of their own, outside CI."""
+"""Folders of tests that have a separate target and don't run in CI."""
 TIERS = {"unit": "unit", "trainer": "trainer", "apiserver": "API-server"}
-"""Folders of tests that ``make test`` runs, by what the pages call them."""
+"""Folders of tests that ``make test`` runs, with their names on the pages."""
 
 
 def targets() -> set[str]:
@@ -22,7 +22,7 @@ def targets() -> set[str]:
 
 
 def listed() -> dict[str, str]:
-    """Return what ``make help`` says of each target."""
+    """Return the description of each target in ``make help``."""
     done = subprocess.run(["/usr/bin/env", "make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     return dict(re.findall(r"^ +make (\S+) +(.+)$", done.stdout, re.MULTILINE))
 
@@ -37,7 +37,7 @@ def test_no_target_is_taken_for_a_file() -> None:
     assert sorted(phony.split()) == sorted(targets())
 
 
-def test_pages_name_targets_that_exist() -> None:
+def test_targets_on_pages_exist() -> None:
     named = {
         (page.name, target)
         for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md")
@@ -47,7 +47,7 @@ def test_pages_name_targets_that_exist() -> None:
     assert {(page, target) for page, target in named if target not in targets()} == set()
 
 
-def test_make_test_runs_the_tests_that_the_pages_name() -> None:
+def test_make_test_runs_the_tiers_named_on_the_pages() -> None:
     script = (ROOT / "scripts" / "test.sh").read_text(encoding="utf-8")
     assert set(re.findall(r"^\s*tier (\w+)", script, re.MULTILINE)) == set(TIERS)
     [of_readme] = re.findall(r"^make test +# (.+)$", README, re.MULTILINE)

@@ -92,13 +92,13 @@ def capture(time: str = "2026-03-04T05:06:07Z", suffix: str = "a1b2c", age: str 
     return Capture("Backing off", "It waits.", "shapes", GET.format(**values), DESCRIBE.format(**values))
 
 
-def test_page_is_the_same_for_two_runs() -> None:
+def test_page_is_equal_for_two_runs() -> None:
     first = page([capture()], EXPLAIN)
     assert first == page([capture("2027-01-01T10:00:00Z", "z9y8x", "2m13s")], EXPLAIN)
     assert "a1b2c" not in first
 
 
-def test_condition_ready_alone_is_shown() -> None:
+def test_only_condition_ready_is_shown() -> None:
     lines = list(chosen(capture().describe))
     assert lines[:4] == [
         "  Conditions:",
@@ -135,7 +135,7 @@ def test_experiment_without_events_has_none() -> None:
     assert events("Status:\n  Steps:\nEvents:  <none>\n") == []
 
 
-def test_values_of_an_item_are_not_those_of_what_is_in_it() -> None:
+def test_values_of_an_item_exclude_those_of_nested_items() -> None:
     first, second = items(capture().describe, "Steps", last="State")
     assert (first["Name"], second["Name"]) == ("train", "evaluate")
     assert "Bytes" not in first
@@ -167,11 +167,11 @@ def test_section_has_the_commands_and_a_stable_age() -> None:
         ("/workspace/shapes/train/model.step-1000.tlt", "/workspace/shapes/train/model.step-1000.tlt"),
     ],
 )
-def test_what_differs_between_runs_is_masked(line: str, expected: str) -> None:
+def test_values_that_differ_between_runs_are_masked(line: str, expected: str) -> None:
     assert masked(line, "shapes") == expected
 
 
-def test_explanation_has_the_fields_that_are_not_evident() -> None:
+def test_explanation_leaves_out_self_explanatory_fields() -> None:
     assert list(explained(EXPLAIN)) == [
         "  attempt <integer>",
         "    Number of the newest attempt;",
@@ -188,7 +188,7 @@ def test_committed_page_has_every_state() -> None:
         assert f"$ kubectl get maskrcnnexperiments {state.experiment}\n" in text
 
 
-def test_pods_go_by_the_state_of_their_experiment() -> None:
+def test_play_of_a_pod_follows_the_state_of_its_experiment() -> None:
     [failed] = (state for state in STATES if state.experiment == "failed")
     first = play_of(facts("failed", attempt=1))
     assert (first.exit_code, first.message) == (64, failed.plays[1].message)
