@@ -41,7 +41,7 @@ class DesiredState:
         """Return the fingerprint of ``step`` by the current version of the algorithm."""
         return self.prints[step].newest
 
-    def recognises(self, step: str, recorded: str | None) -> bool:
+    def recognizes(self, step: str, recorded: str | None) -> bool:
         """Return whether a recorded fingerprint, of this or an older release, matches the current spec."""
         prints = self.prints[step]
         return recorded is not None and recorded in (*prints.by_version.values(), prints.older)
@@ -55,7 +55,7 @@ class DesiredState:
         version 1 too. An edit that only version 1 of that step covers reruns that step, and then this one must rerun.
         """
         prints, step = self.prints[name], steps[name]
-        if self.recognises(name, step.fingerprint):
+        if self.recognizes(name, step.fingerprint):
             found = (step.older_fingerprint, step.fingerprint)
         elif any(self._is_by_version_1(steps[other]) for other in prints.consumed):
             found = (None, prints.older)
@@ -67,7 +67,7 @@ class DesiredState:
     def _is_by_version_1(self, step: StepStatus) -> bool:
         """Return whether an edit may change the recorded fingerprint of a step but not its newest one."""
         prints = self.prints[step.name]
-        return not prints.lasting and step.fingerprint != prints.newest and self.recognises(step.name, step.fingerprint)
+        return not prints.lasting and step.fingerprint != prints.newest and self.recognizes(step.name, step.fingerprint)
 
     def _is_known_to_older_releases(self, step: StepStatus) -> bool:
         """Return whether an older release finds the result of a step that is recorded by the current version.

@@ -49,7 +49,7 @@ def drop_results_of_another_fingerprint(context: ReconcileContext, steps: Steps)
     """Drop the results of steps whose fingerprint has changed; a live run is stopped first."""
     found = dict(steps)
     for name, step in steps.items():
-        if step.fingerprint is None or context.desired.recognises(name, step.fingerprint):
+        if step.fingerprint is None or context.desired.recognizes(name, step.fingerprint):
             continue
         if step.state in LIVE_STATES:
             found[name] = ask_to_stop(step, Reason.SPEC_CHANGED, "the step was changed")

@@ -33,7 +33,7 @@ def _problems_of_overlap(context: ReconcileContext) -> Iterator[ManifestProblem]
 def _has_started(name: str, context: ReconcileContext) -> bool:
     step = context.experiment.status.step(name)
     recorded = {run.fingerprint for run in context.runs if run.step == name} | ({step.fingerprint} if step else set())
-    return any(context.desired.recognises(name, fingerprint) for fingerprint in recorded)
+    return any(context.desired.recognizes(name, fingerprint) for fingerprint in recorded)
 
 
 def _problems_of_sharing(context: ReconcileContext) -> Iterator[ManifestProblem]:

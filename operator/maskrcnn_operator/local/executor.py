@@ -108,7 +108,7 @@ class LocalExecutor:
         if files.staging.is_symlink():
             raise OSError(errno.ELOOP, "it is a link, and the attempt would write to the link's target", files.staging)
         if request.spec is not None:
-            content = yaml.safe_dump(self.workspace.localised(request.spec), sort_keys=False)
+            content = yaml.safe_dump(self.workspace.localized(request.spec), sort_keys=False)
             with files.spec.open("x", encoding="utf-8") as stream:
                 stream.write(content)
         paths = ProcessPaths(

@@ -66,7 +66,7 @@ class LocalWorkspace:
         """Return the results directory of a step."""
         return self.directory / experiment / step
 
-    def localised(self, spec: ExperimentSpec) -> dict[str, Any]:
+    def localized(self, spec: ExperimentSpec) -> dict[str, Any]:
         """Return the spec as YAML values with camelCase names, its paths replaced by this machine's."""
         content: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         self._replace(content, [dotted((name,)) for name in MODEL_FIELDS])

@@ -18,7 +18,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.jobs.views import JobView, PodView
-from maskrcnn_operator.progress_endpoint.authorise import Peer, authorise, speaks_for_current
+from maskrcnn_operator.progress_endpoint.authorize import Peer, authorize, speaks_for_current
 from maskrcnn_operator.progress_endpoint.bounds import Bounds
 from maskrcnn_operator.progress_endpoint.listener import BoundedListener
 from maskrcnn_operator.progress_endpoint.refusal import Refused, ReportRefusal
@@ -80,7 +80,7 @@ class ReportEndpoint:
         pod = self._cache.pod(peer.pod_uid)
         job = self._cache.job(pod.job_uid) if pod is not None and pod.job_uid else None
         experiment = self._cache.experiment(job.namespace, job.experiment) if job is not None else None
-        grant = authorise(peer, report, pod, job, experiment)
+        grant = authorize(peer, report, pod, job, experiment)
         if isinstance(grant, ReportRefusal):
             raise Refused(grant)
         if self._writer.offer(grant, report.record):

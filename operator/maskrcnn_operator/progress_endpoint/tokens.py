@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.cluster.single_flight import SingleFlight
 from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
-from maskrcnn_operator.progress_endpoint.authorise import Peer, peer_of
+from maskrcnn_operator.progress_endpoint.authorize import Peer, peer_of
 from maskrcnn_operator.progress_endpoint.refusal import ReportRefusal
 
 ACCEPTED_SECONDS = 300.0

@@ -14,7 +14,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import Progress
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.core.progress import progress_of
-from maskrcnn_operator.progress_endpoint.authorise import Grant, speaks_for_current
+from maskrcnn_operator.progress_endpoint.authorize import Grant, speaks_for_current
 from maskrcnn_operator.progress_endpoint.report import MAX_METRICS
 
 log = logging.getLogger(__name__)

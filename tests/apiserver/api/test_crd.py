@@ -159,8 +159,8 @@ def test_explain_shows_type_default_and_bounds(kubectl: Kubectl) -> None:
     assert "imageSize <[]integer> -required- Size [height, width] in pixels" in flat
     assert "2 entries, each 128 to 8192." in flat
     assert (
-        "maxNumInstances <integer> Maximum number of objects per image used in training; if there are more, the largest "
-        "are kept. Default 200, 1 to 10000."
+        "maxNumInstances <integer> Maximum number of objects per image used in training; if there are more, the "
+        "largest are kept. Default 200, 1 to 10000."
     ) in flat
     assert "numClasses <integer> -required-" in flat
     every = kubectl("explain", "mrx", "--recursive").stdout

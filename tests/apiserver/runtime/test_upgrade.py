@@ -23,7 +23,7 @@ def know_version_1_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def by_version_1(desired: DesiredState, name: str) -> str:
         return desired.prints[name].by_version["v1"]
 
-    monkeypatch.setattr(DesiredState, "recognises", lambda state, name, recorded: recorded == by_version_1(state, name))
+    monkeypatch.setattr(DesiredState, "recognizes", lambda state, name, recorded: recorded == by_version_1(state, name))
     monkeypatch.setattr(
         DesiredState, "fingerprints_of_attempt", lambda state, name, steps: (by_version_1(state, name),)
     )

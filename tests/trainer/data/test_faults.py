@@ -20,7 +20,7 @@ from maskrcnn_trainer.spec import ExperimentSpec
 
 pytestmark = pytest.mark.trainer
 
-GREY = np.full((96, 128, 3), 90, np.uint8)
+GRAY = np.full((96, 128, 3), 90, np.uint8)
 ANCHORS = np.array([[0, 0, 32, 32]], np.float32)
 ONE_CLASS = ClassMap((1,), ("thing",), 2)
 
@@ -28,8 +28,8 @@ ONE_CLASS = ClassMap((1,), ("thing",), 2)
 def test_an_undecodable_image_is_named(
     write_records: Callable[..., RecordIndex], make_spec: Callable[..., ExperimentSpec], picture: type, thing: type
 ) -> None:
-    good, bad = picture(GREY, [thing((2, 2, 30, 30), 1)]), picture(GREY, [thing((2, 2, 30, 30), 1)])
-    index = write_records([good, good, picture(GREY, bad.things, "broken", encoded=b"\xff\xd8\xff no picture")])
+    good, bad = picture(GRAY, [thing((2, 2, 30, 30), 1)]), picture(GRAY, [thing((2, 2, 30, 30), 1)])
+    index = write_records([good, good, picture(GRAY, bad.things, "broken", encoded=b"\xff\xd8\xff no picture")])
     spec = make_spec(eval_batch_size=2)
     dataset = evaluation_dataset(index, spec, rank=0, ranks=1, limit=0)
     batches = named_faults(dataset, index, lambda k: range(3)[2 * k : 2 * k + 2])
@@ -50,8 +50,8 @@ def test_image_of_another_size_than_its_record_gives_is_named(
     thing: type,
     training: bool,
 ) -> None:
-    things, half = [thing((2, 2, 30, 30), 1)], cv2.imencode(".png", GREY[::2, ::2])[1].tobytes()
-    index = write_records([picture(GREY, things, "other", encoded=half)])
+    things, half = [thing((2, 2, 30, 30), 1)], cv2.imencode(".png", GRAY[::2, ::2])[1].tobytes()
+    index = write_records([picture(GRAY, things, "other", encoded=half)])
     dataset = (
         training_dataset(index, make_spec(), ONE_CLASS, ANCHORS, start=0, rank=0, ranks=1, with_rpn_targets=False)
         if training
@@ -65,7 +65,7 @@ def test_image_of_another_size_than_its_record_gives_is_named(
 
 
 def test_record_without_a_size_is_read(picture: type) -> None:
-    example = tf.train.Example.FromString(picture(GREY, []).example())
+    example = tf.train.Example.FromString(picture(GRAY, []).example())
     for key in ("image/height", "image/width"):
         del example.features.feature[key]
     image, _ = parse_image(tf.constant(example.SerializeToString()))
@@ -75,7 +75,7 @@ def test_record_without_a_size_is_read(picture: type) -> None:
 def test_a_category_outside_the_map_is_named(
     write_records: Callable[..., RecordIndex], make_spec: Callable[..., ExperimentSpec], picture: type, thing: type
 ) -> None:
-    index = write_records([picture(GREY, [thing((2, 2, 30, 30), 9)], "odd")])
+    index = write_records([picture(GRAY, [thing((2, 2, 30, 30), 9)], "odd")])
     dataset = training_dataset(index, make_spec(), ONE_CLASS, ANCHORS, start=0, rank=0, ranks=1, with_rpn_targets=False)
     with pytest.raises(
         InvalidInput, match=r"\(image odd\): image/object/class/label is 9, a category that valJsonFile"
@@ -129,7 +129,7 @@ def test_record_that_tensorflow_refuses_is_reported_without_its_text(
 ) -> None:
     name = str(tmp_path / "val.tfrecord")
     with tf.io.TFRecordWriter(name) as writer:
-        writer.write(changed(picture(GREY, []).example(), changes))
+        writer.write(changed(picture(GRAY, []).example(), changes))
     index = index_records(name)
     dataset = evaluation_dataset(index, make_spec(), rank=0, ranks=1, limit=0)
     with pytest.raises(InvalidInput, match=rf"^{name}: record 0 \(image .*\): {fault.replace('?', '[?]')}") as raised:
@@ -143,7 +143,7 @@ def test_faults_of_objects_are_ignored_in_evaluation(
     name = str(tmp_path / "val.tfrecord")
     with tf.io.TFRecordWriter(name) as writer:
         changes = {"image/object/class/label": floats(1.0), "image/encoded": texts(b"xxxx")}
-        writer.write(changed(picture(GREY, []).example(), changes))
+        writer.write(changed(picture(GRAY, []).example(), changes))
     index = index_records(name)
     with pytest.raises(InvalidInput, match="image/encoded is not a JPEG"):
         next(named_faults(evaluation_dataset(index, make_spec(), rank=0, ranks=1, limit=0), index, lambda _: [0]))
@@ -156,10 +156,10 @@ def test_mask_of_another_size_than_an_image_without_given_size_is_named(
     name = str(tmp_path / "train.tfrecord")
     small = cv2.imencode(".png", np.ones((10, 12), np.uint8))[1].tobytes()
     things = [thing((5, 5, 5, 9)), thing((2, 2, 30, 30)), thing((2, 2, 30, 30))]  # the first object has no area
-    example = tf.train.Example.FromString(picture(GREY, things, "odd").example())
+    example = tf.train.Example.FromString(picture(GRAY, things, "odd").example())
     example.features.feature["image/object/mask"].bytes_list.value[2] = small
     with tf.io.TFRecordWriter(name) as writer:
-        writer.write(picture(GREY, things).example())
+        writer.write(picture(GRAY, things).example())
         writer.write(changed(example.SerializeToString(), {"image/height": None, "image/width": None}))
     index, spec = index_records(name), make_spec(data={"augment_input_data": flip})
     dataset = training_dataset(index, spec, ONE_CLASS, ANCHORS, start=0, rank=0, ranks=1, with_rpn_targets=False)
@@ -171,7 +171,7 @@ def test_mask_of_another_size_than_an_image_without_given_size_is_named(
 def test_error_without_a_faulty_record_is_raised_unchanged(
     write_records: Callable[..., RecordIndex], picture: type
 ) -> None:
-    index = write_records([picture(GREY, [])])
+    index = write_records([picture(GRAY, [])])
 
     def fails(_: tf.Tensor) -> tf.Tensor:
         with tf.control_dependencies([tf.debugging.Assert(False, ["something else"])]):
@@ -190,7 +190,7 @@ def test_damaged_record_is_named(
     thing: type,
     kind: str,
 ) -> None:
-    index = write_records([picture(GREY, [thing((2, 2, 30, 30), 1)])])
+    index = write_records([picture(GRAY, [thing((2, 2, 30, 30), 1)])])
     file = Path(index.files[int(index.file_ids[0])])
     content = bytearray(file.read_bytes())
     place = content.index(np.float32(2 / 96).tobytes())  # a byte of a box, which TensorFlow reads without an error

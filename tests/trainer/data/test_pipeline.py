@@ -34,7 +34,7 @@ WriteRecords = Callable[..., RecordIndex]
 
 TWO_CLASSES = ClassMap((1, 2), ("a", "b"), 3)
 PLAIN = {"augment_input_data": False, "shuffle_buffer_size": 1}
-GREY = np.full((64, 96, 3), 200, np.uint8)
+GRAY = np.full((64, 96, 3), 200, np.uint8)
 
 
 def elements(
@@ -212,7 +212,7 @@ def test_jitter_moves_boxes_masks_and_pixels_together(
 
 def test_crowds(write_records: WriteRecords, make_spec: MakeSpec, picture: type, thing: type) -> None:
     things = [thing((0, 0, 60, 90), 2, crowd=1), thing((10, 10, 40, 40), 1), thing((5, 50, 20, 80), 2)]
-    index = write_records([picture(GREY, things)])
+    index = write_records([picture(GRAY, things)])
     skipped = next(rows(elements(index, make_spec(data={**PLAIN, "skip_crowd_during_training": True}), 1)))
     assert skipped["gt_classes"].tolist() == [1, 2, -1, -1]
     kept = next(rows(elements(index, make_spec(data={**PLAIN, "skip_crowd_during_training": False}), 1)))
@@ -226,7 +226,7 @@ def test_largest_of_too_many_objects_are_kept_in_order_with_a_warning(
 ) -> None:
     sides = [10, 50, 20, 5, 40, 30, 12]
     things = [thing((0, 0, side, side), 1 + k % 2) for k, side in enumerate(sides)]
-    index = write_records([picture(GREY, things, "crowded")])
+    index = write_records([picture(GRAY, things, "crowded")])
     with caplog.at_level(logging.WARNING, logger=pipeline.__name__):
         row = next(rows(elements(index, make_spec(data=PLAIN), 1)))
     np.testing.assert_allclose(row["gt_boxes"][:, 2], np.array([50, 20, 40, 30]) * 2, atol=1e-3)
@@ -236,7 +236,7 @@ def test_largest_of_too_many_objects_are_kept_in_order_with_a_warning(
 
 
 def test_images_without_objects(write_records: WriteRecords, make_spec: MakeSpec, picture: type, thing: type) -> None:
-    index = write_records([picture(GREY, [], "empty"), picture(GREY, [thing((3, 3, 9, 9), crowd=1)], "crowd only")])
+    index = write_records([picture(GRAY, [], "empty"), picture(GRAY, [thing((3, 3, 9, 9), crowd=1)], "crowd only")])
     for row in rows(elements(index, make_spec(), 1)):
         assert np.all(row["gt_classes"] == -1)
         assert np.all(row["gt_boxes"] == -1)
@@ -264,7 +264,7 @@ def test_every_kind_of_image_file_becomes_rgb(
     write_records: WriteRecords, make_spec: MakeSpec, picture: type, thing: type
 ) -> None:
     pictures = [
-        picture(GREY, [thing((2, 2, 30, 30))], name, encoded=encoded) for name, (encoded, _) in ENCODINGS.items()
+        picture(GRAY, [thing((2, 2, 30, 30))], name, encoded=encoded) for name, (encoded, _) in ENCODINGS.items()
     ]
     index = write_records(pictures)
     batches = elements(index, make_spec(data=PLAIN), 3)
@@ -279,7 +279,7 @@ def test_exif_rotation_is_not_applied(write_records: WriteRecords, make_spec: Ma
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     turned = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape[:2] == (96, 64)
-    index = write_records([picture(GREY, [], encoded=turned)])
+    index = write_records([picture(GRAY, [], encoded=turned)])
     assert next(rows(elements(index, make_spec(), 1)))["image_info"][3:].tolist() == [64, 96]
 
 
@@ -287,7 +287,7 @@ def test_class_ids_with_gaps_become_model_ids(
     write_records: WriteRecords, make_spec: MakeSpec, picture: type, thing: type
 ) -> None:
     things = [thing((2, 2, 30, 30), label) for label in (90, 7, 13, 90)]
-    index = write_records([picture(GREY, things)])
+    index = write_records([picture(GRAY, things)])
     spec = make_spec(data={**PLAIN, "num_classes": 4})
     mapped = next(rows(elements(index, spec, 1, class_map=ClassMap((7, 13, 90), ("", "", ""), 4))))
     assert mapped["gt_classes"].tolist() == [3, 1, 2, 3]
@@ -300,7 +300,7 @@ def test_bad_records_are_explained(
     write_records: WriteRecords, make_spec: MakeSpec, picture: type, thing: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boxes = [thing((1, 2, 30, 40))]
-    index = write_records([picture(GREY, boxes, "a", with_masks=False), picture(GREY, boxes, "b", with_masks=False)])
+    index = write_records([picture(GRAY, boxes, "a", with_masks=False), picture(GRAY, boxes, "b", with_masks=False)])
     with pytest.raises(InvalidInput, match=r"2 of 2 records have objects without masks.*--include_mask"):
         elements(index, make_spec(), 1)
     # One among thousands is not among the probed records, and is found when it is read.
@@ -342,7 +342,7 @@ def test_evaluation_pixels_are_those_of_training_without_augmentation(shapes: Re
 def test_evaluation_needs_no_masks(
     write_records: WriteRecords, make_spec: MakeSpec, picture: type, thing: type
 ) -> None:
-    index = write_records([picture(GREY, [thing((1, 2, 30, 40))], "7\0", with_masks=False)])
+    index = write_records([picture(GRAY, [thing((1, 2, 30, 40))], "7\0", with_masks=False)])
     batch = next(iter(evaluation_dataset(index, make_spec(), rank=0, ranks=1, limit=0)))
     assert batch["source_id"].numpy().tolist() == [b"7\0", b""]
     assert batch["valid"].numpy().tolist() == [True, False]
@@ -431,7 +431,7 @@ def test_records_are_released_once_they_are_decoded(
 @pytest.fixture
 def plain(write_records: WriteRecords, picture: type) -> RecordIndex:
     """240 images without objects."""
-    return write_records([picture(GREY, [])] * 240)
+    return write_records([picture(GRAY, [])] * 240)
 
 
 @pytest.mark.parametrize(("kind", "buffer"), [("training", 0), ("training", 5), ("evaluation", 0)])

@@ -92,7 +92,7 @@ def test_a_pruned_network(build: Callable[..., Any], tmp_path: Path) -> None:
     _assert_equal(detector.detect(images), _reference(network, spec, images))
 
 
-def test_normalisation_in_the_graph(build: Callable[..., Any], tmp_path: Path) -> None:
+def test_normalization_in_the_graph(build: Callable[..., Any], tmp_path: Path) -> None:
     network, spec, class_map = build((128, 128), 3)
     graph = check_graph(export_graph(network, spec, class_map, preprocessing=True))
     (tmp_path / "m.onnx").write_bytes(graph.SerializeToString())

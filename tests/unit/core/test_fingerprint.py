@@ -161,11 +161,11 @@ def test_form_and_recognition(make: Any) -> None:
     print_ = found.fingerprint("train")
     assert print_.endswith(f"-{CURRENT_VERSION}")
     assert re.fullmatch(r"[0-9a-f]{32}", print_.removesuffix(f"-{CURRENT_VERSION}"))
-    assert found.recognises("train", print_)
-    assert not found.recognises("retrain", print_)
-    assert found.recognises("train", found.prints["train"].by_version["v1"])
+    assert found.recognizes("train", print_)
+    assert not found.recognizes("retrain", print_)
+    assert found.recognizes("train", found.prints["train"].by_version["v1"])
     for other in (None, "", print_[:-3], print_[:-1] + "1", print_[:-1] + "9"):
-        assert not found.recognises("train", other)
+        assert not found.recognizes("train", other)
 
 
 BEST = {"train": {"output": "best"}}

@@ -130,7 +130,7 @@ class Machine:
             if waits and step.run_start_time is None and not desired.problems:
                 assert waits[0].template == desired.templates[step.name], "an attempt waits with an old template"
             if step.state is StepState.SUCCEEDED and not desired.problems:
-                assert desired.recognises(step.name, step.fingerprint)
+                assert desired.recognizes(step.name, step.fingerprint)
         kinds = {condition.type for condition in status.conditions}
         resting = not any(run.live for run in self.runs.values())
         waiting = any(step.next_attempt_time for step in status.steps)
@@ -199,7 +199,7 @@ def test_random_histories(actions: list[tuple[str, int, int]]) -> None:
         for key in ended:
             run, step = machine.runs[key], machine.experiment.status.step(key.step)
             assert step is not None
-            if not desired.problems and desired.recognises(key.step, run.fingerprint):
+            if not desired.problems and desired.recognizes(key.step, run.fingerprint):
                 assert step.state is StepState.SUCCEEDED, "a result was lost"
         if action[0] in ("wait", "progress", "vanish", "disrupt", "lose status"):
             for step in machine.experiment.status.steps:

@@ -303,7 +303,7 @@ class _Memory:
     def make_current(self) -> None:
         pass
 
-    def synchronise(self) -> None:
+    def synchronize(self) -> None:
         pass
 
     def allocate(self, size: int) -> int:

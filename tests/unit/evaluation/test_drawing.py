@@ -32,7 +32,7 @@ def test_colours_are_stable_and_differ() -> None:
         assert np.abs(np.subtract(one, other)).sum() > 100
 
 
-def test_box_and_mask_have_the_colour_of_their_class() -> None:
+def test_box_and_mask_have_the_color_of_their_class() -> None:
     mask = np.zeros((100, 120), bool)
     mask[40:60, 50:70] = True
     drawn = draw_objects(GRAY, [DrawnObject((30, 20, 80, 90), 2, "thing", 0.9, mask)])

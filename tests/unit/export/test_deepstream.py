@@ -48,7 +48,7 @@ def test_configuration() -> None:
     assert "model-engine-file" not in properties
 
 
-def test_a_graph_that_normalises_gets_raw_pixels() -> None:
+def test_graph_that_normalizes_gets_raw_pixels() -> None:
     text = nvinfer_config(
         replace(METADATA, preprocessing=True, data_type="fp16"),
         onnx_file="m.onnx",

@@ -96,7 +96,7 @@ def check(cluster: Cluster) -> None:
             newest = [job for job in ours if job.attempt == step.attempt and job.experiment_uid == UID]
             assert all(job.template == desired.templates[step.name] for job in newest), "it waits with an old template"
         if step.state is StepState.SUCCEEDED and not desired.problems:
-            assert desired.recognises(step.name, step.fingerprint)
+            assert desired.recognizes(step.name, step.fingerprint)
         if step.state is StepState.PENDING and not desired.problems:
             assert step.reason in WAITS, step.reason
     if status.is_true("Suspended"):
@@ -171,7 +171,7 @@ def play(cluster: Cluster, actions: Sequence[Action]) -> None:
         cluster.settle()
         check(cluster)
         for name, pod in won.items() if cluster.late is None else ():
-            if not cluster.desired.problems and cluster.desired.recognises(name, pod.fingerprint):
+            if not cluster.desired.problems and cluster.desired.recognizes(name, pod.fingerprint):
                 step = cluster.experiment.status.step(name)
                 assert step is not None
                 assert step.state is StepState.SUCCEEDED, "a result was lost"

@@ -10,7 +10,7 @@ import pytest
 
 from maskrcnn_operator.cluster.errors import api_error
 from maskrcnn_operator.cluster.rate_limit import RateLimit
-from maskrcnn_operator.progress_endpoint.authorise import Peer
+from maskrcnn_operator.progress_endpoint.authorize import Peer
 from maskrcnn_operator.progress_endpoint.refusal import ReportRefusal
 from maskrcnn_operator.progress_endpoint.tokens import MAX_PENDING, TokenChecker
 

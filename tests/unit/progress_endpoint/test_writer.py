@@ -15,7 +15,7 @@ import pytest
 from maskrcnn_operator.api.status import Progress, StepState
 from maskrcnn_operator.cluster.budget import CallBudget, CallPurpose, rate_of
 from maskrcnn_operator.cluster.errors import api_error
-from maskrcnn_operator.progress_endpoint.authorise import Grant
+from maskrcnn_operator.progress_endpoint.authorize import Grant
 from maskrcnn_operator.progress_endpoint.report import MAX_METRICS
 from maskrcnn_operator.progress_endpoint.writer import CONCURRENT_WRITES, ProgressWriter, interval_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maskrcnn_trainer.pruning.norms import equalise, filter_norms, normalise
+from maskrcnn_trainer.pruning.norms import equalize, filter_norms, normalize
 
 
 def test_the_norm_is_taken_over_everything_but_the_filters() -> None:
@@ -18,19 +18,19 @@ def test_the_norm_is_taken_over_everything_but_the_filters() -> None:
 
 
 def test_max_makes_the_largest_one() -> None:
-    np.testing.assert_allclose(normalise(np.array([5.0, 2.5, 0.0]), "max"), [1, 0.5, 0])
+    np.testing.assert_allclose(normalize(np.array([5.0, 2.5, 0.0]), "max"), [1, 0.5, 0])
 
 
 def test_l2_multiplies_by_the_number_of_filters() -> None:
     # |(3, 4)| = 5, two filters: 3 / 5 * 2 and 4 / 5 * 2.
-    np.testing.assert_allclose(normalise(np.array([3.0, 4.0]), "L2"), [1.2, 1.6])
+    np.testing.assert_allclose(normalize(np.array([3.0, 4.0]), "L2"), [1.2, 1.6])
     # Equal filters of any size get the square root of their number.
-    np.testing.assert_allclose(normalise(np.full(16, 0.01), "L2"), np.full(16, 4.0))
+    np.testing.assert_allclose(normalize(np.full(16, 0.01), "L2"), np.full(16, 4.0))
 
 
 @pytest.mark.parametrize("normalizer", ["max", "L2"])
 def test_a_layer_of_zeros_has_no_filter_that_matters(normalizer: str) -> None:
-    np.testing.assert_array_equal(normalise(np.zeros(4), normalizer), np.zeros(4))
+    np.testing.assert_array_equal(normalize(np.zeros(4), normalizer), np.zeros(4))
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_a_layer_of_zeros_has_no_filter_that_matters(normalizer: str) -> None:
 )
 def test_layers_that_are_added_get_one_statistic(criterion: str, expected: list[float]) -> None:
     both = [np.array([0.9, 0.4, 0.0]), np.array([0.1, 0.4, 1.0])]
-    np.testing.assert_allclose(equalise(both, criterion), expected)
-    np.testing.assert_allclose(equalise(both[:1], criterion), both[0])
+    np.testing.assert_allclose(equalize(both, criterion), expected)
+    np.testing.assert_allclose(equalize(both[:1], criterion), both[0])
 
 
 def test_the_geometric_mean_of_three_is_a_cube_root() -> None:
-    np.testing.assert_allclose(equalise([np.array([0.125]), np.array([1.0]), np.array([1.0])], "geometric_mean"), [0.5])
+    np.testing.assert_allclose(equalize([np.array([0.125]), np.array([1.0]), np.array([1.0])], "geometric_mean"), [0.5])

@@ -16,14 +16,14 @@ def test_rising_series_is_drawn_from_lower_left_to_upper_right() -> None:
     index = SHOWN.index(shown)
     rising = Series({"namespace": "lab", "experiment": "nuclei"}, tuple((float(at), at / 100) for at in range(101)))
     drawn = picture(SHOWN, {index: {"A": [rising]}}, Window(0.0, 100.0, 1.0))
-    colour = tuple(int(LINES[0][place : place + 2], 16) for place in (1, 3, 5))
+    color = tuple(int(LINES[0][place : place + 2], 16) for place in (1, 3, 5))
     left, top = 10 + shown.x * 50, 10 + shown.y * 34
     plot = drawn.crop((left, top, left + shown.width * 50 - 8, top + shown.height * 34 - 50))  # without the legend
     found = [
         (x, y)
         for x in range(plot.width)
         for y in range(plot.height)
-        if all(abs(a - b) < 40 for a, b in zip(plot.getpixel((x, y)), colour, strict=True))  # type: ignore[arg-type]
+        if all(abs(a - b) < 40 for a, b in zip(plot.getpixel((x, y)), color, strict=True))  # type: ignore[arg-type]
     ]
     (first_x, first_y), (last_x, last_y) = min(found), max(found)
     assert first_x < 0.2 * plot.width < 0.9 * plot.width < last_x

@@ -65,7 +65,7 @@ class CudaDevice:
         target = values.ctypes.data_as(ctypes.c_void_p)
         self._call("cuMemcpyDtoH_v2", target, ctypes.c_uint64(address), ctypes.c_size_t(values.nbytes))
 
-    def synchronise(self) -> None:
+    def synchronize(self) -> None:
         """Wait until the stream has finished all its work."""
         self._call("cuStreamSynchronize", ctypes.c_void_p(self.stream))
 

@@ -111,7 +111,7 @@ class EngineDetector:
             raise TaskError(
                 "TensorRT could not run the engine; see its message in the log above", reason="DeviceFailed"
             )
-        self._device.synchronise()
+        self._device.synchronize()
         rows, masks = (self._output(name, given) for name in (DETECTIONS, MASK_LOGITS))
         return graph_detections(rows, masks, self._source)
 

@@ -26,7 +26,7 @@ def filter_norms(kernel: NDArray[Any]) -> NDArray[np.float64]:
     return norms
 
 
-def normalise(norms: NDArray[np.float64], normalizer: str) -> NDArray[np.float64]:
+def normalize(norms: NDArray[np.float64], normalizer: str) -> NDArray[np.float64]:
     """Normalize the norms of one layer.
 
     Args:
@@ -41,7 +41,7 @@ def normalise(norms: NDArray[np.float64], normalizer: str) -> NDArray[np.float64
     return norms / whole if whole > 0 else np.zeros_like(norms)
 
 
-def equalise(statistics: Sequence[NDArray[np.float64]], criterion: str) -> NDArray[np.float64]:
+def equalize(statistics: Sequence[NDArray[np.float64]], criterion: str) -> NDArray[np.float64]:
     """Combine the statistics of layers that must keep the same filters.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.pruning.norms import CRITERIA, NORMALIZERS, equalise, filter_norms, normalise
+from maskrcnn_trainer.pruning.norms import CRITERIA, NORMALIZERS, equalize, filter_norms, normalize
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class PruneSettings:
     """Settings of pruning, as given on the command line.
 
     Attributes:
-        normalizer: ``max`` or ``L2``, see `norms.normalise`.
-        criterion: see `norms.equalise`.
+        normalizer: ``max`` or ``L2``, see `norms.normalize`.
+        criterion: see `norms.equalize`.
         granularity: the number of filters kept is a multiple of it, or all; at least 1.
         threshold: filters whose normalized norm is above it are kept; at least 0.
         min_num_filters: smallest number of filters kept of a layer; at least 0.
@@ -100,8 +100,8 @@ def retained_of_group(kernels: Mapping[str, NDArray[Any]], settings: PruneSettin
         norms = filter_norms(kernel)
         if not np.all(np.isfinite(norms)):
             raise InvalidInput(f"{name}/kernel holds values that are not finite", reason="InvalidModel")
-        statistics.append(normalise(norms, settings.normalizer))
-    kept = retained_filters(equalise(statistics, settings.criterion), settings)
+        statistics.append(normalize(norms, settings.normalizer))
+    kept = retained_filters(equalize(statistics, settings.criterion), settings)
     if not kept.size:
         raise InvalidInput(
             f"nothing would be left of {', '.join(kernels)}: no filter is above --pruning-threshold "

@@ -56,7 +56,7 @@ def test_a_directory_without_a_usable_image_is_refused(images: Path) -> None:
         calibrate(images)
 
 
-def test_deep_and_grey_images_have_the_pixels_of_inference(tmp_path: Path) -> None:
+def test_deep_and_gray_images_have_the_pixels_of_inference(tmp_path: Path) -> None:
     Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.tif")
     (batch,) = calibrate(tmp_path)
     seen = batch[0, 0, :96, :128] * 0.224 + 0.485

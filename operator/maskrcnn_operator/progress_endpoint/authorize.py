@@ -69,7 +69,7 @@ def _texts(value: Mapping[str, Any], name: str) -> list[str]:
     return found if isinstance(found, list) and all(isinstance(text, str) for text in found) else []
 
 
-def authorise(  # noqa: PLR0911 - one return for each link of the chain
+def authorize(  # noqa: PLR0911 - one return for each link of the chain
     peer: Peer,
     report: Report,
     pod: PodView | None,

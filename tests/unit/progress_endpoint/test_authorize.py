@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.status import StepState
-from maskrcnn_operator.progress_endpoint.authorise import Grant, Peer, authorise, peer_of, speaks_for_current
+from maskrcnn_operator.progress_endpoint.authorize import Grant, Peer, authorize, peer_of, speaks_for_current
 from maskrcnn_operator.progress_endpoint.refusal import ReportRefusal
 from maskrcnn_operator.progress_endpoint.report import Report
 
@@ -32,7 +32,7 @@ REPORT = Report(experiment_uid="experiment-uid", attempt=2, fingerprint="9f2c-v1
 def decide(cluster: Any, peer: Peer = PEER, report: Report = REPORT) -> Grant | ReportRefusal:
     pod = cluster.pod(peer.pod_uid)
     job = cluster.job(pod.job_uid) if pod else None
-    return authorise(peer, report, pod, job, cluster.experiment(job.namespace, job.experiment) if job else None)
+    return authorize(peer, report, pod, job, cluster.experiment(job.namespace, job.experiment) if job else None)
 
 
 def test_a_token_names_its_pod() -> None:
@@ -161,6 +161,6 @@ def test_another_experiment_of_the_same_name_is_not_written(cluster: Any) -> Non
 def test_experiment_of_another_namespace_is_refused(cluster: Any) -> None:
     metadata = cluster.nuclei.metadata.model_copy(update={"namespace": "other"})
     experiment = cluster.nuclei.model_copy(update={"metadata": metadata})
-    found = authorise(PEER, REPORT, cluster.pod("pod-uid"), cluster.job("job-uid"), experiment)
+    found = authorize(PEER, REPORT, cluster.pod("pod-uid"), cluster.job("job-uid"), experiment)
     assert isinstance(found, ReportRefusal)
     assert found.reason == "UnknownExperiment"
