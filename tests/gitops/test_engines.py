@@ -39,7 +39,7 @@ def test_argo_cd_shows_each_state_and_no_drift(
     manifests = objects(suspend=True)
     synced = argocd("sync", *manifests)
     assert synced["synced"] == dict.fromkeys(NAMES, "Synced"), synced
-    look = lambda: argocd("diff", *manifests)  # noqa: E731
+    look = lambda: argocd("diff", *manifests)  # noqa: E731 - reads the current manifests at each call
     suspended = until(look, "health", dict.fromkeys(NAMES, "Suspended"))
     assert suspended["modified"] == []
 

@@ -100,8 +100,8 @@ def test_operator_killed_after_every_write_does_nothing_twice(
     assert counts(done) == [(1, 0, 0)] * 3
     assert (made(proxy, "jobs"), made(proxy, "services")) == (3, 1)
     assert len(kubelet.started) == 4
-    # writes: the first status, Job and "Running" of each step, a Service; the last process isn't counted
-    assert kills >= 8
+    # writes: Job and "Running" of each step, a Service; the first status falls away if the first pod runs before it
+    assert kills >= 7
 
 
 def test_restart_is_counted_once_when_operator_is_killed_during_it(

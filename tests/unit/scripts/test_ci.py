@@ -11,7 +11,7 @@ import pytest
 
 RUN = Path(__file__).resolve().parents[3] / ".ci" / "run"
 STAGES = ("setup", "lint", "docs", "demo", "parity", "test", "quickstart", "tensorrt", "e2e")
-# stands for make: a target that FAILS names ends with 3, and e2e leaves out what LEFT_OUT names
+# stand-in for make: targets in FAILS end with 3, and e2e leaves out the scenarios in LEFT_OUT
 MAKE = """#!/usr/bin/env bash
 echo "made $1"
 [ "$1" != e2e ] || [ -z "$LEFT_OUT" ] || printf '%s\\n' $LEFT_OUT > "$E2E_LEFT_OUT"

@@ -130,5 +130,5 @@ def test_table_joins_the_queries_by_experiment() -> None:
     ("title", "value", "color"),
     [("Leaders", 0, "red"), ("Leaders", 1, "green"), ("Leaders", 2, "red"), ("Need attention", 0, "green")],
 )
-def test_a_number_has_the_color_of_its_threshold(title: str, value: float, color: str) -> None:
+def test_number_has_the_color_of_its_threshold(title: str, value: float, color: str) -> None:
     assert color_of(panel(title), value) == color
