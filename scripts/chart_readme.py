@@ -24,14 +24,18 @@ Installs the operator for `MaskRCNNExperiment` resources: two replicas with lead
 CustomResourceDefinition (upgraded with the chart, kept when it is uninstalled), the minimum permissions, and
 roles for users that extend `view`, `edit` and `admin`.
 
-```
+<!-- run: tests/chart/test_helm_on_server.py, tests/cluster/installation.py, tests/cluster/test_upgrade.py -->
+```bash
 helm install maskrcnn charts/maskrcnn-operator -n maskrcnn-system --create-namespace --wait
 helm test maskrcnn -n maskrcnn-system
 ```
 
-`networkPolicy.gangs` lists namespaces that deny traffic by default: pods of steps may connect to each other, to DNS,
-and to the report endpoint. A NetworkPolicy cannot select pods of the same step, so it allows traffic between all
-experiments of a namespace.
+The images aren't published: set `image.repository` and `trainer.image` to yours, or load them into the nodes under the
+default names.
+
+`networkPolicy.gangs` lists namespaces in which the chart creates a NetworkPolicy for worker groups (gangs): pods of
+steps may only connect to each other, to DNS, and to the report endpoint. A NetworkPolicy cannot select pods of the same
+step, so it allows traffic between all experiments of a namespace.
 
 ## Values
 

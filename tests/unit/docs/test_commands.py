@@ -20,7 +20,14 @@ import pytest
 from tests.apiserver.binaries import cache_folder
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "charts" / "maskrcnn-operator" / "README.md",
+    ROOT / "examples" / "seed" / "README.md",
+    ROOT / "images" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+)
 COMMANDS = ("console", "bash")
 NOT_COMMANDS = ("yaml", "text", "promql", "python", "json", "lua", "toml")
 SECONDS = 60
@@ -31,6 +38,7 @@ _MARK = re.compile(r"^ *<!-- (not run|run): (.+?) -->$")
 _MAKE = re.compile(r"(?:^|&& |; |\()make (?:-\w+ )*([a-z][\w-]*)", re.MULTILINE)
 _MAKE_IN_TEXT = re.compile(r"`make (?:-\w+ )*([a-z][\w-]*)")
 _VARIABLE = re.compile(r"\w+=.*")
+_FILE_FLAGS = {"-f", "--filename", "--patch-file", "--values"}
 _SHELL = {"&&", "||", "|", "&", ";"}
 
 
@@ -94,13 +102,16 @@ def blocks() -> list[Block]:
 
 
 def words(script: str) -> set[str]:
-    """Return the subcommands and flags of commands: what a test that runs them must have, too."""
+    """Return the subcommands, flags, and files (``-f FILE``) of commands: what a test that runs them must have, too."""
     found: set[str] = set()
     for line in script.replace("\\\n", " ").splitlines():
         given = [word for word in shlex.split(line, comments=True) if not _VARIABLE.fullmatch(word)]
         start = True  # a subcommand follows the program
-        program = ""
+        program, before = "", ""
         for word in given:
+            if before in _FILE_FLAGS and word != "-":
+                found.add(Path(word).name)
+            before = word
             if word in _SHELL:
                 start, program = True, ""
             elif not program:
@@ -300,9 +311,12 @@ def test_mark_of_a_block_is_checked(mark: str, problem: str, indentation: str) -
         ("kubectl get mrx \\\n    --output=wide  # a comment --no", {"get", "--output"}),
         ("A=1 maskrcnn train -e SPEC | head", {"train"}),
         (".venv/bin/python scripts/x.py --minutes 3", {"--minutes"}),
+        ("kubectl apply -f examples/claim.yaml -f b.yaml", {"apply", "claim.yaml", "b.yaml"}),
+        ("helm install maskrcnn charts/x --values my/v.yaml", {"install", "--values", "v.yaml"}),
+        ("cat x | kubectl apply -f -", {"apply"}),
     ],
 )
-def test_words_of_a_command_are_its_subcommand_and_long_flags(script: str, found: set[str]) -> None:
+def test_words_of_a_command_are_its_subcommand_long_flags_and_files(script: str, found: set[str]) -> None:
     assert words(script) == found
 
 
