@@ -38,6 +38,32 @@ def test_paths_in_the_example_exist() -> None:
         )
 
 
+@pytest.mark.parametrize("engine", ["argocd", "flux"])
+def test_namespaces_of_the_release_are_created(engine: str) -> None:
+    watched = yaml.safe_load((RESEARCH / "operator" / "values.yaml").read_text())["namespaces"]
+    made = [item["metadata"]["name"] for item in documents(f"{engine}/namespace.yaml") if item["kind"] == "Namespace"]
+    assert made == watched
+
+
+def test_failed_syncs_of_argo_cd_are_retried() -> None:
+    for name in ("operator", "experiments"):
+        (application,) = documents(f"argocd/{name}.yaml")
+        assert application["spec"]["syncPolicy"]["retry"]["limit"] == -1
+
+
+def test_experiments_of_flux_depend_on_the_release() -> None:
+    (release,) = [item for item in documents("flux/operator.yaml") if item["kind"] == "HelmRelease"]
+    kustomizations = {
+        item["metadata"]["name"]: item["spec"]
+        for item in documents("flux/experiments.yaml")
+        if item["kind"] == "Kustomization"
+    }
+    (before,) = kustomizations["research-experiments"]["dependsOn"]
+    (check,) = kustomizations[before["name"]]["healthChecks"]
+    identity = {"apiVersion": release["apiVersion"], "kind": release["kind"], **release["metadata"]}
+    assert check == identity
+
+
 @pytest.mark.apiserver
 def test_api_server_accepts_the_experiments(bed: Bed, crd: None, namespace: str) -> None:
     done = bed.kubectl(
