@@ -1,7 +1,7 @@
 """Write docs/reference/states.md: what kubectl shows of an experiment in each state.
 
 Each state of the page is reached by an experiment of its own, on the tests' control plane, with the operator in this
-process and a played kubelet.
+process and a stub kubelet.
 
 python scripts/experiment_states.py
 """

@@ -36,7 +36,7 @@ INTRODUCTION = """# What kubectl shows
 
 <!-- Generated: make states -->
 
-One experiment in each state, on a real API server with the real operator; a test plays the nodes. Of the output of
+One experiment in each state, on a real API server with the real operator and a stub kubelet. Of the output of
 `kubectl describe` the page shows the message of the condition Ready, whose reason is the column STATE, the fields of
 steps that have a value, and the events. Times, ages, and the ends of names are replaced. What to do in each state:
 [reasons](reasons.md). All fields: [MaskRCNNExperiment](resource.md). The other conditions have the same message as
