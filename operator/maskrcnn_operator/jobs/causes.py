@@ -33,7 +33,7 @@ _POD_REASONS: Mapping[str, Reason] = {
     "FailedAttachVolume": Reason.FAILED_ATTACH_VOLUME,
     "FailedCreatePodSandBox": Reason.FAILED_CREATE_POD_SANDBOX,
 }
-TOLD_BY_EVENTS = frozenset({*_JOB_REASONS.values(), *_POD_REASONS.values()})
+REASONS_FROM_EVENTS = frozenset({*_JOB_REASONS.values(), *_POD_REASONS.values()})
 """Reasons that only events give."""
 _OVER = frozenset({"Pulling", "Pulled", "Created", "Started"})
 """Events of a pod whose volumes are mounted and whose sandbox is made."""

@@ -12,7 +12,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
 from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.jobs.attempt import Attempt, is_lost, lost_later, run_of
-from maskrcnn_operator.jobs.causes import TOLD_BY_EVENTS, Subject, WaitCause, due_at, subjects
+from maskrcnn_operator.jobs.causes import REASONS_FROM_EVENTS, Subject, WaitCause, due_at, subjects
 from maskrcnn_operator.jobs.views import JobView, PodView
 
 MOST_AHEAD = 100
@@ -120,7 +120,7 @@ def _with_previous_reason(run: Run, experiment: MaskRCNNExperiment) -> Run:
     step = experiment.status.step(run.step)
     if step is None or step.attempt != run.attempt or step.state is not StepState.STARTING:
         return run
-    if run.waiting_reason or run.message or step.reason not in TOLD_BY_EVENTS:
+    if run.waiting_reason or run.message or step.reason not in REASONS_FROM_EVENTS:
         return run
     return replace(run, waiting_reason=step.reason, message=step.message)
 

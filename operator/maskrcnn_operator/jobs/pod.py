@@ -74,7 +74,7 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
             **dict(files.values()),
         },
     }
-    wanted = {**config.defaults.to_json(), **{field: value for field, value in overrides.to_json().items() if value}}
+    requested = {**config.defaults.to_json(), **{field: value for field, value in overrides.to_json().items() if value}}
     spec: Object = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": overrides.termination_grace_period_seconds or GRACE_SECONDS,
@@ -82,10 +82,10 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
         "enableServiceLinks": False,
         "securityContext": _pod_security(overrides, config),
         "containers": [_container(experiment, overrides, start, config, files)],
-        "volumes": [*_volumes(experiment, config, files), *wanted.get("volumes", ())],
+        "volumes": [*_volumes(experiment, config, files), *requested.get("volumes", ())],
     }
     if step.nodes > 1:
-        wanted["tolerations"] = with_worker_group_tolerations(wanted.get("tolerations", ()))
+        requested["tolerations"] = with_worker_group_tolerations(requested.get("tolerations", ()))
         spec["subdomain"] = service_name(experiment.name, step.name, experiment.metadata.uid)
     for field in (
         "serviceAccountName",
@@ -97,8 +97,8 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
         "runtimeClassName",
         "schedulerName",
     ):
-        if wanted.get(field):
-            spec[field] = wanted[field]
+        if requested.get(field):
+            spec[field] = requested[field]
     return {"metadata": metadata, "spec": spec}
 
 

@@ -241,7 +241,7 @@ class _Loop:
             silent.add(ready.reason)  # the command's final message reports it
         for event in plan.events:
             if event.reason not in silent:
-                self.display.tell(event)
+                self.display.show(event)
         return plan
 
     def _finished(self, plan: Plan) -> bool:

@@ -80,7 +80,7 @@ class Patience:
             return None
         return found
 
-    def told(self, key: Key, said: Notice, error: ApiError) -> None:
+    def reported(self, key: Key, said: Notice, error: ApiError) -> None:
         """Record that the notice is in the status, so that it isn't written again for the same error."""
         trouble = self._troubles.get(key)
         if trouble is not None:

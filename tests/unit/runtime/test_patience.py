@@ -34,7 +34,7 @@ class Watch:
         self.now += after
         said = self.patience.failed(key, of or entry(), error, self.reasons)
         if said is not None:
-            self.patience.told(key, said, error)
+            self.patience.reported(key, said, error)
             self.reasons = {said.reason.value}
         return said
 
@@ -112,10 +112,10 @@ def test_third_rejection_of_a_status_is_reported_at_once(watch: Watch) -> None:
     said = [watch.fail(INVALID, after=0.1) for _ in range(REFUSALS + 2)]
     assert said[: REFUSALS - 1] == [None] * (REFUSALS - 1)
     assert said[REFUSALS:] == [None, None]
-    told = said[REFUSALS - 1]
-    assert told is not None
-    assert (told.reason, told.stalled) == (Reason.STATUS_REFUSED, True)
-    assert told.message.endswith("422 Invalid: status.steps[0].exitCode: too large")
+    third = said[REFUSALS - 1]
+    assert third is not None
+    assert (third.reason, third.stalled) == (Reason.STATUS_REFUSED, True)
+    assert third.message.endswith("422 Invalid: status.steps[0].exitCode: too large")
 
 
 def test_refusals_of_another_generation_do_not_count(watch: Watch) -> None:
