@@ -18,7 +18,7 @@ from maskrcnn_operator.jobs.views import JobView, PodView
 MOST_AHEAD = 100
 """Most attempts by which Jobs may be ahead of the status: one after a crash between two writes, some more while the API
 server refuses the status. A higher number is forged; if adopted, it would remain the newest attempt forever."""
-LOOK_AGAIN = timedelta(seconds=30)
+RELABELED_CHECK_INTERVAL = timedelta(seconds=30)
 """Interval at which a relabeled Job is read."""
 _NO_CAUSES: Mapping[str, WaitCause] = {}
 _JOB_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -85,7 +85,7 @@ def observe(
     runs: list[Run] = []
     to_read: list[Subject] = []
     claimed: set[str] = set()
-    wake: list[datetime] = [now + LOOK_AGAIN] if relabeled else []
+    wake: list[datetime] = [now + RELABELED_CHECK_INTERVAL] if relabeled else []
     for attempt in _attempts(experiment, jobs, pods, causes):
         run, at = run_of(attempt, now)
         runs.append(run)

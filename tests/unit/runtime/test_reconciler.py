@@ -24,7 +24,7 @@ from maskrcnn_operator.jobs.causes import WaitCause
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.runtime.event_reader import EventReader
 from maskrcnn_operator.runtime.options import cluster_settings
-from maskrcnn_operator.runtime.patience import PATIENCE_SECONDS, REFUSALS, Patience
+from maskrcnn_operator.runtime.patience import PATIENCE_SECONDS, REFUSALS_UNTIL_REPORTED, Patience
 from maskrcnn_operator.runtime.reconciler import Reconciler
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -177,7 +177,7 @@ async def test_changed_experiment_is_not_a_failure(stage: Stage) -> None:
 
 async def test_status_refused_three_times_is_stalled_until_one_is_accepted(stage: Stage) -> None:
     steps = stage.steps
-    for number in range(REFUSALS):
+    for number in range(REFUSALS_UNTIL_REPORTED):
         assert "Stalled" not in stage.reasons, number
         stage.server.fail["patch", "maskrcnnexperiments"] = [INVALID]
         with pytest.raises(StatusRefused):
@@ -196,7 +196,7 @@ async def test_status_refused_three_times_is_stalled_until_one_is_accepted(stage
 
 
 async def test_restarted_replica_removes_the_notice_too(stage: Stage) -> None:
-    for _ in range(REFUSALS):
+    for _ in range(REFUSALS_UNTIL_REPORTED):
         await stage.fail("patch", "maskrcnnexperiments", INVALID)
     await Stage(stage.server).look()
     assert "Stalled" not in stage.reasons
