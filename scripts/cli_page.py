@@ -50,7 +50,8 @@ def page() -> str:
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     """Yield the parsers of all commands below a parser, without aliases, in the order of its help."""
-    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
+    actions = parser._actions  # noqa: SLF001 - argparse has no public list of a parser's actions
+    below = [action for action in actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001 - as above
     if not below:
         yield parser
     for action in below:
@@ -60,7 +61,8 @@ def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParse
 
 def section(parser: argparse.ArgumentParser) -> str:
     """Return the section of a command: its description, usage, and a table of arguments."""
-    rows = [row(action) for action in parser._actions if is_shown(action)]  # noqa: SLF001
+    actions = parser._actions  # noqa: SLF001 - argparse has no public list of a parser's actions
+    rows = [row(action) for action in actions if is_shown(action)]
     table = "\n".join(["| Argument | Default | Description |", "|---|---|---|", *rows])
     usage = parser.format_usage().removeprefix("usage: ").rstrip().replace("\n       ", "\n")
     return f"## {parser.prog}\n\n{description(parser)}```text\n{usage}\n```\n\n{table}\n"

@@ -39,21 +39,24 @@ def test_argo_cd_shows_each_state_and_no_drift(
     manifests = objects(suspend=True)
     synced = argocd("sync", *manifests)
     assert synced["synced"] == dict.fromkeys(NAMES, "Synced"), synced
-    look = lambda: argocd("diff", *manifests)  # noqa: E731 - reads the current manifests at each call
-    suspended = until(look, "health", dict.fromkeys(NAMES, "Suspended"))
+
+    def states() -> dict[str, Any]:
+        return argocd("diff", *manifests)
+
+    suspended = until(states, "health", dict.fromkeys(NAMES, "Suspended"))
     assert suspended["modified"] == []
 
     manifests = objects()
-    assert argocd("diff", *manifests)["modified"] == list(NAMES)
+    assert states()["modified"] == list(NAMES)
     argocd("sync", *manifests)
-    running = until(look, "health", dict.fromkeys(NAMES, "Progressing"))
+    running = until(states, "health", dict.fromkeys(NAMES, "Progressing"))
     assert running["modified"] == []
     with PlayedKubelet(bed.rest, cluster.namespace) as kubelet:
         kubelet.play("broken", Play(exit_code=64))
-        ended = until(look, "health", {GOOD: "Healthy", BAD: "Degraded"})
+        ended = until(states, "health", {GOOD: "Healthy", BAD: "Degraded"})
     assert ended["modified"] == []
     assert argocd("sync", *manifests)["synced"] == dict.fromkeys(NAMES, "Synced")
-    assert argocd("diff", *manifests)["modified"] == []
+    assert states()["modified"] == []
 
 
 def test_flux_shows_each_state_and_no_drift(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired"]
+CelReason = Literal["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class CelRule:
     message: str
     message_expression: str = ""
     field: str = ""
-    kind: Kind = "FieldValueInvalid"
+    kind: CelReason = "FieldValueInvalid"
 
     def to_schema(self) -> dict[str, Any]:
         """Return the rule as a value of the CustomResourceDefinition."""

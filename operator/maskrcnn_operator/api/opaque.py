@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from maskrcnn_operator.api.problems import ManifestProblem
 
-MAX_DEPTH = 100
+MAX_LEVELS = 100
 """Maximum number of nested objects and lists; the fields of a pod have fewer than ten levels."""
 MAX_BYTES = 64 * 1024
 """Maximum size of a field as JSON, in bytes; for a list, of all entries together."""
@@ -33,9 +33,9 @@ def opaque_problems(value: object) -> Iterator[ManifestProblem]:
 
 def _problems(field: str, parts: Sequence[tuple[str, object]]) -> Iterator[ManifestProblem]:
     """Yield the parts of a field that are too deep, or one problem if all parts together are too large."""
-    too_deep = [path for path, part in parts if _deeper_than(part, MAX_DEPTH)]
+    too_deep = [path for path, part in parts if _deeper_than(part, MAX_LEVELS)]
     for path in too_deep:
-        yield ManifestProblem(path, f"is nested too deeply: at most {MAX_DEPTH} levels")
+        yield ManifestProblem(path, f"is nested too deeply: at most {MAX_LEVELS} levels")
     size = 0 if too_deep else sum(_size(part) for _, part in parts)
     if size > MAX_BYTES:
         yield ManifestProblem(field, f"has {size} bytes as JSON: at most {MAX_BYTES}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from maskrcnn_operator.api.base import ApiModel
-from maskrcnn_operator.api.opaque import MAX_BYTES, MAX_DEPTH, MAX_MEMBERS
+from maskrcnn_operator.api.opaque import MAX_BYTES, MAX_LEVELS, MAX_MEMBERS
 from maskrcnn_operator.api.reserved import refusal
 from maskrcnn_trainer.shared.variables import VARIABLE_PREFIX
 
@@ -22,7 +22,7 @@ LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
 LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE_PATTERN, max_length=63)]
 Opaque = Annotated[dict[str, Any], Field(max_length=MAX_MEMBERS)]
 """Part that Kubernetes defines; :mod:`maskrcnn_operator.api.opaque` limits its depth and size."""
-_BOUNDS = f"at most {MAX_DEPTH} levels and {MAX_BYTES // 1024} KiB as JSON"
+_BOUNDS = f"at most {MAX_LEVELS} levels and {MAX_BYTES // 1024} KiB as JSON"
 
 ANNOTATION_BYTES = 192 * 1024
 """Maximum size of podOverrides.annotations, keys and values together, in bytes.

@@ -10,11 +10,11 @@ from typing import Any
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.rules import PATTERN_RULES, rules_of
+from maskrcnn_operator.api.status import INT32_MAX
 
 Schema = dict[str, Any]
 
 _REF = "#/$defs/"
-INT32_MAX = 2**31 - 1
 
 LIST_KEYS: Mapping[tuple[str, str], str] = {
     ("ExperimentBody", "steps"): "name",

@@ -20,6 +20,7 @@ def format_time(moment: datetime) -> str:
 
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""Earliest time that is read. It also replaces an unknown time in comparisons."""
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
 CONDITION_MESSAGE_LENGTH = 32768

@@ -23,7 +23,7 @@ from maskrcnn_operator.cluster.answers import decoded, retry_seconds
 from maskrcnn_operator.cluster.budget import CallBudget, CallPurpose
 from maskrcnn_operator.cluster.errors import ApiError, api_error
 from maskrcnn_operator.cluster.paging import FIRST_PAGE, TOO_LARGE, Answer, Page, Request, read_pages
-from maskrcnn_operator.cluster.resources import EXPERIMENTS, OBJECT_EVENTS, TOKEN_REVIEWS, Resource
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, OBJECT_EVENTS, TOKEN_REVIEWS, Object, Resource
 
 STATUS_MANAGER = "maskrcnn-operator"
 """Field manager of the status."""
@@ -50,7 +50,6 @@ _NO_WARNINGS = {"fieldValidation": "Ignore"}
 OnCall = Callable[[str, str, int, float], None]
 """Called after every call: verb, resource (plural), HTTP status (0: none), duration in seconds."""
 
-Object = dict[str, Any]
 Propagation = Literal["Foreground", "Background"]
 
 

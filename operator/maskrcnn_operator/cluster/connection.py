@@ -25,10 +25,9 @@ async def load_configuration(kubeconfig: Path | None = None) -> Configuration:
     settings = Configuration()
     try:
         if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
-            # the client has few types
-            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # it has no types
         else:
-            await config.load_kube_config(  # type: ignore[no-untyped-call] # the same
+            await config.load_kube_config(  # type: ignore[no-untyped-call]  # it has no types
                 config_file=str(kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config"),
                 client_configuration=settings,
                 persist_config=False,

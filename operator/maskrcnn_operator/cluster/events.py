@@ -64,12 +64,14 @@ class EventRecorder:
         self._series: OrderedDict[tuple[str, Event], _Series] = OrderedDict()
         self._shares = RateLimit(REFILL_SECONDS, BURST, time.monotonic, max_keys=_KEPT)
 
-    def tell(self, experiment: MaskRCNNExperiment, events: tuple[Event, ...]) -> None:
+    def record(self, experiment: MaskRCNNExperiment, events: tuple[Event, ...]) -> None:
         """Queue events of an experiment; those beyond its share are dropped."""
         metadata = experiment.metadata
-        self.tell_about(Regarding(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version), *events)
+        self.record_about(
+            Regarding(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version), *events
+        )
 
-    def tell_about(self, regarding: Regarding, *events: Event) -> None:
+    def record_about(self, regarding: Regarding, *events: Event) -> None:
         """Queue events about an experiment, which may be unreadable; those beyond its share are dropped."""
         for event in events:
             if self._shares.wait(regarding.uid) == 0.0:

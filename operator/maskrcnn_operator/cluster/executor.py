@@ -65,7 +65,7 @@ class Executor:
     ) -> None:
         self._client, self._cache, self._events = client, cache, events
         self._config, self._fence, self._now = config, fence, now
-        self.statuses = StatusWriter(client, cache, fence=fence, record_event=events.tell_about)
+        self.statuses = StatusWriter(client, cache, fence=fence, record_event=events.record_about)
 
     async def start(self, experiment: MaskRCNNExperiment, starts: Iterable[StartRun]) -> dict[str, StartRefusal]:
         """Create the Service and the Job of each attempt; return the refusals, by step.
@@ -114,7 +114,7 @@ class Executor:
             self._fence()
             dropped = await self._client.apply_progress(metadata.namespace, metadata.name, None)
             edited = self._cache.put_progress(dropped) is not None
-        self._events.tell(experiment, plan.events)
+        self._events.record(experiment, plan.events)
         held = {job.job.uid for job in relabeled}
         jobs = [job for job in self._jobs(experiment, (*plan.stop, *plan.forget)) if job.uid not in held]
         for job in jobs[:MOST_DELETIONS]:
@@ -216,14 +216,14 @@ class Executor:
         return None, StartRefusal(Reason.NAME_TAKEN, message)
 
     def _jobs(self, experiment: MaskRCNNExperiment, keys: Iterable[RunKey]) -> list[JobView]:
-        metadata, wanted = experiment.metadata, set(keys)
-        if not wanted:
+        metadata, requested = experiment.metadata, set(keys)
+        if not requested:
             return []
         return [
             job
             for job in self._cache.jobs_of(metadata.namespace, metadata.name)
             if job.experiment_uid == metadata.uid
-            and RunKey(job.step, job.attempt) in wanted
+            and RunKey(job.step, job.attempt) in requested
             and job.deletion_timestamp is None
         ]
 
@@ -294,7 +294,7 @@ class Executor:
 
 def _is_ours(experiment: MaskRCNNExperiment, found: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
     """Return whether an existing object is the one that we were about to create."""
-    metadata, wanted = found["metadata"], manifest["metadata"].get("labels") or {}
+    metadata, expected = found["metadata"], manifest["metadata"].get("labels") or {}
     owners = metadata.get("ownerReferences") or ()
     owned = any(owner.get("controller") and owner.get("uid") == experiment.metadata.uid for owner in owners)
-    return owned and (metadata.get("labels") or {}).get(LABEL_ATTEMPT) == wanted.get(LABEL_ATTEMPT)
+    return owned and (metadata.get("labels") or {}).get(LABEL_ATTEMPT) == expected.get(LABEL_ATTEMPT)

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from maskrcnn_operator.cluster.budget import CallPurpose
-from maskrcnn_operator.cluster.client import Client, Object
+from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
-from maskrcnn_operator.cluster.resources import LEASES
+from maskrcnn_operator.cluster.resources import LEASES, Object
 from maskrcnn_operator.cluster.times import micro_time
 
 log = logging.getLogger(__name__)

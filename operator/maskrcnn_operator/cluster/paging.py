@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from maskrcnn_operator.cluster.answers import UNDECODABLE
 from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.resources import Object
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +29,6 @@ TOO_LARGE = "AnswerTooLarge"
 """Reason of the ApiError for a response that was abandoned because of its size."""
 METADATA_ONLY = "PartialObjectMetadata"
 """Kind of an object of which only the metadata is known."""
-
-Object = dict[str, Any]
 
 
 class Page(NamedTuple):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from maskrcnn_operator.api.base import GROUP, PLURAL, VERSION
+
+Object = dict[str, Any]
+"""Object of the API server, decoded from JSON."""
 
 EXPERIMENT_LABEL = "maskrcnn.dev/experiment"
 """Label of every Job, pod, and Service of an experiment; watches select by it."""

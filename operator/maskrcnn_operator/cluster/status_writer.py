@@ -79,7 +79,7 @@ class StatusWriter:
             metadata = await self._apply(namespace, name, sent, version)
         return await self._own(namespace, name, sent, metadata)
 
-    async def tell(self, key: Key, notice: Notice, entry: ExperimentEntry, now: datetime) -> bool:
+    async def report(self, key: Key, notice: Notice, entry: ExperimentEntry, now: datetime) -> bool:
         """Write a notice into the conditions of an experiment; return whether it is there now.
 
         Args:
@@ -89,7 +89,7 @@ class StatusWriter:
             now: time of day, aware.
         """
         if entry.raw is not None and "status" not in entry.raw:
-            return await self._tell_undecodable(key, notice, entry, now)
+            return await self._report_undecodable(key, notice, entry, now)
         live = await self._client.get(EXPERIMENTS, *key)
         metadata = live["metadata"]
         if metadata["uid"] != entry.uid or int(metadata.get("generation") or 1) != entry.generation:
@@ -102,7 +102,7 @@ class StatusWriter:
         self._cache.put(EXPERIMENTS, live)
         return True
 
-    async def _tell_undecodable(self, key: Key, notice: Notice, entry: ExperimentEntry, now: datetime) -> bool:
+    async def _report_undecodable(self, key: Key, notice: Notice, entry: ExperimentEntry, now: datetime) -> bool:
         """Write a notice to an object of which only the metadata can be read; its other conditions are lost."""
         self._fence()
         after = with_notice((), notice, entry.generation, now)

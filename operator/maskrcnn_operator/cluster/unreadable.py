@@ -18,7 +18,7 @@ from maskrcnn_operator.core.notice import Notice, notice, raw_conditions, with_n
 from maskrcnn_operator.core.summary import invalid
 
 
-def told_of_unreadable(entry: ExperimentEntry, now: datetime) -> dict[str, Any] | Notice | None:
+def report_on_unreadable(entry: ExperimentEntry, now: datetime) -> dict[str, Any] | Notice | None:
     """Return what to write for an experiment that cannot be read; None if it is written already.
 
     Returns:

@@ -6,7 +6,7 @@ from maskrcnn_operator.api.experiment import Step
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
 from maskrcnn_operator.core.fingerprint import lacks_what_it_reads
-from maskrcnn_operator.core.plan import REFUSALS, ReconcileContext, Steps
+from maskrcnn_operator.core.plan import REFUSAL_REASONS, ReconcileContext, Steps
 from maskrcnn_operator.core.stopping import ask_to_stop
 from maskrcnn_operator.core.template import is_another_template
 
@@ -19,7 +19,7 @@ def try_refused_starts_at_once_after_an_edit(context: ReconcileContext, steps: S
     if not context.is_edited:
         return steps
     return {
-        name: step.model_copy(update={"next_attempt_time": None}) if step.reason in REFUSALS else step
+        name: step.model_copy(update={"next_attempt_time": None}) if step.reason in REFUSAL_REASONS else step
         for name, step in steps.items()
     }
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, StepState, StepStatus
-from maskrcnn_operator.core.plan import REFUSALS, Event
+from maskrcnn_operator.core.plan import REFUSAL_REASONS, Event
 
 _NO_WARNING = frozenset({"", Reason.STARTING.value, Reason.SCHEDULING_GATED.value})
 """Reasons of a normal start. With a topology, Kueue gates the pods of every start for a moment."""
-_WARNED_OF = REFUSALS | {Reason.JOB_RELABELED, Reason.WORKLOAD_DEACTIVATED}
+_WARNED_OF = REFUSAL_REASONS | {Reason.JOB_RELABELED, Reason.WORKLOAD_DEACTIVATED}
 """Reasons that cause an event even if the state stays the same."""
 
 

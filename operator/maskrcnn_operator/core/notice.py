@@ -14,7 +14,7 @@ from typing import Any
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import ConditionType, format_time
 
-MESSAGE_LENGTH = 1024
+NOTICE_LENGTH = 1024
 """Maximum length in characters: an error may repeat the whole object, and the status may have little room left."""
 
 RawCondition = Mapping[str, Any]
@@ -36,15 +36,15 @@ class Notice:
 
 
 def notice(reason: Reason, message: str, *, stalled: bool) -> Notice:
-    """Return a notice with its message cleaned and cut to MESSAGE_LENGTH characters."""
+    """Return a notice with its message cleaned and cut to NOTICE_LENGTH characters."""
     return Notice(reason, cleaned(message), stalled)
 
 
 def cleaned(message: str) -> str:
-    """Return a text without control characters and lone surrogates, cut to MESSAGE_LENGTH characters."""
+    """Return a text without control characters and lone surrogates, cut to NOTICE_LENGTH characters."""
     readable = message.encode("utf-8", "replace").decode("utf-8")
     readable = " ".join("".join(sign if sign.isprintable() else " " for sign in readable).split())
-    return readable if len(readable) <= MESSAGE_LENGTH else readable[: MESSAGE_LENGTH - 3] + "..."
+    return readable if len(readable) <= NOTICE_LENGTH else readable[: NOTICE_LENGTH - 3] + "..."
 
 
 def raw_conditions(experiment: Mapping[str, Any]) -> tuple[RawCondition, ...]:

@@ -61,7 +61,7 @@ class StartRefusal:
     message: str
 
 
-REFUSALS = frozenset({Reason.NAME_TAKEN.value, Reason.JOB_REFUSED.value})
+REFUSAL_REASONS = frozenset({Reason.NAME_TAKEN.value, Reason.JOB_REFUSED.value})
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
 from maskrcnn_operator.core.limits import deadline_that_is_over
 from maskrcnn_operator.core.plan import ReconcileContext, Settings, Steps
 
-LOOK_AGAIN = timedelta(seconds=30)
+CLAIM_CHECK_INTERVAL = timedelta(seconds=30)
 """Interval of checks for a claim that does not exist; no watch of the operator shows its creation."""
 
 
@@ -145,7 +145,7 @@ def the_workspace_claim_is_unknown(candidate: Candidate) -> Wait | None:
         return None
     claim = context.experiment.spec.workspace.persistent_volume_claim.claim_name
     message = f"the PersistentVolumeClaim {claim} does not exist or cannot be read"
-    return Wait(Reason.WAITING_FOR_CLAIM, message, context.now + LOOK_AGAIN)
+    return Wait(Reason.WAITING_FOR_CLAIM, message, context.now + CLAIM_CHECK_INTERVAL)
 
 
 def as_many_steps_run_as_may(candidate: Candidate) -> Wait | None:

@@ -18,12 +18,12 @@ from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.shared.messages import ArtifactKey, ErrorKey, ResultKey
 
 MAX_EXIT_CODE = 255
-MAX_METRICS = 256
+MAX_RESULT_METRICS = 256
 """An evaluation has at most 30: for boxes and for masks, twelve of COCO and three with more detections."""
 MAX_ARTIFACTS = 64
-NAME_LENGTH = 128
+RESULT_NAME_LENGTH = 128
 """Maximum length of a name, a reason, and a fingerprint, in characters."""
-MESSAGE_LENGTH = 4096
+RESULT_MESSAGE_LENGTH = 4096
 """Maximum length of a message in characters: a termination message has at most 4096 bytes."""
 PATH_LENGTH = 4096
 """Maximum length of a path in characters, as PATH_MAX of Linux."""
@@ -81,15 +81,15 @@ def _from_object(content: object) -> TaskResult:
     error = _object(content, ResultKey.ERROR)
     return TaskResult(
         exit_code=exit_code,
-        fingerprint=_exact(content.get(ResultKey.FINGERPRINT) or "", NAME_LENGTH),
-        fingerprints=tuple(_exact(name, NAME_LENGTH) for name in fingerprints_in(content)),
+        fingerprint=_exact(content.get(ResultKey.FINGERPRINT) or "", RESULT_NAME_LENGTH),
+        fingerprints=tuple(_exact(name, RESULT_NAME_LENGTH) for name in fingerprints_in(content)),
         attempt=whole_number(content.get(ResultKey.ATTEMPT), most=INT32_MAX) or 0,
         model_path=_exact(content.get(ResultKey.MODEL_PATH) or "", PATH_LENGTH) or None,
         metrics=metrics_of(content.get(ResultKey.METRICS)),
         artifacts=_artifacts(_object(content, ResultKey.ARTIFACTS)),
         checkpoint_step=whole_number(content.get(ResultKey.CHECKPOINT_STEP)),
-        reason=clean(error.get(ErrorKey.REASON), NAME_LENGTH),
-        message=clean(error.get(ErrorKey.MESSAGE), MESSAGE_LENGTH),
+        reason=clean(error.get(ErrorKey.REASON), RESULT_NAME_LENGTH),
+        message=clean(error.get(ErrorKey.MESSAGE), RESULT_MESSAGE_LENGTH),
         up_to_date=content.get(ResultKey.UP_TO_DATE) is True,
     )
 
@@ -116,27 +116,27 @@ def _exact(value: object, limit: int) -> str:
 def _artifacts(values: Mapping[str, Any]) -> dict[str, Artifact]:
     if len(values) > MAX_ARTIFACTS:
         raise ValueError(f"{ResultKey.ARTIFACTS}: at most {MAX_ARTIFACTS}")
-    return {_exact(name, NAME_LENGTH): _artifact(item) for name, item in values.items()}
+    return {_exact(name, RESULT_NAME_LENGTH): _artifact(item) for name, item in values.items()}
 
 
 def _artifact(item: object) -> Artifact:
     path = item.get(ArtifactKey.PATH) if isinstance(item, Mapping) else None
     if not isinstance(item, Mapping) or not path:
         raise ValueError(f"{ResultKey.ARTIFACTS}: each must have a {ArtifactKey.PATH}")
-    digest = clean(item.get(ArtifactKey.SHA256), NAME_LENGTH) or None
+    digest = clean(item.get(ArtifactKey.SHA256), RESULT_NAME_LENGTH) or None
     return Artifact(path=_exact(path, PATH_LENGTH), bytes=whole_number(item.get(ArtifactKey.BYTES)), sha256=digest)
 
 
 def metrics_of(values: object) -> tuple[Metric, ...]:
-    """Return the finite numbers of a mapping as metrics, in the order given, at most :data:`MAX_METRICS`.
+    """Return the finite numbers of a mapping as metrics, in the order given, at most :data:`MAX_RESULT_METRICS`.
 
     Values have seven significant digits. If names are equal after they are cut, only the first metric is kept, because
     names of metrics are unique in the status.
     """
     found: dict[str, Metric] = {}
     for key, value in values.items() if isinstance(values, Mapping) else ():
-        name, text = clean(key, NAME_LENGTH), format_number(value)
-        if name and text and name not in found and len(found) < MAX_METRICS:
+        name, text = clean(key, RESULT_NAME_LENGTH), format_number(value)
+        if name and text and name not in found and len(found) < MAX_RESULT_METRICS:
             found[name] = Metric(name=name, value=text)
     return tuple(found.values())
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, Progress, StepState, StepStatus
+from maskrcnn_operator.api.status import EARLIEST, LIVE_STATES, ExperimentStatus, Progress, StepState, StepStatus
 from maskrcnn_operator.api.task_kinds import Model, Shown
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.core.conditions import ExperimentPhase, Verdict, conditions, ours
@@ -18,9 +18,7 @@ from maskrcnn_operator.core.limits import active_deadline, active_time, deleted_
 from maskrcnn_operator.core.plan import Plan, ReconcileContext, StartRun, Steps
 from maskrcnn_operator.core.runs import RunKey
 
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-
-MESSAGE_LENGTH = 8192
+STEP_MESSAGE_LENGTH = 8192
 """Maximum length of a step's message in characters; the messages of 32 steps easily fit into one object."""
 
 _CURRENT_STATES = frozenset({StepState.STARTING, StepState.RUNNING, StepState.STOPPING})
@@ -190,7 +188,7 @@ def assemble(
 
 def _with_a_bounded_message(step: StepStatus) -> StepStatus:
     """Return the step with its message cleaned and cut: parts of it come from pods, policies, and webhooks."""
-    message = clean(step.message, MESSAGE_LENGTH)
+    message = clean(step.message, STEP_MESSAGE_LENGTH)
     return step if message == step.message else step.model_copy(update={"message": message})
 
 
@@ -206,7 +204,7 @@ def _newest(
         if maker is None or experiment.step(maker).kind.makes_model is not Model.EXPORTED:
             finished.append(step)
     # of steps that finished in the same second, the last in the spec
-    return max(reversed(finished), key=lambda step: step.completion_time or _LONG_AGO, default=None)
+    return max(reversed(finished), key=lambda step: step.completion_time or EARLIEST, default=None)
 
 
 def _progress(old: ExperimentStatus, steps: tuple[StepStatus, ...], current: str | None) -> Progress | None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.core.overrides import overrides_of
 
-VERSION = "v1"
+TEMPLATE_HASH_VERSION = "v1"
 
 BODY_FIELDS = frozenset({"workspace", "encryption_key_secret_ref", "queue_name"})
 """Other fields of ``spec`` that every step's Job is made from."""
@@ -42,13 +42,13 @@ def template_hashes(experiment: MaskRCNNExperiment) -> dict[str, str]:
             # includes fields that change no result, because they are in the file that the pod reads
             own = _given(step.experiment) if step.experiment is not None else {}
             content |= {"experiment": shared, "stepExperiment": own}
-        hashes[step.name] = f"{_digest(content)}-{VERSION}"
+        hashes[step.name] = f"{_digest(content)}-{TEMPLATE_HASH_VERSION}"
     return hashes
 
 
 def is_another_template(recorded: str, current: str) -> bool:
     """Return whether a recorded hash proves that a Job was made from another spec; an unreadable one does not."""
-    return recorded.rpartition("-")[2] == VERSION and recorded != current
+    return recorded.rpartition("-")[2] == TEMPLATE_HASH_VERSION and recorded != current
 
 
 def _given(model: BaseModel, fields: Collection[str] | None = None) -> dict[str, Any]:

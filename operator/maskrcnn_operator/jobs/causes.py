@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import EARLIEST
 from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.jobs.kueue import stopped_at, suspension
 from maskrcnn_operator.jobs.parse import event_view
@@ -33,7 +34,7 @@ _POD_REASONS: Mapping[str, Reason] = {
     "FailedAttachVolume": Reason.FAILED_ATTACH_VOLUME,
     "FailedCreatePodSandBox": Reason.FAILED_CREATE_POD_SANDBOX,
 }
-TOLD_BY_EVENTS = frozenset({*_JOB_REASONS.values(), *_POD_REASONS.values()})
+REASONS_FROM_EVENTS = frozenset({*_JOB_REASONS.values(), *_POD_REASONS.values()})
 """Reasons that only events give."""
 _OVER = frozenset({"Pulling", "Pulled", "Created", "Started"})
 """Events of a pod whose volumes are mounted and whose sandbox is made."""
@@ -41,7 +42,6 @@ _BEFORE_ITS_NODE = frozenset({"FailedScheduling"})
 _SUMMARY = "Unable to attach or mount volumes"
 """Start of a message that the kubelet repeats every two minutes; the event of the volume itself has more detail."""
 _FORBIDDEN = re.compile(r'^pods "[^"]*" is forbidden: ')
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +97,13 @@ def subjects(job: JobView, pods: Sequence[PodView]) -> list[Subject]:
 def job_subject(job: JobView, pods: Sequence[PodView]) -> Subject:
     """Return the Job as a subject; it has lacked pods since its start, or since the last of them failed."""
     ends = [pod.finished_at for pod in pods if pod.phase == "Failed" and pod.finished_at]
-    since = max([job.start_time or _LONG_AGO, *ends])
+    since = max([job.start_time or EARLIEST, *ends])
     return Subject(job.namespace, job.uid, since, is_pod=False)
 
 
 def pod_subject(pod: PodView) -> Subject:
     """Return the pod as a subject; it has been starting since it was scheduled."""
-    return Subject(pod.namespace, pod.uid, pod.scheduled or pod.creation or _LONG_AGO, is_pod=True)
+    return Subject(pod.namespace, pod.uid, pod.scheduled or pod.creation or EARLIEST, is_pod=True)
 
 
 def due_at(subject: Subject, known: WaitCause | None) -> datetime:
@@ -127,7 +127,7 @@ def cause_of(subject: Subject, events: Iterable[object], now: datetime) -> WaitC
         why = suspension(map(event_view, events))
         return WaitCause(subject.since, now) if why is None else WaitCause(subject.since, now, why.reason, why.message)
     seen = [event for event in map(event_view, events) if subject.is_pod or (event.time or now) >= subject.since]
-    over = max((_time(event) for event in seen if subject.is_pod and event.reason in _OVER), default=_LONG_AGO)
+    over = max((_time(event) for event in seen if subject.is_pod and event.reason in _OVER), default=EARLIEST)
     meanings = _POD_REASONS if subject.is_pod else _JOB_REASONS
     warnings = [
         event
@@ -155,7 +155,7 @@ def unread(subject: Subject, known: WaitCause | None, now: datetime) -> WaitCaus
 
 
 def _time(event: EventView) -> datetime:
-    return event.time or _LONG_AGO
+    return event.time or EARLIEST
 
 
 def _without_pod_name(message: str) -> str:

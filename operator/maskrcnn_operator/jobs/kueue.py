@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import EARLIEST
 from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.jobs.views import EventView, JobView
 
@@ -21,7 +22,6 @@ _DEACTIVATED = "The workload is deactivated"
 _SUSPENDED_AT_ONCE = timedelta(seconds=5)
 """A Job that was created suspended gets the condition Suspended within this time of its creation."""
 _TEXT_LENGTH = 500
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def suspension(events: Iterable[EventView]) -> Suspension | None:
     An API server keeps events for an hour. An earlier result stays true as long as the Job is suspended.
     """
     ours = [event for event in events if event.reason in (_STARTED, _STOPPED)]
-    last = max(ours, key=lambda event: event.time or _LONG_AGO, default=None)
+    last = max(ours, key=lambda event: event.time or EARLIEST, default=None)
     if last is None:
         return None
     if last.reason == _STOPPED and last.message.startswith(_DEACTIVATED):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from maskrcnn_operator.api.status import EARLIEST
 from maskrcnn_operator.jobs.views import JobView, PodView
 
 CLOCK_SKEW = timedelta(seconds=10)
 """Tolerated clock difference between the controller manager (a Job's startTime) and the API server (a pod's creation
 time)."""
-
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def oldest_first(pods: Sequence[PodView]) -> list[PodView]:
@@ -26,10 +25,10 @@ def oldest_first(pods: Sequence[PodView]) -> list[PodView]:
 def _age(pod: PodView) -> tuple[bool, datetime, bool, bool, datetime]:
     return (
         pod.succeeded,
-        pod.creation or _LONG_AGO,
+        pod.creation or EARLIEST,
         not pod.ended,
         pod.deletion_timestamp is None,
-        pod.finished_at or _LONG_AGO,
+        pod.finished_at or EARLIEST,
     )
 
 

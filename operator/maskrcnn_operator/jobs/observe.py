@@ -12,13 +12,13 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
 from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.jobs.attempt import Attempt, is_lost, lost_later, run_of
-from maskrcnn_operator.jobs.causes import TOLD_BY_EVENTS, Subject, WaitCause, due_at, subjects
+from maskrcnn_operator.jobs.causes import REASONS_FROM_EVENTS, Subject, WaitCause, due_at, subjects
 from maskrcnn_operator.jobs.views import JobView, PodView
 
 MOST_AHEAD = 100
 """Most attempts by which Jobs may be ahead of the status: one after a crash between two writes, some more while the API
 server refuses the status. A higher number is forged; if adopted, it would remain the newest attempt forever."""
-LOOK_AGAIN = timedelta(seconds=30)
+RELABELED_CHECK_INTERVAL = timedelta(seconds=30)
 """Interval at which a relabeled Job is read."""
 _NO_CAUSES: Mapping[str, WaitCause] = {}
 _JOB_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -85,7 +85,7 @@ def observe(
     runs: list[Run] = []
     to_read: list[Subject] = []
     claimed: set[str] = set()
-    wake: list[datetime] = [now + LOOK_AGAIN] if relabeled else []
+    wake: list[datetime] = [now + RELABELED_CHECK_INTERVAL] if relabeled else []
     for attempt in _attempts(experiment, jobs, pods, causes):
         run, at = run_of(attempt, now)
         runs.append(run)
@@ -120,7 +120,7 @@ def _with_previous_reason(run: Run, experiment: MaskRCNNExperiment) -> Run:
     step = experiment.status.step(run.step)
     if step is None or step.attempt != run.attempt or step.state is not StepState.STARTING:
         return run
-    if run.waiting_reason or run.message or step.reason not in TOLD_BY_EVENTS:
+    if run.waiting_reason or run.message or step.reason not in REASONS_FROM_EVENTS:
         return run
     return replace(run, waiting_reason=step.reason, message=step.message)
 

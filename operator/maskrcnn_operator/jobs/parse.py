@@ -46,7 +46,8 @@ _CONDITIONS = 64
 _ITEMS = 1024
 """Most entries that are read of any list but conditions."""
 
-Object = Mapping[str, object]
+JsonObject = Mapping[str, object]
+"""Object as the API server sent it: its values may have any type."""
 
 
 def job_view(value: object) -> JobView:
@@ -94,7 +95,7 @@ def pod_view(value: object) -> PodView:
     state = _part(_container_status(status), "state")
     kind = next((name for name in ("terminated", "running", "waiting") if name in state), "")
     details = _part(state, kind)
-    ended: Object = details if kind == "terminated" else {}
+    ended: JsonObject = details if kind == "terminated" else {}
     reason, message = _why(status, conditions, kind, details)
     waiting_container = ""
     if kind != "terminated" and reason in JUST_STARTS:
@@ -146,7 +147,7 @@ def event_view(value: object) -> EventView:
     )
 
 
-def _why(status: Object, conditions: Mapping[str, Object], kind: str, details: Object) -> tuple[str, str]:
+def _why(status: JsonObject, conditions: Mapping[str, JsonObject], kind: str, details: JsonObject) -> tuple[str, str]:
     """Return reason and message of the pod, else of its scheduling, else of its container."""
     reason, message = _reason_and_message(status)
     scheduled = conditions.get("PodScheduled") or {}
@@ -163,28 +164,28 @@ def _why(status: Object, conditions: Mapping[str, Object], kind: str, details: O
     return _reason_and_message(details) if kind == "waiting" else ("", "")
 
 
-def _reason_and_message(part: Object) -> tuple[str, str]:
+def _reason_and_message(part: JsonObject) -> tuple[str, str]:
     return _shared(part.get("reason")), clean(part.get("message"), MESSAGE_LENGTH)
 
 
-def _another_container_runs(status: Object) -> bool:
+def _another_container_runs(status: JsonObject) -> bool:
     return any(
         item.get("name") != CONTAINER_NAME and "running" in _part(item, "state")
         for item in _entries(status, "containerStatuses", _ITEMS)
     )
 
 
-def _container_status(status: Object) -> Object:
+def _container_status(status: JsonObject) -> JsonObject:
     statuses = _entries(status, "containerStatuses", _ITEMS)
     return next((item for item in statuses if item.get("name") == CONTAINER_NAME), {})
 
 
-def _part(value: object, name: str) -> Object:
+def _part(value: object, name: str) -> JsonObject:
     found = value.get(name) if isinstance(value, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
 
-def _entries(value: Object, name: str, most: int) -> Sequence[Object]:
+def _entries(value: JsonObject, name: str, most: int) -> Sequence[JsonObject]:
     """Return the objects in a list; none if the value isn't a list."""
     found = value.get(name)
     return [item for item in found[:most] if isinstance(item, Mapping)] if isinstance(found, list | tuple) else ()
@@ -210,20 +211,20 @@ def _int32(value: object) -> int | None:
     return value if type(value) is int and -INT32_MAX <= value <= INT32_MAX else None
 
 
-def _controller(metadata: Object, kind: str) -> str:
+def _controller(metadata: JsonObject, kind: str) -> str:
     for owner in _entries(metadata, "ownerReferences", _ITEMS):
         if owner.get("controller") is True and owner.get("kind") == kind:
             return _shared(owner.get("uid"))
     return ""
 
 
-def _image(spec: Object) -> str | None:
+def _image(spec: JsonObject) -> str | None:
     containers = _entries(_part(_part(spec, "template"), "spec"), "containers", _ITEMS)
     trainer = next((item for item in containers if item.get("name") == CONTAINER_NAME), None)
     return sys.intern(clean(trainer.get("image"), IMAGE_LENGTH)) or None if trainer is not None else None
 
 
-def _waiting_sidecar(status: Object) -> tuple[str, str, str] | None:
+def _waiting_sidecar(status: JsonObject) -> tuple[str, str, str] | None:
     """Return name, reason, and message of the first init container or sidecar that waits for a stated reason."""
     if _text(status.get("phase")) in TERMINAL_PHASES:
         return None
@@ -235,12 +236,12 @@ def _waiting_sidecar(status: Object) -> tuple[str, str, str] | None:
     return None
 
 
-def _scheduled(conditions: Mapping[str, Object]) -> datetime | None:
+def _scheduled(conditions: Mapping[str, JsonObject]) -> datetime | None:
     condition = conditions.get("PodScheduled") or {}
     return _time(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
 
 
-def _is_true(conditions: Mapping[str, Object], kind: str) -> bool:
+def _is_true(conditions: Mapping[str, JsonObject], kind: str) -> bool:
     return (conditions.get(kind) or {}).get("status") == "True"
 
 

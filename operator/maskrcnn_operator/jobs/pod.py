@@ -50,13 +50,14 @@ TERMINATION_LOG = "/dev/termination-log"
 GRACE_SECONDS = 120
 """Default of terminationGracePeriodSeconds: the time to write a checkpoint after SIGTERM."""
 
-Object = dict[str, Any]
+PodPart = dict[str, Any]
+"""Pod template, or a part of it such as a container or a volume."""
 
 # the C dumper writes the same text as yaml.safe_dump, whose Python code took most of the time of making a Job
 _Dumper: type[yaml.SafeDumper] | type[yaml.CSafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobConfig) -> Object:
+def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobConfig) -> PodPart:
     """Return the pod template of an attempt's Job; it meets the restricted Pod Security Standard."""
     step = experiment.step(start.step)
     overrides = overrides_of(experiment, step)
@@ -74,18 +75,18 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
             **dict(files.values()),
         },
     }
-    wanted = {**config.defaults.to_json(), **{field: value for field, value in overrides.to_json().items() if value}}
-    spec: Object = {
+    requested = {**config.defaults.to_json(), **{field: value for field, value in overrides.to_json().items() if value}}
+    spec: PodPart = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": overrides.termination_grace_period_seconds or GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": _pod_security(overrides, config),
         "containers": [_container(experiment, overrides, start, config, files)],
-        "volumes": [*_volumes(experiment, config, files), *wanted.get("volumes", ())],
+        "volumes": [*_volumes(experiment, config, files), *requested.get("volumes", ())],
     }
     if step.nodes > 1:
-        wanted["tolerations"] = with_worker_group_tolerations(wanted.get("tolerations", ()))
+        requested["tolerations"] = with_worker_group_tolerations(requested.get("tolerations", ()))
         spec["subdomain"] = service_name(experiment.name, step.name, experiment.metadata.uid)
     for field in (
         "serviceAccountName",
@@ -97,8 +98,8 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
         "runtimeClassName",
         "schedulerName",
     ):
-        if wanted.get(field):
-            spec[field] = wanted[field]
+        if requested.get(field):
+            spec[field] = requested[field]
     return {"metadata": metadata, "spec": spec}
 
 
@@ -119,7 +120,7 @@ def _container(
     start: StartRun,
     config: JobConfig,
     files: dict[str, tuple[str, str]],
-) -> Object:
+) -> PodPart:
     step, encrypted = experiment.step(start.step), experiment.spec.encryption_key_secret_ref is not None
     paths = ProcessPaths(
         results_dir=results_directory(experiment.name, step.name),
@@ -128,7 +129,7 @@ def _container(
         termination_log=TERMINATION_LOG,
         encrypted=encrypted,
     )
-    container: Object = {
+    container: PodPart = {
         "name": CONTAINER_NAME,
         "image": start.image or config.default_image or "",
         "command": ["maskrcnn"],
@@ -187,7 +188,7 @@ def _environment(
     config: JobConfig,
     paths: ProcessPaths,
     files: dict[str, tuple[str, str]],
-) -> list[Object]:
+) -> list[PodPart]:
     values = task_environment(
         paths, fingerprints=start.fingerprints, attempt=start.attempt, experiment_uid=experiment.metadata.uid
     )
@@ -201,7 +202,7 @@ def _environment(
         values[REPORT_CA_FILE_VARIABLE] = f"{FILES_DIRECTORY}/{REPORT_CA_FILE}"
     # neither is set for a user id without a passwd entry
     values |= {"HOME": HOME, "USER": "maskrcnn"}
-    found: list[Object] = [{"name": name, "value": value} for name, value in values.items()]
+    found: list[PodPart] = [{"name": name, "value": value} for name, value in values.items()]
     secret = experiment.spec.encryption_key_secret_ref
     if secret is not None:
         reference = {"name": secret.name, "key": secret.key}
@@ -209,15 +210,15 @@ def _environment(
     return found
 
 
-def _resources(overrides: PodOverrides, step: Step) -> Object:
-    found: Object = step.resources.to_json()
+def _resources(overrides: PodOverrides, step: Step) -> PodPart:
+    found: PodPart = step.resources.to_json()
     if step.gpus_per_node:
         # Kubernetes uses the limit of an extended resource as its request, too
         found["limits"] = {**found.get("limits", {}), overrides.gpu_resource: str(step.gpus_per_node)}
     return {name: amounts for name, amounts in found.items() if amounts}
 
 
-def _pod_security(overrides: PodOverrides, config: JobConfig) -> Object:
+def _pod_security(overrides: PodOverrides, config: JobConfig) -> PodPart:
     given = overrides.security_context.to_json() if overrides.security_context else {}
     given = {name: value for name, value in given.items() if value != []}
     return {
@@ -230,9 +231,9 @@ def _pod_security(overrides: PodOverrides, config: JobConfig) -> Object:
     }
 
 
-def _volumes(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str, tuple[str, str]]) -> list[Object]:
+def _volumes(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str, tuple[str, str]]) -> list[PodPart]:
     claim = experiment.spec.workspace.persistent_volume_claim.claim_name
-    volumes: list[Object] = [
+    volumes: list[PodPart] = [
         {"name": "maskrcnn-workspace", "persistentVolumeClaim": {"claimName": claim}},
         {"name": "maskrcnn-shm", "emptyDir": {"medium": "Memory"}},
         {"name": "maskrcnn-home", "emptyDir": {}},
@@ -250,11 +251,11 @@ def _volumes(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str,
     return volumes
 
 
-def _mounts(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str, tuple[str, str]]) -> list[Object]:
-    workspace: Object = {"name": "maskrcnn-workspace", "mountPath": WORKSPACE_MOUNT}
+def _mounts(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str, tuple[str, str]]) -> list[PodPart]:
+    workspace: PodPart = {"name": "maskrcnn-workspace", "mountPath": WORKSPACE_MOUNT}
     if experiment.spec.workspace.sub_path:
         workspace["subPath"] = experiment.spec.workspace.sub_path
-    mounts: list[Object] = [
+    mounts: list[PodPart] = [
         workspace,
         {"name": "maskrcnn-shm", "mountPath": "/dev/shm"},  # noqa: S108 - of the pod alone
         {"name": "maskrcnn-home", "mountPath": HOME},

@@ -46,7 +46,7 @@ class Display(Protocol):
     def update(self, status: ExperimentStatus, progress: Mapping[str, Progress], now: datetime) -> None:
         """Show the newest status, and the progress of running steps by name."""
 
-    def tell(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         """Show an event."""
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class PlainDisplay:
                 self._last[name] = (now, text)
                 log.info("%s: %s", name, text)
 
-    def tell(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         """Log an event at the level of its type."""
         level = logging.WARNING if event.type == "Warning" else logging.INFO
         log.log(level, "%s", self._local(event.message))
@@ -118,7 +118,7 @@ class LiveDisplay:
             )
         self._live.update(table)
 
-    def tell(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         """Log a warning above the table; other events are visible in the table."""
         if event.type == "Warning":
             log.warning("%s", self._local(event.message))

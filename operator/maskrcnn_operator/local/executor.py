@@ -126,7 +126,7 @@ class LocalExecutor:
         environment[WORKSPACE_VARIABLE] = str(self.workspace.directory)
         if self.key is not None:
             environment[KEY_VARIABLE] = self.key
-        return AttemptProcess(
+        return AttemptProcess.start(
             (*self.trainer, *arguments), environment, files, uid=self.uid, fingerprint=request.fingerprints[0]
         )
 

@@ -77,22 +77,48 @@ class AttemptProcess:
 
     Attributes:
         fingerprint: the first one in ``run.json`` once the attempt has claimed its results directory.
-
-    Raises:
-        OSError: the process can't be started.
+        records: new records of ``status.json``.
+        started: when it was started, aware, in whole seconds.
     """
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], files: Files, *, uid: str, fingerprint: str
+        self,
+        process: subprocess.Popen[bytes],
+        files: Files,
+        records: RecordFollower,
+        *,
+        uid: str,
+        fingerprint: str,
+        started: datetime,
     ) -> None:
-        self.files, self.uid, self.fingerprint = files, uid, fingerprint
-        self.records = RecordFollower(files.directory / STATUS_FILE)
-        self.started = datetime.now(UTC).replace(microsecond=0)
+        self._process = process
+        self.files, self.records = files, records
+        self.uid, self.fingerprint, self.started = uid, fingerprint, started
         self.ended: datetime | None = None
         self.stopping = False
         self._published: Path | None = None
+
+    @classmethod
+    def start(
+        cls, arguments: Sequence[str], environment: Mapping[str, str], files: Files, *, uid: str, fingerprint: str
+    ) -> AttemptProcess:
+        """Start an attempt.
+
+        Args:
+            arguments: command line.
+            environment: all its environment variables.
+            files: files of the attempt; the folder for staging exists.
+            uid: uid of the experiment.
+            fingerprint: the first one in ``run.json`` once the attempt has claimed its results directory.
+
+        Raises:
+            OSError: the process can't be started.
+        """
+        # before the process, whose first record would be taken for one of an earlier attempt
+        records = RecordFollower(files.directory / STATUS_FILE)
+        started = datetime.now(UTC).replace(microsecond=0)
         with files.staged_log.open("xb") as output:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 list(arguments),
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -102,6 +128,7 @@ class AttemptProcess:
                 # after SIGKILL of the run, a training must not continue unattended
                 preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no thread of this process holds a lock here
             )
+        return cls(process, files, records, uid=uid, fingerprint=fingerprint, started=started)
 
     def poll(self) -> int | None:
         """Return the exit code, 128 + signal if a signal ended the process, or None while it runs."""

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 EXIT_STEP_FAILED = 1
 EXIT_INTERRUPTED = 130
-POLL_SECONDS = 0.1
+RUN_POLL_SECONDS = 0.1
 PROGRESS_INTERVAL = timedelta(seconds=2)
 
 LOCAL_SETTINGS = Settings(max_parallel_steps=1, keep_last_run=timedelta())
@@ -195,7 +195,7 @@ class _Loop:
                     seen = None
                     continue
             self.display.update(self.experiment.status, self.progress, now)
-            time.sleep(POLL_SECONDS)
+            time.sleep(RUN_POLL_SECONDS)
 
     def _handle_signals(self) -> None:
         if self.interrupts.first is not None and not self.warned:
@@ -241,7 +241,7 @@ class _Loop:
             silent.add(ready.reason)  # the command's final message reports it
         for event in plan.events:
             if event.reason not in silent:
-                self.display.tell(event)
+                self.display.show(event)
         return plan
 
     def _finished(self, plan: Plan) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -13,9 +13,8 @@ from prometheus_client.registry import Collector
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import ConditionType, ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.api.status import EARLIEST, ConditionType, ExperimentStatus, StepState, StepStatus
 
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _LIVE_RANK = 2
 _RANKS = {Reason.FAILED.value: 1, Reason.SUCCEEDED.value: 0}
 """Priority of finished experiments for series: the alert on a failed one must not resolve because its series ended."""
@@ -283,7 +282,7 @@ def _newest_by_name(experiments: Iterable[MaskRCNNExperiment]) -> list[MaskRCNNE
 
 
 def _created_at(experiment: MaskRCNNExperiment) -> datetime:
-    return experiment.metadata.creation_timestamp or _LONG_AGO
+    return experiment.metadata.creation_timestamp or EARLIEST
 
 
 def _importance(experiment: MaskRCNNExperiment) -> tuple[int, datetime, str, str]:

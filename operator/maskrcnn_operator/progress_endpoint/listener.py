@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 BACKLOG = 64
 RECEIVE_BUFFER_BYTES = 32 * 1024
 """Receive buffer in the kernel for each connection, accepted or not; the default grows to 6 MiB."""
-RETRY_SECONDS = 0.1
+ACCEPT_RETRY_SECONDS = 0.1
 WARNING_SECONDS = 60.0
 
 
@@ -115,7 +115,7 @@ class BoundedListener:
             except OSError as error:
                 if error.errno != errno.ECONNABORTED:
                     self._warn("The report endpoint cannot accept connections, retrying: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(ACCEPT_RETRY_SECONDS)
                 continue
             self._waiting.append(
                 Connection(
@@ -141,7 +141,7 @@ class BoundedListener:
             while self._waiting:
                 turn = next_turn(self._waiting, self._held, loop.time(), self._bounds)
                 if turn is None:
-                    await asyncio.sleep(RETRY_SECONDS)
+                    await asyncio.sleep(ACCEPT_RETRY_SECONDS)
                     continue
                 if turn.cut is not None:
                     self._warn("The report endpoint is full, closing an open connection from %s", turn.cut.address)

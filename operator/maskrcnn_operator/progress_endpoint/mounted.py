@@ -12,8 +12,8 @@ from maskrcnn_operator.progress_endpoint.certificates import CertificateError, s
 
 log = logging.getLogger(__name__)
 
-CHECK_SECONDS = 60.0
-CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
+FILE_CHECK_SECONDS = 60.0
+CERTIFICATE_FILE, KEY_FILE, AUTHORITY_FILE = "tls.crt", "tls.key", "ca.crt"
 
 
 class MountedCertificate:
@@ -44,25 +44,25 @@ class MountedCertificate:
             CertificateError: they cannot be used; the previous certificate stays in use.
         """
         try:
-            names = (CERTIFICATE, KEY, AUTHORITY)
+            names = (CERTIFICATE_FILE, KEY_FILE, AUTHORITY_FILE)
             certificate, key, authority = ((self._directory / name).read_bytes() for name in names)
             if self._loaded == (certificate, key, authority):
                 return False
             lasts = signs_others(authority)
-            self.context.load_cert_chain(self._directory / CERTIFICATE, self._directory / KEY)
+            self.context.load_cert_chain(self._directory / CERTIFICATE_FILE, self._directory / KEY_FILE)
         except OSError as error:
             # this includes SSLError, for a certificate and a key that do not belong together
             raise CertificateError(f"--report-certificate {self._directory}: {error}") from error
         except CertificateError as error:
-            raise CertificateError(f"--report-certificate {self._directory}: {AUTHORITY} holds {error}") from error
+            raise CertificateError(f"--report-certificate {self._directory}: {AUTHORITY_FILE} holds {error}") from error
         self._loaded = (certificate, key, authority)
         log.info("The report endpoint uses the certificate in %s", self._directory)
         if not lasts:
             log.warning(
                 "%s isn't a certificate authority: running steps will no longer be able to report when %s is renewed;"
                 " use an issuer with a CA instead of a self-signed certificate",
-                self._directory / AUTHORITY,
-                CERTIFICATE,
+                self._directory / AUTHORITY_FILE,
+                CERTIFICATE_FILE,
             )
         return True
 
@@ -70,7 +70,7 @@ class MountedCertificate:
         """Refresh every minute until canceled."""
         failing = False
         while True:
-            await sleep(CHECK_SECONDS)
+            await sleep(FILE_CHECK_SECONDS)
             try:
                 await self.refresh()
                 failing = False
@@ -79,7 +79,7 @@ class MountedCertificate:
                     log.warning(
                         "Could not reload the certificate of the report endpoint, keeping the previous one, retrying "
                         "every %g s: %s",
-                        CHECK_SECONDS,
+                        FILE_CHECK_SECONDS,
                         error,
                     )
                 failing = True

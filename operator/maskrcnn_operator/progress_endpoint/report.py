@@ -13,7 +13,7 @@ from maskrcnn_operator.progress_endpoint.refusal import Refused, ReportRefusal
 from maskrcnn_trainer.shared.messages import MESSAGE_VERSION, SenderKey, StatusKey
 
 MAX_REPORT_BYTES = 64 * 1024
-MAX_METRICS = 64
+MAX_REPORTED_METRICS = 64
 """Most metrics of one record, and of the status."""
 MAX_NUMBER = 2**53
 """Largest count: larger integers aren't exact in all JSON parsers."""
@@ -60,8 +60,10 @@ def parse_report(body: bytes) -> Report:
     if eta is not None and not _ETA.fullmatch(eta):
         _refuse(f"{StatusKey.ETA}: must be a duration in the format h:mm:ss")
     kpi, graphical = _metrics(content, StatusKey.KPI), _metrics(content, StatusKey.GRAPHICAL)
-    if len(kpi | graphical) > MAX_METRICS:
-        _refuse(f"{StatusKey.KPI} and {StatusKey.GRAPHICAL}: too many metrics, at most {MAX_METRICS} are allowed")
+    if len(kpi | graphical) > MAX_REPORTED_METRICS:
+        _refuse(
+            f"{StatusKey.KPI} and {StatusKey.GRAPHICAL}: too many metrics, at most {MAX_REPORTED_METRICS} are allowed"
+        )
     return Report(
         experiment_uid=_text(content, SenderKey.EXPERIMENT_UID, 128),
         attempt=_count(content, SenderKey.ATTEMPT),
@@ -106,8 +108,8 @@ def _metrics(content: Mapping[str, Any], name: str) -> dict[str, int | float]:
         return {}
     if not isinstance(values, dict):
         _refuse(f"{name}: must be an object that maps names to numbers, or null")
-    if len(values) > MAX_METRICS:
-        _refuse(f"{name}: too many metrics, at most {MAX_METRICS} are allowed")
+    if len(values) > MAX_REPORTED_METRICS:
+        _refuse(f"{name}: too many metrics, at most {MAX_REPORTED_METRICS} are allowed")
     for metric, value in values.items():
         if not _METRIC_NAME.fullmatch(metric):
             _refuse(

@@ -40,7 +40,7 @@ READ_BUFFER_BYTES = 16 * 1024
 OnReport = Callable[[int], None]
 """Called with the HTTP status of every response."""
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ClusterView(Protocol):
@@ -116,7 +116,7 @@ def progress_app(
     """Return the application of the endpoint. All responses are JSON; errors: ``{"error": {"reason", "message"}}``."""
 
     @web.middleware
-    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def answer(request: web.Request, handler: RequestHandler) -> web.StreamResponse:
         try:
             response = await _answered(request, handler)
         except ConnectionError as error:
@@ -201,7 +201,7 @@ class _HttpHandler(web.RequestHandler):
         return response
 
 
-async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answered(request: web.Request, handler: RequestHandler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Refused as refused:

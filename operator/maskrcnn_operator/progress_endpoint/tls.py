@@ -15,8 +15,8 @@ from maskrcnn_operator.progress_endpoint.certificates import Authority, Certific
 
 log = logging.getLogger(__name__)
 
-CHECK_SECONDS = 3600.0
-RETRY_SECONDS = 60.0
+EXPIRY_CHECK_SECONDS = 3600.0
+RENEWAL_RETRY_SECONDS = 60.0
 
 
 class ServerCertificate:
@@ -72,7 +72,7 @@ class ServerCertificate:
         """Refresh every hour, or every minute while that fails, until canceled."""
         failing = False
         while True:
-            await sleep(RETRY_SECONDS if failing else CHECK_SECONDS)
+            await sleep(RENEWAL_RETRY_SECONDS if failing else EXPIRY_CHECK_SECONDS)
             try:
                 await self.refresh()
                 failing = False
@@ -81,7 +81,7 @@ class ServerCertificate:
                     log.warning(
                         "Could not renew the certificate of the report endpoint, keeping the previous one, retrying "
                         "every %g s: %s",
-                        RETRY_SECONDS,
+                        RENEWAL_RETRY_SECONDS,
                         error,
                     )
                 failing = True

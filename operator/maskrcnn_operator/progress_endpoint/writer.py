@@ -15,7 +15,7 @@ from maskrcnn_operator.api.status import Progress
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.core.progress import progress_of
 from maskrcnn_operator.progress_endpoint.authorize import Grant, speaks_for_current
-from maskrcnn_operator.progress_endpoint.report import MAX_METRICS
+from maskrcnn_operator.progress_endpoint.report import MAX_REPORTED_METRICS
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +169,6 @@ def _written(experiment: MaskRCNNExperiment, grant: Grant) -> Progress | None:
 
 def _joined(step: str, record: Mapping[str, Any], before: Progress | None, now: datetime) -> Progress | None:
     progress = progress_of(step, record, before, now)
-    if progress is not None and len(progress.metrics) > MAX_METRICS:
+    if progress is not None and len(progress.metrics) > MAX_REPORTED_METRICS:
         return progress_of(step, record, None, now)
     return progress

@@ -15,7 +15,7 @@ from maskrcnn_operator.core.notice import Notice, notice
 
 PATIENCE_SECONDS = 120.0
 """Seconds of failed reconciliations of an experiment after which its status reports them."""
-REFUSALS = 3
+REFUSALS_UNTIL_REPORTED = 3
 """Number of consecutive rejections of the status of one generation after which the status reports them."""
 QUIET_SECONDS = 300.0
 """Seconds since the last failure after which a new one is unrelated: the next try comes within about a minute, unless
@@ -80,7 +80,7 @@ class Patience:
             return None
         return found
 
-    def told(self, key: Key, said: Notice, error: ApiError) -> None:
+    def reported(self, key: Key, said: Notice, error: ApiError) -> None:
         """Record that the notice is in the status, so that it isn't written again for the same error."""
         trouble = self._troubles.get(key)
         if trouble is not None:
@@ -101,7 +101,7 @@ class Patience:
 
 
 def _notice(trouble: _Trouble, error: ApiError) -> Notice | None:
-    if trouble.refusals >= REFUSALS:
+    if trouble.refusals >= REFUSALS_UNTIL_REPORTED:
         if not isinstance(error, StatusRefused):
             # the rejection of the status remains the problem to fix
             return None

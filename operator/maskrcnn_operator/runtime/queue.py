@@ -95,7 +95,7 @@ class WorkQueue(Generic[K]):
         self.add_later(key, wait)
         return wait
 
-    def forgive(self, key: K) -> None:
+    def reset_back_off(self, key: K) -> None:
         """Reset the back-off of a key after a success."""
         self._failures.pop(key, None)
 

@@ -14,7 +14,7 @@ from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.executor import Executor
 from maskrcnn_operator.cluster.identity import Key
-from maskrcnn_operator.cluster.unreadable import told_of_unreadable
+from maskrcnn_operator.cluster.unreadable import report_on_unreadable
 from maskrcnn_operator.core.notice import Notice, raw_conditions
 from maskrcnn_operator.core.plan import Plan, Settings, StartRefusal
 from maskrcnn_operator.core.reconcile import reconcile, seen
@@ -67,16 +67,16 @@ class Reconciler:
             self._patience.succeeded(key)
             return None
         try:
-            wait = await self._look(key, entry)
+            wait = await self._reconcile_entry(key, entry)
         except ApiError as error:
-            await self._tell_failure(key, entry, error)
+            await self._report_failure(key, entry, error)
             raise
         self._patience.succeeded(key)
         return wait
 
-    async def _look(self, key: Key, entry: ExperimentEntry) -> float | None:
+    async def _reconcile_entry(self, key: Key, entry: ExperimentEntry) -> float | None:
         if entry.experiment is None:
-            await self._tell_unreadable(key, entry)
+            await self._report_unreadable(key, entry)
             return None
         experiment = entry.experiment
         if experiment.metadata.deletion_timestamp is not None:
@@ -92,27 +92,29 @@ class Reconciler:
                 )
             raise
         # report the changes once the status is written, even if a later deletion fails
-        done = await self._executor.conclude(experiment, plan, relabeled, on_written=lambda: _tell(experiment, plan))
+        done = await self._executor.conclude(
+            experiment, plan, relabeled, on_written=lambda: _record_changes(experiment, plan)
+        )
         if not done:
             return 0.0
         return None if wake_at is None else max(0.0, (wake_at - self._now()).total_seconds())
 
-    async def _tell_unreadable(self, key: Key, entry: ExperimentEntry) -> None:
+    async def _report_unreadable(self, key: Key, entry: ExperimentEntry) -> None:
         now = self._now()
-        report = told_of_unreadable(entry, now)
+        report = report_on_unreadable(entry, now)
         if isinstance(report, Notice):
-            await self._executor.statuses.tell(key, report, entry, now)
+            await self._executor.statuses.report(key, report, entry, now)
         elif report is not None:
             await self._executor.statuses.apply(*key, report, str(entry.version))
 
-    async def _tell_failure(self, key: Key, entry: ExperimentEntry, error: ApiError) -> None:
+    async def _report_failure(self, key: Key, entry: ExperimentEntry, error: ApiError) -> None:
         """Report in the status that reconciling fails, once it has failed for a while."""
         notice = self._patience.failed(key, entry, error, _reasons(self._cache.entry(key)))
         if notice is None:
             return
         try:
-            if await self._executor.statuses.tell(key, notice, entry, self._now()):
-                self._patience.told(key, notice, error)
+            if await self._executor.statuses.report(key, notice, entry, self._now()):
+                self._patience.reported(key, notice, error)
         except ApiError as again:
             log.info("Could not report the failed reconciliation in the status either: %s", again)
 
@@ -169,7 +171,7 @@ def _duration(step: StepStatus) -> float | None:
     return (step.completion_time - step.start_time).total_seconds()
 
 
-def _tell(experiment: MaskRCNNExperiment, plan: Plan) -> None:
+def _record_changes(experiment: MaskRCNNExperiment, plan: Plan) -> None:
     """Count and log the changes in a written status.
 
     A write from an outdated state is rejected as a conflict. So all replicas together count each change of a stored

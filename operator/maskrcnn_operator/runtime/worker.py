@@ -98,7 +98,7 @@ class Workers:
         token = EXPERIMENT.set(f"{key.namespace}/{key.name}")
         try:
             wait = await self._reconcile(key)
-            self._queue.forgive(key)
+            self._queue.reset_back_off(key)
             if wait is not None:
                 self._queue.add_later(key, wait)
         except NotLeading:

@@ -148,7 +148,7 @@ def test_steps_run_one_at_a_time_without_a_shared_workspace(
 def test_nothing_starts_before_the_claim_exists(
     operator: RunningOperator, bed: Bed, namespace: str, kubelet: PlayedKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readiness, "LOOK_AGAIN", timedelta(seconds=2))
+    monkeypatch.setattr(readiness, "CLAIM_CHECK_INTERVAL", timedelta(seconds=2))
     monkeypatch.setattr(access_modes, "MISSING_SECONDS", 2.0)
     cluster = Cluster(bed, namespace)
     cluster.apply(manifest("early", CONVERT))

@@ -39,7 +39,7 @@ async def make_rare_requests(kubeconfig: Path, namespace: str, experiment: dict[
     client = Client(connect(await load_configuration(kubeconfig)))
     try:
         events = EventRecorder(client, "test")
-        events.tell(read_object(experiment), (Event("Normal", "Told", "twice"),) * 2)
+        events.record(read_object(experiment), (Event("Normal", "Recorded", "twice"),) * 2)
         await events.flush()
         about = await client.events_about(namespace, experiment["metadata"]["uid"])  # type: ignore[index]
         assert len(about) > 0

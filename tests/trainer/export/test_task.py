@@ -130,12 +130,12 @@ def test_unreadable_directory_is_a_permission_error(folder: Path, monkeypatch: p
 
 
 def test_a_directory_gives_the_images_that_the_records_hold(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    wanted = CalibrationSet(SIZE, batches=3, batch_size=2, seed=1)
-    count, batches = record_batches(str(folder / "train-*.tfrecord"), wanted)
+    selection = CalibrationSet(SIZE, batches=3, batch_size=2, seed=1)
+    count, batches = record_batches(str(folder / "train-*.tfrecord"), selection)
     records = np.concatenate(list(batches))
     assert count == len(records) == 5
     assert "has 5 images, fewer than --batches 3 times --batch_size 2 (6); using all of them" in caplog.text
-    _, batches = directory_batches(folder / "images", wanted)
+    _, batches = directory_batches(folder / "images", selection)
     files = np.concatenate(list(batches))
     assert any("broken.jpg: " in line and line.endswith(": skipped") for line in caplog.messages)
     assert sorted(one.tobytes() for one in files) == sorted(one.tobytes() for one in records)

@@ -290,7 +290,7 @@ async def test_every_call_of_the_client_has_its_purpose(experiment_object: dict[
     recorder = EventRecorder(client, "pod-1")
     experiment_object["metadata"]["namespace"] = "ns"
     event = Event("Normal", "StepStarted", "step train: attempt 1")
-    recorder.tell(read_object(experiment_object), (event, event))
+    recorder.record(read_object(experiment_object), (event, event))
     assert await purposes_of(recorder.flush()) == [EVENT, EVENT]
 
     election = LeaderElection(client, "ns", "lease", "me")

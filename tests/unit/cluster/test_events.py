@@ -27,7 +27,7 @@ def posted(server: FakeServer) -> list[dict[str, Any]]:
 
 async def test_event_names_its_experiment(server: FakeServer, experiment_object: dict[str, Any]) -> None:
     recorder = EventRecorder(server, "pod-1")  # type: ignore[arg-type]
-    recorder.tell(experiment(experiment_object), (STARTED,))
+    recorder.record(experiment(experiment_object), (STARTED,))
     assert posted(server) == []
     await recorder.flush()
     [event] = posted(server)
@@ -41,7 +41,7 @@ async def test_event_names_its_experiment(server: FakeServer, experiment_object:
 async def test_repeats_are_counted_on_one_object(server: FakeServer, experiment_object: dict[str, Any]) -> None:
     recorder = EventRecorder(server, "pod-1")  # type: ignore[arg-type]
     about = experiment(experiment_object)
-    recorder.tell(about, (STARTED, Event("Normal", "StepStarted", "step train: attempt 2"), STARTED, STARTED))
+    recorder.record(about, (STARTED, Event("Normal", "StepStarted", "step train: attempt 2"), STARTED, STARTED))
     await recorder.flush()
     first, second = posted(server)
     assert first["series"]["count"] == 3
@@ -53,10 +53,10 @@ async def test_series_whose_object_has_expired_starts_again(
 ) -> None:
     recorder = EventRecorder(server, "pod-1")  # type: ignore[arg-type]
     about = experiment(experiment_object)
-    recorder.tell(about, (STARTED,))
+    recorder.record(about, (STARTED,))
     await recorder.flush()
     server.objects.clear()
-    recorder.tell(about, (STARTED,))
+    recorder.record(about, (STARTED,))
     await recorder.flush()
     [event] = posted(server)
     assert "series" not in event
@@ -67,11 +67,11 @@ async def test_series_whose_object_another_client_has_changed_starts_again(
 ) -> None:
     recorder = EventRecorder(server, "pod-1")  # type: ignore[arg-type]
     about = experiment(experiment_object)
-    recorder.tell(about, (STARTED,))
+    recorder.record(about, (STARTED,))
     await recorder.flush()
     [event] = posted(server)
     server.add(EVENTS, "ns", event)
-    recorder.tell(about, (STARTED,))
+    recorder.record(about, (STARTED,))
     await recorder.flush()
     assert ["series" in event for event in posted(server)] == [False, False]
 
@@ -79,7 +79,7 @@ async def test_series_whose_object_another_client_has_changed_starts_again(
 async def test_a_flood_is_cut(server: FakeServer, experiment_object: dict[str, Any]) -> None:
     recorder = EventRecorder(server, "pod-1")  # type: ignore[arg-type]
     about = experiment(experiment_object)
-    recorder.tell(about, tuple(Event("Normal", "StepStarted", f"attempt {number}") for number in range(100)))
+    recorder.record(about, tuple(Event("Normal", "StepStarted", f"attempt {number}") for number in range(100)))
     await recorder.flush()
     assert len(posted(server)) == BURST
 
@@ -87,7 +87,7 @@ async def test_a_flood_is_cut(server: FakeServer, experiment_object: dict[str, A
 async def test_event_that_cannot_be_posted_is_dropped(server: FakeServer, experiment_object: dict[str, Any]) -> None:
     recorder = EventRecorder(server, "pod-1")  # type: ignore[arg-type]
     server.fail["create", "events"] = [ApiError(403, "Forbidden", "no")]
-    recorder.tell(experiment(experiment_object), (STARTED, Event("Warning", "Failed", "x" * 5000)))
+    recorder.record(experiment(experiment_object), (STARTED, Event("Warning", "Failed", "x" * 5000)))
     await recorder.flush()
     [event] = posted(server)
     assert event["reason"] == "Failed"

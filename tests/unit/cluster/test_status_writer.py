@@ -102,9 +102,9 @@ class Stage:
         status = copy.deepcopy({"steps": steps, "conditions": conditions})
         return await self.writer.apply("ns", "nuclei", status, self.stored["metadata"]["resourceVersion"])
 
-    async def tell(self, said: Notice) -> bool:
+    async def report(self, said: Notice) -> bool:
         self.cache.put(EXPERIMENTS, copy.deepcopy(self.stored))
-        return await self.writer.tell(KEY, said, self.entry, NOW)
+        return await self.writer.report(KEY, said, self.entry, NOW)
 
     def _fence(self) -> None:
         if not self.leading:
@@ -126,7 +126,7 @@ async def stage(server: FakeServer, experiment_object: dict[str, Any]) -> Stage:
 @pytest.mark.parametrize("said", [REFUSED, FAILING])
 async def test_notice_leaves_steps_and_foreign_conditions_as_they_are(stage: Stage, said: Notice) -> None:
     steps = json.dumps(stage.stored["status"]["steps"])
-    assert await stage.tell(said)
+    assert await stage.report(said)
     assert stage.server.writes == [("patch", "conditions", "nuclei")]
     assert json.dumps(stage.stored["status"]["steps"]) == steps
     assert stage.conditions["Audited"] == FOREIGN
@@ -135,29 +135,29 @@ async def test_notice_leaves_steps_and_foreign_conditions_as_they_are(stage: Sta
 
 
 async def test_existing_notice_is_not_written_again(stage: Stage) -> None:
-    await stage.tell(REFUSED)
-    assert await stage.tell(REFUSED)
+    await stage.report(REFUSED)
+    assert await stage.report(REFUSED)
     assert stage.server.writes == [("patch", "conditions", "nuclei")]
 
 
 async def test_notice_of_an_older_generation_is_not_written(stage: Stage) -> None:
     entry = stage.entry
     stage.stored["metadata"]["generation"] = 2
-    assert not await stage.writer.tell(KEY, REFUSED, entry, NOW)
+    assert not await stage.writer.report(KEY, REFUSED, entry, NOW)
     assert stage.server.writes == []
 
 
 async def test_notice_about_a_deleted_experiment_is_not_written_to_the_next(stage: Stage) -> None:
     entry = stage.entry
     stage.stored["metadata"]["uid"] = "exp-2"
-    assert not await stage.writer.tell(KEY, REFUSED, entry, NOW)
+    assert not await stage.writer.report(KEY, REFUSED, entry, NOW)
     assert stage.server.writes == []
 
 
 async def test_replica_that_lost_the_lease_writes_no_notice(stage: Stage) -> None:
     stage.leading = False
     with pytest.raises(RuntimeError):
-        await stage.tell(REFUSED)
+        await stage.report(REFUSED)
     assert stage.server.writes == []
 
 
@@ -166,21 +166,21 @@ async def test_replica_that_lost_the_lease_writes_no_notice_to_an_undecodable_ex
     stage.cache.put_undecodable(undecodable)
     stage.leading = False
     with pytest.raises(RuntimeError):
-        await stage.writer.tell(KEY, REFUSED, stage.entry, NOW)
+        await stage.writer.report(KEY, REFUSED, stage.entry, NOW)
     assert stage.server.writes == []
 
 
 async def test_status_changed_since_it_was_read_is_not_overwritten_by_a_notice(stage: Stage) -> None:
     stage.server.before["merge", "maskrcnnexperiments"] = lambda: stage.server.add(EXPERIMENTS, "ns", stage.stored)
     with pytest.raises(Conflict):
-        await stage.tell(REFUSED)
+        await stage.report(REFUSED)
     assert "Stalled" not in stage.conditions
 
 
 @pytest.mark.parametrize("said", [REFUSED, FAILING])
 @pytest.mark.parametrize("then", [RUNNING, FAILED, DONE], ids=["running", "failed", "done"])
 async def test_next_accepted_status_ends_the_notice(stage: Stage, said: Notice, then: list[dict[str, Any]]) -> None:
-    await stage.tell(said)
+    await stage.report(said)
     metadata = await stage.apply(then)
     assert stage.conditions == {item["type"]: item for item in [*then, FOREIGN]}
     assert metadata["resourceVersion"] == stage.stored["metadata"]["resourceVersion"]
@@ -195,7 +195,7 @@ async def test_accepted_status_without_a_notice_before_is_one_call(stage: Stage)
 
 
 async def test_condition_with_two_owners_is_released_when_it_keeps_a_status_from_being_accepted(stage: Stage) -> None:
-    await stage.tell(REFUSED)
+    await stage.report(REFUSED)
     # the status was accepted, and the replica ended before it could take over the condition
     await stage.server.apply_status(
         "ns", "nuclei", {"steps": STEPS, "conditions": FAILED}, stage.stored["metadata"]["resourceVersion"]
@@ -205,7 +205,7 @@ async def test_condition_with_two_owners_is_released_when_it_keeps_a_status_from
 
 
 async def test_experiment_that_changes_before_a_condition_is_released_is_looked_at_again(stage: Stage) -> None:
-    await stage.tell(REFUSED)
+    await stage.report(REFUSED)
     await stage.server.apply_status(
         "ns", "nuclei", {"steps": STEPS, "conditions": FAILED}, stage.stored["metadata"]["resourceVersion"]
     )
@@ -218,12 +218,12 @@ async def test_experiment_that_changes_before_a_condition_is_released_is_looked_
 async def test_notice_is_written_to_a_status_that_is_newer_than_the_cache(stage: Stage) -> None:
     entry = stage.entry
     stage.server.add(EXPERIMENTS, "ns", stage.stored)
-    assert await stage.writer.tell(KEY, REFUSED, entry, NOW)
+    assert await stage.writer.report(KEY, REFUSED, entry, NOW)
     assert stage.conditions["Ready"]["reason"] == REFUSED.reason
 
 
 async def test_condition_that_a_refused_status_lists_is_not_released(stage: Stage) -> None:
-    await stage.tell(REFUSED)
+    await stage.report(REFUSED)
     await stage.server.apply_status(
         "ns", "nuclei", {"steps": STEPS, "conditions": FAILED}, stage.stored["metadata"]["resourceVersion"]
     )
@@ -235,7 +235,7 @@ async def test_condition_that_a_refused_status_lists_is_not_released(stage: Stag
 
 
 async def test_replica_that_loses_the_lease_after_a_status_takes_no_condition_over(stage: Stage) -> None:
-    await stage.tell(REFUSED)
+    await stage.report(REFUSED)
     stage.server.writes.clear()
     stage.server.before["get", "maskrcnnexperiments"] = lambda: setattr(stage, "leading", False)
     with pytest.raises(RuntimeError):
@@ -244,7 +244,7 @@ async def test_replica_that_loses_the_lease_after_a_status_takes_no_condition_ov
 
 
 async def test_notice_stays_while_the_status_is_refused(stage: Stage) -> None:
-    await stage.tell(REFUSED)
+    await stage.report(REFUSED)
     stage.server.writes.clear()
     stage.server.fail["patch", "maskrcnnexperiments"] = [ApiError(422, "Invalid", "still")]
     with pytest.raises(StatusRefused):
@@ -254,7 +254,7 @@ async def test_notice_stays_while_the_status_is_refused(stage: Stage) -> None:
 
 
 async def test_experiment_that_changes_while_conditions_are_taken_over_is_looked_at_again(stage: Stage) -> None:
-    await stage.tell(REFUSED)
+    await stage.report(REFUSED)
     stage.server.before["get", "maskrcnnexperiments"] = lambda: stage.server.add(EXPERIMENTS, "ns", stage.stored)
     with pytest.raises(Conflict):
         await stage.apply(DONE)
@@ -337,12 +337,12 @@ async def test_notice_is_accepted_although_foreign_conditions_fill_the_list_and_
 ) -> None:
     stage.stored["status"]["conditions"] = []
     kinds = stage.flood(16)
-    assert await stage.tell(said)
+    assert await stage.report(said)
     assert stage.conditions["Ready"]["reason"] == said.reason
     assert stage.foreign == kinds[:11]
     assert [event.reason for _, event in stage.events] == ["ConditionsRemoved"]
     stage.server.writes.clear()
-    assert await stage.tell(said)
+    assert await stage.report(said)
     assert not stage.server.writes
 
 
@@ -354,7 +354,7 @@ async def test_foreign_conditions_that_fill_the_object_are_removed(stage: Stage,
         await stage.apply([condition("Stalled", "True", "StepFailed", long), *FAILED[1:]])
         assert stage.conditions["Stalled"]["message"] == long
     else:
-        assert await stage.tell(notice(Reason.STATUS_REFUSED, "z" * 1_000, stalled=True))
+        assert await stage.report(notice(Reason.STATUS_REFUSED, "z" * 1_000, stalled=True))
         assert stage.conditions["Stalled"]["reason"] == "StatusRefused"
     assert stage.foreign == []
     assert all(kind in stage.events[0][1].message for kind in kinds)

@@ -12,7 +12,7 @@ from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
 from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
-from maskrcnn_operator.cluster.unreadable import told_of_unreadable
+from maskrcnn_operator.cluster.unreadable import report_on_unreadable
 from maskrcnn_operator.core.notice import Notice, raw_conditions, with_notice
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -41,7 +41,7 @@ def entry_of(experiment: dict[str, Any], status: Any) -> ExperimentEntry:
 def test_unreadable_status_gets_a_notice_and_no_new_steps(
     experiment_object: dict[str, Any], change: dict[str, Any], field: str
 ) -> None:
-    found = told_of_unreadable(entry_of(experiment_object, {"steps": [{**STEPS[0], **change}, STEPS[1]]}), NOW)
+    found = report_on_unreadable(entry_of(experiment_object, {"steps": [{**STEPS[0], **change}, STEPS[1]]}), NOW)
     assert isinstance(found, Notice)
     assert (found.reason, found.stalled) == (Reason.STATUS_UNREADABLE, True)
     assert field in found.message
@@ -49,33 +49,33 @@ def test_unreadable_status_gets_a_notice_and_no_new_steps(
 
 def test_unreadable_spec_and_status_get_a_notice(experiment_object: dict[str, Any]) -> None:
     experiment_object["spec"]["steps"] = []
-    found = told_of_unreadable(entry_of(experiment_object, {"steps": [{"name": "x", "state": "New"}]}), NOW)
+    found = report_on_unreadable(entry_of(experiment_object, {"steps": [{"name": "x", "state": "New"}]}), NOW)
     assert isinstance(found, Notice)
 
 
 def test_existing_notice_is_not_written_again(experiment_object: dict[str, Any]) -> None:
     status: dict[str, Any] = {"steps": [{"name": "train", "state": "Checkpointing"}]}
     entry = entry_of(experiment_object, status)
-    said = told_of_unreadable(entry, NOW)
+    said = report_on_unreadable(entry, NOW)
     assert isinstance(said, Notice)
-    told = with_notice(raw_conditions(entry.raw or {}), said, entry.generation, NOW)
-    assert told_of_unreadable(entry_of(experiment_object, {**status, "conditions": list(told)}), NOW) is None
+    stored = with_notice(raw_conditions(entry.raw or {}), said, entry.generation, NOW)
+    assert report_on_unreadable(entry_of(experiment_object, {**status, "conditions": list(stored)}), NOW) is None
 
 
 def test_readable_status_of_an_unreadable_spec_is_written_whole(experiment_object: dict[str, Any]) -> None:
     experiment_object["spec"]["steps"] = []
-    status = told_of_unreadable(entry_of(experiment_object, {"steps": STEPS, "restarts": 2}), NOW)
+    status = report_on_unreadable(entry_of(experiment_object, {"steps": STEPS, "restarts": 2}), NOW)
     assert isinstance(status, dict)
     assert [step["name"] for step in status["steps"]] == ["train", "evaluate"]
     assert status["steps"][0]["modelPath"] == "/workspace/nuclei/train/model"
     assert {item["type"]: item["reason"] for item in status["conditions"]}["Stalled"] == Reason.INVALID_SPEC
-    assert told_of_unreadable(entry_of(experiment_object, status), NOW) is None
+    assert report_on_unreadable(entry_of(experiment_object, status), NOW) is None
 
 
 def test_conditions_of_other_writers_cost_no_write(experiment_object: dict[str, Any]) -> None:
     experiment_object["spec"]["steps"] = []
-    first = told_of_unreadable(entry_of(experiment_object, {}), NOW)
+    first = report_on_unreadable(entry_of(experiment_object, {}), NOW)
     assert isinstance(first, dict)
     foreign = {"type": "Approved", "status": "True", "reason": "ByHand", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     stored = {**first, "conditions": [foreign, *first["conditions"]]}
-    assert told_of_unreadable(entry_of(experiment_object, stored), NOW) is None
+    assert report_on_unreadable(entry_of(experiment_object, stored), NOW) is None

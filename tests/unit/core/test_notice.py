@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.core.notice import MESSAGE_LENGTH, cleaned, notice, raw_conditions, with_notice
+from maskrcnn_operator.core.notice import NOTICE_LENGTH, cleaned, notice, raw_conditions, with_notice
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STALLED = notice(Reason.STATUS_REFUSED, "422", stalled=True)
@@ -79,8 +79,8 @@ def test_time_of_a_condition_whose_status_is_unchanged_stays() -> None:
         ("a\tb\n\x00c\x7f", "a b c"),
         ("caf\udce9", "caf?"),
         ("é", "é"),
-        ("x" * MESSAGE_LENGTH, "x" * MESSAGE_LENGTH),
-        ("x" * 5000, "x" * (MESSAGE_LENGTH - 3) + "..."),
+        ("x" * NOTICE_LENGTH, "x" * NOTICE_LENGTH),
+        ("x" * 5000, "x" * (NOTICE_LENGTH - 3) + "..."),
     ],
 )
 def test_message_is_cleaned_and_cut(message: str, text: str) -> None:

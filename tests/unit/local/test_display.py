@@ -43,7 +43,7 @@ def test_plain_lines_come_at_most_every_ten_seconds(caplog: pytest.LogCaptureFix
         display.update(STATUS, {"train": progress}, NOW + timedelta(seconds=seconds))
     display.update(STATUS, {"train": progress}, NOW + timedelta(seconds=99))
     display.update(STATUS, {"train": progress}, NOW + timedelta(seconds=199))
-    display.tell(Event("Warning", "StepFailed", "step train: Error"))
+    display.show(Event("Warning", "StepFailed", "step train: Error"))
     assert [record.getMessage()[:17] for record in caplog.records] == [
         "train: 300/1000 (",
         "train: 310/1000 (",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskrcnn_operator.progress_endpoint.refusal import Refused
-from maskrcnn_operator.progress_endpoint.report import MAX_METRICS, Report, parse_report
+from maskrcnn_operator.progress_endpoint.report import MAX_REPORTED_METRICS, Report, parse_report
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.files import compact_json
 from maskrcnn_trainer.task.reporter import Reporter
@@ -90,7 +90,7 @@ def test_all_reports_of_the_trainer_are_accepted(tmp_path: Path) -> None:
         ({"kpi": {"": 1}}, "a metric's name must start"),
         ({"kpi": {"a b": 1}}, "a metric's name must start"),
         ({"kpi": {"\ud800": 1}}, "a metric's name must start"),
-        ({"kpi": {f"m{index}": 1 for index in range(MAX_METRICS + 1)}}, "kpi: too many metrics"),
+        ({"kpi": {f"m{index}": 1 for index in range(MAX_REPORTED_METRICS + 1)}}, "kpi: too many metrics"),
         (
             {"kpi": {f"k{index}": 1 for index in range(40)}, "graphical": {f"g{index}": 1 for index in range(40)}},
             "kpi and graphical: too many metrics",

@@ -9,7 +9,7 @@ from maskrcnn_operator.cluster.cache import ExperimentEntry
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound, StatusRefused
 from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.core.notice import Notice
-from maskrcnn_operator.runtime.patience import PATIENCE_SECONDS, QUIET_SECONDS, REFUSALS, Patience
+from maskrcnn_operator.runtime.patience import PATIENCE_SECONDS, QUIET_SECONDS, REFUSALS_UNTIL_REPORTED, Patience
 
 KEY = Key("ns", "nuclei")
 UNAVAILABLE = ApiError(503, "ServiceUnavailable", "etcd has no leader")
@@ -34,7 +34,7 @@ class Watch:
         self.now += after
         said = self.patience.failed(key, of or entry(), error, self.reasons)
         if said is not None:
-            self.patience.told(key, said, error)
+            self.patience.reported(key, said, error)
             self.reasons = {said.reason.value}
         return said
 
@@ -54,7 +54,7 @@ def test_failures_of_two_minutes_are_reported_with_the_last_error(watch: Watch) 
 
 
 def test_limits_are_those_of_the_documentation() -> None:
-    assert (PATIENCE_SECONDS, REFUSALS) == (120.0, 3)
+    assert (PATIENCE_SECONDS, REFUSALS_UNTIL_REPORTED) == (120.0, 3)
 
 
 def test_success_restarts_the_count(watch: Watch) -> None:
@@ -109,30 +109,30 @@ def test_every_other_failure_counts(watch: Watch, error: ApiError) -> None:
 
 
 def test_third_rejection_of_a_status_is_reported_at_once(watch: Watch) -> None:
-    said = [watch.fail(INVALID, after=0.1) for _ in range(REFUSALS + 2)]
-    assert said[: REFUSALS - 1] == [None] * (REFUSALS - 1)
-    assert said[REFUSALS:] == [None, None]
-    told = said[REFUSALS - 1]
-    assert told is not None
-    assert (told.reason, told.stalled) == (Reason.STATUS_REFUSED, True)
-    assert told.message.endswith("422 Invalid: status.steps[0].exitCode: too large")
+    said = [watch.fail(INVALID, after=0.1) for _ in range(REFUSALS_UNTIL_REPORTED + 2)]
+    assert said[: REFUSALS_UNTIL_REPORTED - 1] == [None] * (REFUSALS_UNTIL_REPORTED - 1)
+    assert said[REFUSALS_UNTIL_REPORTED:] == [None, None]
+    third = said[REFUSALS_UNTIL_REPORTED - 1]
+    assert third is not None
+    assert (third.reason, third.stalled) == (Reason.STATUS_REFUSED, True)
+    assert third.message.endswith("422 Invalid: status.steps[0].exitCode: too large")
 
 
 def test_refusals_of_another_generation_do_not_count(watch: Watch) -> None:
-    for _ in range(REFUSALS - 1):
+    for _ in range(REFUSALS_UNTIL_REPORTED - 1):
         watch.fail(INVALID)
     assert watch.fail(INVALID, of=entry(generation=2)) is None
 
 
 def test_refusals_before_a_success_do_not_count(watch: Watch) -> None:
-    for _ in range(REFUSALS - 1):
+    for _ in range(REFUSALS_UNTIL_REPORTED - 1):
         watch.fail(INVALID)
     watch.patience.succeeded(KEY)
     assert watch.fail(INVALID) is None
 
 
 def test_rejected_status_stays_reported_while_the_server_fails(watch: Watch) -> None:
-    for _ in range(REFUSALS):
+    for _ in range(REFUSALS_UNTIL_REPORTED):
         watch.fail(INVALID)
     watch.fail(after=60.0)
     assert watch.fail(after=60.0) is None

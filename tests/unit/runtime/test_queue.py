@@ -93,7 +93,7 @@ async def test_back_off_doubles_up_to_its_limit_and_is_reset() -> None:
     for number, wait in enumerate(waits):
         nominal = min(60.0, 0.1 * 2**number)
         assert 0.8 * nominal <= wait <= 1.2 * nominal
-    queue.forgive("a")
+    queue.reset_back_off("a")
     assert queue.retry("a") <= 0.12
     assert queue.retry("b", at_least=7.0) == 7.0
 

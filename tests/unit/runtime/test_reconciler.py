@@ -24,7 +24,7 @@ from maskrcnn_operator.jobs.causes import WaitCause
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.runtime.event_reader import EventReader
 from maskrcnn_operator.runtime.options import cluster_settings
-from maskrcnn_operator.runtime.patience import PATIENCE_SECONDS, REFUSALS, Patience
+from maskrcnn_operator.runtime.patience import PATIENCE_SECONDS, REFUSALS_UNTIL_REPORTED, Patience
 from maskrcnn_operator.runtime.reconciler import Reconciler
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -92,7 +92,7 @@ class Stage:
         return self.server.objects["maskrcnnexperiments", "ns", "nuclei"]
 
     @property
-    def told(self) -> dict[str, str]:
+    def reasons(self) -> dict[str, str]:
         return {item["type"]: item["reason"] for item in self.stored.get("status", {}).get("conditions", ())}
 
     @property
@@ -122,28 +122,28 @@ INVALID = ApiError(422, "Invalid", "status.steps[0].exitCode: Invalid value")
 async def test_first_run_that_cannot_be_started_leaves_a_status() -> None:
     stage = Stage()
     await stage.fail("create", "services", UNAVAILABLE)
-    assert stage.told == {"Reconciling": "Pending", "Succeeded": "Pending", "Ready": "Pending"}
+    assert stage.reasons == {"Reconciling": "Pending", "Succeeded": "Pending", "Ready": "Pending"}
     written = [write for write in stage.server.writes if write[0] == "patch"]
     await stage.fail("create", "services", UNAVAILABLE)
     assert [write for write in stage.server.writes if write[0] == "patch"] == written
     await stage.look()
-    assert stage.told["Ready"] == "Starting"
+    assert stage.reasons["Ready"] == "Starting"
 
 
 @pytest.mark.parametrize("error", [UNAVAILABLE, DENIED])
 async def test_failure_of_two_minutes_is_reported_until_the_server_works(stage: Stage, error: ApiError) -> None:
     steps = stage.steps
     await stage.fail("create", "jobs", error)
-    assert stage.told["Ready"] == "Pending"
+    assert stage.reasons["Ready"] == "Pending"
     stage.clock = PATIENCE_SECONDS
     await stage.fail("create", "jobs", error)
-    assert (stage.told["Reconciling"], stage.told["Ready"]) == ("ApiServerError", "ApiServerError")
+    assert (stage.reasons["Reconciling"], stage.reasons["Ready"]) == ("ApiServerError", "ApiServerError")
     assert stage.steps == steps
     stage.server.writes.clear()
     await stage.fail("create", "jobs", api_error(error.status, error.reason, f"{error.message}, still"))
     assert ("patch", "conditions", "nuclei") not in stage.server.writes
     await stage.look()
-    assert (stage.told["Reconciling"], stage.told["Ready"]) == ("Starting", "Starting")
+    assert (stage.reasons["Reconciling"], stage.reasons["Ready"]) == ("Starting", "Starting")
 
 
 async def test_notice_that_is_refused_too_leaves_the_failure_as_it_was(stage: Stage) -> None:
@@ -151,9 +151,9 @@ async def test_notice_that_is_refused_too_leaves_the_failure_as_it_was(stage: St
     stage.clock = PATIENCE_SECONDS
     stage.server.fail["merge", "maskrcnnexperiments"] = [ApiError(500, "InternalError", "no")]
     await stage.fail("create", "jobs", UNAVAILABLE)
-    assert stage.told["Ready"] == "Pending"
+    assert stage.reasons["Ready"] == "Pending"
     await stage.fail("create", "jobs", UNAVAILABLE)
-    assert stage.told["Ready"] == "ApiServerError"
+    assert stage.reasons["Ready"] == "ApiServerError"
 
 
 async def test_successful_reconciliation_restarts_the_count(stage: Stage) -> None:
@@ -163,7 +163,7 @@ async def test_successful_reconciliation_restarts_the_count(stage: Stage) -> Non
     [job] = [job for job in stage.server.objects if job[0] == "jobs"]
     stage.cache.drop(JOBS, stage.server.objects.pop(job)["metadata"]["uid"])
     await stage.fail("get", "jobs", UNAVAILABLE)
-    assert stage.told["Ready"] == "Starting"
+    assert stage.reasons["Ready"] == "Starting"
 
 
 async def test_changed_experiment_is_not_a_failure(stage: Stage) -> None:
@@ -172,34 +172,34 @@ async def test_changed_experiment_is_not_a_failure(stage: Stage) -> None:
         stage.server.fail["patch", "maskrcnnexperiments"] = [Conflict(409, "Conflict", "modified")]
         with pytest.raises(Conflict):
             await stage.look()
-    assert stage.told["Ready"] == "Pending"
+    assert stage.reasons["Ready"] == "Pending"
 
 
 async def test_status_refused_three_times_is_stalled_until_one_is_accepted(stage: Stage) -> None:
     steps = stage.steps
-    for number in range(REFUSALS):
-        assert "Stalled" not in stage.told, number
+    for number in range(REFUSALS_UNTIL_REPORTED):
+        assert "Stalled" not in stage.reasons, number
         stage.server.fail["patch", "maskrcnnexperiments"] = [INVALID]
         with pytest.raises(StatusRefused):
             await stage.look()
-    assert (stage.told["Stalled"], stage.told["Ready"]) == ("StatusRefused", "StatusRefused")
-    assert "Reconciling" not in stage.told
+    assert (stage.reasons["Stalled"], stage.reasons["Ready"]) == ("StatusRefused", "StatusRefused")
+    assert "Reconciling" not in stage.reasons
     assert stage.steps == steps
     stage.server.writes.clear()
     await stage.fail("patch", "maskrcnnexperiments", INVALID)
     assert stage.server.writes == []
     await stage.look()
-    assert "Stalled" not in stage.told
-    assert stage.told["Ready"] == "Starting"
+    assert "Stalled" not in stage.reasons
+    assert stage.reasons["Ready"] == "Starting"
     # the attempt was started only once, although its status was rejected
     assert len([plural for plural, _, _ in stage.server.objects if plural == "jobs"]) == 1
 
 
 async def test_restarted_replica_removes_the_notice_too(stage: Stage) -> None:
-    for _ in range(REFUSALS):
+    for _ in range(REFUSALS_UNTIL_REPORTED):
         await stage.fail("patch", "maskrcnnexperiments", INVALID)
     await Stage(stage.server).look()
-    assert "Stalled" not in stage.told
+    assert "Stalled" not in stage.reasons
 
 
 async def test_unreadable_spec_is_reported_once_and_nothing_runs(stage: Stage) -> None:
@@ -213,7 +213,7 @@ async def test_unreadable_spec_is_reported_once_and_nothing_runs(stage: Stage) -
     stage.cache.put(EXPERIMENTS, copy.deepcopy(stage.stored))
     await stage.look()
     assert stage.server.writes == [("patch", "status", "nuclei")]
-    assert stage.told["Stalled"] == "InvalidSpec"
+    assert stage.reasons["Stalled"] == "InvalidSpec"
     assert [step["name"] for step in json.loads(steps)] == [step["name"] for step in json.loads(stage.steps)]
 
 
@@ -227,7 +227,7 @@ async def test_experiment_with_wrong_overrides_of_a_step_can_be_suspended(stage:
     await stage.look()
     stage.put(stage.stored)
     await stage.look()
-    assert (stage.told["Stalled"], json.loads(stage.steps)[0]["state"]) == ("InvalidSpec", "Starting")
+    assert (stage.reasons["Stalled"], json.loads(stage.steps)[0]["state"]) == ("InvalidSpec", "Starting")
     [said] = {item["message"] for item in stage.stored["status"]["conditions"]}
     assert said.startswith("spec.steps[1].podOverrides.nodeSelecter: unknown field")
     assert stage.cache.job(job.uid) == job
@@ -251,7 +251,7 @@ async def test_unreadable_status_keeps_its_steps_and_nothing_runs(stage: Stage) 
     await stage.look()
     assert stage.server.writes == [("patch", "conditions", "nuclei")]
     assert stage.steps == steps
-    assert (stage.told["Stalled"], stage.told["Ready"]) == ("StatusUnreadable", "StatusUnreadable")
+    assert (stage.reasons["Stalled"], stage.reasons["Ready"]) == ("StatusUnreadable", "StatusUnreadable")
 
 
 async def test_undecodable_object_is_reported_once_and_keeps_its_steps(stage: Stage) -> None:
@@ -265,7 +265,7 @@ async def test_undecodable_object_is_reported_once_and_keeps_its_steps(stage: St
     await stage.look()
     assert stage.server.writes == [("patch", "conditions", "nuclei")]
     assert stage.steps == steps
-    assert stage.told["Stalled"] == "InvalidSpec"
+    assert stage.reasons["Stalled"] == "InvalidSpec"
 
 
 async def test_experiment_continues_when_its_status_is_readable_again(stage: Stage) -> None:
@@ -277,8 +277,8 @@ async def test_experiment_continues_when_its_status_is_readable_again(stage: Sta
     experiment["status"]["steps"][0]["state"] = "Pending"
     stage.put(experiment)
     await stage.look()
-    assert "Stalled" not in stage.told
-    assert stage.told["Ready"] == "Starting"
+    assert "Stalled" not in stage.reasons
+    assert stage.reasons["Ready"] == "Starting"
 
 
 async def test_failures_of_a_deleted_experiment_are_forgotten(stage: Stage) -> None:
@@ -334,7 +334,7 @@ async def test_job_without_pods_is_reported_after_its_events_were_read(stage: St
     step = json.loads(stage.steps)[0]
     assert (step["state"], step["reason"]) == ("Starting", "FailedCreate")
     assert step["message"] == "2 of 2 pods: exceeded quota"
-    assert stage.told["Ready"] == "Starting"
+    assert stage.reasons["Ready"] == "Starting"
     reading.cancel()
 
 

@@ -99,7 +99,7 @@ async def test_relabeled_job_holds_only_its_step(change: dict[str, Any]) -> None
     assert stage.step("a") == ("Starting", "JobRelabeled")
     assert stage.jobs() == {"a-1", "b-1", "c-1"}
     assert "runs, but its labels or its owner were changed" in str(stage.stored["status"])
-    assert stage.told["Ready"] == "Starting"
+    assert stage.reasons["Ready"] == "Starting"
 
     stage.edit(suspend=True)
     await stage.looks()
@@ -107,7 +107,7 @@ async def test_relabeled_job_holds_only_its_step(change: dict[str, Any]) -> None
     for step in ("b", "c"):
         assert stage.job(step)["metadata"]["deletionTimestamp"]
     assert "deletionTimestamp" not in stage.job()["metadata"]
-    assert "Suspended" not in stage.told
+    assert "Suspended" not in stage.reasons
 
     stage.write("a", metadata=stage.before)
     await stage.looks()

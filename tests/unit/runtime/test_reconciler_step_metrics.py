@@ -58,7 +58,7 @@ def fail_the_job(stage: Stage) -> None:
 async def test_step_that_ends_is_counted_once_with_its_duration(stage: Stage) -> None:
     before = counted()
     await stage.look()
-    assert stage.told["Ready"] == "Failed"
+    assert stage.reasons["Ready"] == "Failed"
     assert since(before) == (1, 1, SECONDS)
     await stage.look()
     await stage.look()
@@ -95,7 +95,7 @@ async def test_end_is_counted_if_a_call_after_its_write_fails(stage: Stage, monk
     def fail(*_: object) -> None:
         raise UNAVAILABLE
 
-    monkeypatch.setattr(stage.reconciler._executor._events, "tell", fail)
+    monkeypatch.setattr(stage.reconciler._executor._events, "record", fail)
     with pytest.raises(ApiError):
         await stage.look()
     monkeypatch.undo()

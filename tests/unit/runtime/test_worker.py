@@ -232,7 +232,7 @@ async def test_a_worker_that_ends_before_the_stop_is_reported(end: str) -> None:
         raise ZeroDivisionError
 
     if end == "exception":
-        queue.forgive = broken  # type: ignore[method-assign]
+        queue.reset_back_off = broken  # type: ignore[method-assign]
         queue.retry = broken  # type: ignore[assignment, method-assign]
 
     def on_end(task: asyncio.Task[None]) -> None:

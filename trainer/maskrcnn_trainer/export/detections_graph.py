@@ -87,8 +87,8 @@ def emit_detections(
             g.constant(np.zeros(1, np.float32)),
         )
         kept = emit_kept(g, selected, ranks, g.number(0.0))
-        wanted = settings.detections_per_image
-        count = min(wanted, candidates)
+        requested = settings.detections_per_image
+        count = min(requested, candidates)
         rank, index = g.ops("TopK", kept, g.integers(count), outputs=2, axis=1)
         classes = g.op(
             "Cast", g.op("Add", emit_gather(g, class_index, index), g.constant(np.asarray(1, np.int64))), to=1
@@ -101,9 +101,9 @@ def emit_detections(
             axis=-1,
         )
         found = g.op("Unsqueeze", g.op("Greater", rank, g.number(0.0)), g.integers(-1))
-        if count < wanted:
+        if count < requested:
             columns = g.op("Where", found, columns, g.number(0.0))
-            detections = g.op("Pad", columns, g.integers(0, 0, 0, 0, wanted - count, 0), name=name)
+            detections = g.op("Pad", columns, g.integers(0, 0, 0, 0, requested - count, 0), name=name)
         else:
             detections = g.op("Where", found, columns, g.number(0.0), name=name)
         only_boxes, _ = g.ops("Split", detections, g.integers(4, 2), outputs=2, axis=-1)

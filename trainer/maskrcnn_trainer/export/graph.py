@@ -93,25 +93,25 @@ def export_graph(
         settings=settings,
         name=DETECTIONS,
     )
-    wanted = settings.detections_per_image
-    pooled = emit_roi_align(g, sheet, found.boxes, wanted, side // 2, scope="mask_rois")
+    requested = settings.detections_per_image
+    pooled = emit_roi_align(g, sheet, found.boxes, requested, side // 2, scope="mask_rois")
     (masks,) = _head(g, network.mask_head, pooled.name, (channels, side // 2, side // 2))
     with g.scope("masks"):
-        g.reshape(masks, -1, wanted, architecture.num_classes, side, side, name=MASK_LOGITS)
+        g.reshape(masks, -1, requested, architecture.num_classes, side, side, name=MASK_LOGITS)
 
     metadata = ExportMetadata(
         architecture=architecture,
         class_map=class_map,
         image_size=image_size,
         data_type="fp32",
-        detections_per_image=wanted,
+        detections_per_image=requested,
         step=step,
         preprocessing=preprocessing,
     )
     return g.model(
         "mask_rcnn",
         {INPUT: ("N", 3, *image_size)},
-        {DETECTIONS: ("N", wanted, 6), MASK_LOGITS: ("N", wanted, architecture.num_classes, side, side)},
+        {DETECTIONS: ("N", requested, 6), MASK_LOGITS: ("N", requested, architecture.num_classes, side, side)},
         {METADATA_KEY: json.dumps(metadata.to_json())},
     )
 

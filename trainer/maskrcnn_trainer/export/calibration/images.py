@@ -40,18 +40,18 @@ class CalibrationSet:
     seed: int
 
     @property
-    def wanted(self) -> int:
+    def requested(self) -> int:
         """Number of images to calibrate on."""
         return self.batches * self.batch_size
 
     def drawn(self, available: int, source: str) -> NDArray[np.int64]:
         """Return the indices of images drawn at random without replacement; all of them if there are too few."""
-        if available < self.wanted:
+        if available < self.requested:
             log.warning(
                 "%s has %d images, fewer than --batches %d times --batch_size %d (%d); using all of them",
-                source, available, self.batches, self.batch_size, self.wanted,
+                source, available, self.batches, self.batch_size, self.requested,
             )  # fmt: skip
-        return np.random.default_rng(self.seed).permutation(available)[: self.wanted]
+        return np.random.default_rng(self.seed).permutation(available)[: self.requested]
 
     def batched(self, images: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Yield batches float32 [B, 3, H, W] of images uint8 [h, w, 3]; the last may be smaller."""
@@ -65,15 +65,15 @@ class CalibrationSet:
             yield np.stack(batch)
 
 
-def record_batches(pattern: str, wanted: CalibrationSet) -> tuple[int, Iterator[NDArray[np.float32]]]:
+def record_batches(pattern: str, selection: CalibrationSet) -> tuple[int, Iterator[NDArray[np.float32]]]:
     """Return the number of images and their batches, drawn at random over all training records.
 
     Raises:
         InvalidInput: there are no records, or, raised while reading, a record's image cannot be decoded.
     """
     index = index_records(pattern)
-    drawn = wanted.drawn(len(index), "trainingFilePattern")
-    return len(drawn), wanted.batched(_record_images(index, drawn))
+    drawn = selection.drawn(len(index), "trainingFilePattern")
+    return len(drawn), selection.batched(_record_images(index, drawn))
 
 
 def _record_images(index: RecordIndex, drawn: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
@@ -90,7 +90,7 @@ def _record_images(index: RecordIndex, drawn: NDArray[np.int64]) -> Iterator[NDA
         yield pixels
 
 
-def directory_batches(directory: Path, wanted: CalibrationSet) -> tuple[int, Iterator[NDArray[np.float32]]]:
+def directory_batches(directory: Path, selection: CalibrationSet) -> tuple[int, Iterator[NDArray[np.float32]]]:
     """Return the maximum number of images, and their batches, drawn at random from a directory and its subdirectories.
 
     A file that cannot be decoded is reported, and replaced by another one as long as there are any.
@@ -107,11 +107,11 @@ def directory_batches(directory: Path, wanted: CalibrationSet) -> tuple[int, Ite
             f"--cal_image_dir {directory}: contains no image (files with suffix {', '.join(SUFFIXES)})",
             reason="InvalidData",
         )
-    drawn = wanted.drawn(len(files), f"--cal_image_dir {directory}")
+    drawn = selection.drawn(len(files), f"--cal_image_dir {directory}")
     spare = np.setdiff1d(np.arange(len(files)), drawn)
-    np.random.default_rng(wanted.seed).shuffle(spare)
+    np.random.default_rng(selection.seed).shuffle(spare)
     in_turn = [files[index] for index in (*drawn, *spare)]
-    return len(drawn), wanted.batched(_file_images(in_turn, len(drawn), directory))
+    return len(drawn), selection.batched(_file_images(in_turn, len(drawn), directory))
 
 
 def _file_images(files: list[Path], count: int, directory: Path) -> Iterator[NDArray[np.uint8]]:
