@@ -1,4 +1,4 @@
-"""Prototxt of the original toolkit: values read, values filled in, problems; nothing in it is executed."""
+"""Prototxt of TAO Toolkit: values read, values filled in, problems; nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_absent_fields_are_what_the_original_took_where_zero_means_something() -
     assert spec.maskrcnn_config.freeze_blocks == ()
     # all other values are those of the sample
     assert (spec.seed, spec.train_batch_size, spec.maskrcnn_config.rpn_positive_overlap) == (123, 2, 0.7)
-    assert read.warnings == ("momentum is absent; using 0, as the original toolkit does (0.9 is usual)",)
+    assert read.warnings == ("momentum is absent; using 0, as TAO Toolkit does (0.9 is usual)",)
     assert filled["momentum"] == 0
     assert filled["maskrcnn_config.freeze_bn"] is False
     assert filled["maskrcnn_config.aspect_ratios"] == ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
@@ -271,7 +271,7 @@ def test_positions_of_fields_are_found() -> None:
 
 
 def _written(spec: SpecModel) -> str:
-    """Return a spec as protobuf text of the original toolkit."""
+    """Return a spec as protobuf text of TAO Toolkit."""
     lines = []
     for name in type(spec).model_fields:
         value: Any = getattr(spec, name)

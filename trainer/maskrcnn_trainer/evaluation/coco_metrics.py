@@ -1,4 +1,4 @@
-"""COCO's detection metrics, as fractions and with the names of the original toolkit.
+"""COCO's detection metrics, as fractions and with the names of TAO Toolkit.
 
 Definitions: https://cocodataset.org/#detection-eval. As in pycocotools, a metric is -1 if the ground truth has no
 object that it covers.

@@ -316,7 +316,7 @@ def _open_archive(stream: IO[bytes], source: str, with_optimizer: bool) -> Model
             if not {"model.json", "variables.safetensors"} <= names:
                 raise InvalidInput(
                     f"{source}: this zip archive isn't a model file of this trainer (it has no model.json); a model "
-                    "of the original toolkit can be used as `checkpoint`, to start a training from it",
+                    "of TAO Toolkit can be used as `checkpoint`, to start a training from it",
                     reason="InvalidModel",
                 )
             description = _checked(json.loads(stored_member(archive, "model.json")), source)

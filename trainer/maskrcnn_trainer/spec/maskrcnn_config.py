@@ -21,7 +21,7 @@ class MaskRCNNConfig(SpecModel):
     arch: Annotated[Literal["resnet", "resnet_v1_5"], ReadFor(Purpose.STRUCTURE)] = Field(
         default="resnet",
         description="Variant of the backbone. resnet: stride on the first convolution of a block and projection "
-        "shortcuts in every stage, for the original toolkit's pretrained weights. resnet_v1_5: stride on the 3x3 "
+        "shortcuts in every stage, for TAO Toolkit's pretrained weights. resnet_v1_5: stride on the 3x3 "
         "convolution and identity shortcuts, for weights with torchvision names.",
     )
     freeze_bn: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(

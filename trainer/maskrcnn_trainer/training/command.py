@@ -16,7 +16,7 @@ STARTED = "Starting Mask R-CNN training."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of the original toolkit."""
+    """Add the flags of TAO Toolkit."""
     add_spec(parser)
     parser.add_argument(
         "-d", "--results-dir", "--model-dir", "-r", metavar="DIR", help="directory for checkpoints, logs and the result"

@@ -248,7 +248,7 @@ def test_file_that_cannot_be_loaded_is_refused_with_its_fault(tmp_path: Path, fr
     refused("/dev/zero", "checkpoint: /dev/zero is a pipe, a socket or a device; give a plain file")
     os.mkfifo(tmp_path / "pipe")
     refused("pipe", "pipe is a pipe, a socket or a device; give a plain file")
-    refused("encrypted.tlt", "original toolkit encrypted", os.urandom(5000))
+    refused("encrypted.tlt", "TAO Toolkit encrypted", os.urandom(5000))
     refused("empty.tlt", "is an empty file", b"")
     refused("cut.tlt", "damaged or cut off", b"PK\x03\x04" + bytes(100))
     write_hdf5(tmp_path / "w.hdf5", backbone_of(values), "model_weights")
