@@ -116,7 +116,7 @@ class Clients:
         self.answered: Counter[int] = Counter()
 
     async def run(self) -> None:
-        """Post until cancelled."""
+        """Post until canceled."""
         while True:
             began, pods = time.monotonic(), _running(self._kubelet)
             for number, pod in enumerate(pods):

@@ -80,7 +80,7 @@ def read_manifest(text: str) -> MaskRCNNExperiment:
 def _worded(error: yaml.MarkedYAMLError) -> str:
     if isinstance(error, KeyTwice):
         return f"{error.problem} (first in line {error.first_line})"
-    return "a key must be a text" if isinstance(error, KeyNotPlain) else str(error.problem or error)
+    return "a key must be a string" if isinstance(error, KeyNotPlain) else str(error.problem or error)
 
 
 def _nuls(value: Any, path: str = "") -> Iterator[str]:

@@ -268,7 +268,7 @@ def test_file_that_cannot_be_loaded_is_refused_with_its_fault(tmp_path: Path, fr
     with zipfile.ZipFile(tmp_path / "bomb.tlt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.ckpt-1.index", b"x")
         archive.writestr("model.ckpt-1.data-00000-of-00001", bytes(5_000_000))
-    refused("bomb.tlt", "claims to unpack to 5000001")
+    refused("bomb.tlt", "but 5000001 when unpacked")
     with zipfile.ZipFile(tmp_path / "detector.pth", "w") as archive:
         archive.writestr("archive/data.pkl", b"x")
     refused("detector.pth", "is a PyTorch file.*convert it to safetensors")

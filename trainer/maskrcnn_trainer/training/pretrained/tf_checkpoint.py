@@ -48,7 +48,7 @@ def read_original_tlt(path: Path) -> Source:
             size, unpacked = path.stat().st_size, sum(archive.getinfo(member).file_size for member in members)
             if unpacked > LARGEST_COMPRESSION * size:
                 raise InvalidInput(
-                    f"checkpoint: {path} has {size} bytes and claims to unpack to {unpacked}; weights compress at most "
+                    f"checkpoint: {path} has {size} bytes, but {unpacked} when unpacked; weights compress at most "
                     f"by a factor of {LARGEST_COMPRESSION}"
                 )
             for member in members:
