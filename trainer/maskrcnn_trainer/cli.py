@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one task.
 
     Returns:
-        Exit code: 0 success; 64 invalid command line, spec or data; 75 temporary failure; 143 stopped; 70 workspace
+        Exit code: 0 success; 64 invalid command line, spec, or data; 75 temporary failure; 143 stopped; 70 workspace
         full; other codes: failed.
     """
     # users can't act on TensorFlow's start-up messages

@@ -178,7 +178,7 @@ def test_several_problems_at_once_and_no_more_than_twenty(tmp_path: Path) -> Non
         ('{"a": "' + "1" * 5000 + '",\n"b": ' + "2" * 6000 + "}", "line 2: a number has 6,000 digits"),
         (
             "[]",
-            r"holds \[\]: an object with images, annotations and categories is expected \(a list is the format of res",
+            r"holds \[\]: an object with images, annotations, and categories is expected \(a list is the format of res",
         ),
         ("", "not valid JSON"),
     ],

@@ -175,8 +175,8 @@ class CocoMatching:
     Args:
         ground_truth: annotations of at least the images that are matched here.
         kinds: ``bbox`` computes the twelve metrics, ``segm`` the same with the prefix ``mask_``.
-        max_detections: D. The twelve metrics always use 100 detections; if D is larger, AP, AP50 and AR at D are added
-            as ``AP_max<D>``, ``AP50_max<D>`` and ``ARmax<D>``.
+        max_detections: D. The twelve metrics always use 100 detections; if D is larger, AP, AP50, and AR at D are added
+            as ``AP_max<D>``, ``AP50_max<D>``, and ``ARmax<D>``.
     """
 
     def __init__(

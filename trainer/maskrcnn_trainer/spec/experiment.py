@@ -35,7 +35,7 @@ class ClearmlConfig(SpecModel):
 
 
 class ExperimentSpec(SpecModel):
-    """An experiment: schedule, optimizer, files, data (``dataConfig``) and model (``maskrcnnConfig``)."""
+    """An experiment: schedule, optimizer, files, data (``dataConfig``), and model (``maskrcnnConfig``)."""
 
     seed: Annotated[int, ReadFor(Purpose.TRAINING, Purpose.CALIBRATION)] = Field(
         default=123,
@@ -136,7 +136,7 @@ class ExperimentSpec(SpecModel):
     checkpoint: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
         default=None,
         max_length=4096,
-        description="File with pretrained weights: .hdf5, .safetensors, .npz, .tlt or .ckpt. Absent: random weights.",
+        description="File with pretrained weights: .hdf5, .safetensors, .npz, .tlt, or .ckpt. Absent: random weights.",
     )
     pruned_model_path: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
         default=None,
@@ -189,7 +189,7 @@ class ExperimentSpec(SpecModel):
     data_config: DataConfig = Field(description="Source of the data, and how an image becomes the network's input.")
     maskrcnn_config: MaskRCNNConfig = Field(
         default_factory=MaskRCNNConfig,
-        description="Structure of the model, and the sampling and filtering of anchors, proposals and detections.",
+        description="Structure of the model, and the sampling and filtering of anchors, proposals, and detections.",
         json_schema_extra={"default": {}},
     )
 

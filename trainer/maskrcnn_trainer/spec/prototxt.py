@@ -73,7 +73,7 @@ class Prototxt:
 
 
 def _plain_type(annotation: Any) -> type:
-    """Return int, float, bool, str or tuple for the annotation of a field."""
+    """Return int, float, bool, str, or tuple for the annotation of a field."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         return _plain_type(next(item for item in get_args(annotation) if item is not type(None)))

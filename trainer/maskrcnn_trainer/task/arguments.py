@@ -111,8 +111,7 @@ def add_spec(parser: argparse.ArgumentParser) -> None:
         *SPEC_FLAGS,
         required=True,
         metavar="SPEC",
-        help="experiment spec: a prototxt of TAO Toolkit, the same fields as YAML, or a MaskRCNNExperiment "
-        "manifest",
+        help="experiment spec: a prototxt of TAO Toolkit, the same fields as YAML, or a MaskRCNNExperiment manifest",
     )
 
 

@@ -245,9 +245,9 @@ def test_file_that_cannot_be_loaded_is_refused_with_its_fault(tmp_path: Path, fr
             load_checkpoint(tmp_path / name, fresh, **kwargs)
 
     refused("absent.hdf5", "does not exist")
-    refused("/dev/zero", "checkpoint: /dev/zero is a pipe, a socket or a device; give a plain file")
+    refused("/dev/zero", "checkpoint: /dev/zero is a pipe, a socket, or a device; give a plain file")
     os.mkfifo(tmp_path / "pipe")
-    refused("pipe", "pipe is a pipe, a socket or a device; give a plain file")
+    refused("pipe", "pipe is a pipe, a socket, or a device; give a plain file")
     refused("encrypted.tlt", "TAO Toolkit encrypted", os.urandom(5000))
     refused("empty.tlt", "is an empty file", b"")
     refused("cut.tlt", "damaged or cut off", b"PK\x03\x04" + bytes(100))

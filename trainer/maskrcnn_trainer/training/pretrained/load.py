@@ -83,7 +83,7 @@ def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:  # no
     if prefix is not None:
         return read_tf_checkpoint(prefix, str(path))
     if not path.is_file():
-        problem = "is a pipe, a socket or a device; give a plain file" if path.exists() else "does not exist"
+        problem = "is a pipe, a socket, or a device; give a plain file" if path.exists() else "does not exist"
         raise InvalidInput(f"checkpoint: {path} {problem}")
     if is_model_file(path):
         return read_our_model(path, key, network.architecture)
