@@ -215,12 +215,12 @@ def test_content_that_is_not_utf8_is_named_with_remedy(tmp_path: Path, content: 
         load_coco(tmp_path / "b.json")
 
 
-def test_a_byte_order_mark_is_fine(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("\ufeff" + json.dumps(GOOD))
     assert num_annotations(load_coco(tmp_path / "b.json")) == 2
 
 
-def test_no_annotations_at_all_are_fine(tmp_path: Path) -> None:
+def test_file_without_annotations_is_accepted(tmp_path: Path) -> None:
     assert load(tmp_path, broken(lambda c: c.update(annotations=[]))).annotations == {}
 
 

@@ -103,7 +103,7 @@ def test_absent_field_is_distinguished_from_a_zero(prototxt: str) -> None:
     )
 
 
-def test_zero_stands_for_the_default_where_the_original_read_it_so(prototxt: str) -> None:
+def test_zero_means_the_default_where_tao_toolkit_reads_it_so(prototxt: str) -> None:
     zeros = "\nlogging_frequency: 0 total_steps: 0 checkpoint: '' data_config { n_workers: 0 shuffle_buffer_size: 0 }"
     spec = parse_prototxt(prototxt + zeros).spec
     assert (spec.logging_frequency, spec.total_steps, spec.checkpoint) == (10, None, None)
@@ -137,7 +137,7 @@ def test_unused_fields_of_the_original_are_accepted(prototxt: str) -> None:
     assert not [name for name, _ in read.filled if name.startswith(("wandb", "clearml", "save"))]
 
 
-def test_clipping_that_the_original_ignored_is_told(prototxt: str) -> None:
+def test_clipping_that_tao_toolkit_ignores_is_reported(prototxt: str) -> None:
     assert "gradients are clipped" in parse_prototxt(prototxt + "global_gradient_clip_ratio: 5.0").warnings[0]
 
 
