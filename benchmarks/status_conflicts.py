@@ -31,7 +31,7 @@ from tests.apiserver.bed import Bed
 from tests.apiserver.binaries import find_binaries
 from tests.apiserver.kubelet import PlayedKubelet
 from tests.apiserver.operator_process import OperatorProcess
-from tests.apiserver.plays import Play, PodFacts
+from tests.apiserver.pod_scripts import Play, PodFacts
 from tests.apiserver.scale import STEPS, create_experiments, make_claim
 
 from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
