@@ -132,12 +132,12 @@ def test_processes() -> None:
             "spec.podOverrides.annotations",
             "belong to controllers",
         ),
-        ("spec.podOverrides", {"env": [{"name": "MASKRCNN_KEY"}]}, "spec.podOverrides.env[0].name", "by the operator"),
+        ("spec.podOverrides", {"env": [{"name": "MASKRCNN_KEY"}]}, "spec.podOverrides.env[0].name", "for the operator"),
         (
             "spec.steps.2.podOverrides",
             {"env": [{"name": "MASKRCNN_KEY"}]},
             "spec.steps[2].podOverrides.env[0].name",
-            "by the operator",
+            "for the operator",
         ),
         ("spec.steps.2.podOverrides", {"nodeSelecter": {}}, "spec.steps[2].podOverrides.nodeSelecter", "nodeSelector?"),
         (
