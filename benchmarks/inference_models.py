@@ -94,7 +94,7 @@ def main() -> None:
     (arguments.folder / "spec.yaml").write_text(yaml.safe_dump(fields))
     whole = random_model(fields)
     pruning = prune_model(whole, PruneSettings(threshold=arguments.threshold))
-    # The pruned model isn't re-trained: that affects accuracy, not speed.
+    # The pruned model isn't retrained: that affects accuracy, not speed.
     models = {"whole": whole, "pruned": replace(pruning.model, retrain_required=False)}
     for name, model in models.items():
         write_model_file(arguments.folder / f"{name}.tlt", model)

@@ -95,7 +95,7 @@ class Memory:
         return now
 
     async def run(self) -> None:
-        """Measure until cancelled."""
+        """Measure until canceled."""
         while True:
             self.sample()
             await asyncio.sleep(0.02)

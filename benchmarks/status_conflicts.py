@@ -31,7 +31,7 @@ from tests.apiserver.bed import Bed
 from tests.apiserver.binaries import find_binaries
 from tests.apiserver.kubelet import PlayedKubelet
 from tests.apiserver.operator_process import OperatorProcess
-from tests.apiserver.plays import Play, PodFacts
+from tests.apiserver.pod_scripts import Play, PodFacts
 from tests.apiserver.scale import STEPS, create_experiments, make_claim
 
 from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
@@ -116,7 +116,7 @@ class Clients:
         self.answered: Counter[int] = Counter()
 
     async def run(self) -> None:
-        """Post until cancelled."""
+        """Post until canceled."""
         while True:
             began, pods = time.monotonic(), _running(self._kubelet)
             for number, pod in enumerate(pods):

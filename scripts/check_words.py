@@ -1,9 +1,9 @@
-"""Check docstrings, comments, messages, and pages for wording that this project avoids.
+"""Check docstrings, comments, messages, pages, and names of tests for wording that this project avoids.
 
     check_words.py [PATH ...]
 
 Each finding is one line, PATH:LINE: the text and what to write instead. Without paths all tracked files are checked.
-CONTRIBUTING.md has the rules. Names in code are not checked, and neither are generated or recorded files.
+CONTRIBUTING.md has the rules. Other names in code are not checked, and neither are generated or recorded files.
 """
 
 from __future__ import annotations
@@ -45,6 +45,20 @@ PHRASES = [
         (r"\b\d+ %(?![\w(])", "30%"),
     )
 ]
+NAMES_OF_TESTS = [
+    (re.compile(f"(?:^|_)({pattern})(?=_|$)"), instead)
+    for pattern, instead in (
+        (r"anew", "again, or re_"),
+        (r"whoever|nobody|somebody|everybody", "another user, no user, all users"),
+        (r"tells?|told", "is_reported, is_logged, distinguishes"),
+        (r"says?|said", "is_reported, names"),
+        (r"wants?|wanted", "needs, requests, expects"),
+        (r"stands?|stood", "is, precedes"),
+        (r"(?:is|are)_fine", "is_accepted"),
+        (r"in_peace", "is_left_unchanged"),
+        (r"colo[u]rs?|cancel[l]ed|behavi[o]urs?", "the American spelling"),
+    )
+]
 
 
 def prose_of_python(source: str) -> Iterator[tuple[int, str]]:
@@ -64,6 +78,13 @@ def openings_of_python(source: str) -> Iterator[tuple[int, str]]:
                 yield node.body[0].lineno, docstring.split("\n")[0]
 
 
+def names_of_tests(source: str) -> Iterator[tuple[int, str]]:
+    """Yield line number and name of each test function."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            yield node.lineno, node.name
+
+
 def findings(path: str, text: str) -> list[str]:
     """Return what to change in a file, one line each.
 
@@ -80,6 +101,12 @@ def findings(path: str, text: str) -> list[str]:
         found += [
             (number, f"{opening!r}: open with a verb, or a noun for a class")
             for number, opening in openings_of_python(text)
+        ]
+        found += [
+            (number, f"{name!r}: write {instead} instead of {match[1]!r}")
+            for number, name in names_of_tests(text)
+            for pattern, instead in NAMES_OF_TESTS
+            for match in pattern.finditer(name)
         ]
     return [f"{path}:{number}: {message}" for number, message in sorted(found)]
 

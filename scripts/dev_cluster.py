@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from tests.apiserver.bed import Bed, BedError
 from tests.apiserver.binaries import BinariesError, cache_folder, find_binaries
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play
+from tests.apiserver.pod_scripts import Play
 from tests.cluster.bed import ClusterBed
 from tests.cluster.image_store import find_store
 

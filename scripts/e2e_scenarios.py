@@ -23,8 +23,8 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.cluster.build_bed import SHAPES, cluster_of, make_bed, what_nodes_lack
 from tests.cluster.installation import Installation
-from tests.cluster.making import SHAPES, cluster_of, make_bed, what_nodes_lack
 from tests.cluster.scenarios import HERE, LIST, Scenario, cluster_tests, next_to_start, read_scenarios, wrong_with
 from tests.cluster.team import draw_shapes
 

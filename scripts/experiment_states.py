@@ -24,7 +24,7 @@ from tests.apiserver.account import grant_own_objects, make_account
 from tests.apiserver.bed import Bed, BedError
 from tests.apiserver.binaries import BinariesError, find_binaries, say_on_screen
 from tests.apiserver.kubelet import SUCCEEDS, PlayedKubelet
-from tests.apiserver.plays import Play, PodFacts
+from tests.apiserver.pod_scripts import Play, PodFacts
 from tests.apiserver.runtime.experiments import EVALUATE, GANG, TRAIN, Cluster, manifest, ready_reason
 from tests.apiserver.runtime.running import IMAGE, RunningOperator, options_for
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 from tests.apiserver import pod_status
-from tests.apiserver.plays import Play, PodFacts, pod_facts, termination_message
+from tests.apiserver.pod_scripts import Play, PodFacts, pod_facts, termination_message
 from tests.apiserver.rest import JSON, STRATEGIC_MERGE_PATCH, Rest
 
 Answer = TypeVar("Answer")

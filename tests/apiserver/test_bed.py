@@ -17,7 +17,7 @@ import pytest
 from tests.apiserver.audit import calls
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import NODE, PlayedKubelet
-from tests.apiserver.plays import Play
+from tests.apiserver.pod_scripts import Play
 from tests.apiserver.rest import RestError
 
 pytestmark = pytest.mark.apiserver

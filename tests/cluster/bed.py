@@ -29,7 +29,7 @@ from tests.apiserver.supervision import Supervision, SupervisionError
 from tests.cluster import control_plane
 from tests.cluster.network import CONTROL, NodeNetwork, control_setup
 from tests.cluster.node import MOST_NODES, Node, log_tail
-from tests.cluster.take_down import remove_cgroups
+from tests.cluster.teardown import remove_cgroups
 from tests.cluster.tools import find_tool
 
 HERE = Path(__file__).resolve().parent

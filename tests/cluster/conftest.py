@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from tests.apiserver.binaries import find_binaries
 from tests.cluster.bed import ClusterBed
+from tests.cluster.build_bed import SHAPES, cluster_of, make_bed, what_nodes_lack
 from tests.cluster.cluster import Cluster
 from tests.cluster.experiments import local_volume
 from tests.cluster.installation import Installation
-from tests.cluster.making import SHAPES, cluster_of, make_bed, what_nodes_lack
 from tests.cluster.node import Node
 from tests.cluster.team import Team, draw_shapes
 from tests.cluster.tools import find_tool

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play
+from tests.apiserver.pod_scripts import Play
 from tests.apiserver.runtime.experiments import CONVERT, Cluster, manifest
 from tests.apiserver.runtime.running import RunningOperator
 from tests.gitops.conftest import Engine

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play, PodFacts
+from tests.apiserver.pod_scripts import Play, PodFacts
 from tests.apiserver.runtime.experiments import GANG, NINE_STEPS, TRAIN, Cluster, manifest, step_of
 from tests.kueue.conftest import Log
 from tests.kueue.queues import BLOCK, DEFAULT_QUEUE, GPU, QUEUE, Queues, conditions

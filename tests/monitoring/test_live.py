@@ -15,10 +15,10 @@ from scripts.dashboard_model import panels, substituted, variables
 from scripts.dashboard_picture import draw
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play
+from tests.apiserver.pod_scripts import Play
 from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, NINE_STEPS, Cluster, manifest
 from tests.monitoring import checks, vocabulary
-from tests.monitoring.played import MonitoredOperator, report, trained
+from tests.monitoring.simulated_series import MonitoredOperator, report, trained
 from tests.monitoring.tools import PrometheusServer, tool
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]

@@ -1,4 +1,4 @@
-"""Documentation page of the original toolkit: its sample specification, and the command lines of its six tasks.
+"""Documentation page of TAO Toolkit: its sample specification, and the command lines of its six tasks.
 
 Only paths, sizes and counts of the sample are changed. For the second training, the line of pruned_model_path is
 uncommented and the regularizer is turned off, as described on the page.
@@ -105,7 +105,7 @@ def metrics(directory: Path) -> dict[str, float]:
 
 
 def write_pretrained(path: Path) -> None:
-    """Write a ResNet-50 in the original toolkit's Keras format, with random weights of a usable magnitude."""
+    """Write a ResNet-50 in TAO Toolkit's Keras format, with random weights of a usable magnitude."""
     network = MaskRCNN(Architecture(nlayers=50, fast_rcnn_mlp_head_dim=8))
     generator = np.random.default_rng(0)
     with h5py.File(path, "w") as file:

@@ -113,7 +113,7 @@ def test_help_names_the_three_forms_of_a_spec(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "a prototxt of the original toolkit, the same fields as YAML, or a MaskRCNNExperiment manifest" in said
+    assert "a prototxt of TAO Toolkit, the same fields as YAML, or a MaskRCNNExperiment manifest" in said
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "1.5", "²", "9" * 5000])

@@ -1,4 +1,4 @@
-"""``maskrcnn``: command line of all tasks, with the names and flags of the original toolkit."""
+"""``maskrcnn``: command line of all tasks, with the names and flags of TAO Toolkit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one task.
 
     Returns:
-        Exit code: 0 success; 64 invalid command line, spec or data; 75 temporary failure; 143 stopped; 70 workspace
+        Exit code: 0 success; 64 invalid command line, spec, or data; 75 temporary failure; 143 stopped; 70 workspace
         full; other codes: failed.
     """
     # users can't act on TensorFlow's start-up messages
@@ -151,8 +151,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     importing = actions.add_parser(
         "import",
-        help="convert a prototxt spec of the original toolkit to a MaskRCNNExperiment manifest",
-        description="Convert a prototxt spec of the original toolkit to a MaskRCNNExperiment manifest, and print it.",
+        help="convert a prototxt spec of TAO Toolkit to a MaskRCNNExperiment manifest",
+        description="Convert a prototxt spec of TAO Toolkit to a MaskRCNNExperiment manifest, and print it.",
     )
     importing.add_argument("spec", help="the prototxt file")
     importing.add_argument("--claim", default="maskrcnn", help="name of the workspace's PersistentVolumeClaim")

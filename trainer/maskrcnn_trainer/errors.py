@@ -1,6 +1,6 @@
 """Task errors, and the exit codes by which the launcher and the operator decide whether to retry.
 
-64: invalid command line, spec or data; permanent, so it isn't retried. 75: temporary failure, to be retried. 143:
+64: invalid command line, spec, or data; permanent, so it isn't retried. 75: temporary failure, to be retried. 143:
 stopped on request (128 + SIGTERM). 70: the workspace is full.
 """
 
@@ -28,7 +28,7 @@ class TaskError(Exception):
 
     Args:
         message: the field or file, its value, and what would be right.
-        reason: one CamelCase word for status, events and metrics, such as ``InvalidData``.
+        reason: one CamelCase word for status, events, and metrics, such as ``InvalidData``.
     """
 
     exit_code = 1
@@ -48,7 +48,7 @@ def _without_long_values(message: str) -> str:
 
 
 class InvalidInput(TaskError):
-    """Invalid command line, spec, model file or data (exit code 64)."""
+    """Invalid command line, spec, model file, or data (exit code 64)."""
 
     exit_code = EXIT_INVALID
     default_reason = "InvalidInput"
@@ -94,7 +94,7 @@ def content_of(source: str) -> Iterator[None]:
 
 
 def describe_error(error: BaseException) -> tuple[int, str, str]:
-    """Return the exit code, the reason (one CamelCase word) and the sentence for an exception that ended a task."""
+    """Return the exit code, the reason (one CamelCase word), and the sentence for an exception that ended a task."""
     known = as_task_error(error)
     if known is not None:
         return known.exit_code, known.reason, as_written(str(known))
@@ -124,7 +124,7 @@ _STORAGE_FAILURES = (
     errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO, errno.EHOSTDOWN, errno.ENOLCK,
     errno.EBUSY, errno.EAGAIN, errno.ENFILE,
 )  # fmt: skip
-"""Failures of a disk, a mount or a node; the next attempt may run on another node, with a new mount."""
+"""Failures of a disk, a mount, or a node; the next attempt may run on another node, with a new mount."""
 
 _REMEDIES = {
     errno.ENOENT: "correct the path",

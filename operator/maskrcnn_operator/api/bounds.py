@@ -29,7 +29,7 @@ def _literal(value: Any) -> str:
 
 
 def bounds_in_words(schema: Schema) -> str:
-    """Return text such as ``1 to 1024``, ``at least 0, less than 1`` or ``at most 64 entries, each at least 1``.
+    """Return text such as ``1 to 1024``, ``at least 0, less than 1``, or ``at most 64 entries, each at least 1``.
 
     The text is empty for a field without bounds.
     """

@@ -85,7 +85,7 @@ class Step(ApiModel):
     pod_overrides: StepPodOverrides | None = Field(
         default=None,
         description="Fields of spec.podOverrides that differ for this step. Maps and securityContext merge by key; "
-        "env, imagePullSecrets and volumes merge by name; volumeMounts merge by mountPath; other fields replace. The "
+        "env, imagePullSecrets, and volumes merge by name; volumeMounts merge by mountPath; other fields replace. The "
         "operator checks these fields, not the API server, and reports errors with the reason InvalidSpec.",
     )
     active_deadline_seconds: Seconds | None = Field(
@@ -172,7 +172,7 @@ class ExperimentBody(ApiModel):
     image: str = Field(
         default="", max_length=1024, description="Trainer image of all steps; the operator's default when empty."
     )
-    workspace: Workspace = Field(description="Volume for data, models and results, mounted at /workspace.")
+    workspace: Workspace = Field(description="Volume for data, models, and results, mounted at /workspace.")
     encryption_key_secret_ref: SecretKeyReference | None = Field(
         default=None, description="Key that encrypts model files; they are not encrypted when absent."
     )

@@ -80,7 +80,7 @@ def read_manifest(text: str) -> MaskRCNNExperiment:
 def _worded(error: yaml.MarkedYAMLError) -> str:
     if isinstance(error, KeyTwice):
         return f"{error.problem} (first in line {error.first_line})"
-    return "a key must be a text" if isinstance(error, KeyNotPlain) else str(error.problem or error)
+    return "a key must be a string" if isinstance(error, KeyNotPlain) else str(error.problem or error)
 
 
 def _nuls(value: Any, path: str = "") -> Iterator[str]:
@@ -225,12 +225,12 @@ def _explained(details: ErrorDetails) -> str:
 
 
 _PATTERNS = {
-    OBJECT_NAME_PATTERN: "must be lowercase letters, digits, '-' and '.', with a letter or digit at both ends",
-    LABEL_VALUE_PATTERN: "must be letters, digits, '-', '.' and '_', with a letter or digit at both ends",
-    QUANTITY_PATTERN: "must be a Kubernetes quantity, such as 4, 500m or 16Gi",
+    OBJECT_NAME_PATTERN: "must be lowercase letters, digits, '-', and '.', with a letter or digit at both ends",
+    LABEL_VALUE_PATTERN: "must be letters, digits, '-', '.', and '_', with a letter or digit at both ends",
+    QUANTITY_PATTERN: "must be a Kubernetes quantity, such as 4, 500m, or 16Gi",
     ABSOLUTE_PATH_PATTERN: "must be an absolute path, such as /workspace/...",
-    EXPERIMENT_NAME_PATTERN: "must be lowercase letters, digits and '-', with a letter first and no '-' last",
-    STEP_NAME_PATTERN: "must be lowercase letters, digits and '-', with a letter or digit at both ends",
+    EXPERIMENT_NAME_PATTERN: "must be lowercase letters, digits, and '-', with a letter first and no '-' last",
+    STEP_NAME_PATTERN: "must be lowercase letters, digits, and '-', with a letter or digit at both ends",
 }
 """Message for a text that does not match a pattern."""
 

@@ -47,7 +47,7 @@ class ClaimReference(ApiModel):
 class Workspace(ApiModel):
     """Volume that is mounted at /workspace in every step."""
 
-    persistent_volume_claim: ClaimReference = Field(description="Claim of the volume for data, models and results.")
+    persistent_volume_claim: ClaimReference = Field(description="Claim of the volume for data, models, and results.")
     sub_path: str = Field(
         default="",
         max_length=1024,

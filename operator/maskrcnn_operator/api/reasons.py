@@ -86,8 +86,8 @@ class Reason(StrEnum):
 WHAT_TO_DO: dict[Reason, str] = {
     Reason.PENDING: "Nothing: the experiment is about to start.",
     Reason.RUNNING: "Nothing: a step is running.",
-    Reason.QUEUED: "Nothing: Kueue has not admitted the Job yet. If it takes long, check the Workload and the quota "
-    "of the LocalQueue.",
+    Reason.QUEUED: "Nothing: Kueue has not admitted the Job yet. If this lasts more than a few minutes, check the "
+    "Workload and the quota of the LocalQueue.",
     Reason.STOPPING: "Nothing: running steps write a checkpoint and exit.",
     Reason.FAILING: "Read the message: a pod of the step has failed, and the others are being stopped.",
     Reason.WAITING: "Nothing: the next attempt starts at nextAttemptTime.",
@@ -109,10 +109,11 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.PRUNING: "Nothing: the model is being pruned.",
     Reason.INFERRING: "Nothing: the model is running on the images.",
     Reason.EXPORTING: "Nothing: the model is being exported.",
-    Reason.STARTING: "Nothing; if it takes long, read the step's reason and message.",
+    Reason.STARTING: "Nothing; if this lasts more than a few minutes, read the step's reason and message.",
     Reason.UNSCHEDULABLE: "Add the resources that the message names to the cluster, or request less: check resources, "
     "nodeSelector, affinity, and tolerations. The claim must be bound.",
-    Reason.SCHEDULING_GATED: "Nothing; if it takes long, find out which controller has set the scheduling gate.",
+    Reason.SCHEDULING_GATED: "Nothing; if this lasts more than a few minutes, find out which controller has "
+    "set the scheduling gate.",
     Reason.IMAGE_PULL_BACK_OFF: "Correct image, or set podOverrides.imagePullSecrets; the attempt is then replaced.",
     Reason.INVALID_IMAGE_NAME: "Correct image; the attempt is then replaced.",
     Reason.CREATE_CONTAINER_CONFIG_ERROR: "Create the Secret or key that the message names; the pod then starts by "
@@ -126,13 +127,13 @@ WHAT_TO_DO: dict[Reason, str] = {
     "does not answer. The kubelet keeps trying.",
     Reason.FAILED_ATTACH_VOLUME: "Check the volume that the message names: it is attached to another node, or its "
     "driver fails.",
-    Reason.FAILED_CREATE_POD_SANDBOX: "Check the network plug-in and the container runtime of the node.",
+    Reason.FAILED_CREATE_POD_SANDBOX: "Check the network plugin and the container runtime of the node.",
     Reason.WORKLOAD_DEACTIVATED: "Fix the cause that the message names, then set spec.active of the Job's Workload to "
     "true, or suspend and resume, which starts a new attempt.",
     Reason.WAITING_FOR_STEPS: "Nothing: the steps that the message names must succeed first.",
     Reason.WAITING_FOR_TURN: "Nothing, or allow more steps at a time: a ReadWriteMany claim, or --jobs on a single "
     "machine.",
-    Reason.WAITING_FOR_PODS: "Nothing; if it takes long, check the pods that do not end.",
+    Reason.WAITING_FOR_PODS: "Nothing; if this lasts more than a few minutes, check the pods that do not end.",
     Reason.WAITING_FOR_CLAIM: "Create the claim that spec.workspace names, or correct its name. The operator must have "
     "permission to read claims.",
     Reason.UPSTREAM_FAILED: "Fix the failed step that the message names.",
@@ -142,7 +143,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.RUN_LOST: "Nothing: the attempt is gone and is repeated. If this happens often, find out what deletes Jobs.",
     Reason.RESULT_UNREADABLE: "Nothing: the step starts again and finds its result.",
     Reason.SPEC_CHANGED: "Nothing: the attempt of the old spec ends before the new one starts.",
-    Reason.TEMPLATE_CHANGED: "Nothing: the attempt never ran; one of the new spec replaces it and does not count.",
+    Reason.TEMPLATE_CHANGED: "Nothing: an attempt with the new spec replaces it and does not count.",
     Reason.NAME_TAKEN: "Remove the object of that name, which belongs to another controller or user.",
     Reason.JOB_REFUSED: "Fix the cause that the message names (podOverrides, a quota, an admission policy), and apply "
     "the manifest again.",

@@ -32,7 +32,7 @@ ACTIVE_SECONDS_MAX = 10**10
 
 
 class ConditionType(StrEnum):
-    """Type of a condition. Reconciling, Stalled and Suspended are present only while True, as kstatus expects."""
+    """Type of a condition. Reconciling, Stalled, and Suspended are present only while True, as kstatus expects."""
 
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
@@ -112,9 +112,9 @@ class Condition(StatusModel):
     """Condition as Kubernetes and kstatus define it."""
 
     type: str = Field(
-        max_length=64, description="Type of the condition: Reconciling, Stalled, Suspended, Succeeded or Ready."
+        max_length=64, description="Type of the condition: Reconciling, Stalled, Suspended, Succeeded, or Ready."
     )
-    status: Literal["True", "False", "Unknown"] = Field(description="Status of the condition: True, False or Unknown.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Status of the condition: True, False, or Unknown.")
     reason: str = Field(description="Reason in one word, from the documented list.")
     message: str = Field(
         default="",
@@ -196,7 +196,8 @@ class ExperimentStatus(StatusModel):
     conditions: tuple[Condition, ...] = Field(
         default=(),
         max_length=MOST_CONDITIONS,
-        description="Conditions Reconciling, Stalled, Suspended, Succeeded and Ready, and at most 11 of other writers.",
+        description="Conditions Reconciling, Stalled, Suspended, Succeeded, and Ready, and at most 11 of other "
+        "writers.",
     )
     steps: tuple[StepStatus, ...] = Field(default=(), description="Status of each step, in the order of the spec.")
     current_step: str | None = Field(

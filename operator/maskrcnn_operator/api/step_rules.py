@@ -47,7 +47,7 @@ RULES_OF_THE_GRAPH = (
     "dependsOn and modelFrom must name steps of this experiment",
     f"modelFrom must name {a_step_of(MODEL_MAKERS)}; only {in_words(_READ_EXPORTED, 'and')} can read the model of "
     f"{a_step_of(_MAKE_EXPORTED)}",
-    f"{a_step_of(_NEED_A_MODEL)} needs a model: {a_step_of(NEXT_MODEL_MAKERS)} before it, modelFrom (a step) or "
+    f"{a_step_of(_NEED_A_MODEL)} needs a model: {a_step_of(NEXT_MODEL_MAKERS)} before it, modelFrom (a step), or "
     "modelPath (a file)",
     "at most one of modelFrom and modelPath can be given",
     f"{a_step_of(_WITHOUT_MODEL)} uses no model: leave out modelFrom and modelPath",

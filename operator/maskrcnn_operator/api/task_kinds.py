@@ -292,9 +292,10 @@ def tasks_where(holds: Callable[[TaskKind[Any]], bool]) -> tuple[TaskName, ...]:
 
 
 def in_words(tasks: Iterable[TaskName], conjunction: str = "or") -> str:
-    """Return names of tasks as a list for a sentence, such as ``train, prune or export``."""
+    """Return names of tasks as a list for a sentence, such as ``train, prune, or export``."""
     *first, last = tasks
-    return f"{', '.join(first)} {conjunction} {last}" if first else last.value
+    comma = "," if len(first) > 1 else ""
+    return f"{', '.join(first)}{comma} {conjunction} {last}" if first else last.value
 
 
 def a_step_of(tasks: Iterable[TaskName]) -> str:

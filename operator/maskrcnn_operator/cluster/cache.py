@@ -42,7 +42,7 @@ WATCHED = (EXPERIMENTS, JOBS, PODS)
 """The kinds that the cache holds."""
 
 OnUnreadable = Callable[[Resource, str, str, Exception], None]
-"""Called for each object that cannot be read with its kind, namespace and name (empty if they cannot be read), and the
+"""Callback for unreadable objects; receives kind, namespace, and name (both empty if they cannot be read), and the
 error."""
 
 _TOMBSTONES = 20_000
@@ -104,7 +104,7 @@ class Cache:
         self.listed = False
         """True once every namespace that can be listed has been listed."""
         self.last_listed: float | None = None
-        """When a namespace was last listed, by ``time.monotonic()``; None until :attr:`listed`."""
+        """Time of the newest list of a namespace, by ``time.monotonic()``; None until :attr:`listed`."""
 
     def mark_namespace_listed(self) -> None:
         """Record that every kind of a namespace has just been listed."""

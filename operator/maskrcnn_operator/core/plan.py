@@ -33,7 +33,7 @@ class Settings:
         default_queue: LocalQueue of experiments without a queueName; empty for none.
         keep_last_run: time for which the last run of a step is kept after its result is in the status.
         back_off_base, back_off_limit: shortest and longest wait before another attempt.
-        run_name: name of an attempt's Job, by experiment, step and attempt.
+        run_name: name of an attempt's Job, by experiment, step, and attempt.
     """
 
     default_image: str | None = None

@@ -109,7 +109,7 @@ def _object(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _exact(value: object, limit: int) -> str:
     text = clean(value, limit)
     if text != value:
-        raise ValueError(f"must be a text of at most {limit} characters")
+        raise ValueError(f"must be a string of at most {limit} characters")
     return text
 
 

@@ -49,7 +49,7 @@ def read_job_defaults(text: str, source: str) -> JobDefaults:
         raise InvalidInput(f"{source} must be a single mapping of fields, for example nodeSelector: {{}}")
     try:
         text = json.dumps(content)
-    except (ValueError, TypeError, RecursionError) as error:  # such as a key that isn't a text
+    except (ValueError, TypeError, RecursionError) as error:  # such as a key that isn't a string
         raise InvalidInput(f"{source} cannot be written as JSON: {error}") from error
     try:
         return JobDefaults.model_validate_json(text)

@@ -113,7 +113,7 @@ def test_the_sample_spec_of_the_documentation_is_accepted_once_imported(
     pages = [page.read_text(encoding="utf-8") for page in sorted(SEED.glob("*.txt"))]
     page = next((text for text in pages if "\nseed: 123\n" in text), None)
     if page is None:
-        pytest.skip(f"the documentation page of the original toolkit is not in {SEED}: set MASKRCNN_SEED")
+        pytest.skip(f"the documentation page of TAO Toolkit is not in {SEED}: set MASKRCNN_SEED")
     start = page.index("\nseed: 123\n") + 1
     imported = import_text(page[start : page.index("\n}\nField |", start) + 3], source="sample.txt")
     done = kubectl("apply", "-n", shared_namespace, "--dry-run=server", "-f", "-", input=imported.manifest)

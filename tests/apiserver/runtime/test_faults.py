@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play
+from tests.apiserver.pod_scripts import Play
 from tests.apiserver.runtime.conftest import StartOperator
 from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, GANG, TRAIN, Cluster, manifest, step_of
 from tests.apiserver.runtime.proxy import Proxy

@@ -14,7 +14,7 @@ import pytest
 from tests.apiserver.account import LEASE
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play
+from tests.apiserver.pod_scripts import Play
 from tests.apiserver.rest import RestError
 from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, GANG, PATIENCE, Cluster, manifest, ready_reason
 from tests.apiserver.runtime.process import controller

@@ -10,7 +10,7 @@ from tests.apiserver import audit
 from tests.apiserver.account import LEASE, USER
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play
+from tests.apiserver.pod_scripts import Play
 from tests.apiserver.runtime.conftest import StartOperator
 from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, TRAIN, Cluster, manifest
 from tests.apiserver.runtime.proxy import Proxy

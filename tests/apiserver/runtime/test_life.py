@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play
+from tests.apiserver.pod_scripts import Play
 from tests.apiserver.runtime.experiments import (
     CONVERT,
     EVALUATE,

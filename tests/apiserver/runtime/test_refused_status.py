@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play
+from tests.apiserver.pod_scripts import Play
 from tests.apiserver.rest import APPLY_PATCH, MERGE_PATCH, RestError
 from tests.apiserver.runtime.conftest import StartOperator
 from tests.apiserver.runtime.experiments import CONVERT, TRAIN, Cluster, condition, manifest, step_of

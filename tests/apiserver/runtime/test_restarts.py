@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play
+from tests.apiserver.pod_scripts import Play
 from tests.apiserver.runtime.conftest import StartOperator
 from tests.apiserver.runtime.experiments import CONVERT, GANG, TRAIN, Cluster, manifest, step_of
 from tests.apiserver.runtime.running import RunningOperator

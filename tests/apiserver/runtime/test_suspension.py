@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play
+from tests.apiserver.pod_scripts import Play
 from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, GANG, TRAIN, Cluster, condition, manifest, step_of
 from tests.apiserver.runtime.running import RunningOperator
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play
+from tests.apiserver.pod_scripts import Play
 from tests.apiserver.runtime.experiments import CONVERT, TRAIN, Cluster, condition, manifest, step_of
 from tests.apiserver.runtime.running import RunningOperator
 

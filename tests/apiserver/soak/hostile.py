@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.apiserver.history import LABEL
-from tests.apiserver.plays import INDEX_ANNOTATION, Play
+from tests.apiserver.pod_scripts import INDEX_ANNOTATION, Play
 from tests.apiserver.runtime.experiments import CONVERT, manifest
 
 EXPERIMENTS = "/apis/maskrcnn.dev/v1alpha1/namespaces/{}/maskrcnnexperiments"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.apiserver.invariants import End
-from tests.apiserver.plays import STOPPED, Play, PodFacts
+from tests.apiserver.pod_scripts import STOPPED, Play, PodFacts
 from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, GANG, NINE_STEPS, TRAIN, manifest
 from tests.apiserver.soak.hostile import TERMINATION_MESSAGES
 

@@ -1,4 +1,4 @@
-"""Number, names, shapes, and order of variables for every depth, compared with the original's listing."""
+"""Number, names, shapes, and order of variables for every depth, compared with TAO Toolkit's listing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from maskrcnn_trainer.model.network import MaskRCNN, variable_listing
 
 pytestmark = pytest.mark.trainer
 
-# Lines from the original's log for ResNet-50 and 91 classes.
+# Lines from TAO Toolkit's log for ResNet-50 and 91 classes.
 ORIGINAL = """
 [#0001] conv1/kernel:0 => (7, 7, 3, 64)
 [#0002] bn_conv1/gamma:0 => (64,)

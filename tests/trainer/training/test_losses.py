@@ -1,6 +1,6 @@
 """Losses compared with published values, values computed by hand, and NumPy.
 
-The "published" inputs and results are those of the original toolkit's public test of its losses.
+The "published" inputs and results are those of TAO Toolkit's public test of its losses.
 """
 
 from __future__ import annotations

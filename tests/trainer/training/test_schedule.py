@@ -63,13 +63,13 @@ def test_levels_are_multiples_of_the_initial_rate() -> None:
 
 
 def test_lists_of_different_lengths_are_refused() -> None:
-    with pytest.raises(InvalidInput, match="learningRateSteps has 2 entries, but learningRateDecayLevels has 1"):
+    with pytest.raises(InvalidInput, match="learningRateDecayLevels has 1, but learningRateSteps has 2 entries"):
         Schedule(1.0, boundaries=(1, 2), decay_levels=(0.5,))
 
 
 @pytest.mark.parametrize("steps", [(2, 1), (3, 3)])
 def test_steps_that_are_not_ascending_are_refused(steps: tuple[int, ...]) -> None:
-    with pytest.raises(InvalidInput, match="must be strictly ascending"):
+    with pytest.raises(InvalidInput, match="must be in increasing order"):
         Schedule(1.0, boundaries=steps, decay_levels=(0.5, 0.1))
 
 

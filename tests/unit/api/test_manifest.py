@@ -132,12 +132,12 @@ def test_processes() -> None:
             "spec.podOverrides.annotations",
             "belong to controllers",
         ),
-        ("spec.podOverrides", {"env": [{"name": "MASKRCNN_KEY"}]}, "spec.podOverrides.env[0].name", "by the operator"),
+        ("spec.podOverrides", {"env": [{"name": "MASKRCNN_KEY"}]}, "spec.podOverrides.env[0].name", "for the operator"),
         (
             "spec.steps.2.podOverrides",
             {"env": [{"name": "MASKRCNN_KEY"}]},
             "spec.steps[2].podOverrides.env[0].name",
-            "by the operator",
+            "for the operator",
         ),
         ("spec.steps.2.podOverrides", {"nodeSelecter": {}}, "spec.steps[2].podOverrides.nodeSelecter", "nodeSelector?"),
         (
@@ -254,7 +254,7 @@ def test_required_field_in_another_place_is_one_problem(place: str, name: str, w
 
 @pytest.mark.parametrize(
     ("field", "value", "words"),
-    [("resources", {"requests": {"cpu": "two"}}, "must be a Kubernetes quantity, such as 4, 500m or 16Gi")],
+    [("resources", {"requests": {"cpu": "two"}}, "must be a Kubernetes quantity, such as 4, 500m, or 16Gi")],
 )
 def test_no_regular_expression_is_shown(field: str, value: object, words: str) -> None:
     changed = manifest()

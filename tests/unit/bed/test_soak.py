@@ -7,7 +7,7 @@ import random
 from itertools import pairwise
 
 from tests.apiserver.invariants import End
-from tests.apiserver.plays import Play, PodFacts
+from tests.apiserver.pod_scripts import Play, PodFacts
 from tests.apiserver.soak import faults, hostile
 from tests.apiserver.soak.faults import Fault, plan_faults
 from tests.apiserver.soak.load import ARRIVE_WITHIN, KINDS, Planned, Script, plan_load

@@ -5,7 +5,7 @@ from __future__ import annotations
 from maskrcnn_operator.cluster.kept import Kept
 
 
-def test_scans_of_twice_the_room_still_hit() -> None:
+def test_scans_of_twice_the_capacity_still_hit() -> None:
     """With eviction of the least recently used key, there would be no hits."""
     kept: Kept[int, int] = Kept(4_000)
     hits = 0
@@ -37,7 +37,7 @@ def test_kept_value_is_replaced() -> None:
     assert kept.get("a") == 2
 
 
-def test_dropped_key_leaves_its_room() -> None:
+def test_dropped_key_frees_its_slot() -> None:
     kept: Kept[int, int] = Kept(3)
     for key in range(3):
         kept.put(key, key)

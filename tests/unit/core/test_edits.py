@@ -118,7 +118,7 @@ def test_an_edit_that_changes_no_fingerprint_leaves_a_failed_step_as_it_is(train
     assert training.live() == set()
 
 
-def test_an_invalid_spec_is_stalled_from_the_first_look(make: Any) -> None:
+def test_invalid_spec_is_stalled_from_the_first_reconciliation(make: Any) -> None:
     world = World(make(invalid))
     world.look()
     assert world.conditions() == {"Stalled": "True", "Succeeded": "Unknown", "Ready": "False"}

@@ -83,7 +83,7 @@ def test_the_last_run_goes_three_hours_after_its_end(training: World) -> None:
     assert training.look().forget == (RunKey("convert-train", 1),)
 
 
-def test_a_run_whose_removal_was_asked_for_is_left_alone(training: World) -> None:
+def test_run_that_is_being_deleted_is_not_deleted_again(training: World) -> None:
     training.change("convert-train", deleted=True)
     training.now += timedelta(hours=4)
     assert training.look().forget == (RunKey("convert-val", 1),)

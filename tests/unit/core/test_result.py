@@ -35,7 +35,7 @@ def test_result_that_already_existed() -> None:
     assert [result and result.up_to_date for result in said] == [True, False, False]
 
 
-def test_an_error() -> None:
+def test_error_has_reason_and_message() -> None:
     result = parse_result(json.dumps({"code": 64, "error": {"reason": "InvalidData", "message": "no image"}}))
     assert result is not None
     assert (result.reason, result.message, result.metrics) == ("InvalidData", "no image", ())

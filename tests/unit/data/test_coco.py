@@ -178,7 +178,7 @@ def test_several_problems_at_once_and_no_more_than_twenty(tmp_path: Path) -> Non
         ('{"a": "' + "1" * 5000 + '",\n"b": ' + "2" * 6000 + "}", "line 2: a number has 6,000 digits"),
         (
             "[]",
-            r"holds \[\]: an object with images, annotations and categories is expected \(a list is the format of res",
+            r"holds \[\]: an object with images, annotations, and categories is expected \(a list is the format of res",
         ),
         ("", "not valid JSON"),
     ],
@@ -215,12 +215,12 @@ def test_content_that_is_not_utf8_is_named_with_remedy(tmp_path: Path, content: 
         load_coco(tmp_path / "b.json")
 
 
-def test_a_byte_order_mark_is_fine(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("\ufeff" + json.dumps(GOOD))
     assert num_annotations(load_coco(tmp_path / "b.json")) == 2
 
 
-def test_no_annotations_at_all_are_fine(tmp_path: Path) -> None:
+def test_file_without_annotations_is_accepted(tmp_path: Path) -> None:
     assert load(tmp_path, broken(lambda c: c.update(annotations=[]))).annotations == {}
 
 

@@ -40,7 +40,7 @@ def test_several_patterns_and_each_file_once(tmp_path: Path) -> None:
     assert index_records(f"{tmp_path}/b-*,{tmp_path}/a-*").files[0].endswith("a-00000-of-00001.tfrecord")
 
 
-def test_shards_without_records_are_fine(tmp_path: Path) -> None:
+def test_shards_without_records_are_accepted(tmp_path: Path) -> None:
     write_set(tmp_path, shards=7, records=2)
     index = index_records(f"{tmp_path}/train-*")
     assert (len(index.files), len(index)) == (7, 2)

@@ -24,7 +24,7 @@ from maskrcnn_trainer.images.decode import decode
 GRAY = np.full((100, 120, 3), 90, np.uint8)
 
 
-def test_colours_are_stable_and_differ() -> None:
+def test_colors_are_stable_and_differ() -> None:
     assert class_color(3) == class_color(3)
     colors = [class_color(number) for number in range(1, 91)]
     assert len(set(colors)) == 90

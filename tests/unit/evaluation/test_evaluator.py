@@ -208,7 +208,7 @@ def test_previews_are_the_first_images(ground_truth: GroundTruth) -> None:
     assert drawn.shape == (32, 32, 3)
 
 
-def test_files(ground_truth: GroundTruth, tmp_path: Path) -> None:
+def test_metrics_and_detections_are_written_as_files(ground_truth: GroundTruth, tmp_path: Path) -> None:
     result = Evaluator(detect, lambda: batches(list(range(NUM_IMAGES))), RawIds(), ground_truth).evaluate(
         keep_results=True
     )

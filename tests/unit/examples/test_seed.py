@@ -1,4 +1,4 @@
-"""Manifest of the original toolkit's example: it has the values of the specification and the documented tasks."""
+"""Manifest of TAO Toolkit's example: it has the values of the specification and the documented tasks."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def test_a_name_of_another_format_is_completed_with_a_warning(caplog: pytest.Log
     assert "-o out/net.uff: export writes ONNX; writing out/net.uff.onnx instead" in caplog.text
 
 
-def test_a_name_that_says_otherwise_than_the_key(tmp_path: Path) -> None:
+def test_name_that_contradicts_the_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="there is no key"):
         model_file("net.etlt", MODEL, None, None)
     with pytest.raises(InvalidInput, match="name an .etlt"):

@@ -41,7 +41,7 @@ def test_a_release_with_strongly_typed_networks_keeps_the_types_of_the_graph() -
 @pytest.mark.parametrize(
     ("data_type", "strict", "flags"), [("fp16", True, ["fp16", "obey"]), ("int8", False, ["int8"])]
 )
-def test_an_older_release_is_told_by_flags(data_type: str, strict: bool, flags: list[str]) -> None:
+def test_flags_identify_an_older_release(data_type: str, strict: bool, flags: list[str]) -> None:
     tensorrt = _release("EXPLICIT_BATCH")
     build_engine(tensorrt, b"onnx", EngineSettings(data_type, (128, 128), strict=strict))
     builder = tensorrt.Builder.return_value
@@ -49,7 +49,7 @@ def test_an_older_release_is_told_by_flags(data_type: str, strict: bool, flags: 
     assert [call.args[0] for call in builder.create_builder_config.return_value.set_flag.call_args_list] == flags
 
 
-def test_what_is_missing_is_said() -> None:
+def test_no_gpu_invalid_graph_and_failed_build_are_reported() -> None:
     tensorrt = _release("STRONGLY_TYPED")
     tensorrt.Builder.side_effect = TypeError("factory function returned nullptr")
     with pytest.raises(InvalidInput, match="finds no usable GPU") as caught:

@@ -184,7 +184,7 @@ def test_missing_files_are_named(folder: Path, caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"), [("-m", "a pipe, a socket or a device"), ("-e", "it is a pipe"), ("-c", "it is a pipe")]
+    ("flag", "said"), [("-m", "a pipe, a socket, or a device"), ("-e", "it is a pipe"), ("-c", "it is a pipe")]
 )
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
     folder: Path, flag: str, said: str, caplog: pytest.LogCaptureFixture

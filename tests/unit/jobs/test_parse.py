@@ -55,7 +55,7 @@ def test_condition_that_is_not_true_is_left_out() -> None:
     assert job_view(value).conditions == ()
 
 
-def test_labels_prove_nothing() -> None:
+def test_labels_do_not_identify_the_owner() -> None:
     value = job_object()
     value["metadata"]["ownerReferences"] = [{"kind": "MaskRCNNExperiment", "uid": UID}]
     assert job_view(value).experiment_uid == ""

@@ -37,7 +37,7 @@ from maskrcnn_trainer.launch.processes import (
         ([Ended(1, 3), Ended(0, 143, by_us=True), Ended(2, 137, by_us=True)], 3),
     ],
 )
-def test_the_most_telling_code(ended: list[Ended], code: int | None) -> None:
+def test_exit_code_of_the_launch_is_the_most_specific(ended: list[Ended], code: int | None) -> None:
     telling = most_telling(ended)
     assert (telling.code if telling else None) == code
 

@@ -494,8 +494,8 @@ def unreadable_manifest(folder: Path, kind: str) -> Path:
     [
         ("absent", "cannot be read: No such file or directory"),
         ("directory", "cannot be read: Is a directory"),
-        ("pipe", "cannot be read: it is a pipe, a socket or a device, not a plain file"),
-        ("device", "cannot be read: it is a pipe, a socket or a device, not a plain file"),
+        ("pipe", "cannot be read: it is a pipe, a socket, or a device, not a plain file"),
+        ("device", "cannot be read: it is a pipe, a socket, or a device, not a plain file"),
         ("utf-16", "is UTF-16 text; save it as UTF-8"),
     ],
 )

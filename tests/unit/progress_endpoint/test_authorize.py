@@ -66,7 +66,7 @@ def test_token_without_a_pod_is_refused(change: dict[str, Any], status: int, rea
     assert (found.status, found.reason) == (status, reason)
 
 
-def test_an_empty_review_proves_nothing() -> None:
+def test_empty_review_is_refused() -> None:
     assert isinstance(peer_of({}), ReportRefusal)
 
 
@@ -75,7 +75,7 @@ def test_running_attempt_may_report(cluster: Any) -> None:
     assert decide(cluster, report=Report(None, None, None, {})) == GRANT
 
 
-def test_labels_of_job_and_pod_prove_nothing(cluster: Any) -> None:
+def test_labels_of_job_and_pod_do_not_affect_the_decision(cluster: Any) -> None:
     cluster.change_pod(experiment="nuclei", step="convert-train", attempt=7)
     cluster.change_job(step="convert-train", attempt=7)
     assert decide(cluster) == GRANT

@@ -1,4 +1,4 @@
-"""Command line of prune: all flags of the original, and an existing model is not overwritten."""
+"""Command line of prune: all flags of TAO Toolkit, and an existing model is not overwritten."""
 
 from __future__ import annotations
 

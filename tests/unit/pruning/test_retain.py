@@ -29,7 +29,9 @@ from maskrcnn_trainer.pruning.retain import (
         (5, 64, 1, 1, 5),
     ],
 )
-def test_the_count(above: int, depth: int, minimum: int, granularity: int, kept: int) -> None:
+def test_retained_count_is_rounded_and_bounded(
+    above: int, depth: int, minimum: int, granularity: int, kept: int
+) -> None:
     assert retained_count(above, depth, min_num_filters=minimum, granularity=granularity) == kept
 
 

@@ -403,7 +403,7 @@ def check_view(view: Any) -> None:
 
 @pytest.mark.parametrize("word", range(len(WORDS)))
 @pytest.mark.parametrize("step", ["convert-train", "convert-val"])
-def test_each_word_of_a_pod(word: int, step: str) -> None:
+def test_every_termination_message_of_a_pod_is_handled(word: int, step: str) -> None:
     cache = Cache()
     for resource, valid in VALID:
         found = copy.deepcopy(valid)

@@ -188,7 +188,7 @@ async def test_broken_watch_does_not_affect_others() -> None:
     await asyncio.wait_for(task, 10)
 
 
-async def test_watch_that_is_cancelled_ends_all_of_them() -> None:
+async def test_canceled_watch_ends_all_streams() -> None:
     begun = []
 
     async def events(resource: Resource, namespace: str | None, since: int) -> AsyncIterator[Any]:

@@ -43,6 +43,22 @@ def test_a_finding_names_the_line_of_a_long_text() -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["test_error_is_told", "test_spec_says_so", "test_nobody_writes", "test_started_anew", "test_mark_is_fine"]
+)
+def test_name_of_a_test_with_a_word_to_avoid_is_found_once(name: str) -> None:
+    source = f"class C:\n    async def {name}(self) -> None: ...\n"
+    (found,) = findings("a.py", source)
+    assert found.startswith(f"a.py:2: {name!r}: write ")
+
+
+@pytest.mark.parametrize(
+    "name", ["test_standard_error", "test_finer_steps", "test_restarted_run_is_finished", "nobody_is_no_test"]
+)
+def test_name_of_a_test_without_such_a_word_passes(name: str) -> None:
+    assert findings("a.py", f"def {name}() -> None: ...\n") == []
+
+
+@pytest.mark.parametrize(
     ("path", "checked"),
     [
         ("docs/index.md", True),

@@ -17,7 +17,7 @@ from scripts.states_page import (
     page,
     section,
 )
-from tests.apiserver.plays import PodFacts
+from tests.apiserver.pod_scripts import PodFacts
 
 UID = "3f1c2a9e-5b7d-4c1e-9f00-aa12bb34cc56"
 GET = """\

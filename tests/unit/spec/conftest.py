@@ -53,7 +53,7 @@ def _camel_case_after_each_test() -> Iterator[None]:
 
 @pytest.fixture
 def prototxt() -> str:
-    """Return a complete spec of the original toolkit."""
+    """Return a complete spec of TAO Toolkit."""
     return PROTOTXT
 
 
@@ -65,11 +65,11 @@ def minimal() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def sample() -> str:
-    """Return the sample specification of the original toolkit's documentation, word for word."""
+    """Return the sample specification of TAO Toolkit's documentation, word for word."""
     folder = Path(os.environ.get("MASKRCNN_SEED", Path(__file__).resolve().parents[4] / "shared" / "seed"))
     for page in sorted(folder.glob("*.txt")):
         text = page.read_text(encoding="utf-8")
         start = text.find("\nseed: 123\n")
         if start >= 0:
             return text[start + 1 : text.index("\n}\nField |", start) + 3]
-    pytest.skip(f"the documentation page of the original toolkit is not in {folder}: set MASKRCNN_SEED")
+    pytest.skip(f"the documentation page of TAO Toolkit is not in {folder}: set MASKRCNN_SEED")

@@ -43,7 +43,7 @@ def test_ordinary_spec_has_no_notes(quiet: dict[str, Any]) -> None:
         ({"clearmlConfig": {}}, "clearmlConfig has no effect"),
     ],
 )
-def test_what_is_probably_not_meant_is_told(quiet: dict[str, Any], change: dict[str, Any], words: str) -> None:
+def test_probable_mistake_is_reported(quiet: dict[str, Any], change: dict[str, Any], words: str) -> None:
     (note,) = notes(parse_spec(merge_experiment(quiet, change)))
     assert words in note
 

@@ -83,7 +83,7 @@ def test_messages_use_the_spelling_of_the_user() -> None:
     assert "(2^max_level, max_level is 6)" in found["data_config.image_size"]
 
 
-def test_a_prefix_stands_before_every_field(minimal: dict[str, Any]) -> None:
+def test_a_prefix_precedes_every_field(minimal: dict[str, Any]) -> None:
     found = problems({**minimal, "momentum": 1, "foo": 2}, prefix="spec.experiment.")
     assert found == {
         "spec.experiment.momentum": "1 must be less than 1",

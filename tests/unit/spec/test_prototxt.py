@@ -1,4 +1,4 @@
-"""Prototxt of the original toolkit: values read, values filled in, problems; nothing in it is executed."""
+"""Prototxt of TAO Toolkit: values read, values filled in, problems; nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_absent_fields_are_what_the_original_took_where_zero_means_something() -
     assert spec.maskrcnn_config.freeze_blocks == ()
     # all other values are those of the sample
     assert (spec.seed, spec.train_batch_size, spec.maskrcnn_config.rpn_positive_overlap) == (123, 2, 0.7)
-    assert read.warnings == ("momentum is absent; using 0, as the original toolkit does (0.9 is usual)",)
+    assert read.warnings == ("momentum is absent; using 0, as TAO Toolkit does (0.9 is usual)",)
     assert filled["momentum"] == 0
     assert filled["maskrcnn_config.freeze_bn"] is False
     assert filled["maskrcnn_config.aspect_ratios"] == ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
@@ -103,7 +103,7 @@ def test_absent_field_is_distinguished_from_a_zero(prototxt: str) -> None:
     )
 
 
-def test_zero_stands_for_the_default_where_the_original_read_it_so(prototxt: str) -> None:
+def test_zero_means_the_default_where_tao_toolkit_reads_it_so(prototxt: str) -> None:
     zeros = "\nlogging_frequency: 0 total_steps: 0 checkpoint: '' data_config { n_workers: 0 shuffle_buffer_size: 0 }"
     spec = parse_prototxt(prototxt + zeros).spec
     assert (spec.logging_frequency, spec.total_steps, spec.checkpoint) == (10, None, None)
@@ -137,7 +137,7 @@ def test_unused_fields_of_the_original_are_accepted(prototxt: str) -> None:
     assert not [name for name, _ in read.filled if name.startswith(("wandb", "clearml", "save"))]
 
 
-def test_clipping_that_the_original_ignored_is_told(prototxt: str) -> None:
+def test_clipping_that_tao_toolkit_ignores_is_reported(prototxt: str) -> None:
     assert "gradients are clipped" in parse_prototxt(prototxt + "global_gradient_clip_ratio: 5.0").warnings[0]
 
 
@@ -271,7 +271,7 @@ def test_positions_of_fields_are_found() -> None:
 
 
 def _written(spec: SpecModel) -> str:
-    """Return a spec as protobuf text of the original toolkit."""
+    """Return a spec as protobuf text of TAO Toolkit."""
     lines = []
     for name in type(spec).model_fields:
         value: Any = getattr(spec, name)

@@ -25,7 +25,7 @@ def manifest(minimal: dict[str, Any], **step: Any) -> dict[str, Any]:
     }
 
 
-def test_the_three_forms_are_told_apart_by_content(minimal: dict[str, Any], prototxt: str) -> None:
+def test_the_three_forms_are_recognized_by_content(minimal: dict[str, Any], prototxt: str) -> None:
     assert read_spec(yaml.safe_dump(minimal)).form == "yaml"
     assert read_spec(json.dumps(minimal, indent=1)).form == "yaml"
     assert read_spec(yaml.safe_dump(manifest(minimal))).form == "manifest"

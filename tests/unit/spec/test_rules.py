@@ -56,7 +56,9 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("change", "field", "words"), CASES)
-def test_a_broken_rule_is_told_once(minimal: dict[str, Any], change: dict[str, Any], field: str, words: str) -> None:
+def test_a_broken_rule_is_reported_once(
+    minimal: dict[str, Any], change: dict[str, Any], field: str, words: str
+) -> None:
     with pytest.raises(SpecError) as caught:
         parse_spec(merge_experiment(minimal, change))
     (problem,) = caught.value.problems

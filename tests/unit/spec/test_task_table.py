@@ -95,7 +95,7 @@ def knowledge_of_tasks(file: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name not in ("TASKS", "TaskEntry"))
 
 
-def test_only_tables_and_the_packages_of_tasks_tell_tasks_apart() -> None:
+def test_only_tables_and_packages_of_tasks_distinguish_tasks() -> None:
     packages = {entry.module.split(".")[1] for entry in TASKS.values()}
     found = {
         f"{path}: {known}"

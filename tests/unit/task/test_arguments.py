@@ -1,4 +1,4 @@
-"""Command-line parsing: both spellings of a flag, errors with exit code 64, flags of the original toolkit."""
+"""Command-line parsing: both spellings of a flag, errors with exit code 64, flags of TAO Toolkit."""
 
 from __future__ import annotations
 

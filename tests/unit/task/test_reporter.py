@@ -93,7 +93,7 @@ def test_a_torn_line_does_not_swallow_the_next_record(tmp_path: Path, environmen
     assert json.loads(record)["message"] == "again"
 
 
-def test_success(tmp_path: Path, environment: TaskEnvironment) -> None:
+def test_success_writes_result_and_termination_message(tmp_path: Path, environment: TaskEnvironment) -> None:
     model = tmp_path / "model.step-7.tlt"
     model.write_bytes(b"weights")
     logs = tmp_path / "logs"

@@ -312,7 +312,7 @@ def test_wrong_key_is_not_reported_as_damage(tmp_path: Path) -> None:
 
 
 def test_checkpoints_of_another_program_are_refused_in_an_unclaimed_directory(tmp_path: Path) -> None:
-    (tmp_path / "model.step-25000.tlt").write_bytes(b"of the original toolkit")
+    (tmp_path / "model.step-25000.tlt").write_bytes(b"of TAO Toolkit")
     with pytest.raises(InvalidInput, match=r"model\.step-25000\.tlt: .* would replace or remove them"):
         store(tmp_path).newest(refuse_unreadable=True)
     assert store(tmp_path).newest() is None

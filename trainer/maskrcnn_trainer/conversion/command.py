@@ -14,7 +14,7 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of the original toolkit."""
+    """Add the flags of TAO Toolkit."""
     parser.add_argument(
         "-i",
         "--image-dir",

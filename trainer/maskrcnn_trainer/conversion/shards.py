@@ -194,7 +194,7 @@ def _is_shard(path: Path) -> bool:
             header = file.read(HEADER_BYTES)
             if not header.strip(b"\0"):
                 return True
-            # A record is a serialized example with the keys of this project, which are those of the original toolkit.
+            # A record is a serialized example with the keys of this project, which are those of TAO Toolkit.
             size = min(int.from_bytes(header[:8], "little"), path.stat().st_size)
             return is_record_header(header) and _KEY in file.read(size)
     except OSError:

@@ -96,7 +96,7 @@ class ClassMap:
             raise InvalidInput(f"class map: the field {error} is missing") from error
         except (TypeError, ValueError) as error:
             raise InvalidInput(
-                "class map: not readable; expected an object with ids (whole numbers), names and numClasses"
+                "class map: not readable; expected an object with ids (whole numbers), names, and numClasses"
             ) from error
 
     def require(self, num_classes: int) -> ClassMap:

@@ -231,7 +231,7 @@ def _categories(entries: list[Any], annotations: list[Any], problems: Problems) 
         elif number > _LARGEST_CATEGORY:
             problems.add(f"{where}: id {number}: category ids must be at most {_LARGEST_CATEGORY}")
         elif not isinstance(name, str):
-            problems.add(f"{where}: name {shown(name)}: a text is expected")
+            problems.add(f"{where}: name {shown(name)}: a string is expected")
         else:
             categories.known[number] = name
     return categories

@@ -44,7 +44,7 @@ def read_json(name: str) -> dict[str, Any]:
         raise InvalidInput(f"{name}: {_fault_of_number(text)}", reason="InvalidData") from error
     if not isinstance(content, dict):
         raise InvalidInput(
-            f"{name}: holds {shown(content)}: an object with images, annotations and categories is expected "
+            f"{name}: holds {shown(content)}: an object with images, annotations, and categories is expected "
             "(a list is the format of results, not of annotations)",
             reason="InvalidData",
         )

@@ -28,8 +28,8 @@ class Stream(enum.IntEnum):
 def uniform(seed: int, position: tf.Tensor, stream: Stream, shape: Sequence[int]) -> tf.Tensor:
     """Return uniform random numbers for each position.
 
-    The hash is triple32 (Wellons, "Prospecting for Hash Functions", 2018), its rounds keyed with hashes of seed, stream
-    and position.
+    The hash is triple32 (Wellons, "Prospecting for Hash Functions", 2018), its rounds keyed with hashes of seed,
+    stream, and position.
 
     Args:
         seed: the experiment's seed, 0 .. 2^32 - 1.

@@ -1,4 +1,4 @@
-"""Faults in the objects of a record that a checksum cannot detect: list lengths, invalid boxes and masks."""
+"""Faults in the objects of a record that a checksum cannot detect: list lengths, invalid boxes, and masks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Precision and recall of matches, as ``COCOeval.accumulate`` computes them.
 
 This is a vectorized version: pycocotools loops in Python over all detections for each of 10 IoU thresholds, 4 area
-ranges and 3 limits, and all other ranks wait for the first one meanwhile. The results are bit-identical
+ranges, and 3 limits, and all other ranks wait for the first one meanwhile. The results are bit-identical
 (https://github.com/cocodataset/cocoapi, PythonAPI/pycocotools/cocoeval.py).
 """
 

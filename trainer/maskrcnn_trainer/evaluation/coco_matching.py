@@ -24,7 +24,7 @@ class DetectionMatches:
     """Input of COCO's metrics for the detections of some images.
 
     An entry is one category in one image that has objects or detections of it (E entries). The detections of an entry
-    are consecutive, best first (N detections in all entries); those beyond the largest limit are left out. T, A and K
+    are consecutive, best first (N detections in all entries); those beyond the largest limit are left out. T, A, and K
     are the numbers of IoU thresholds, area ranges, and comparisons (box, mask).
 
     Attributes:

@@ -1,4 +1,4 @@
-"""COCO's detection metrics, as fractions and with the names of the original toolkit.
+"""COCO's detection metrics, as fractions and with the names of TAO Toolkit.
 
 Definitions: https://cocodataset.org/#detection-eval. As in pycocotools, a metric is -1 if the ground truth has no
 object that it covers.
@@ -175,8 +175,8 @@ class CocoMatching:
     Args:
         ground_truth: annotations of at least the images that are matched here.
         kinds: ``bbox`` computes the twelve metrics, ``segm`` the same with the prefix ``mask_``.
-        max_detections: D. The twelve metrics always use 100 detections; if D is larger, AP, AP50 and AR at D are added
-            as ``AP_max<D>``, ``AP50_max<D>`` and ``ARmax<D>``.
+        max_detections: D. The twelve metrics always use 100 detections; if D is larger, AP, AP50, and AR at D are added
+            as ``AP_max<D>``, ``AP50_max<D>``, and ``ARmax<D>``.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="MODEL",
-        help="the model: a .tlt, .onnx or .etlt, or a TensorRT engine",
+        help="the model: a .tlt, .onnx, or .etlt, or a TensorRT engine",
     )
     parser.add_argument(
         "-r",

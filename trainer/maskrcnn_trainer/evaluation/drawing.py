@@ -1,4 +1,4 @@
-"""Drawing of objects into images: boxes, masks, class names and scores, legible on small and on large images."""
+"""Drawing of objects into images: boxes, masks, class names, and scores, legible on small and on large images."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def _line_width(picture: Image) -> int:
 
 @dataclass(frozen=True)
 class _Label:
-    """One label with its area: left, top, width and height in pixels of the picture."""
+    """One label with its area: left, top, width, and height in pixels of the picture."""
 
     item: DrawnObject
     text: str

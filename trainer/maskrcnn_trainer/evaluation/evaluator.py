@@ -163,7 +163,7 @@ class Evaluator:
         )
 
     def _compared(self, collected: Sequence[NDArray[np.uint8]]) -> tuple[CocoMetrics, int, int]:
-        """Return the metrics, images and detections of all ranks; an image evaluated by two ranks counts once."""
+        """Return the metrics, images, and detections of all ranks; an image evaluated by two ranks counts once."""
         seen = np.zeros(0, np.int32)
         num_detections = 0
         parts = []

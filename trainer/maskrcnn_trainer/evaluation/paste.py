@@ -6,9 +6,9 @@ a pixel is inside where the result is at least 0.5. Box and image axes are paral
 one after the other; only the pixels whose centers lie in the box are computed and encoded as run lengths.
 
 Measured for 100 detections, with run lengths, in CPU time (``benchmarks/paste.py``): compared with OpenCV's
-``warpAffine`` and pycocotools' ``encode`` 0.7 to 1.0 times as fast at 256x256, 2 times at 480x640 and 4.6 to 9 times at
-1200x1600, where whole masks cost most. OpenCV rounds positions to 1/32 pixel, which changes 0.14% of the pixels. Matrix
-products over the whole image for all masks at once give the same pixels and are 50 to 130 times slower.
+``warpAffine`` and pycocotools' ``encode`` 0.7 to 1.0 times as fast at 256x256, 2 times at 480x640, and 4.6 to 9 times
+at 1200x1600, where whole masks cost most. OpenCV rounds positions to 1/32 pixel, which changes 0.14% of the pixels.
+Matrix products over the whole image for all masks at once give the same pixels and are 50 to 130 times slower.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def evaluate_task(
 
     Args:
         spec_path: the experiment spec.
-        model_path: a ``.tlt``, ``.onnx`` or ``.etlt`` file, or a TensorRT engine.
+        model_path: a ``.tlt``, ``.onnx``, or ``.etlt`` file, or a TensorRT engine.
         results_dir: directory of the results.
         key: key of an encrypted model.
         environment: settings from environment variables.

@@ -100,7 +100,7 @@ class DetectorValidation:
         return self._evaluator.evaluate(previews=PREVIEW_IMAGES if previews else 0, keep_results=keep_results)
 
     def preview_pictures(self, result: EvaluationResult) -> dict[str, NDArray[Any]]:
-        """Return the pictures of ``result``, uint8 [H, W, 3], under the original toolkit's summary names."""
+        """Return the pictures of ``result``, uint8 [H, W, 3], under TAO Toolkit's summary names."""
         return {f"{number}_input": preview.drawn(self.names) for number, preview in enumerate(result.previews)}
 
     @property

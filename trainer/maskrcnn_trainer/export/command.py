@@ -1,4 +1,4 @@
-"""``maskrcnn export``: a trained model as ONNX in float32, float16 or INT8, with files for TensorRT and DeepStream."""
+"""``maskrcnn export``: a trained model as ONNX in float32, float16, or INT8, with files for TensorRT and DeepStream."""
 
 from __future__ import annotations
 

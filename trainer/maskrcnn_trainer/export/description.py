@@ -17,6 +17,6 @@ def metadata_of(model: onnx.ModelProto) -> ExportMetadata:
 
 
 def set_data_type(model: onnx.ModelProto, data_type: str) -> None:
-    """Set the graph's numeric precision in the metadata: fp32, fp16 or int8."""
+    """Set the graph's numeric precision in the metadata: fp32, fp16, or int8."""
     changed = replace(metadata_of(model), data_type=data_type)
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(changed.to_json())})

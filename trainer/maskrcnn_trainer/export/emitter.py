@@ -64,7 +64,7 @@ class GraphBuilder:
         return tuple(names)
 
     def constant(self, value: NDArray[Any], name: str | None = None) -> str:
-        """Add a constant tensor; reuse one of equal type, shape and values unless ``name`` is given."""
+        """Add a constant tensor; reuse one of equal type, shape, and values unless ``name`` is given."""
         value = np.ascontiguousarray(value).reshape(np.shape(value))
         if name is not None:
             self._constants[self._claim(name)] = numpy_helper.from_array(value, name)

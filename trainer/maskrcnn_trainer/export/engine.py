@@ -18,9 +18,9 @@ class EngineSettings:
     """Settings of an engine's build.
 
     Attributes:
-        data_type: numeric precision of the graph: fp32, fp16 or int8.
+        data_type: numeric precision of the graph: fp32, fp16, or int8.
         image_size: (height, width) of the input.
-        batches: smallest, optimal and largest batch size.
+        batches: smallest, optimal, and largest batch size.
         workspace: limit of scratch memory on the GPU in bytes.
         strict: keep every layer in the graph's type (for releases without strongly typed networks).
     """

@@ -52,7 +52,7 @@ def quantized(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.Model
     """Return a copy of ``model`` in INT8.
 
     The inputs of layers with weights are quantized, and also the shortcut branch of every residual sum, so that a
-    runtime can fuse convolution, sum and ReLU.
+    runtime can fuse convolution, sum, and ReLU.
 
     Args:
         model: the float32 graph.

@@ -48,13 +48,13 @@ class ExportSettings:
     """Settings of an export.
 
     Attributes:
-        data_type: fp32, fp16 or int8.
+        data_type: fp32, fp16, or int8.
         preprocessing: whether the graph normalizes its input.
         batches: number of batches to calibrate on.
         batch_size: images per calibration batch.
         image_dir: directory of images to calibrate on instead of the training records.
         tensor_file: file of the calibration images; read if it exists, else written.
-        engine_batches: smallest, optimal and largest batch size of the engine.
+        engine_batches: smallest, optimal, and largest batch size of the engine.
         workspace: limit of the GPU's scratch memory in bytes.
         strict_types: see :class:`EngineSettings`.
     """

@@ -41,7 +41,7 @@ def decode(source: bytes | Path, *, exif: bool = False) -> NDArray[np.uint8]:
         uint8 [h, w, 3], RGB.
 
     Raises:
-        UnreadableImage: the image is missing, damaged or truncated, or has an unknown format or 32 bits per channel.
+        UnreadableImage: the image is missing, damaged, or truncated, or has an unknown format or 32 bits per channel.
     """
     with opened(source if isinstance(source, bytes) else read_bytes(source)) as image:
         return to_rgb(ImageOps.exif_transpose(image) if exif else image)

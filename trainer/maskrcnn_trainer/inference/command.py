@@ -37,14 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="MODEL",
-        help="the model: a .tlt, .onnx or .etlt, or a TensorRT engine",
+        help="the model: a .tlt, .onnx, or .etlt, or a TensorRT engine",
     )
     add_spec(parser)
     parser.add_argument(
         "-r",
         "--results-dir",
         metavar="DIR",
-        help="directory for images_annotated, labels and predictions.json; must not contain any of them yet",
+        help="directory for images_annotated, labels, and predictions.json; must not contain any of them yet",
     )
     parser.add_argument(
         "-t",

@@ -1,4 +1,4 @@
-"""Detections as label files: one per image in the original toolkit's format, and one COCO data set of all images.
+"""Detections as label files: one per image in TAO Toolkit's format, and one COCO data set of all images.
 
 COCO's data format: https://cocodataset.org/#format-data.
 """

@@ -1,4 +1,4 @@
-"""Inference pipeline: threads decode images before the detector, and paste, draw and write results after it."""
+"""Inference pipeline: threads decode images before the detector, and paste, draw, and write results after it."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def run_inference(
         sources: the images; those that cannot be read are logged and skipped.
         detector: the detector, called from this thread only.
         output: settings of the results; its directories must exist.
-        threads: number of threads that decode, paste, draw and write; at least two are used.
+        threads: number of threads that decode, paste, draw, and write; at least two are used.
         check_stop: called before each batch; raises to stop.
         progress: called with the number of images done, and the number of those that could not be read.
     """

@@ -54,7 +54,7 @@ def inference_task(
     environment: TaskEnvironment,
     token: str | None,
 ) -> None:
-    """Run ``maskrcnn inference``: write annotated images, labels and ``predictions.json``, and report the speed."""
+    """Run ``maskrcnn inference``: write annotated images, labels, and ``predictions.json``, and report the speed."""
     guard = ownership_guard(results_dir, token)
     threads = task_threads()
     cv2.setNumThreads(1)  # images are drawn in several threads already

@@ -242,7 +242,7 @@ def _widths(values: Any) -> dict[str, int]:
 
 _WHOLE_NUMBER: tuple[Callable[[Any], Any], str] = (_whole, "a whole number")
 _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "arch": (_text, "a text"),
+    "arch": (_text, "a string"),
     "aspect_ratios": (_pairs, "a list of (width, height) pairs"),
     "anchor_scale": (float, "a number"),
     "bbox_reg_weights": (_four, "four numbers"),

@@ -13,7 +13,7 @@ def build_box_head(
 ) -> tuple[keras.Model, list[keras.layers.Layer]]:
     """Build the head on pooled features [R, n, n, channels], n = mrcnn_resolution / 4.
 
-    Features are flattened in C, H, W order, which is the order of the rows of ``fc6/kernel`` in models of the original.
+    Features are flattened in C, H, W order, which is the order of the rows of ``fc6/kernel`` in models of TAO Toolkit.
 
     Args:
         architecture: of the network.

@@ -1,4 +1,4 @@
-"""Feature pyramid network (Lin et al. 2016, arXiv:1612.03144) with the layer names of the original template."""
+"""Feature pyramid network (Lin et al. 2016, arXiv:1612.03144) with the layer names of TAO Toolkit's template."""
 
 from __future__ import annotations
 

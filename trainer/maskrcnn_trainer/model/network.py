@@ -108,7 +108,7 @@ class MaskRCNN:
 
     @property
     def trainable_variables(self) -> list[tf.Variable]:
-        """Variables that the optimizer changes, in the order of the original's listing."""
+        """Variables that the optimizer changes, in the order of TAO Toolkit's listing."""
         return list(self._trainable)
 
     def variable_name(self, variable: tf.Variable | str) -> str:
@@ -183,7 +183,7 @@ class MaskRCNN:
 
 
 def variable_listing(network: MaskRCNN) -> list[str]:
-    """Return the listing of trainable variables that training logs at its start, in the original toolkit's form.
+    """Return the listing of trainable variables that training logs at its start, in TAO Toolkit's form.
 
     It has one line for each variable, such as ``[#0001] conv1/kernel:0 => (7, 7, 3, 64)``.
     """

@@ -144,12 +144,12 @@ def require_model(path: Path) -> None:
     except FileNotFoundError as error:
         raise InvalidInput(f"{path}: no such model file", reason="ModelNotFound") from error
     if not stat.S_ISREG(mode):
-        kind = "a directory" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        kind = "a directory" if stat.S_ISDIR(mode) else "a pipe, a socket, or a device"
         raise InvalidInput(f"{path}: {kind}; give the model file itself", reason="ModelNotFound")
 
 
 def refuse_unless_retrained(model: ModelFile, path: Path | str) -> None:
-    """Check that a model can be used for evaluation, inference and export.
+    """Check that a model can be used for evaluation, inference, and export.
 
     Raises:
         InvalidInput: it was pruned and not retrained since.
@@ -179,7 +179,7 @@ def is_encrypted(path: Path) -> bool:
 
 
 def encrypt(payload: bytes, key: str) -> bytes:
-    """Return ``payload`` encrypted with AES-256-GCM, after magic, salt and nonce; the magic is authenticated too.
+    """Return ``payload`` encrypted with AES-256-GCM, after magic, salt, and nonce; the magic is authenticated too.
 
     Raises:
         InvalidInput: the key is empty, or the payload exceeds the limit of one call of the cipher.
@@ -316,7 +316,7 @@ def _open_archive(stream: IO[bytes], source: str, with_optimizer: bool) -> Model
             if not {"model.json", "variables.safetensors"} <= names:
                 raise InvalidInput(
                     f"{source}: this zip archive isn't a model file of this trainer (it has no model.json); a model "
-                    "of the original toolkit can be used as `checkpoint`, to start a training from it",
+                    "of TAO Toolkit can be used as `checkpoint`, to start a training from it",
                     reason="InvalidModel",
                 )
             description = _checked(json.loads(stored_member(archive, "model.json")), source)

@@ -17,7 +17,7 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of the original toolkit."""
+    """Add the flags of TAO Toolkit."""
     parser.add_argument("-m", "--model", "--model-path", required=True, metavar="MODEL", help="the trained model")
     parser.add_argument(
         "-o",

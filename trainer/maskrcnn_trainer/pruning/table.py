@@ -30,7 +30,7 @@ def pruning_table(layers: Iterable[str], connected: Connectivity, retained: Reta
 
 
 def cost_lines(before: Cost, after: Cost) -> list[str]:
-    """Return lines with parameters and operations before and after, and the ratio as the original toolkit prints it."""
+    """Return lines with parameters and operations before and after, and the ratio as TAO Toolkit prints it."""
     lines = aligned(
         [
             ("", "before", "after"),

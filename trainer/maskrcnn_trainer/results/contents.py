@@ -31,7 +31,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Entry:
-    """File, link or anything else that isn't a directory.
+    """File, link, or anything else that isn't a directory.
 
     Attributes:
         path: relative to the results directory, with slashes.
@@ -77,7 +77,7 @@ def first_foreign(directory: Path, mark: Mark) -> str | None:
 
 
 def first_link(directory: Path) -> str | None:
-    """Return the first link, pipe, socket or device, relative to the directory, or None.
+    """Return the first link, pipe, socket, or device, relative to the directory, or None.
 
     A task that writes to it would write to its target.
     """
@@ -176,7 +176,7 @@ def printable(name: str) -> str:
 
 
 def _walk(directory: Path, below: str) -> Iterator[tuple[str, str]]:
-    """Yield paths with ``file``, ``directory`` or ``other``; a directory comes before its content."""
+    """Yield paths with ``file``, ``directory``, or ``other``; a directory comes before its content."""
     if below and (directory / below).is_symlink():
         yield below, "other"
         return

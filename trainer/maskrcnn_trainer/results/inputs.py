@@ -28,7 +28,7 @@ _QUOTED = re.compile(r"""["']([^"']+)["']""")
 
 @dataclass(frozen=True)
 class TaskInput:
-    """File, directory or pattern that a task reads.
+    """File, directory, or pattern that a task reads.
 
     Attributes:
         name: origin of the path, such as ``-i`` or ``trainingFilePattern of -e``.

@@ -80,7 +80,7 @@ def may_stand_unclaimed(path: str) -> bool:
 
 
 def is_kept_by_us(path: str) -> bool:
-    """Return whether tasks and launches may write a file after result.json: logs, reports and locks."""
+    """Return whether tasks and launches may write a file after result.json: logs, reports, and locks."""
     return is_log(path) or path in _LOCKS | _ABOUT_THE_RUN or is_temporary(path)
 
 

@@ -134,7 +134,7 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(descriptor)
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a plain file", str(path))
+        raise OSError(errno.EINVAL, "it is a pipe, a socket, or a device, not a plain file", str(path))
     return os.fdopen(descriptor, "rb")
 
 
@@ -186,7 +186,7 @@ def open_in_place(path: Path, *, append: bool) -> FileIO:
 
     Args:
         path: the file.
-        append: whether to keep the content, append to it and allow reading; else the file is emptied.
+        append: whether to keep the content, append to it, and allow reading; else the file is emptied.
 
     Raises:
         OSError: the file cannot be opened, or is a link (``ELOOP``) or a pipe without a reader (``ENXIO``).

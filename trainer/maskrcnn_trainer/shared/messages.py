@@ -2,7 +2,7 @@
 
 The termination message and ``result.json`` report the end of a task, a line of ``status.json`` its progress, and a
 posted report the same with its sender. ``run.json`` names the run that owns a results directory. Keys of
-``status.json`` are those of the original toolkit, in snake case; ``checkpointStep`` and all other records are in camel
+``status.json`` are those of TAO Toolkit, in snake case; ``checkpointStep`` and all other records are in camel
 case.
 
 Readers use these keys but check every value, since any program in a user's image may have written it.

@@ -83,7 +83,7 @@ class _Extent:
     """Size of nodes, with the value of each alias counted at the alias.
 
     Attributes:
-        nodes: number of mappings, lists, keys, plain values and aliases.
+        nodes: number of mappings, lists, keys, plain values, and aliases.
         characters: number of characters of plain values.
         levels: levels of nested mappings and lists; a plain value is one level.
     """

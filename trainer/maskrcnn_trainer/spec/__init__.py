@@ -1,4 +1,4 @@
-"""Experiment spec: types, defaults, checks, step arithmetic, and the original toolkit's prototxt. Pure Python."""
+"""Experiment spec: types, defaults, checks, step arithmetic, and TAO Toolkit's prototxt. Pure Python."""
 
 from __future__ import annotations
 

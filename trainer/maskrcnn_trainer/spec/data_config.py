@@ -22,7 +22,7 @@ class Augmentation(SpecModel):
 
 
 class DataConfig(SpecModel):
-    """Source and format of the input data, used by training, evaluation and inference."""
+    """Source and format of the input data, used by training, evaluation, and inference."""
 
     image_size: Annotated[ImageSize, ReadFor(Purpose.INPUT_SIZE)] = Field(
         description="Size [height, width] in pixels to which images are resized (aspect ratio kept) and padded. Both "

@@ -17,7 +17,7 @@ WITHOUT_RULES = {"rules": False}
 
 
 class WandbConfig(SpecModel):
-    """Weights & Biases settings of the original toolkit; accepted, without effect."""
+    """Weights & Biases settings of TAO Toolkit; accepted, without effect."""
 
     project: str = Field(default="", max_length=1024, description="Project name; without effect.")
     entity: str = Field(default="", max_length=1024, description="Entity name; without effect.")
@@ -27,7 +27,7 @@ class WandbConfig(SpecModel):
 
 
 class ClearmlConfig(SpecModel):
-    """ClearML settings of the original toolkit; accepted, without effect."""
+    """ClearML settings of TAO Toolkit; accepted, without effect."""
 
     project: str = Field(default="", max_length=1024, description="Project name; without effect.")
     task: str = Field(default="", max_length=1024, description="Task name; without effect.")
@@ -35,7 +35,7 @@ class ClearmlConfig(SpecModel):
 
 
 class ExperimentSpec(SpecModel):
-    """An experiment: schedule, optimizer, files, data (``dataConfig``) and model (``maskrcnnConfig``)."""
+    """An experiment: schedule, optimizer, files, data (``dataConfig``), and model (``maskrcnnConfig``)."""
 
     seed: Annotated[int, ReadFor(Purpose.TRAINING, Purpose.CALIBRATION)] = Field(
         default=123,
@@ -136,7 +136,7 @@ class ExperimentSpec(SpecModel):
     checkpoint: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
         default=None,
         max_length=4096,
-        description="File with pretrained weights: .hdf5, .safetensors, .npz, .tlt or .ckpt. Absent: random weights.",
+        description="File with pretrained weights: .hdf5, .safetensors, .npz, .tlt, or .ckpt. Absent: random weights.",
     )
     pruned_model_path: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
         default=None,
@@ -181,19 +181,19 @@ class ExperimentSpec(SpecModel):
         description="Accepted, without effect: numStepsPerEval determines when checkpoints are saved.",
     )
     wandb_config: Annotated[WandbConfig | None, HOW_IT_RUNS] = Field(
-        default=None, description="Weights & Biases settings of the original toolkit; accepted, without effect."
+        default=None, description="Weights & Biases settings of TAO Toolkit; accepted, without effect."
     )
     clearml_config: Annotated[ClearmlConfig | None, HOW_IT_RUNS] = Field(
-        default=None, description="ClearML settings of the original toolkit; accepted, without effect."
+        default=None, description="ClearML settings of TAO Toolkit; accepted, without effect."
     )
     data_config: DataConfig = Field(description="Source of the data, and how an image becomes the network's input.")
     maskrcnn_config: MaskRCNNConfig = Field(
         default_factory=MaskRCNNConfig,
-        description="Structure of the model, and the sampling and filtering of anchors, proposals and detections.",
+        description="Structure of the model, and the sampling and filtering of anchors, proposals, and detections.",
         json_schema_extra={"default": {}},
     )
 
-    # 0 and "" mean "not set", as in the original toolkit, so that a step can unset what the experiment sets.
+    # 0 and "" mean "not set", as in TAO Toolkit, so that a step can unset what the experiment sets.
     @field_validator(
         "total_steps",
         "num_epochs",

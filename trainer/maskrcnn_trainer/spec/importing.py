@@ -1,4 +1,4 @@
-"""``maskrcnn spec import``: convert a spec of the original toolkit to a MaskRCNNExperiment manifest."""
+"""``maskrcnn spec import``: convert a spec of TAO Toolkit to a MaskRCNNExperiment manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``maskrcnnConfig``: structure of the network, and sampling and filtering of anchors, proposals and detections."""
+"""``maskrcnnConfig``: structure of the network, and sampling and filtering of anchors, proposals, and detections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOP_N_MAX = 100_000
 
 
 class MaskRCNNConfig(SpecModel):
-    """Model for training, evaluation and inference. Backbones are ResNet 10, 18, 34, 50 and 101."""
+    """Model for training, evaluation, and inference. Backbones are ResNet 10, 18, 34, 50, and 101."""
 
     nlayers: Annotated[Literal[10, 18, 34, 50, 101], ReadFor(Purpose.STRUCTURE)] = Field(
         default=50, description="Number of layers of the ResNet backbone."
@@ -21,7 +21,7 @@ class MaskRCNNConfig(SpecModel):
     arch: Annotated[Literal["resnet", "resnet_v1_5"], ReadFor(Purpose.STRUCTURE)] = Field(
         default="resnet",
         description="Variant of the backbone. resnet: stride on the first convolution of a block and projection "
-        "shortcuts in every stage, for the original toolkit's pretrained weights. resnet_v1_5: stride on the 3x3 "
+        "shortcuts in every stage, for TAO Toolkit's pretrained weights. resnet_v1_5: stride on the 3x3 "
         "convolution and identity shortcuts, for weights with torchvision names.",
     )
     freeze_bn: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
@@ -158,7 +158,7 @@ class MaskRCNNConfig(SpecModel):
         default=1,
         ge=1,
         le=8,
-        description="Number of anchor sizes within an octave at each level; 3 gives 2^0, 2^(1/3) and 2^(2/3).",
+        description="Number of anchor sizes within an octave at each level; 3 gives 2^0, 2^(1/3), and 2^(2/3).",
     )
     aspect_ratios: Annotated[AspectRatios, ReadFor(Purpose.STRUCTURE)] = Field(
         default=((1.0, 1.0), (1.4, 0.7), (0.7, 1.4)),

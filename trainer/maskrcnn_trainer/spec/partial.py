@@ -1,7 +1,7 @@
 """Partial experiment: the fields that one step changes.
 
-The partial types are made from the complete ones, so they have the same fields, descriptions and bounds. Every field is
-optional and has no default: a default filled in by an API server would override the value of the experiment.
+The partial types are made from the complete ones, so they have the same fields, descriptions, and bounds. Every field
+is optional and has no default: a default filled in by an API server would override the value of the experiment.
 """
 
 from __future__ import annotations

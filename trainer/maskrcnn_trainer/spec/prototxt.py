@@ -1,7 +1,7 @@
-"""Spec of the original toolkit: protobuf text format, with lists as strings that hold Python literals.
+"""Spec of TAO Toolkit: protobuf text format, with lists as strings that hold Python literals.
 
 The protobuf messages are made at run time from the spec's own types, in proto3 with field presence, so absent fields
-differ from 0 (they didn't in the original toolkit).
+differ from 0 (they didn't in TAO Toolkit).
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ LEGACY_WHEN_ABSENT: dict[Path, Any] = {
     ("maskrcnn_config", "freeze_bn"): False,
     ("maskrcnn_config", "freeze_blocks"): [],
 }
-"""Values of the original toolkit for absent fields for which 0, false, or an empty list has a meaning."""
+"""Values of TAO Toolkit for absent fields for which 0, false, or an empty list has a meaning."""
 
 ZERO_IS_ABSENT = frozenset({"shuffle_buffer_size", "n_workers", "max_num_instances", "logging_frequency"})
-"""Fields for which the original toolkit replaces 0 by its default."""
+"""Fields for which TAO Toolkit replaces 0 by its default."""
 
 OURS = frozenset({"deterministic", "scale_learning_rate", "keep_checkpoints", "augmentation"})
-"""Fields that the original toolkit does not have; their absence from a prototxt isn't reported."""
+"""Fields that TAO Toolkit does not have; their absence from a prototxt isn't reported."""
 
 WITHOUT_EFFECT = frozenset({"save_checkpoints_steps", "wandb_config", "clearml_config"})
-"""Fields of the original toolkit that have no effect here."""
+"""Fields of TAO Toolkit that have no effect here."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Prototxt:
 
 
 def _plain_type(annotation: Any) -> type:
-    """Return int, float, bool, str or tuple for the annotation of a field."""
+    """Return int, float, bool, str, or tuple for the annotation of a field."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         return _plain_type(next(item for item in get_args(annotation) if item is not type(None)))
@@ -87,7 +87,7 @@ def _plain_type(annotation: Any) -> type:
 
 _PROTO_TYPES = {
     int: _FIELD.TYPE_UINT32,
-    float: _FIELD.TYPE_DOUBLE,  # 32 bits, as in the original toolkit, would change 0.0001 to 0.0000999999974
+    float: _FIELD.TYPE_DOUBLE,  # 32 bits, as in TAO Toolkit, would change 0.0001 to 0.0000999999974
     bool: _FIELD.TYPE_BOOL,
     str: _FIELD.TYPE_STRING,
     tuple: _FIELD.TYPE_STRING,
@@ -196,7 +196,7 @@ def _merge(text: str) -> tuple[Message, list[Problem]]:
     while True:
         message = message_class()()
         try:
-            # as in the original toolkit: repeated fields are merged, and the last value is used
+            # as in TAO Toolkit: repeated fields are merged, and the last value is used
             text_format.Merge(text, message)
             return message, problems
         except text_format.ParseError as error:
@@ -255,17 +255,17 @@ def _mapping(message: Message) -> dict[str, Any]:
 
 
 def _fill(raw: dict[str, Any]) -> list[str]:
-    """Set absent fields, in place, to the value that they have in the original toolkit; return warnings."""
+    """Set absent fields, in place, to the value that they have in TAO Toolkit; return warnings."""
     warnings = []
     if "momentum" not in raw:
-        warnings.append("momentum is absent; using 0, as the original toolkit does (0.9 is usual)")
+        warnings.append("momentum is absent; using 0, as TAO Toolkit does (0.9 is usual)")
     for (*outer, name), value in LEGACY_WHEN_ABSENT.items():
         part = raw
         for section in outer:
             part = part.setdefault(str(section), {})
         part.setdefault(str(name), value)
     if raw.get("global_gradient_clip_ratio", 0) > 0:
-        warnings.append("global_gradient_clip_ratio: gradients are clipped; the original toolkit ignores this field")
+        warnings.append("global_gradient_clip_ratio: gradients are clipped; TAO Toolkit ignores this field")
     return warnings
 
 
@@ -299,7 +299,7 @@ def parse_prototxt(text: str, source: str = "the prototxt spec") -> Prototxt:
     """Return the spec in a prototxt.
 
     Args:
-        text: the original toolkit's experiment message in protobuf text format.
+        text: TAO Toolkit's experiment message in protobuf text format.
         source: name of the text in messages.
 
     Raises:

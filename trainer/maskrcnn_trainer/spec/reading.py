@@ -63,7 +63,7 @@ def read_spec(text: str, source: str = "the experiment spec") -> SpecText:
 
     Args:
         text: YAML of the spec, a manifest with one MaskRCNNExperiment (other documents are ignored), or a prototxt of
-            the original toolkit.
+            TAO Toolkit.
         source: name of the text in messages.
 
     Raises:

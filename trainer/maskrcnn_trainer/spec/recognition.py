@@ -8,5 +8,5 @@ _MESSAGE = re.compile(r"(?<![\w.])(data_config|maskrcnn_config|wandb_config|clea
 
 
 def looks_like_prototxt(text: str) -> bool:
-    """Return whether a text that isn't a YAML mapping contains a message of the original toolkit's spec."""
+    """Return whether a text that isn't a YAML mapping contains a message of TAO Toolkit's spec."""
     return _MESSAGE.search(re.sub(r"#[^\n]*", "", text)) is not None

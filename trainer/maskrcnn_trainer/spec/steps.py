@@ -1,4 +1,4 @@
-"""Step arithmetic: the number of steps, epochs and evaluations of a training, and the epoch of a step."""
+"""Step arithmetic: the number of steps, epochs, and evaluations of a training, and the epoch of a step."""
 
 from __future__ import annotations
 

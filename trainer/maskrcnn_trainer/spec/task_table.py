@@ -137,8 +137,8 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
         ),
         TaskName.EXPORT: TaskEntry(
             module="maskrcnn_trainer.export.command",
-            help="export a trained model as ONNX for TensorRT, DeepStream and ONNX Runtime",
-            description="Export a trained model as ONNX in float32, float16 or INT8, with the files that TensorRT and "
+            help="export a trained model as ONNX for TensorRT, DeepStream, and ONNX Runtime",
+            description="Export a trained model as ONNX in float32, float16, or INT8, with the files that TensorRT and "
             "DeepStream need.",
             files=(
                 rf"(?:{re.escape(ONNX_FILE)}|{re.escape(ENCRYPTED_ONNX_FILE)})",

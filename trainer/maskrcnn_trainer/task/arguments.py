@@ -1,4 +1,4 @@
-"""Command-line parsing for all tasks: both spellings of flags, exit code 64, the key, the original toolkit's flags."""
+"""Command-line parsing for all tasks: both spellings of flags, exit code 64, the key, TAO Toolkit's flags."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TaskParser(argparse.ArgumentParser):
 
 
 class IgnoredFlag(argparse.Action):
-    """Flag of the original toolkit that has no effect here: accepted with its value and a warning."""
+    """Flag of TAO Toolkit that has no effect here: accepted with its value and a warning."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
         options["help"] = argparse.SUPPRESS
@@ -111,8 +111,7 @@ def add_spec(parser: argparse.ArgumentParser) -> None:
         *SPEC_FLAGS,
         required=True,
         metavar="SPEC",
-        help="experiment spec: a prototxt of the original toolkit, the same fields as YAML, or a MaskRCNNExperiment "
-        "manifest",
+        help="experiment spec: a prototxt of TAO Toolkit, the same fields as YAML, or a MaskRCNNExperiment manifest",
     )
 
 

@@ -1,4 +1,4 @@
-"""Artifacts of a task (files, directories and sets of files) with their sizes and hashes, and result.json."""
+"""Artifacts of a task (files, directories, and sets of files) with their sizes and hashes, and result.json."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def artifact_files(path: PathLike) -> list[Path]:
 
 
 def artifact_bytes(path: PathLike) -> int:
-    """Return the size in bytes of an artifact (a file, a directory or a pattern; see ``artifact_files``)."""
+    """Return the size in bytes of an artifact (a file, a directory, or a pattern; see ``artifact_files``)."""
     return sum(file.stat().st_size for file in artifact_files(path))
 
 

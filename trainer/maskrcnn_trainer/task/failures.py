@@ -28,7 +28,8 @@ MEMORY_WORDS = (
     "std::bad_alloc",
 )  # fmt: skip
 """Parts of messages of TensorFlow, CUDA (``CUDA_ERROR_OUT_OF_MEMORY``), cuDNN and cuBLAS (``..._STATUS_ALLOC_FAILED``),
-and ONNX Runtime, whose errors are often UnknownError, InternalError or RuntimeException, not ResourceExhaustedError."""
+and ONNX Runtime, whose errors are often UnknownError, InternalError, or RuntimeException, and not
+ResourceExhaustedError."""
 
 LOST_PEER_WORDS = (
     "horovod has been shut down", "gloo", "connection closed", "connection reset", "connection refused", "broken pipe",

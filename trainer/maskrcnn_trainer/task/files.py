@@ -1,4 +1,4 @@
-"""Directories, files and JSON files of a task, with errors that end the task."""
+"""Directories, files, and JSON files of a task, with errors that end the task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from maskrcnn_trainer.shared.files import replace_file
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 """Exceptions of ``zipfile`` and of a JSON reader for damaged bytes.
 
-A changed bit may indicate encryption (RuntimeError), another compression or a newer format (NotImplementedError, which
+A changed bit may indicate encryption (RuntimeError), another compression, or a newer format (NotImplementedError, which
 is a RuntimeError, as RecursionError is), or a position before the start of the file (ValueError).
 """
 

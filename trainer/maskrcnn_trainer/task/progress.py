@@ -57,7 +57,7 @@ class ProgressMeter:
         return max(0, self.total - self.done) / self.rate
 
     def details(self) -> str:
-        """Return the fields, the rate and the time left in one line."""
+        """Return the fields, the rate, and the time left in one line."""
         parts = [f"{name} {_format_value(value)}" for name, value in self.fields.items()]
         if self.rate > 0:
             parts.append(f"{_format_value(self.rate)} {self.unit}/s")

@@ -1,4 +1,4 @@
-"""Reports of a task: status.json, the termination message, result.json and posted records.
+"""Reports of a task: status.json, the termination message, result.json, and posted records.
 
 All metrics are fractions and plain JSON numbers. Only rank 0 reports. A report that cannot be written doesn't fail or
 delay the task, except for result.json, which is the purpose of the task.
@@ -53,7 +53,7 @@ REPORTED_PACKAGES = ("maskrcnn-operator", "tensorflow", "tensorflow-cpu", "keras
 
 
 class Reporter:
-    """Writer of a task's reports to its results directory, its termination log and its report server.
+    """Writer of a task's reports to its results directory, its termination log, and its report server.
 
     Args:
         task: name of the task on the command line, such as ``dataset_convert``.
@@ -191,12 +191,12 @@ class Reporter:
         model_path: PathLike | None = None,
         checkpoint_step: int | None = None,
     ) -> None:
-        """Write result.json, the termination message and the last record.
+        """Write result.json, the termination message, and the last record.
 
         Args:
             message: text of the record.
             metrics: numbers; those that aren't finite are left out.
-            artifacts: files, directories or patterns by name; those in a local workspace with ``/workspace`` paths.
+            artifacts: files, directories, or patterns by name; those in a local workspace with ``/workspace`` paths.
             model_path: the model that the task produced.
             checkpoint_step: training step of the newest checkpoint; default: the last one recorded.
         """

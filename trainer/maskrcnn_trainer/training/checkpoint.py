@@ -66,8 +66,8 @@ class CheckpointStore:
         (:func:`newest_that_opens`).
 
         Args:
-            refuse_unreadable: raise if there are checkpoints but none can be opened. They may belong to the original
-                toolkit, which uses the same names, and would be replaced.
+            refuse_unreadable: raise if there are checkpoints but none can be opened. They may belong to TAO
+                Toolkit, which uses the same names, and would be replaced.
 
         Raises:
             InvalidInput: the key is wrong, the checkpoint may not be read, or none can be opened.

@@ -16,10 +16,15 @@ STARTED = "Starting Mask R-CNN training."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of the original toolkit."""
+    """Add the flags of TAO Toolkit."""
     add_spec(parser)
     parser.add_argument(
-        "-d", "--results-dir", "--model-dir", "-r", metavar="DIR", help="directory for checkpoints, logs and the result"
+        "-d",
+        "--results-dir",
+        "--model-dir",
+        "-r",
+        metavar="DIR",
+        help="directory for checkpoints, logs, and the result",
     )
     add_key(parser)
     parser.add_argument("--gpus", type=int, help="number of processes to train with, one per GPU (or on the CPUs)")

@@ -47,7 +47,7 @@ class Schedule:
         decay_levels: one factor for each boundary, relative to the initial rate (not to the rate before it).
 
     Raises:
-        InvalidInput: the two lists differ in length, or the boundaries are not strictly ascending.
+        InvalidInput: the two lists differ in length, or the boundaries are not in increasing order.
     """
 
     init_learning_rate: float
@@ -59,11 +59,14 @@ class Schedule:
     def __post_init__(self) -> None:
         if len(self.boundaries) != len(self.decay_levels):
             raise InvalidInput(
-                f"learningRateSteps has {len(self.boundaries)} entries, but learningRateDecayLevels has "
-                f"{len(self.decay_levels)}: give one level for each step"
+                f"learningRateDecayLevels has {len(self.decay_levels)}, but learningRateSteps has "
+                f"{len(self.boundaries)} entries; the two lists need the same length"
             )
         if any(b <= a for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)):
-            raise InvalidInput(f"learningRateSteps {list(self.boundaries)} must be strictly ascending")
+            raise InvalidInput(
+                f"learningRateSteps {list(self.boundaries)} must be in increasing order, for example "
+                f"{sorted(set(self.boundaries))}"
+            )
 
     @classmethod
     def from_spec(cls, spec: ScheduleFields, *, factor: float = 1.0) -> Schedule:

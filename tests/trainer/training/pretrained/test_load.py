@@ -245,10 +245,10 @@ def test_file_that_cannot_be_loaded_is_refused_with_its_fault(tmp_path: Path, fr
             load_checkpoint(tmp_path / name, fresh, **kwargs)
 
     refused("absent.hdf5", "does not exist")
-    refused("/dev/zero", "checkpoint: /dev/zero is a pipe, a socket or a device; give a plain file")
+    refused("/dev/zero", "checkpoint: /dev/zero is a pipe, a socket, or a device; give a plain file")
     os.mkfifo(tmp_path / "pipe")
-    refused("pipe", "pipe is a pipe, a socket or a device; give a plain file")
-    refused("encrypted.tlt", "original toolkit encrypted", os.urandom(5000))
+    refused("pipe", "pipe is a pipe, a socket, or a device; give a plain file")
+    refused("encrypted.tlt", "TAO Toolkit encrypted", os.urandom(5000))
     refused("empty.tlt", "is an empty file", b"")
     refused("cut.tlt", "damaged or cut off", b"PK\x03\x04" + bytes(100))
     write_hdf5(tmp_path / "w.hdf5", backbone_of(values), "model_weights")
@@ -268,7 +268,7 @@ def test_file_that_cannot_be_loaded_is_refused_with_its_fault(tmp_path: Path, fr
     with zipfile.ZipFile(tmp_path / "bomb.tlt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.ckpt-1.index", b"x")
         archive.writestr("model.ckpt-1.data-00000-of-00001", bytes(5_000_000))
-    refused("bomb.tlt", "claims to unpack to 5000001")
+    refused("bomb.tlt", "but 5000001 when unpacked")
     with zipfile.ZipFile(tmp_path / "detector.pth", "w") as archive:
         archive.writestr("archive/data.pkl", b"x")
     refused("detector.pth", "is a PyTorch file.*convert it to safetensors")

@@ -1,4 +1,4 @@
-"""Calibration tensor file: batches of preprocessed images in HDF5, in the original toolkit's layout.
+"""Calibration tensor file: batches of preprocessed images in HDF5, in TAO Toolkit's layout.
 
 The root has the attributes ``count`` (number of batches) and ``shape`` (of a batch); batch i is the gzipped dataset
 ``_tensorfile_array_key_`` in the group ``_tensorfile_array_key__<i>``, float32 [B, 3, H, W], RGB, normalized.

@@ -30,8 +30,8 @@ class Stage:
 class Backbone(Protocol):
     """Family of backbones of several depths, with one value of ``maskrcnnConfig.arch``.
 
-    Layers that the original template also has use its names. Keras HDF5 files, TensorFlow checkpoints, and ``.tlt``
-    files of the original use the same names and need no translation; torchvision uses others.
+    Layers that TAO Toolkit's template also has use its names. Keras HDF5 files, TensorFlow checkpoints, and ``.tlt``
+    files of TAO Toolkit use the same names and need no translation; torchvision uses others.
 
     The sets of layers that are pruned together are not part of this interface: pruning finds them in the built network,
     with its rules for the types of layers (`maskrcnn_trainer.pruning.groups`).

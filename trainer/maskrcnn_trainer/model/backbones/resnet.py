@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2015, arXiv:1512.03385) with the layer names of the original template."""
+"""ResNet (He et al. 2015, arXiv:1512.03385) with the layer names of TAO Toolkit's template."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ResNet:
         arch: value of ``maskrcnnConfig.arch``.
         epsilon: of the batch norms.
         as_torchvision: the stride is on the 3x3 convolution, only shortcuts whose shape changes have a projection, and
-            padding is symmetric. Otherwise, as in the original template, the stride is on the first convolution, the
+            padding is symmetric. Otherwise, as in TAO Toolkit, the stride is on the first convolution, the
             shortcut of every stage's first sub-block has a projection, and padding is TensorFlow's SAME.
     """
 

@@ -1,4 +1,4 @@
-"""Reader of Keras HDF5 files: the original's pretrained backbones, whole models, or weights only."""
+"""Reader of Keras HDF5 files: TAO Toolkit's pretrained backbones, whole models, or weights only."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def load_checkpoint(
     """Load the values of a file into a network, by variable name.
 
     The kind is recognized by content, not by the file's suffix: a Keras HDF5 file; ``.safetensors`` or ``.npz`` with
-    the names of torchvision or timm; a model file of this trainer; an unencrypted ``.tlt`` of the original toolkit; or
+    the names of torchvision or timm; a model file of this trainer; an unencrypted ``.tlt`` of TAO Toolkit; or
     a TensorFlow checkpoint (its prefix, one of its files, or its directory). The result is logged, with a warning about
     variables that keep random values.
 
@@ -83,7 +83,7 @@ def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:  # no
     if prefix is not None:
         return read_tf_checkpoint(prefix, str(path))
     if not path.is_file():
-        problem = "is a pipe, a socket or a device; give a plain file" if path.exists() else "does not exist"
+        problem = "is a pipe, a socket, or a device; give a plain file" if path.exists() else "does not exist"
         raise InvalidInput(f"checkpoint: {path} {problem}")
     if is_model_file(path):
         return read_our_model(path, key, network.architecture)
@@ -111,7 +111,7 @@ def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:  # no
         raise _refused_pickle(path, "a pickle, as older PyTorch and Detectron2 write them (.pth, .pkl)")
     raise InvalidInput(
         f"checkpoint: {path} is not a Keras .hdf5, .safetensors, .npz, .tlt, or TensorFlow checkpoint. If it is a .tlt "
-        "that the original toolkit encrypted, it cannot be read here: save it unencrypted with that toolkit (its "
+        "that TAO Toolkit encrypted, it cannot be read here: save it unencrypted with that toolkit (its "
         "releases since 5.0 do so), or start from the pretrained .hdf5"
     )
 

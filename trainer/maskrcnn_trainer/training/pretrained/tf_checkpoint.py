@@ -1,4 +1,4 @@
-"""Reader of TensorFlow checkpoints: the original's unencrypted ``.tlt`` (a zip archive) and plain ``.ckpt`` files."""
+"""Reader of TensorFlow checkpoints: TAO Toolkit's unencrypted ``.tlt`` (a zip archive) and plain ``.ckpt`` files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskrcnn_trainer.task.files import DAMAGED_ZIP
 from maskrcnn_trainer.training.pretrained.source import Source, variable_name
 
 NOTE = (
-    "the model was trained by the original toolkit, which encodes boxes with one pixel more and samples RoIs at other "
+    "the model was trained by TAO Toolkit, which encodes boxes with one pixel more and samples RoIs at other "
     "points: fine-tune it before you judge its accuracy"
 )
 LARGEST_COMPRESSION = 20
@@ -28,7 +28,7 @@ _MEMBER = re.compile(r"(.*\.ckpt[^/]*)\.(index|data-\d{5}-of-\d{5})")
 
 
 def read_original_tlt(path: Path) -> Source:
-    """Read the checkpoint in a ``.tlt`` of the original, ``model.ckpt-<step>.{index,data-...}`` in a zip archive.
+    """Read the checkpoint in a ``.tlt`` of TAO Toolkit, ``model.ckpt-<step>.{index,data-...}`` in a zip archive.
 
     Raises:
         InvalidInput: the model is pruned, or the archive is damaged or does not hold exactly one checkpoint.
@@ -38,7 +38,7 @@ def read_original_tlt(path: Path) -> Source:
             members = [m for m in archive.namelist() if _MEMBER.fullmatch(Path(m).name)]
             if any(Path(m).name.startswith("pruned.ckpt") for m in members):
                 raise InvalidInput(
-                    f"checkpoint: {path} is a pruned model of the original toolkit, which is not supported; prune an "
+                    f"checkpoint: {path} is a pruned model of TAO Toolkit, which is not supported; prune an "
                     "unpruned model with maskrcnn prune instead, and give the result as prunedModelPath"
                 )
             prefixes = {Path(m).name.removesuffix(".index") for m in members if m.endswith(".index")}
@@ -48,7 +48,7 @@ def read_original_tlt(path: Path) -> Source:
             size, unpacked = path.stat().st_size, sum(archive.getinfo(member).file_size for member in members)
             if unpacked > LARGEST_COMPRESSION * size:
                 raise InvalidInput(
-                    f"checkpoint: {path} has {size} bytes and claims to unpack to {unpacked}; weights compress at most "
+                    f"checkpoint: {path} has {size} bytes, but {unpacked} when unpacked; weights compress at most "
                     f"by a factor of {LARGEST_COMPRESSION}"
                 )
             for member in members:
@@ -59,7 +59,7 @@ def read_original_tlt(path: Path) -> Source:
             source = read_tf_checkpoint(str(Path(folder) / prefixes.pop()), shown=str(path))
     except DAMAGED_ZIP as error:
         raise InvalidInput(f"checkpoint: {path} is a damaged archive: {error}") from error
-    return Source("unencrypted .tlt of the original toolkit", source.values, source.notes, source.unused)
+    return Source("unencrypted .tlt of TAO Toolkit", source.values, source.notes, source.unused)
 
 
 def read_tf_checkpoint(prefix: str, shown: str | None = None) -> Source:

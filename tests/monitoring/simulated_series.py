@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.apiserver.bed import Bed
 from tests.apiserver.operator_process import OperatorProcess
-from tests.apiserver.plays import PodFacts
+from tests.apiserver.pod_scripts import PodFacts
 from tests.monitoring.tools import free_port
 
 from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
