@@ -50,7 +50,7 @@ def training_batches(
     def records_of(element: int) -> Iterable[int]:
         first = progress.after(start.step + element).images
         batch = order.batch(first, context.rank, context.size, spec.train_batch_size)
-        return [int(record) for record in batch.records]
+        return [int(record) for record in batch]
 
     dataset = training_dataset(
         data.records,
