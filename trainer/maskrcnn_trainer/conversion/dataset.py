@@ -27,7 +27,7 @@ from maskrcnn_trainer.conversion.tally import (
     warn_of_left_out,
 )
 from maskrcnn_trainer.data.coco import PROBLEMS_SHOWN, CocoDataset, CocoImage, Problems, load_coco
-from maskrcnn_trainer.data.records import SHARD, shard_name
+from maskrcnn_trainer.data.shard_names import SHARD, shard_name
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.files import LONGEST_NAME
 from maskrcnn_trainer.task.cpus import usable_cpus
