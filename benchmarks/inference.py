@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from maskrcnn_trainer.data.padded_image import pad_image
-from maskrcnn_trainer.images.decode import decode
+from maskrcnn_trainer.images.decode import decode_image
 from maskrcnn_trainer.task.cpus import usable_cpus
 from maskrcnn_trainer.task.runtime import BFLOAT16_CPU_FLAGS, cpu_flags
 from peer_environment import ROOT, model_garden_environ, model_garden_python
@@ -94,7 +94,7 @@ def prepare(photographs: Sequence[Path], plan: Plan) -> Path:
     plan.folder.mkdir(parents=True, exist_ok=True)
     images = plan.folder / "images.npy"
     size = (plan.size, plan.size)
-    np.save(images, np.stack([pad_image(decode(path), size).pixels for path in photographs]))
+    np.save(images, np.stack([pad_image(decode_image(path), size).pixels for path in photographs]))
     shutil.rmtree(plan.folder / "files", ignore_errors=True)
     (plan.folder / "files").mkdir()
     for path in photographs[: plan.files]:

@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.data import examples
 from maskrcnn_trainer.data.class_map import ClassMap
-from maskrcnn_trainer.data.masks import BORDER, crop_masks
+from maskrcnn_trainer.data.masks import CROP_BORDER, crop_masks
 from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex, index_records
@@ -163,7 +163,7 @@ def rpn_variants(name: str, objects: list[tuple[NDArray[Any], list[bytes]]], siz
 
 def opencv_crops(pngs: list[bytes], boxes: NDArray[Any], size: int) -> NDArray[Any]:
     """Return the mask crops as OpenCV computes them."""
-    crops = np.zeros((len(pngs), size + 2 * BORDER, size + 2 * BORDER), np.uint8)
+    crops = np.zeros((len(pngs), size + 2 * CROP_BORDER, size + 2 * CROP_BORDER), np.uint8)
     for crop, png, (y1, x1, y2, x2) in zip(crops, pngs, boxes, strict=True):
         mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
         if mask is None:
@@ -171,7 +171,7 @@ def opencv_crops(pngs: list[bytes], boxes: NDArray[Any], size: int) -> NDArray[A
         height, width = mask.shape
         down, across = (y2 - y1) * height / size, (x2 - x1) * width / size
         matrix = np.array([[across, 0, (x1 * width) + across / 2 - 0.5], [0, down, (y1 * height) + down / 2 - 0.5]])
-        crop[BORDER:-BORDER, BORDER:-BORDER] = cv2.warpAffine(
+        crop[CROP_BORDER:-CROP_BORDER, CROP_BORDER:-CROP_BORDER] = cv2.warpAffine(
             mask * np.uint8(255),
             matrix,
             (size, size),
@@ -190,9 +190,9 @@ def mask_variants(objects: list[tuple[NDArray[Any], list[bytes]]], size: int = 1
         def one(item: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
             mask = tf.cast(tf.io.decode_png(item[0], channels=1), tf.float32) * 255.0
             crop = tf.image.crop_and_resize(mask[None], item[1][None], [0], [size, size])[0, ..., 0]
-            return tf.cast(tf.pad(crop, [[BORDER, BORDER], [BORDER, BORDER]]), tf.uint8)
+            return tf.cast(tf.pad(crop, [[CROP_BORDER, CROP_BORDER], [CROP_BORDER, CROP_BORDER]]), tf.uint8)
 
-        side = size + 2 * BORDER
+        side = size + 2 * CROP_BORDER
         return tf.map_fn(one, (pngs, boxes), fn_output_signature=tf.TensorSpec([side, side], tf.uint8))
 
     cv2.setNumThreads(1)

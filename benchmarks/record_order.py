@@ -31,7 +31,8 @@ from maskrcnn_trainer.conversion import convert_dataset
 from maskrcnn_trainer.data.crc32c import masked_crc32c
 from maskrcnn_trainer.data.order import permutation, window_shuffle
 from maskrcnn_trainer.data.reader import RecordReader
-from maskrcnn_trainer.data.records import RecordIndex, frame, index_records, shard_name
+from maskrcnn_trainer.data.records import RecordIndex, frame, index_records
+from maskrcnn_trainer.data.shard_names import shard_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS_PER_SHARD = 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,9 +11,9 @@ from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.core.result import metrics_of, whole_number
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_trainer.shared.messages import StatusKey
+from maskrcnn_trainer.shared.text import DURATION
 
 ETA_LENGTH = 40
-_ETA = re.compile(r"^(?:(\d{1,6}) days?, )?(\d{1,9}):(\d{2}):(\d{2})$", re.ASCII)
 
 
 def progress_of(step: str, record: Mapping[str, Any], before: Progress | None, now: datetime) -> Progress | None:
@@ -49,7 +48,7 @@ def _numbers(value: Any) -> dict[str, Any]:
 
 
 def _seconds(eta: str | None) -> int | None:
-    found = _ETA.match(eta or "")
+    found = DURATION.fullmatch(eta or "")
     if not found:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())

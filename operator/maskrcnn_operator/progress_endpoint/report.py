@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from maskrcnn_operator.progress_endpoint.refusal import Refused, ReportRefusal
 from maskrcnn_trainer.shared.messages import MESSAGE_VERSION, SenderKey, StatusKey
+from maskrcnn_trainer.shared.text import DURATION
 
 MAX_REPORT_BYTES = 64 * 1024
 MAX_REPORTED_METRICS = 64
@@ -20,7 +21,6 @@ MAX_NUMBER = 2**53
 
 _COUNTS = (StatusKey.STEP, StatusKey.TOTAL_STEPS, StatusKey.CHECKPOINT_STEP)
 _METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/@-]{0,62}")
-_ETA = re.compile(r"(\d{1,6} days?, )?\d{1,9}:\d{2}:\d{2}")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def parse_report(body: bytes) -> Report:
         _refuse(f"{SenderKey.VERSION}: unsupported report version, expected {MESSAGE_VERSION}")
     counts: dict[str, int | None] = {name: _count(content, name) for name in _COUNTS}
     eta = _text(content, StatusKey.ETA, 40)
-    if eta is not None and not _ETA.fullmatch(eta):
+    if eta is not None and not DURATION.fullmatch(eta):
         _refuse(f"{StatusKey.ETA}: must be a duration in the format h:mm:ss")
     kpi, graphical = _metrics(content, StatusKey.KPI), _metrics(content, StatusKey.GRAPHICAL)
     if len(kpi | graphical) > MAX_REPORTED_METRICS:

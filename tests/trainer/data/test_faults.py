@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from maskrcnn_trainer.data.class_map import ClassMap
-from maskrcnn_trainer.data.examples import decode, parse_image
+from maskrcnn_trainer.data.examples import decode_stored, parse_image
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.pipeline import evaluation_dataset, training_dataset
 from maskrcnn_trainer.data.records import RecordIndex, index_records
@@ -69,7 +69,7 @@ def test_record_without_a_size_is_read(picture: type) -> None:
     for key in ("image/height", "image/width"):
         del example.features.feature[key]
     image, _ = parse_image(tf.constant(example.SerializeToString()))
-    assert decode(image).shape == (96, 128, 3)
+    assert decode_stored(image).shape == (96, 128, 3)
 
 
 def test_a_category_outside_the_map_is_named(

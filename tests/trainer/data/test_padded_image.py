@@ -15,7 +15,7 @@ from PIL import Image
 from maskrcnn_trainer.conversion.images import check_image, encode_image
 from maskrcnn_trainer.data import examples, transforms
 from maskrcnn_trainer.data.padded_image import pad_image
-from maskrcnn_trainer.images.decode import decode
+from maskrcnn_trainer.images.decode import decode_image
 
 pytestmark = pytest.mark.trainer
 
@@ -57,7 +57,7 @@ def test_a_file_has_the_same_pixels_in_a_record(tmp_path: Path, kind: str) -> No
     path = tmp_path / "image"
     path.write_bytes(files()[kind])
     stored = encode_image(path, check_image(path, *SMOOTH.shape[:2])).data
-    np.testing.assert_array_equal(decode(path), examples.decode_pixels(tf.constant(stored)).numpy())
+    np.testing.assert_array_equal(decode_image(path), examples.decode_pixels(tf.constant(stored)).numpy())
 
 
 def of_tensorflow(pixels: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -93,5 +93,5 @@ def test_the_padded_image_is_the_same_to_the_last_bits_in_a_graph() -> None:
 def test_photographs_have_the_same_pixels(test_data: Path) -> None:
     for path in sorted((test_data / "coco" / "images").iterdir())[:10]:
         decoded = examples.decode_pixels(tf.constant(path.read_bytes())).numpy()
-        np.testing.assert_array_equal(decode(path), decoded)
+        np.testing.assert_array_equal(decode_image(path), decoded)
         np.testing.assert_array_equal(pad_image(decoded, (512, 512)).pixels, of_tensorflow(decoded, (512, 512))[0])

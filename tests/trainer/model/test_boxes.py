@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskrcnn_trainer.model.boxes import area, clip_to_image, decode, encode, iou
+from maskrcnn_trainer.model.boxes import area, clip_to_image, decode_boxes, encode_boxes, iou
 
 pytestmark = pytest.mark.trainer
 
@@ -61,10 +61,12 @@ def test_coding_by_hand() -> None:
     """Anchor 10 high, 20 wide, center (15, 20); box 20 high, 10 wide, center (20, 25)."""
     anchor, box = tf.constant([[10.0, 10.0, 20.0, 30.0]]), tf.constant([[10.0, 20.0, 30.0, 30.0]])
     expected = np.array([[0.5, 0.25, math.log(2.0), -math.log(2.0)]])
-    np.testing.assert_allclose(encode(box, anchor), expected, rtol=1e-6)
+    np.testing.assert_allclose(encode_boxes(box, anchor), expected, rtol=1e-6)
     weights = (10.0, 10.0, 5.0, 5.0)
-    np.testing.assert_allclose(encode(box, anchor, weights), expected * weights, rtol=1e-6)
-    np.testing.assert_allclose(decode(tf.constant(expected * weights, tf.float32), anchor, weights), box, rtol=1e-6)
+    np.testing.assert_allclose(encode_boxes(box, anchor, weights), expected * weights, rtol=1e-6)
+    np.testing.assert_allclose(
+        decode_boxes(tf.constant(expected * weights, tf.float32), anchor, weights), box, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -77,14 +79,14 @@ def test_decoding_inverts_encoding(jit_compile: bool) -> None:
 
     @tf.function(jit_compile=jit_compile)
     def there_and_back(boxes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
-        return decode(encode(boxes, anchors, (10.0, 10.0, 5.0, 5.0)), anchors, (10.0, 10.0, 5.0, 5.0))
+        return decode_boxes(encode_boxes(boxes, anchors, (10.0, 10.0, 5.0, 5.0)), anchors, (10.0, 10.0, 5.0, 5.0))
 
     boxes = random_boxes()
     np.testing.assert_allclose(there_and_back(boxes, random_boxes()), boxes, atol=2e-3)
 
 
 def test_growth_is_capped() -> None:
-    decoded = decode(tf.constant([[0.0, 0.0, 50.0, 3.0]]), tf.constant([[0.0, 0.0, 16.0, 16.0]]))
+    decoded = decode_boxes(tf.constant([[0.0, 0.0, 50.0, 3.0]]), tf.constant([[0.0, 0.0, 16.0, 16.0]]))
     height, width = decoded[0, 2] - decoded[0, 0], decoded[0, 3] - decoded[0, 1]
     np.testing.assert_allclose([height, width], [1000.0, 16.0 * math.exp(3.0)], rtol=1e-5)
 
@@ -93,7 +95,7 @@ def test_padding_gives_finite_deltas() -> None:
     padding = tf.constant([[-1.0, -1.0, -1.0, -1.0], [0.0, 0.0, 0.0, 0.0]])
     real = tf.constant([[0.0, 0.0, 16.0, 16.0], [5.0, 5.0, 9.0, 9.0]])
     for boxes, anchors in ((padding, real), (real, padding), (padding, padding)):
-        assert np.isfinite(encode(boxes, anchors)).all()
+        assert np.isfinite(encode_boxes(boxes, anchors)).all()
 
 
 def test_clipping() -> None:
@@ -105,6 +107,6 @@ def test_clipping() -> None:
 def test_sixteen_bit_input_is_computed_in_float32() -> None:
     """bfloat16 cannot represent 1343.5, so the difference of the float32 boxes would be lost in 16 bits."""
     deltas = tf.constant([[0.5, 0.5, 0.0, 0.0]], tf.bfloat16)
-    decoded = decode(deltas, tf.constant([[1327.5, 1327.5, 1343.5, 1343.5]]))
+    decoded = decode_boxes(deltas, tf.constant([[1327.5, 1327.5, 1343.5, 1343.5]]))
     assert decoded.dtype == tf.float32
     np.testing.assert_array_equal(decoded, [[1335.5, 1335.5, 1351.5, 1351.5]])

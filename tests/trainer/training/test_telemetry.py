@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from maskrcnn_trainer.spec import StepPlan
 from maskrcnn_trainer.task.environment import TaskEnvironment
-from maskrcnn_trainer.task.progress import LogMeter
+from maskrcnn_trainer.task.progress_bar import LogMeter
 from maskrcnn_trainer.task.reporter import Reporter
 from maskrcnn_trainer.training.step import LOSSES
 from maskrcnn_trainer.training.telemetry import Telemetry

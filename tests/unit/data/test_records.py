@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from maskrcnn_trainer.data.reader import RecordReader
-from maskrcnn_trainer.data.records import RecordIndex, frame, index_records, shard_name
+from maskrcnn_trainer.data.records import RecordIndex, frame, index_records
+from maskrcnn_trainer.data.shard_names import shard_name
 from maskrcnn_trainer.errors import InvalidInput
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,10 @@ def test_architecture_names_each_package_and_no_other(package: str) -> None:
     modules = {"cli", "errors", "spelling"} & {path.stem for path in (ROOT / package).glob("*.py")}
     listed = re.findall(r"^\| (`.+?) \|", section(ARCHITECTURE, title), re.MULTILINE)
     assert {name for cell in listed for name in re.findall(r"`(\w+)`", cell)} == packages | modules
+
+
+def test_architecture_names_each_import_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = [contract["id"] for contract in project["tool"]["importlinter"]["contracts"]]
+    listed = re.findall(r"^\| `([a-z-]+)` \|", section(ARCHITECTURE, "Import contracts"), re.MULTILINE)
+    assert listed == contracts

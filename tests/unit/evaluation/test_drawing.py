@@ -19,7 +19,7 @@ from maskrcnn_trainer.evaluation.drawing import (
 )
 from maskrcnn_trainer.evaluation.paste import PastedMask
 from maskrcnn_trainer.evaluation.preview import image_of_padded
-from maskrcnn_trainer.images.decode import decode
+from maskrcnn_trainer.images.decode import decode_image
 
 GRAY = np.full((100, 120, 3), 90, np.uint8)
 
@@ -121,7 +121,7 @@ def test_results_become_objects() -> None:
 def test_written_image_is_the_one_given_and_alone_in_its_directory(tmp_path: Path) -> None:
     picture = draw_objects(GRAY, [DrawnObject((30, 20, 80, 90), 2, "thing", 0.9)])
     write_image(tmp_path / "picture.png", picture)
-    np.testing.assert_array_equal(decode(tmp_path / "picture.png"), picture)
+    np.testing.assert_array_equal(decode_image(tmp_path / "picture.png"), picture)
     assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
 
 

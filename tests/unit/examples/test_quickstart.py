@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from maskrcnn_trainer.evaluation.drawing import write_image
-from maskrcnn_trainer.images.decode import decode
+from maskrcnn_trainer.images.decode import decode_image
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "examples" / "quickstart"
@@ -48,7 +48,7 @@ def test_report_prints_metrics_and_writes_one_picture(
     assert report.main() == 0
     printed = capsys.readouterr().out
     assert all(text in printed for text in ("0.2500", "0.5000", "0.1250", "0.3750", "discs", "11", "detections.png"))
-    picture = decode(tmp_path / "quickstart" / "detections.png")
+    picture = decode_image(tmp_path / "quickstart" / "detections.png")
     assert picture.shape == (report.ROWS * report.SIDE, report.COLUMNS * report.SIDE, 3)
     assert picture[0, 0, 0] == 0
     assert picture[-1, -1, 0] == report.COLUMNS * report.ROWS - 1

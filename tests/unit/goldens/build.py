@@ -3,8 +3,8 @@
     python -m tests.unit.goldens.build                  # write the files (make goldens)
     python -m tests.unit.goldens.build --show random-07 # print the Jobs of one experiment
 
-Jobs of the examples are stored as they are, those of other experiments as hashes. Times, versions, host names and
-directories of this machine are masked. ``--show`` serves to compare two commits.
+Jobs and messages of the examples are stored as they are, those of other experiments as hashes. Times, versions, host
+names and directories of this machine are masked. ``--show`` serves to compare two commits.
 """
 
 from __future__ import annotations
@@ -180,6 +180,7 @@ def build() -> dict[str, str]:
         **{f"jobs/{name}.json": _json(objects(experiment)) for name, experiment in shown.items()},
         "jobs/others.json": _json({name: _digest(objects(experiment)) for name, experiment in hashed.items()}),
         **{f"messages/{name}.json": _json(messages(experiment)) for name, experiment in shown.items()},
+        "messages/others.json": _json({name: _digest(messages(experiment)) for name, experiment in hashed.items()}),
         "definition.json": _json({"sha256": _digest(definition())}),
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import maskrcnn_trainer
-from maskrcnn_trainer.data.records import shard_name
+from maskrcnn_trainer.data.shard_names import shard_name
 from maskrcnn_trainer.detector.metadata import metadata_path
 from maskrcnn_trainer.export import outputs as export_outputs
 from maskrcnn_trainer.images.decode import SUFFIXES

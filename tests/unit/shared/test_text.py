@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_trainer.shared.text import format_seconds, shown
+from maskrcnn_trainer.shared.text import DURATION, format_seconds, shown
 
 
 class Counting(list[Any]):
@@ -52,3 +52,8 @@ def test_list_within_itself_is_shown_in_part() -> None:
 )
 def test_duration_has_hours_minutes_and_seconds(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+def test_duration_has_ascii_digits_only() -> None:
+    assert all(DURATION.fullmatch(text) for text in (format_seconds(750), "1 day, 0:00:10", "12 days, 23:59:59"))
+    assert not any(DURATION.fullmatch(text) for text in ("\u0660:12:30", "0:12:30\n", "12:30", "soon"))

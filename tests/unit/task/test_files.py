@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from maskrcnn_trainer.conversion.shards import StagedShards
-from maskrcnn_trainer.data.records import shard_name
+from maskrcnn_trainer.data.shard_names import shard_name
 from maskrcnn_trainer.errors import InvalidInput, describe_error
 from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.shared.files import open_in_place, open_regular

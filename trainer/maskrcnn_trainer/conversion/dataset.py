@@ -27,7 +27,7 @@ from maskrcnn_trainer.conversion.tally import (
     warn_of_left_out,
 )
 from maskrcnn_trainer.data.coco import PROBLEMS_SHOWN, CocoDataset, CocoImage, Problems, load_coco
-from maskrcnn_trainer.data.records import SHARD, shard_name
+from maskrcnn_trainer.data.shard_names import SHARD, shard_name
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.files import LONGEST_NAME
 from maskrcnn_trainer.task.cpus import usable_cpus
@@ -54,7 +54,6 @@ class ConversionSummary:
         objects: number of objects written.
         skipped: number of objects left out (box outside of the image, or segmentation broken).
         warned_images: number of images named in the warnings file.
-        shards: number of files written.
         seconds: duration of the conversion.
         pattern: file pattern that matches the shards.
         warnings_file: path; None if there are no warnings.
@@ -65,7 +64,6 @@ class ConversionSummary:
     objects: int
     skipped: int
     warned_images: int
-    shards: int
     seconds: float
     pattern: str
     warnings_file: str | None
@@ -152,7 +150,6 @@ def convert_dataset(
         objects=tally.written,
         skipped=tally.skipped,
         warned_images=len(tally.warnings),
-        shards=num_shards,
         seconds=time.monotonic() - began,
         pattern=str(target / f"{tag}-*-of-{num_shards:05d}.tfrecord"),
         warnings_file=str(files[-1]) if tally.warnings else None,

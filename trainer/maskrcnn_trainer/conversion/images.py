@@ -18,7 +18,7 @@ from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from maskrcnn_trainer.images.decode import UnreadableImage, decode, is_deep, opened, read_bytes, to_rgb
+from maskrcnn_trainer.images.decode import UnreadableImage, decode_image, is_deep, opened, read_bytes, to_rgb
 from maskrcnn_trainer.images.jpeg_scans import SIGNATURE as JPEG
 from maskrcnn_trainer.images.jpeg_scans import decode_coarsely, find_scans, holds_all_pixels
 from maskrcnn_trainer.images.png_chunks import SIGNATURE as PNG
@@ -156,5 +156,5 @@ def _stored_format(data: bytes) -> str | None:
 
 def _as_png(data: bytes) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(decode(data)).save(stream, "PNG", compress_level=1)
+    Image.fromarray(decode_image(data)).save(stream, "PNG", compress_level=1)
     return stream.getvalue()

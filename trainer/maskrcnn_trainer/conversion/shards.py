@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from maskrcnn_trainer.conversion.interruption import signals_put_off
-from maskrcnn_trainer.data.records import HEADER_BYTES, SHARD, is_record_header, shard_name
+from maskrcnn_trainer.data.records import HEADER_BYTES, is_record_header
+from maskrcnn_trainer.data.shard_names import SHARD, shard_name
 from maskrcnn_trainer.errors import InvalidInput, as_task_error
 from maskrcnn_trainer.results.ours import is_temporary
 from maskrcnn_trainer.shared.files import named_in_errors

@@ -12,7 +12,7 @@ from maskrcnn_trainer.shared.messages import RECORDS_ARTIFACT
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.cpus import task_threads
 from maskrcnn_trainer.task.environment import TaskEnvironment
-from maskrcnn_trainer.task.progress import ReportedProgress
+from maskrcnn_trainer.task.progress_bar import ReportedProgress
 from maskrcnn_trainer.task.reporter import task_report
 
 

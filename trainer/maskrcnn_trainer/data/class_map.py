@@ -14,11 +14,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from maskrcnn_trainer.errors import InvalidInput, content_of
+from maskrcnn_trainer.model.architecture import read_whole_number
 
 if TYPE_CHECKING:
     from maskrcnn_trainer.model_files.model_file import ModelFile
 
 log = logging.getLogger(__name__)
+
+BACKGROUND_LABEL = "BG"
+"""Name of class 0, the background, in the first line of a labels file of DeepStream."""
 
 _SHOWN = 10
 
@@ -88,9 +92,9 @@ class ClassMap:
         """
         try:
             return cls(
-                ids=tuple(_whole(one) for one in value["ids"]),
+                ids=tuple(read_whole_number(one) for one in value["ids"]),
                 names=tuple(str(one) for one in value["names"]),
-                num_classes=_whole(value["numClasses"]),
+                num_classes=read_whole_number(value["numClasses"]),
             )
         except KeyError as error:
             raise InvalidInput(f"class map: the field {error} is missing") from error
@@ -111,12 +115,6 @@ class ClassMap:
         if self.num_classes != num_classes:
             raise InvalidInput(f"class map: {self.num_classes} classes, but the network has {num_classes}")
         return self
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int:
-        raise TypeError(value)
-    return value
 
 
 def class_map_of(model: ModelFile) -> ClassMap:

@@ -89,7 +89,7 @@ def _stored(parsed: dict[str, tf.Tensor]) -> StoredImage:
     return StoredImage(parsed["image/encoded"], tf.stack([parsed["image/height"], parsed["image/width"]]))
 
 
-def decode(image: StoredImage) -> tf.Tensor:
+def decode_stored(image: StoredImage) -> tf.Tensor:
     """Return the pixels of a record's image, see :func:`decode_pixels`.
 
     Raises:
@@ -148,7 +148,7 @@ def map_classes(classes: tf.Tensor, raw: NDArray[np.int32], model: NDArray[np.in
         return tf.gather(model, indices)
 
 
-def choose(objects: Objects, placed: PlacedBoxes, skip_crowd: bool, most: int) -> tuple[tf.Tensor, tf.Tensor]:
+def choose_objects(objects: Objects, placed: PlacedBoxes, skip_crowd: bool, most: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Choose the objects that training uses: visible ones, at most ``most`` of them.
 
     If there are more, the largest are chosen by the area of their boxes in the padded image (the first of equals).

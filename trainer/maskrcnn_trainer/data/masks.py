@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from maskrcnn_trainer.data.mask_png import MaskPng
 
-BORDER = 2
+CROP_BORDER = 2
 """Rows and columns of zeros around a crop, so that sampling beyond the box gives background."""
 
 
@@ -39,7 +39,7 @@ def crop_masks(
     Raises:
         ValueError: a mask cannot be decoded.
     """
-    crops = np.zeros((len(pngs), size + 2 * BORDER, size + 2 * BORDER), np.uint8)
+    crops = np.zeros((len(pngs), size + 2 * CROP_BORDER, size + 2 * CROP_BORDER), np.uint8)
     masks = [MaskPng(png) for png in pngs]
     y1, x1, y2, x2 = boxes.astype(np.float64).T
     if flipped:
@@ -56,7 +56,7 @@ def crop_masks(
         inside = (rows[:, first_columns[k] : last_columns[k] + 1] != 0).astype(np.float32)
         lines = _between(inside, top[k], bottom[k], down[k, :, None], axis=0)
         cells = _between(lines, left[k], right[k], across[k], axis=1)
-        crops[k, BORDER:-BORDER, BORDER:-BORDER] = cells * 255.0 + 0.5
+        crops[k, CROP_BORDER:-CROP_BORDER, CROP_BORDER:-CROP_BORDER] = cells * 255.0 + 0.5
     return crops
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,20 +27,6 @@ ORDER_VERSION = 2
 """Version of the order of a new training; checkpoints store it."""
 
 _EPOCHS_KEPT = 2  # a prefetching reader crosses one epoch border at a time
-
-
-class BatchOfPositions(NamedTuple):
-    """Records that one rank reads in one step.
-
-    Attributes:
-        positions: int64 [B], in the global stream; all random choices for an example are functions of it and the seed.
-        records: int64 [B], index of the record, in [0, num_records).
-        epochs: int64 [B], number of the epoch that the position belongs to, from 0.
-    """
-
-    positions: Int64Array
-    records: Int64Array
-    epochs: Int64Array
 
 
 def permutation(num_records: int, seed: int, epoch: int) -> Int64Array:
@@ -158,8 +143,8 @@ class DataOrder:
             records[here] = self.epoch(int(number))[indices[here]]
         return records
 
-    def batch(self, start: int, rank: int, ranks: int, batch_size: int) -> BatchOfPositions:
-        """Return the records that a rank reads in one step.
+    def batch(self, start: int, rank: int, ranks: int, batch_size: int) -> Int64Array:
+        """Return the records that a rank reads in one step, int64 [batch_size], in [0, num_records).
 
         Args:
             start: position at which the step begins, at least 0.
@@ -175,5 +160,4 @@ class DataOrder:
         if start < 0 or batch_size < 1:
             raise ValueError(f"position {start}, batch size {batch_size}")
         first = start + rank * batch_size
-        positions = np.arange(first, first + batch_size, dtype=np.int64)
-        return BatchOfPositions(positions, self.records(positions), positions // self.num_records)
+        return self.records(np.arange(first, first + batch_size, dtype=np.int64))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.data import examples, transforms
 from maskrcnn_trainer.data.class_map import ClassMap
-from maskrcnn_trainer.data.masks import BORDER, crop_masks
+from maskrcnn_trainer.data.masks import CROP_BORDER, crop_masks
 from maskrcnn_trainer.data.order import DataOrder
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.record_objects import MASK_HEADER, mask_count_fault, mask_fault
@@ -146,7 +146,7 @@ def evaluation_dataset(
 
     def image(payload: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded, source_id = examples.parse_image(payload)
-        pixels = examples.decode(encoded)
+        pixels = examples.decode_stored(encoded)
         placement = transforms.place(tf.shape(pixels)[:2], image_size)
         return {
             "images": transforms.pad_image(pixels, placement, image_size),
@@ -265,7 +265,7 @@ class _MaskCropper:
         crops = tf.numpy_function(
             passed_through_tensorflow(self._crop), [stored, chosen, boxes, source_id, numbers], tf.uint8
         )
-        side = self._mask_size + 2 * BORDER
+        side = self._mask_size + 2 * CROP_BORDER
         return tf.ensure_shape(crops, [self._most, side, side])
 
     def _crop(
@@ -313,12 +313,12 @@ def _training_example(
 
     def example(record: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded, source_id, objects = examples.parse_example(record)
-        image, boxes, flipped = examples.decode(encoded), objects.boxes, tf.constant(False)
+        image, boxes, flipped = examples.decode_stored(encoded), objects.boxes, tf.constant(False)
         if config.augment_input_data:
             image, boxes, flipped = _flipped_by_chance(image, boxes, spec.seed, position)
         placement = transforms.place(tf.shape(image)[:2], image_size, jitter=jitter, seed=spec.seed, position=position)
         placed = transforms.place_boxes(boxes, placement)
-        chosen, left_out = examples.choose(objects, placed, config.skip_crowd_during_training, most)
+        chosen, left_out = examples.choose_objects(objects, placed, config.skip_crowd_during_training, most)
         gt_boxes = tf.gather(placed.pixels, chosen)
         classes = examples.map_classes(tf.gather(objects.classes, chosen), raw_ids, model_ids)
         height, width = tf.unstack(tf.shape(image)[:2])

@@ -11,7 +11,6 @@ import glob
 import logging
 import mmap
 import os
-import re
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.crc32c import masked_crc32c
+from maskrcnn_trainer.data.shard_names import SHARD
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.task.files import directory_fault
 
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
-
-SHARD = re.compile(r"(?P<tag>.+)-(?P<shard>\d{5})-of-(?P<total>\d{5})(?P<suffix>\.[^/]*)?")
 
 _SHOWN = 10
 
@@ -57,11 +55,6 @@ class RecordIndex:
         """Return the file of a record and its number in that file, from 0, for messages."""
         file_id = int(self.file_ids[record])
         return f"{self.files[file_id]}: record {record - int(np.searchsorted(self.file_ids, file_id))}"
-
-
-def shard_name(tag: str, shard: int, num_shards: int) -> str:
-    """Return the file name of a shard, such as ``train-00000-of-00256.tfrecord``; shards count from 0."""
-    return f"{tag}-{shard:05d}-of-{num_shards:05d}.tfrecord"
 
 
 def index_records(patterns: str) -> RecordIndex:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from maskrcnn_trainer.data.randomness import Stream, uniform
-from maskrcnn_trainer.model.boxes import encode
+from maskrcnn_trainer.model.boxes import encode_boxes
 from maskrcnn_trainer.spec import MaskRCNNConfig
 
 _NO_BOX = np.iinfo(np.int32).max
@@ -199,9 +199,9 @@ def rpn_targets(
         # Few anchors match, and logarithms of all of them would cost more than finding those few.
         matched = tf.where(matched_labels == 1)
         indices = matched[:, 0]
-        targets = encode(tf.gather(candidates, tf.gather(matches.boxes, indices)), tf.gather(anchors, indices))
+        targets = encode_boxes(tf.gather(candidates, tf.gather(matches.boxes, indices)), tf.gather(anchors, indices))
         box_targets = tf.scatter_nd(matched, targets, tf.constant([num_anchors, 4], tf.int64))
     else:
-        targets = encode(tf.gather(candidates, matches.boxes), anchors)
+        targets = encode_boxes(tf.gather(candidates, matches.boxes), anchors)
         box_targets = tf.where(matched_labels[:, None] == 1, targets, 0.0)
     return sample_anchors(matched_labels, position, seed, settings), box_targets

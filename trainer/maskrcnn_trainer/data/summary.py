@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.record_objects import SIDES, box_fault, without_area, wrong_boxes
-from maskrcnn_trainer.data.records import SHARD, RecordIndex
+from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.data.scan import RecordScan, scan_record
+from maskrcnn_trainer.data.shard_names import SHARD
 from maskrcnn_trainer.errors import InvalidInput
 
 

@@ -38,7 +38,7 @@ from maskrcnn_trainer.evaluation.coco_results import (
 from maskrcnn_trainer.evaluation.preview import Preview, image_of_padded
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, METRICS_FILE
 from maskrcnn_trainer.task.files import write_json_atomically
-from maskrcnn_trainer.task.progress import progress_bar
+from maskrcnn_trainer.task.progress_bar import progress_bar
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.class_map import BACKGROUND_LABEL, ClassMap
 from maskrcnn_trainer.detector.metadata import ExportMetadata
 from maskrcnn_trainer.detector.outputs import DETECTIONS, MASK_LOGITS
 from maskrcnn_trainer.spec.task_table import DEEPSTREAM_LABELS_FILE
-
-BACKGROUND = "BG"
 
 PARSER = "NvDsInferParseCustomMrcnnTLTV2"
 PARSER_LIBRARY = "/opt/nvidia/deepstream/deepstream/lib/libnvds_infercustomparser.so"
@@ -25,7 +23,7 @@ NETWORK_MODES: Mapping[str, int] = {"fp32": 0, "int8": 1, "fp16": 2}
 def labels_text(class_map: ClassMap) -> str:
     """Return one line per model id, background first; an id without a category gets a placeholder."""
     names = (name.strip() or f"unused_{model_id}" for model_id, name in enumerate(class_map.names, start=1))
-    return "".join(f"{' '.join(name.split())}\n" for name in (BACKGROUND, *names))
+    return "".join(f"{' '.join(name.split())}\n" for name in (BACKGROUND_LABEL, *names))
 
 
 def nvinfer_config(

@@ -19,7 +19,8 @@ from maskrcnn_trainer.export.dense import Emitted
 from maskrcnn_trainer.export.emitter import GraphBuilder
 from maskrcnn_trainer.model.roi_align import CANONICAL_LEVEL, CANONICAL_SIZE, SAMPLES
 
-BORDER = 1
+EDGE = 1
+"""Pixels on each side of a level that repeat its edge."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,18 @@ def emit_sheet(g: GraphBuilder, maps: Mapping[int, Emitted]) -> Sheet:
     """
     with g.scope("canvas"):
         levels = sorted(maps)
-        sizes = {level: (maps[level].shape[1] + 2 * BORDER, maps[level].shape[2] + 2 * BORDER) for level in levels}
+        sizes = {level: (maps[level].shape[1] + 2 * EDGE, maps[level].shape[2] + 2 * EDGE) for level in levels}
         bordered = {
-            level: g.op("Pad", maps[level].name, g.integers(0, 0, BORDER, BORDER, 0, 0, BORDER, BORDER), mode="edge")
+            level: g.op("Pad", maps[level].name, g.integers(0, 0, EDGE, EDGE, 0, 0, EDGE, EDGE), mode="edge")
             for level in levels
         }
         first, others = levels[0], levels[1:]
         below = max(sizes[level][0] for level in others)
         width = max(sizes[first][1], sum(sizes[level][1] for level in others))
-        layout = [(2.0**-first, BORDER, BORDER, 0.0)]
+        layout = [(2.0**-first, EDGE, EDGE, 0.0)]
         row, left = [], 0
         for level in others:
-            layout.append((2.0**-level, sizes[first][0] + BORDER, left + BORDER, 0.0))
+            layout.append((2.0**-level, sizes[first][0] + EDGE, left + EDGE, 0.0))
             left += sizes[level][1]
             row.append(_grown(g, bordered[level], below - sizes[level][0], 0))
         lower = _grown(g, g.op("Concat", *row, axis=3), 0, width - left)

@@ -26,7 +26,7 @@ class UnreadableImage(Exception):
     """Unusable image; the message is the cause, and the caller adds the name of the image."""
 
 
-def decode(source: bytes | Path, *, exif: bool = False) -> NDArray[np.uint8]:
+def decode_image(source: bytes | Path, *, exif: bool = False) -> NDArray[np.uint8]:
     """Return the pixels of an image.
 
     Damage that leaves the pixels decodable is accepted; ``dataset_convert`` checks more (``conversion.images``).

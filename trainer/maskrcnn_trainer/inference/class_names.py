@@ -6,13 +6,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.class_map import BACKGROUND_LABEL, ClassMap
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.files import decoding_fault, read_text
 
 log = logging.getLogger(__name__)
-
-BACKGROUND = "BG"
 
 
 def read_class_map(path: Path) -> list[str]:
@@ -31,7 +29,7 @@ def read_class_map(path: Path) -> list[str]:
         raise InvalidInput(f"--class_map {path} {decoding_fault(error)}") from error
     while lines and not lines[-1]:
         lines.pop()
-    if lines[:1] == [BACKGROUND]:
+    if lines[:1] == [BACKGROUND_LABEL]:
         del lines[0]
     if not lines:
         raise InvalidInput(f"--class_map {path}: empty; expected one class name per line, line n for id n")

@@ -24,7 +24,7 @@ from maskrcnn_trainer.evaluation.drawing import (
     objects_of_results,
     write_image,
 )
-from maskrcnn_trainer.images.decode import UnreadableImage, decode
+from maskrcnn_trainer.images.decode import UnreadableImage, decode_image
 from maskrcnn_trainer.inference.labels import LabeledImage, label_objects
 from maskrcnn_trainer.inference.sources import SourceImage
 from maskrcnn_trainer.inference.stages import StageClock
@@ -141,7 +141,7 @@ def run_inference(
     def prepare(source: SourceImage) -> _Ready:
         with clock.stage("decode"):
             _refuse_long_names(source)
-            pixels = decode(source.path, exif=output.exif)
+            pixels = decode_image(source.path, exif=output.exif)
             return _Ready(source, pixels, pad_image(pixels, detector.image_size))
 
     try:

@@ -21,7 +21,7 @@ from maskrcnn_trainer.inference.labels import prediction_dataset
 from maskrcnn_trainer.inference.pipeline import InferenceResult, Output, run_inference
 from maskrcnn_trainer.inference.sources import SourceImage, find_images
 from maskrcnn_trainer.inference.stages import shares
-from maskrcnn_trainer.results.contents import remove_ours, shown
+from maskrcnn_trainer.results.contents import joined_names, remove_ours
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.spec import load_spec
@@ -31,7 +31,7 @@ from maskrcnn_trainer.task.cpus import task_threads
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_memory
 from maskrcnn_trainer.task.files import make_directory, write_json_atomically
-from maskrcnn_trainer.task.progress import ReportedProgress
+from maskrcnn_trainer.task.progress_bar import ReportedProgress
 from maskrcnn_trainer.task.reporter import Reporter, task_report
 from maskrcnn_trainer.task.stopping import StopRequest
 
@@ -185,4 +185,4 @@ def _clear(results_dir: Path, guard: Callable[[], None]) -> None:
     for name in (IMAGES_DIR, LABELS_DIR):
         left = remove_ours(results_dir, name)
         if left:
-            log.warning("%s: kept %s, which inference didn't write", results_dir / name, shown(left))
+            log.warning("%s: kept %s, which inference didn't write", results_dir / name, joined_names(left))

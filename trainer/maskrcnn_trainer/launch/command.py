@@ -88,7 +88,7 @@ def launch(  # noqa: C901 - the order of a start, in one place
             and not by each process; it reports its own errors.
     """
     environment = environment or TaskEnvironment.from_environ()
-    stop = _StopRequest()
+    stop = _GroupStopRequest()
     kept: KeptLog | None = None
     with stop, ExitStack() as stack:
         if environment.fingerprint and environment.results_dir:
@@ -138,7 +138,7 @@ def launch(  # noqa: C901 - the order of a start, in one place
                 host.close()
 
 
-class _StopRequest(StopSignals):
+class _GroupStopRequest(StopSignals):
     """Stop request that sends SIGTERM to the processes at SIGTERM or SIGINT, and kills them at a second SIGINT."""
 
     def __init__(self) -> None:
@@ -190,7 +190,7 @@ def _check(settings: LaunchSettings, check: Callable[[int], None] | None) -> Non
         )
 
 
-def _claim_unless_done(environment: TaskEnvironment, settings: LaunchSettings, stop: _StopRequest) -> str | int:
+def _claim_unless_done(environment: TaskEnvironment, settings: LaunchSettings, stop: _GroupStopRequest) -> str | int:
     """Return the token of this start, or the exit code of a launch that has nothing to run."""
     if _already_done(environment, settings):
         return EXIT_OK
@@ -247,7 +247,7 @@ def _formatter() -> logging.Formatter | None:
     return next((handler.formatter for handler in logging.getLogger().handlers if handler.formatter), None)
 
 
-def _claim(environment: TaskEnvironment, settings: LaunchSettings, stop: _StopRequest) -> str | None:
+def _claim(environment: TaskEnvironment, settings: LaunchSettings, stop: _GroupStopRequest) -> str | None:
     """Return the token of this start; None if a stop was requested before node 0 claimed the directory."""
     uid = environment.experiment_uid or secrets.token_hex(8)
     results_dir = Path(str(environment.results_dir))

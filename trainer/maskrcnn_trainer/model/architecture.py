@@ -220,7 +220,12 @@ def _four(values: Any) -> tuple[float, float, float, float]:
     return a, b, c, d
 
 
-def _whole(value: Any) -> int:
+def read_whole_number(value: Any) -> int:
+    """Return a whole number of a model file.
+
+    Raises:
+        TypeError: the value isn't one.
+    """
     if type(value) is not int:
         raise TypeError(value)
     return value
@@ -237,10 +242,10 @@ def _pairs(values: Any) -> tuple[tuple[float, float], ...]:
 
 
 def _widths(values: Any) -> dict[str, int]:
-    return {str(name): _whole(count) for name, count in values.items()}
+    return {str(name): read_whole_number(count) for name, count in values.items()}
 
 
-_WHOLE_NUMBER: tuple[Callable[[Any], Any], str] = (_whole, "a whole number")
+_WHOLE_NUMBER: tuple[Callable[[Any], Any], str] = (read_whole_number, "a whole number")
 _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "arch": (_text, "a string"),
     "aspect_ratios": (_pairs, "a list of (width, height) pairs"),

@@ -14,7 +14,7 @@ import tensorflow as tf
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 """Upper limit of dh and dw in decoding: an anchor of 16 pixels cannot grow beyond 1,000."""
 
-MIN_SIDE = 1e-6
+SIDE_EPSILON = 1e-6
 """Lower limit of sides before a division or a logarithm, so that padding gives finite numbers."""
 
 UNIT_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
@@ -50,7 +50,7 @@ def iou(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(intersection, union)
 
 
-def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = UNIT_WEIGHTS) -> tf.Tensor:
+def encode_boxes(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = UNIT_WEIGHTS) -> tf.Tensor:
     """Return the deltas from ``anchors`` to ``boxes``.
 
     Args:
@@ -64,14 +64,14 @@ def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = UNIT
     """
     box_center, box_size = _center_and_size(tf.cast(boxes, tf.float32))
     center, size = _center_and_size(tf.cast(anchors, tf.float32))
-    size = tf.maximum(size, MIN_SIDE)
+    size = tf.maximum(size, SIDE_EPSILON)
     shift = (box_center - center) / size
-    scale = tf.math.log(tf.maximum(box_size, MIN_SIDE) / size)
+    scale = tf.math.log(tf.maximum(box_size, SIDE_EPSILON) / size)
     return tf.concat([shift, scale], axis=-1) * tf.constant(weights, tf.float32)
 
 
-def decode(deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = UNIT_WEIGHTS) -> tf.Tensor:
-    """Return boxes, float32 [.., 4], from deltas of ``encode``; dh and dw are limited to log(1000 / 16).
+def decode_boxes(deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = UNIT_WEIGHTS) -> tf.Tensor:
+    """Return boxes, float32 [.., 4], from deltas of ``encode_boxes``; dh and dw are limited to log(1000 / 16).
 
     Args:
         deltas: [.., 4], dy dx dh dw times their weights.

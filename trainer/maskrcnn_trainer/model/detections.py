@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from maskrcnn_trainer.model import nms
-from maskrcnn_trainer.model.boxes import area, clip_to_image, decode
+from maskrcnn_trainer.model.boxes import area, clip_to_image, decode_boxes
 
 MAX_CANDIDATES = 1000
 """Largest number of (box, class) pairs of an image that enter non-maximum suppression."""
@@ -62,7 +62,7 @@ def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other pa
     deltas = tf.gather(
         tf.reshape(box_deltas, [batch, rois * num_classes, 4]), roi * num_classes + class_index + 1, batch_dims=1
     )
-    boxes = decode(deltas, tf.gather(proposals, roi, batch_dims=1), bbox_reg_weights)
+    boxes = decode_boxes(deltas, tf.gather(proposals, roi, batch_dims=1), bbox_reg_weights)
     boxes = clip_to_image(boxes, *image_size)
 
     kept = nms.greedy_nms(

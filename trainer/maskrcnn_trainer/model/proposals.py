@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from maskrcnn_trainer.model import nms
-from maskrcnn_trainer.model.boxes import clip_to_image, decode
+from maskrcnn_trainer.model.boxes import clip_to_image, decode_boxes
 
 
 def propose(
@@ -102,7 +102,7 @@ def _best_of_levels(
         level_deltas.append(tf.pad(tf.gather(deltas, index, batch_dims=1), [[0, 0], [0, pad], [0, 0]]))
         level_anchors.append(tf.pad(tf.gather(anchors, index), [[0, 0], [0, pad], [0, 0]]))
         first += size
-    boxes = decode(tf.stack(level_deltas, axis=1), tf.stack(level_anchors, axis=1))
+    boxes = decode_boxes(tf.stack(level_deltas, axis=1), tf.stack(level_anchors, axis=1))
     return tf.stack(level_logits, axis=1), boxes
 
 

@@ -20,7 +20,7 @@ Retained = Mapping[int, NDArray[Any]]
 """Indices of the filters kept, ascending, by number of the group; a group that is absent keeps all its filters."""
 
 
-def choose(variables: Mapping[str, NDArray[Any]], connected: Connectivity, settings: PruneSettings) -> Retained:
+def choose_filters(variables: Mapping[str, NDArray[Any]], connected: Connectivity, settings: PruneSettings) -> Retained:
     """Choose the filters to keep.
 
     Args:

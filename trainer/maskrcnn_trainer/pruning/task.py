@@ -9,7 +9,7 @@ from pathlib import Path
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import network_of
 from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file, write_model_file
-from maskrcnn_trainer.pruning.apply import apply, choose, parameter_count
+from maskrcnn_trainer.pruning.apply import apply, choose_filters, parameter_count
 from maskrcnn_trainer.pruning.flops import network_flops
 from maskrcnn_trainer.pruning.groups import connectivity
 from maskrcnn_trainer.pruning.retain import PruneSettings
@@ -58,7 +58,7 @@ def prune_model(model: ModelFile, settings: PruneSettings) -> Pruning:
     """
     network = network_of(model)
     connected = connectivity([network.feature_extractor, network.box_head, network.mask_head])
-    retained = choose(model.variables, connected, settings)
+    retained = choose_filters(model.variables, connected, settings)
     pruned = apply(model, connected, retained)
     # Building the network compares all shapes, which ensures that the file can be opened.
     narrower = network_of(pruned)
@@ -154,7 +154,7 @@ def _prune(model_path: Path, key: str | None, settings: PruneSettings, threads: 
     if settings.normalizer == "max" and settings.threshold >= 1:
         log.warning(
             "--pruning-threshold %g: with --normalizer max no filter is above 1, so every layer keeps only "
-            "--min-num-filters %d; set a threshold below 1 to choose by weight",
+            "--min-num-filters %d; set a threshold below 1 to choose_filters by weight",
             settings.threshold,
             settings.min_num_filters,
         )

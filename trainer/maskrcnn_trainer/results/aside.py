@@ -26,13 +26,13 @@ from maskrcnn_trainer.results.contents import (
     first_link,
     first_unexpected,
     holds_results,
+    joined_names,
     printable,
     remove_ours,
-    shown,
     unfinished_fingerprints,
 )
 from maskrcnn_trainer.results.inputs import TaskInput, holds, inputs_of, lies_in
-from maskrcnn_trainer.results.run_file import Kind, Mark, read_mark
+from maskrcnn_trainer.results.run_file import Mark, MarkState, read_mark
 from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.task.artifacts import read_result
 
@@ -86,7 +86,7 @@ def _carry_out(moves: Moves, results_dir: Path) -> None:
     for old in moves.deleted:
         left = remove_ours(old)
         if left:
-            log.warning("%s could only be deleted in part; it still contains %s", old, shown(left))
+            log.warning("%s could only be deleted in part; it still contains %s", old, joined_names(left))
         else:
             log.info("%s, older results of this step, was deleted", old)
     if moves.moved_back is not None:
@@ -149,7 +149,7 @@ def _name_aside(results_dir: Path, mark: Mark, changed: str | None) -> Path:
             printable(changed),
             moved_to.name,
         )
-    elif mark.run is Kind.DAMAGED:
+    elif mark.run is MarkState.DAMAGED:
         moved_to = _free(results_dir, "damaged-{number}")
         log.warning("%s: run.json is damaged; moved to %s, which is never deleted", results_dir, moved_to.name)
     else:
@@ -181,15 +181,15 @@ def _is_claimed_in_place(results_dir: Path, mark: Mark, expected: frozenset[str]
     Raises:
         InvalidInput: neither run.json nor result.json shows that the directory belongs to an experiment.
     """
-    if mark.run is Kind.OURS:
+    if mark.run is MarkState.OURS:
         return not expected.isdisjoint(mark.run_fingerprints)
-    if mark.run is Kind.FOREIGN:
+    if mark.run is MarkState.FOREIGN:
         raise _refusal(results_dir, RUN_FILE)
     finished = not expected.isdisjoint(mark.result_fingerprints)
-    if mark.result is Kind.OURS and (mark.run is Kind.ABSENT or finished):
+    if mark.result is MarkState.OURS and (mark.run is MarkState.ABSENT or finished):
         return finished
-    unexpected = first_unexpected(results_dir) if mark.run is Kind.ABSENT else None
-    if mark.run is Kind.ABSENT and unexpected is None:
+    unexpected = first_unexpected(results_dir) if mark.run is MarkState.ABSENT else None
+    if mark.run is MarkState.ABSENT and unexpected is None:
         return True
     try:
         found = unfinished_fingerprints(results_dir, key)
@@ -209,7 +209,7 @@ def _is_claimed_in_place(results_dir: Path, mark: Mark, expected: frozenset[str]
 
 def _changed_result(results_dir: Path, mark: Mark, expected: frozenset[str]) -> str | None:
     """Return the first file changed by hand in a finished result that would be overwritten by a new run, or None."""
-    if mark.result is not Kind.OURS or expected.isdisjoint(mark.result_fingerprints):
+    if mark.result is not MarkState.OURS or expected.isdisjoint(mark.result_fingerprints):
         return None
     return first_changed(results_dir) if read_result(results_dir, *expected) is None else None
 

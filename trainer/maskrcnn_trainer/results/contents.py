@@ -19,7 +19,7 @@ from maskrcnn_trainer.results.ours import (
     is_ours,
     may_stand_unclaimed,
 )
-from maskrcnn_trainer.results.run_file import Kind, Mark
+from maskrcnn_trainer.results.run_file import Mark, MarkState
 from maskrcnn_trainer.results.task_files import TASK_FILES, ResultsDirectory, TaskFiles
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
 from maskrcnn_trainer.task.artifacts import is_foreign_report
@@ -69,7 +69,7 @@ def first_foreign(directory: Path, mark: Mark) -> str | None:
     of_tasks = _files_of_tasks(directory, mark.artifacts)
     for entry in entries(directory):
         path = entry.path
-        if not entry.regular or not is_ours(path) or kinds.get(path) is Kind.FOREIGN:
+        if not entry.regular or not is_ours(path) or kinds.get(path) is MarkState.FOREIGN:
             return path
         if any(files.is_foreign(path) for files in of_tasks):
             return path
@@ -163,7 +163,7 @@ def unfinished_fingerprints(directory: Path, key: str | None) -> tuple[str, ...]
     return next((fingerprints for fingerprints in found if fingerprints), ())
 
 
-def shown(names: list[str]) -> str:
+def joined_names(names: list[str]) -> str:
     """Return some names for a message."""
     more = len(names) - _SHOWN
     return ", ".join(map(printable, names[:_SHOWN])) + (f" and {more} more" if more > 0 else "")

@@ -59,7 +59,7 @@ class RunRecord:
         }
 
 
-class Kind(Enum):
+class MarkState(Enum):
     """State and origin of run.json or result.json."""
 
     ABSENT = auto()
@@ -80,8 +80,8 @@ class Mark:
         artifacts: paths of the artifacts in result.json by name; "" for one without a path.
     """
 
-    run: Kind
-    result: Kind
+    run: MarkState
+    result: MarkState
     run_fingerprints: tuple[str, ...] = ()
     result_fingerprints: tuple[str, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
@@ -109,14 +109,14 @@ def read_mark(results_dir: Path) -> Mark:
     """
     run, content = _content(results_dir / RUN_FILE)
     read = _run_of(content)
-    if run is Kind.OURS and (read is None or not _are_fingerprints(read.fingerprints)):
+    if run is MarkState.OURS and (read is None or not _are_fingerprints(read.fingerprints)):
         known = isinstance(content, dict) and {RunFileKey.EXPERIMENT_UID, RunFileKey.TOKEN} & content.keys()
-        run, read = (Kind.DAMAGED if known else Kind.FOREIGN), None
+        run, read = (MarkState.DAMAGED if known else MarkState.FOREIGN), None
     result, content = _content(results_dir / RESULT_FILE)
     fingerprints = fingerprints_in(content) if isinstance(content, dict) else ()
-    if result is Kind.OURS and not _are_fingerprints(fingerprints):
-        result, fingerprints = Kind.FOREIGN, ()
-    artifacts = content.get(ResultKey.ARTIFACTS) if result is Kind.OURS else None
+    if result is MarkState.OURS and not _are_fingerprints(fingerprints):
+        result, fingerprints = MarkState.FOREIGN, ()
+    artifacts = content.get(ResultKey.ARTIFACTS) if result is MarkState.OURS else None
     artifacts = artifacts if isinstance(artifacts, dict) else {}
     return Mark(
         run,
@@ -140,7 +140,7 @@ def name_result(results_dir: Path, fingerprints: tuple[str, ...]) -> None:
     """
     file = results_dir / RESULT_FILE
     kind, content = _content(file)
-    if kind is not Kind.OURS or not isinstance(content, dict):
+    if kind is not MarkState.OURS or not isinstance(content, dict):
         return
     named = frozenset(fingerprints_in(content))
     if named.isdisjoint(fingerprints) or named.issuperset(fingerprints):
@@ -168,17 +168,17 @@ def _run_of(content: Any) -> RunRecord | None:
         return None
 
 
-def _content(path: Path) -> tuple[Kind, Any]:
+def _content(path: Path) -> tuple[MarkState, Any]:
     """Return OURS with the JSON value of a file, or another kind with None."""
     try:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
-            return Kind.FOREIGN, None
-        return Kind.OURS, json.loads(path.read_bytes())
+            return MarkState.FOREIGN, None
+        return MarkState.OURS, json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        return Kind.ABSENT, None
+        return MarkState.ABSENT, None
     except (ValueError, RecursionError):
-        return Kind.DAMAGED, None
+        return MarkState.DAMAGED, None
     except PermissionError as error:
         raise InvalidInput(
             f"{path} cannot be read ({error.strerror}); give this user permission to read it, or move it elsewhere"

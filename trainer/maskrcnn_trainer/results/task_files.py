@@ -16,11 +16,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
+from maskrcnn_trainer.data.shard_names import SHARD
 from maskrcnn_trainer.results.ours import is_temporary
 from maskrcnn_trainer.shared.fingerprints import FINGERPRINT, fingerprints_in
 from maskrcnn_trainer.shared.messages import RECORDS_ARTIFACT
 from maskrcnn_trainer.spec.task_name import TaskName
-from maskrcnn_trainer.spec.task_table import CHECKPOINT, IMAGES_DIR, LABELS_DIR, SHARD
+from maskrcnn_trainer.spec.task_table import CHECKPOINT, IMAGES_DIR, LABELS_DIR
 from maskrcnn_trainer.task.files import DAMAGED_ZIP, stored_member
 
 log = logging.getLogger(__name__)
@@ -75,17 +76,22 @@ class TaskFiles:
         return ()
 
 
+def _converted_shard(name: str) -> re.Match[str] | None:
+    match = SHARD.fullmatch(name)
+    return match if match is not None and match["suffix"] == ".tfrecord" else None
+
+
 class _OneSet(TaskFiles):
     """Shards of a conversion, which writes one set: the user added any other."""
 
     def __init__(self, directory: ResultsDirectory) -> None:
         super().__init__(directory)
         recorded = directory.artifacts.get(RECORDS_ARTIFACT, "").rpartition("/")[2]
-        match = SHARD.fullmatch(recorded.replace("-*-of-", "-00000-of-")) if recorded else None
+        match = _converted_shard(recorded.replace("-*-of-", "-00000-of-"))
         self._set = (match["tag"], match["total"]) if match else None
 
     def is_foreign(self, path: str) -> bool:
-        match = SHARD.fullmatch(path)
+        match = _converted_shard(path)
         if match is None or "/" in path:
             return False
         found = (match["tag"], match["total"])

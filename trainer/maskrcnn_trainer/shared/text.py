@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+
+DURATION = re.compile(r"(?:(\d{1,6}) days?, )?(\d{1,9}):(\d{2}):(\d{2})", re.ASCII)
+"""Duration as trainers send it: hours, minutes, and seconds; older releases put days before (``1 day, 0:00:10``)."""
 
 
 def shown(value: Any, limit: int = 80) -> str:

@@ -22,7 +22,7 @@ from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.parsing import Spelling, parse_spec, unknown_field
 from maskrcnn_trainer.spec.partial import nested_model
 from maskrcnn_trainer.spec.prototxt_lists import LIST_FIELDS, read_lists
-from maskrcnn_trainer.spec.prototxt_syntax import Kind, line_and_column, syntax_faults
+from maskrcnn_trainer.spec.prototxt_syntax import FieldKind, line_and_column, syntax_faults
 from maskrcnn_trainer.spec.prototxt_text import at_position, blanked, occurrences, repeated
 
 _PACKAGE = "maskrcnn"
@@ -143,10 +143,10 @@ def message_class() -> type[Message]:
     return message_factory.GetMessageClass(found)
 
 
-def _kind_of(path: tuple[str, ...]) -> Kind | None:
+def _kind_of(path: tuple[str, ...]) -> FieldKind | None:
     """Return whether a path of snake_case names is a value or a message of the spec; None if it is neither."""
     model: type[SpecModel] | None = ExperimentSpec
-    kind: Kind | None = None
+    kind: FieldKind | None = None
     for name in path:
         if model is None:
             return None

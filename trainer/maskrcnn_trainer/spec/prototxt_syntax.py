@@ -15,7 +15,7 @@ from google.protobuf import text_encoding  # type: ignore[attr-defined]  # the s
 
 from maskrcnn_trainer.spec.prototxt_text import MAX_DEPTH, Token, tokens_of
 
-Kind = Literal["message", "value"]
+FieldKind = Literal["message", "value"]
 FieldPath = tuple[str, ...]
 
 _CLOSING = {"{": "}", "<": ">"}
@@ -63,7 +63,7 @@ def line_and_column(text: str, offset: int) -> tuple[int, int]:
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
-def syntax_faults(text: str, kind_of: Callable[[FieldPath], Kind | None]) -> list[Fault]:
+def syntax_faults(text: str, kind_of: Callable[[FieldPath], FieldKind | None]) -> list[Fault]:
     """Return the syntax faults of a text: all malformed fields, or the fatal fault alone.
 
     Args:
@@ -79,7 +79,7 @@ def syntax_faults(text: str, kind_of: Callable[[FieldPath], Kind | None]) -> lis
 
 
 class _Scanner:
-    def __init__(self, text: str, kind_of: Callable[[FieldPath], Kind | None]) -> None:
+    def __init__(self, text: str, kind_of: Callable[[FieldPath], FieldKind | None]) -> None:
         self.text, self.kind_of = text, kind_of
         self.tokens = tokens_of(text)
         self.at = 0

@@ -23,7 +23,6 @@ ONNX_FILE, ENCRYPTED_ONNX_FILE = "model.onnx", "model.etlt"
 CALIBRATION_CACHE_FILE, ENGINE_FILE = "cal.bin", "model.engine"
 DEEPSTREAM_CONFIG_FILE, DEEPSTREAM_LABELS_FILE = "nvinfer_config.txt", "labels.txt"
 
-SHARD = re.compile(r"(?P<tag>.+)-\d{5}-of-(?P<total>\d{5})\.tfrecord")
 CHECKPOINT = re.compile(r"model\.step-(?P<step>\d+)\.tlt")
 
 _NAME = r"[^/.][^/]*"

@@ -10,11 +10,11 @@ from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.errors import TryAgain
 
 
-class _WorkerGroup(Protocol):
+class _GatheringGroup(Protocol):
     def gather(self, value: Any) -> Sequence[Any]: ...
 
 
-def check_same_on_all_ranks(records: RecordIndex, field: str, group: _WorkerGroup) -> None:
+def check_same_on_all_ranks(records: RecordIndex, field: str, group: _GatheringGroup) -> None:
     """Compare the records that each rank found (collective).
 
     Each rank lists and indexes the files by itself. If one found other records, some images would be used twice and

@@ -15,7 +15,7 @@ from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.errors import InvalidInput, Stopped
 from maskrcnn_trainer.spec import ExperimentSpec, StepPlan
-from maskrcnn_trainer.task.progress import ProgressMeter, progress_bar
+from maskrcnn_trainer.task.progress_bar import ProgressMeter, progress_bar
 from maskrcnn_trainer.task.stopping import StopRequest
 from maskrcnn_trainer.training.checkpointing import CheckpointEvaluator, CheckpointWriter
 from maskrcnn_trainer.training.distributed import DistributedContext
@@ -50,7 +50,7 @@ def training_batches(
     def records_of(element: int) -> Iterable[int]:
         first = progress.after(start.step + element).images
         batch = order.batch(first, context.rank, context.size, spec.train_batch_size)
-        return [int(record) for record in batch.records]
+        return [int(record) for record in batch]
 
     dataset = training_dataset(
         data.records,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-BORDER = 2
-"""Zero pixels on each side of a cropped ground-truth mask, so that an RoI gets zeros beyond the instance's box."""
+from maskrcnn_trainer.data.masks import CROP_BORDER
 
 
 def mask_targets(
@@ -32,9 +31,9 @@ def mask_targets(
         float32 [R, n, n] of 0 and 1, without gradient.
     """
     _, instances, side, _ = masks.shape
-    cells = float(side - 2 * BORDER)
+    cells = float(side - 2 * CROP_BORDER)
     origin, extent = gt_boxes[:, :2], gt_boxes[:, 2:] - gt_boxes[:, :2]
-    start = (boxes[:, :2] - origin) * cells / (extent + 1e-8) + BORDER
+    start = (boxes[:, :2] - origin) * cells / (extent + 1e-8) + CROP_BORDER
     length = (boxes[:, 2:] - boxes[:, :2]) * cells / (extent + 1e-8)
     centers = (tf.range(resolution, dtype=tf.float32) + 0.5) / float(resolution)
     # The value of cell i applies to its center, i + 1/2.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from maskrcnn_trainer.data.randomness import Stream, uniform
-from maskrcnn_trainer.model.boxes import area, encode, iou
+from maskrcnn_trainer.model.boxes import area, encode_boxes, iou
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def sample_rois(
         tf.gather(gt_classes, gt_index, axis=1, batch_dims=1),
         tf.where(slot < foreground + background, 0, -1),
     )
-    targets = encode(tf.gather(gt_boxes, gt_index, axis=1, batch_dims=1), boxes, settings.bbox_reg_weights)
+    targets = encode_boxes(tf.gather(gt_boxes, gt_index, axis=1, batch_dims=1), boxes, settings.bbox_reg_weights)
     return SampledRois(
         boxes=boxes,
         classes=tf.cast(classes, tf.int32),

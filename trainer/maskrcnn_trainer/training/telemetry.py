@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.spec import StepPlan
-from maskrcnn_trainer.task.progress import ProgressMeter
+from maskrcnn_trainer.task.progress_bar import ProgressMeter
 from maskrcnn_trainer.task.reporter import Reporter
 
 # Names on the screen, short enough for one line.

@@ -11,7 +11,7 @@ from tests.unit.small_records import write_records
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.export.calibration.images import CalibrationSet, directory_batches, record_batches
-from maskrcnn_trainer.images.decode import decode
+from maskrcnn_trainer.images.decode import decode_image
 
 pytestmark = pytest.mark.trainer
 
@@ -60,7 +60,7 @@ def test_deep_and_gray_images_have_the_pixels_of_inference(tmp_path: Path) -> No
     Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.tif")
     (batch,) = calibrate(tmp_path)
     seen = batch[0, 0, :96, :128] * 0.224 + 0.485
-    np.testing.assert_allclose(seen, decode(tmp_path / "deep.tif")[..., 0] / 255, atol=1e-5)
+    np.testing.assert_allclose(seen, decode_image(tmp_path / "deep.tif")[..., 0] / 255, atol=1e-5)
 
 
 def test_undecodable_training_record_is_named_by_position_and_feature(tmp_path: Path) -> None:

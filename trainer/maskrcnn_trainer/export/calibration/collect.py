@@ -15,7 +15,7 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.export.calibration.entropy import entropy_range
 from maskrcnn_trainer.export.calibration.histogram import Histogram
 from maskrcnn_trainer.export.description import metadata_of
-from maskrcnn_trainer.task.progress import progress_bar
+from maskrcnn_trainer.task.progress_bar import progress_bar
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from maskrcnn_trainer.data.padded_image import pad_image
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.images.decode import SUFFIXES, UnreadableImage, decode
+from maskrcnn_trainer.images.decode import SUFFIXES, UnreadableImage, decode_image
 from maskrcnn_trainer.task.files import directory_fault
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def _record_images(index: RecordIndex, drawn: NDArray[np.int64]) -> Iterator[NDA
     for record in drawn:
         try:
             encoded, _ = examples.parse_image(tf.constant(reader.read(int(record))))
-            pixels = examples.decode(encoded).numpy()
+            pixels = examples.decode_stored(encoded).numpy()
         except tf.errors.InvalidArgumentError as error:
             fault = first_fault(index, [int(record)])
             if fault is None:
@@ -120,7 +120,7 @@ def _file_images(files: list[Path], count: int, directory: Path) -> Iterator[NDA
         if decoded == count:
             return
         try:
-            pixels = decode(path)
+            pixels = decode_image(path)
         except UnreadableImage as error:
             log.warning("%s: %s: skipped", path, error)
             continue

@@ -183,9 +183,7 @@ def assign(network: MaskRCNN, source: Source, skip: re.Pattern[str] | None, path
         **{name: "no such variable in this network" for name in source.values if name not in variables},
         **source.unused,
     }
-    return LoadReport(
-        path, source.kind, tuple(name for name, _ in fitting), skipped, not_found, mismatched, unused, source.notes
-    )
+    return LoadReport(path, source.kind, tuple(name for name, _ in fitting), skipped, not_found, unused, source.notes)
 
 
 def _compile(skip: str | None) -> re.Pattern[str] | None:

@@ -19,8 +19,6 @@ class LoadReport:
         loaded: variables with the file's values.
         skipped: variables left out by ``skipCheckpointVariables``, with the name or path that matched.
         not_found: variables that the file does not have, with the reason; they keep their initial values.
-        mismatched: variables whose shape differs, with both shapes; all of them are also skipped, since others raise an
-            error.
         unused: variables of the file that the network does not have, by their name in the file, with the reason.
         notes: other remarks to the user.
     """
@@ -30,7 +28,6 @@ class LoadReport:
     loaded: tuple[str, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
     not_found: Mapping[str, str] = field(default_factory=dict)
-    mismatched: Mapping[str, str] = field(default_factory=dict)
     unused: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from maskrcnn_trainer.task.progress import ReportedProgress, progress_bar
+from maskrcnn_trainer.task.progress_bar import ReportedProgress, progress_bar
 from maskrcnn_trainer.task.reporter import Reporter
 
 PIPE = Console(file=io.StringIO(), force_terminal=False)
