@@ -257,7 +257,7 @@ async def test_poster_of_the_trainer_reports_over_https(world: World, tmp_path: 
         results_dir=str(tmp_path), fingerprint="9f2c-v1", attempt=1, experiment_uid=experiment["metadata"]["uid"],
         report_url=world.url, report_token_file=str(tmp_path / "token"), report_ca_file=str(tmp_path / "ca.crt"),
     )  # fmt: skip
-    poster = HttpPoster(environment, interval=0.0)
+    poster = HttpPoster(environment, interval=0.0).start()
     reporter = Reporter("train", tmp_path, environment, poster=poster)
     await asyncio.to_thread(reporter.started, "Starting MaskRCNN training.")
     reporter.running(step=400, total_steps=1000, eta=90.0, graphical={"loss": 0.5}, checkpoint_step=400)

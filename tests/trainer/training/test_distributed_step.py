@@ -32,7 +32,7 @@ def rank_step() -> ModuleType:
 
 def test_two_ranks_are_the_mean_of_their_gradients(rank_step: ModuleType, tmp_path: Path) -> None:
     output = tmp_path / "two.npz"
-    host = RendezvousHost("127.0.0.1", 0, nodes=1, processes=2)
+    host = RendezvousHost.start("127.0.0.1", 0, nodes=1, processes=2)
     try:
         processes = [
             subprocess.Popen(

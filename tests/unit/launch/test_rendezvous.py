@@ -23,7 +23,7 @@ def test_ranks_count_node_by_node() -> None:
 
 def test_no_node_continues_before_all_have_joined() -> None:
     pytest.importorskip("horovod", reason="Horovod's rendezvous server")
-    host = RendezvousHost("127.0.0.1", 0, nodes=2, processes=1)
+    host = RendezvousHost.start("127.0.0.1", 0, nodes=2, processes=1)
     done: list[int] = []
     tries, tried_again, ended = itertools.count(), threading.Event(), threading.Event()
 

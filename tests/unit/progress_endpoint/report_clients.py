@@ -131,7 +131,7 @@ def _report(arguments: argparse.Namespace, directory: Path) -> list[Training]:
             report_ca_file=arguments.ca_file,
         )  # fmt: skip
         address = SHARED if number % 2 else f"127.0.1.{1 + number // 2}"
-        training = Training(environment, address, arguments.interval)
+        training = Training(environment, address, arguments.interval).start()
         threading.Thread(target=_offer, args=(training,), daemon=True).start()
         trainings.append(training)
         time.sleep(arguments.spread / arguments.trainings)

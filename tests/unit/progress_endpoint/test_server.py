@@ -117,7 +117,7 @@ async def test_trainers_poster_succeeds(bench: Bench, tmp_path: Path) -> None:
         fingerprint="9f2c-v1", attempt=2, experiment_uid="experiment-uid", report_url=bench.url,
         report_token_file=str(tmp_path / "token"), report_ca_file=str(bench.ca_file),
     )  # fmt: skip
-    poster = HttpPoster(environment, interval=0.0)
+    poster = HttpPoster(environment, interval=0.0).start()
     reporter = Reporter("train", tmp_path / "results", environment, poster=poster)
     reporter.started()
     reporter.running(step=300, total_steps=1000, eta=750, graphical={"loss": 0.61}, checkpoint_step=200)
@@ -138,7 +138,7 @@ async def test_the_trainer_logs_why_it_was_refused(
     environment = TaskEnvironment(
         report_url=bench.url, report_token_file=str(tmp_path / "token"), report_ca_file=str(bench.ca_file)
     )
-    poster = HttpPoster(environment, interval=0.0)
+    poster = HttpPoster(environment, interval=0.0).start()
     poster.offer(REPORT)
     await _until(lambda: "could not be posted" in caplog.text)
     await asyncio.to_thread(poster.close, 10.0)

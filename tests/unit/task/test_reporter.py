@@ -275,7 +275,7 @@ def server() -> Iterator[tuple[str, list[tuple[dict[str, str], dict[str, Any]]],
 
 def test_posts_are_rare_and_the_newest(server: Any) -> None:
     url, received, arrived = server
-    poster = HttpPoster(TaskEnvironment(report_url=url), interval=1.0)
+    poster = HttpPoster(TaskEnvironment(report_url=url), interval=1.0).start()
     poster.offer({"step": 1})
     assert arrived.acquire(timeout=20)
     poster.offer({"step": 2, "kpi": {"AP": 0.5}})
@@ -289,7 +289,7 @@ def test_posts_are_rare_and_the_newest(server: Any) -> None:
 
 def test_a_failed_post_is_logged_once(server: Any, caplog: pytest.LogCaptureFixture) -> None:
     url, received, arrived = server
-    poster = HttpPoster(TaskEnvironment(report_url=url), interval=0.0)
+    poster = HttpPoster(TaskEnvironment(report_url=url), interval=0.0).start()
     for _ in range(3):
         poster.offer({"step": 500})
         assert arrived.acquire(timeout=20)
@@ -301,7 +301,7 @@ def test_a_failed_post_is_logged_once(server: Any, caplog: pytest.LogCaptureFixt
 def test_a_token_is_never_sent_in_the_clear(server: Any, tmp_path: Path) -> None:
     url, received, arrived = server
     (tmp_path / "token").write_text("secret")
-    poster = HttpPoster(TaskEnvironment(report_url=url, report_token_file=str(tmp_path / "token")))
+    poster = HttpPoster(TaskEnvironment(report_url=url, report_token_file=str(tmp_path / "token"))).start()
     poster.offer({"step": 1})
     assert arrived.acquire(timeout=20)
     poster.close()
@@ -328,7 +328,7 @@ def test_the_token_is_read_again_at_every_post_over_https(tmp_path: Path) -> Non
     token = tmp_path / "token"
     token.write_text("first\n")
     with https_server(tmp_path, Handler) as environment:
-        poster = HttpPoster(replace(environment, report_token_file=str(token)), interval=0.0)
+        poster = HttpPoster(replace(environment, report_token_file=str(token)), interval=0.0).start()
         poster.offer({"step": 1})
         assert arrived.acquire(timeout=20)
         token.write_text("second\n")
@@ -355,7 +355,7 @@ def test_a_redirect_is_not_followed_so_that_the_token_stays_with_its_host(
 
     (tmp_path / "token").write_text("secret")
     with https_server(tmp_path, Redirecting) as environment:
-        poster = HttpPoster(replace(environment, report_token_file=str(tmp_path / "token")))
+        poster = HttpPoster(replace(environment, report_token_file=str(tmp_path / "token"))).start()
         poster.offer({"step": 1})
         poster.close(patience=20)
     assert tokens == ["Bearer secret"]

@@ -164,7 +164,7 @@ def _listen(environment: TaskEnvironment, settings: LaunchSettings) -> Rendezvou
         host, port = settings.rendezvous
         address = "0.0.0.0"  # noqa: S104 - the other nodes connect to it
     try:
-        return RendezvousHost(address, port, settings.nodes, settings.processes)
+        return RendezvousHost.start(address, port, settings.nodes, settings.processes)
     except OSError as error:
         refused = InvalidInput(
             f"--rendezvous {host}:{port}: node 0 cannot listen on port {port} ({error.strerror}); give another port, "

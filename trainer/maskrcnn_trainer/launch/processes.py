@@ -124,8 +124,8 @@ class NodeProcesses:
                 stdout=subprocess.PIPE if kept is not None else None,
                 stderr=subprocess.STDOUT if kept is not None else None,
                 pass_fds=(descriptor,),
-                # it takes no lock that a thread of ours may hold
-                preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509
+                # safe with threads: it takes no lock that one of ours may hold
+                preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - see above
             )
             if kept is not None and process.stdout is not None:
                 prefix = f"[{rank}] ".encode() if len(environments) > 1 else b""

@@ -14,6 +14,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from horovod.runner.http.http_server import RendezvousHTTPServer
 
 log = logging.getLogger(__name__)
 
@@ -68,16 +72,32 @@ def node_name(rank: int) -> str:
 class RendezvousHost:
     """Rendezvous server of Horovod, in a thread of this process."""
 
-    def __init__(self, address: str, port: int, nodes: int, processes: int) -> None:
+    def __init__(self, server: RendezvousHTTPServer) -> None:
+        """Store a server that is serving."""
+        self._server = server
+        self.port: int = server.server_address[1]
+
+    @classmethod
+    def start(cls, address: str, port: int, nodes: int, processes: int) -> RendezvousHost:
+        """Start the server.
+
+        Args:
+            address: to listen on.
+            port: 0 for any free port.
+            nodes: number of nodes.
+            processes: number of processes on each node.
+
+        Raises:
+            OSError: this process cannot listen on the port.
+        """
         from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
         from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
         hosts = ",".join(f"{node_name(rank)}:{processes}" for rank in range(nodes))
-        self._server = RendezvousHTTPServer((address, port), RendezvousHandler, 0)
-        self._server.init(get_host_assignments(parse_hosts(hosts), nodes * processes))
-        self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="rendezvous", daemon=True)
-        self._thread.start()
+        server = RendezvousHTTPServer((address, port), RendezvousHandler, 0)
+        server.init(get_host_assignments(parse_hosts(hosts), nodes * processes))
+        threading.Thread(target=server.serve_forever, name="rendezvous", daemon=True).start()
+        return cls(server)
 
     def close(self) -> None:
         """Stop the server and release its port."""

@@ -12,7 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.messages import StatusKey
@@ -49,7 +49,7 @@ class HttpPoster:
 
     A record is dropped when a newer one arrives; its ``kpi`` is kept if the newer one has none. The bearer token is
     read again for every post (a projected token is rotated) and is sent over HTTPS only. After a failed post, further
-    failures aren't logged until a post succeeds.
+    failures aren't logged until a post succeeds. Nothing is sent before :meth:`start`.
     """
 
     def __init__(self, environment: TaskEnvironment, *, interval: float = POST_INTERVAL_SECONDS) -> None:
@@ -65,7 +65,11 @@ class HttpPoster:
         self._failing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="report-post", daemon=True)
+
+    def start(self) -> Self:
+        """Start the thread that sends, and return this poster."""
         self._thread.start()
+        return self
 
     def offer(self, record: Mapping[str, Any]) -> None:
         """Make ``record`` the next one to be sent, and return at once."""

@@ -64,7 +64,7 @@ class Reporter:
         threads: threads of each process; default: the CPUs that it may use.
         before_write: called before result.json is renamed into place or an old one is removed; raises if another run
             has taken over the directory.
-        poster: receives the records to post; default: HttpPoster if MASKRCNN_REPORT_URL is set.
+        poster: receives the records to post, already started; default: HttpPoster if MASKRCNN_REPORT_URL is set.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Reporter:
                 )
         if self._poster is None and self.environment.report_url is not None:
             try:
-                self._poster = HttpPoster(self.environment)
+                self._poster = HttpPoster(self.environment).start()
             except InvalidInput as error:
                 logger.warning("Progress is not posted: %s", error)
         self._record(TaskStatus.STARTED, message)

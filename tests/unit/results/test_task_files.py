@@ -1,0 +1,42 @@
+"""Tasks with an entry in the table of files that their names don't distinguish from a user's own."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from maskrcnn_trainer.results.task_files import TASK_FILES
+from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.spec.task_table import TASKS
+
+WITH_ENTRY = {
+    TaskName.DATASET_CONVERT: "a user's own shards have the same names",
+    TaskName.TRAIN: "a training outside of an experiment writes checkpoints too; they contain their fingerprint",
+    TaskName.INFERENCE: "results are named like the user's images",
+}
+WITHOUT_ENTRY = {
+    TaskName.EVALUATE: "the names of its files are fixed, and the files contain no fingerprint",
+    TaskName.PRUNE: "the name of its only file is fixed; an interrupted run starts over, so it reads no fingerprint",
+    TaskName.EXPORT: "the names of its files are fixed; an interrupted run starts over, so it reads no fingerprint",
+}
+"""Reason of each task why it has an entry, or why it needs none."""
+
+OPEN = re.compile(r"\\d|[*+\[]")
+"""Part of a pattern that matches any number of names."""
+
+
+@pytest.mark.parametrize("name", TaskName)
+def test_each_task_states_whether_it_has_an_entry(name: TaskName) -> None:
+    assert (name in WITH_ENTRY) != (name in WITHOUT_ENTRY), f"state here whether {name.value} needs an entry, and why"
+    assert (name in TASK_FILES) is (name in WITH_ENTRY)
+
+
+@pytest.mark.parametrize("name", WITHOUT_ENTRY)
+def test_names_of_a_task_without_an_entry_are_fixed(name: TaskName) -> None:
+    assert [pattern for pattern in TASKS[name].files if OPEN.search(pattern)] == []
+
+
+@pytest.mark.parametrize("name", WITH_ENTRY)
+def test_task_with_an_entry_has_a_name_that_is_not_fixed(name: TaskName) -> None:
+    assert any(OPEN.search(pattern) for pattern in TASKS[name].files)
