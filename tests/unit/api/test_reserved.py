@@ -57,8 +57,8 @@ def test_permitted_key_is_set_on_the_object_where_it_is_read(
     ("field", "key", "why"),
     [
         ("labels", f"{KUEUE}queue-name", "set spec.queueName instead"),
-        ("annotations", f"{KUEUE}job-min-parallelism", "all of its pods or not at all"),
-        ("annotations", f"{KUEUE}elastic-job", "all of its pods or not at all"),
+        ("annotations", f"{KUEUE}job-min-parallelism", "all together or not at all"),
+        ("annotations", f"{KUEUE}elastic-job", "all together or not at all"),
         ("annotations", f"{KUEUE}priority-class", "belong to controllers"),
         ("annotations", f"{KUEUE}podset-group-name", "belong to controllers"),
         ("annotations", f"{KUEUE}podset-required-topologies", "belong to controllers"),
@@ -82,7 +82,7 @@ def test_another_reserved_key_is_refused_with_its_reason(
 def test_keys_that_are_refused_for_the_same_reason_are_named_together() -> None:
     keys = [f"{KUEUE}elastic-job", f"{KUEUE}job-min-parallelism"]
     (message,) = problems("annotations", dict.fromkeys([*keys, "maskrcnn.dev/spec"], "1")).values()
-    assert message.count("all of its pods") == 1
+    assert message.count("all together") == 1
     assert message.startswith(", ".join(keys))
     assert "maskrcnn.dev/spec: keys under" in message
 
