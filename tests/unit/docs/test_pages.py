@@ -26,7 +26,7 @@ GUARANTEES = (DOCS / "explanation" / "guarantees.md").read_text(encoding="utf-8"
 EXIT_CODES = (DOCS / "reference" / "exit-codes.md").read_text(encoding="utf-8")
 ALL = "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md")))
 PATH_IN_CODE = re.compile(r"`((?:docs|tests|operator|trainer|scripts|charts|examples|deploy|\.ci)/[\w./-]*)`")
-OF_AN_EXAMPLE = {"trainer/maskrcnn_trainer/quantization/", "tests/unit/core/test_quantize.py"}
+OF_AN_EXAMPLE = {"trainer/maskrcnn_trainer/quantization/", "tests/unit/core/test_reconcile_quantize.py"}
 """Files that development.md names of a task that was only tried."""
 
 
