@@ -68,7 +68,7 @@ dev-cluster: setup ## start a control plane and print its KUBECONFIG line (ARGS=
 lint: setup ## run ruff and mypy, and check the import-layer contracts and the generated files
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
-	$(VENV)/mypy operator/maskrcnn_operator trainer/maskrcnn_trainer scripts benchmarks
+	$(VENV)/mypy operator/maskrcnn_operator trainer/maskrcnn_trainer scripts benchmarks examples
 	$(VENV)/lint-imports
 	$(VENV)/python scripts/check_words.py
 	@$(MAKE) -s spelling actionlint check-generated

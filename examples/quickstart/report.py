@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from maskrcnn_trainer.evaluation.drawing import Image, write_image
-from maskrcnn_trainer.images.decode import decode
+from maskrcnn_trainer.images.decode import decode_image
 
 COLUMNS = 4
 ROWS = 2
@@ -31,7 +31,7 @@ def main() -> int:
     # outside the results directories of the steps, which may have only files that steps have written
     picture = experiment / "detections.png"
     annotated = sorted((experiment / "inference" / "images_annotated").iterdir())
-    write_image(picture, tiled([decode(path) for path in annotated[: COLUMNS * ROWS]]))
+    write_image(picture, tiled([decode_image(path) for path in annotated[: COLUMNS * ROWS]]))
     Console(width=120).print(table(experiment))
     print(f"Detections: {picture}")
     return 0

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from comparison import comparison_picture
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.drawing import objects_of_results, write_image
-from maskrcnn_trainer.images.decode import decode
+from maskrcnn_trainer.images.decode import decode_image
 from maskrcnn_trainer.model_files.model_file import read_model_file
 
 PICTURES = 4
@@ -99,7 +100,7 @@ def parameters(model: Path) -> int:
     return sum(value.size for name, value in variables.items() if "moving_" not in name)
 
 
-def side_by_side(workspace: Path, truth: GroundTruth, evaluation: Path) -> np.ndarray:
+def side_by_side(workspace: Path, truth: GroundTruth, evaluation: Path) -> NDArray[np.uint8]:
     """Return a picture of the first validation images, with ground truth on the left and detections on the right."""
     detections = json.loads((evaluation / "detections.json").read_text())
     names = truth.category_names
@@ -108,7 +109,7 @@ def side_by_side(workspace: Path, truth: GroundTruth, evaluation: Path) -> np.nd
         found = [result for result in detections if result["image_id"] == image["id"]]
         rows.append(
             (
-                decode(workspace / "raw" / "shapes" / "images" / image["file_name"]),
+                decode_image(workspace / "raw" / "shapes" / "images" / image["file_name"]),
                 objects_of_results(truth.of_image(image["id"]), names),
                 objects_of_results(found, names, min_score=MIN_SCORE),
             )
