@@ -57,7 +57,7 @@ def test_an_experiment_moves_through_its_steps_by_the_lines_of_the_tutorial(tmp_
         assert process.stdout is not None
         for line in process.stdout:
             output += line
-            if line == "ended\n":
+            if line == "The control plane has ended.\n":
                 break
     finally:
         stop = ["make", "-s", "dev-cluster", "ARGS=--stop"]
