@@ -18,13 +18,13 @@ from maskrcnn_trainer.errors import (
     EXIT_STOPPED,
     EXIT_TRY_AGAIN,
     EXIT_WORKSPACE_FULL,
+    WHAT_TO_LOWER,
 )
 from maskrcnn_trainer.launch.logs import KeptLog, drain, follow
 from maskrcnn_trainer.shared.messages import TaskFailure
 from maskrcnn_trainer.shared.parent_death import end_with_parent
 from maskrcnn_trainer.shared.variables import FAILURE_VARIABLE
 from maskrcnn_trainer.task.failure_message import open_failure_message, read_failure_message
-from maskrcnn_trainer.task.failures import WHAT_TO_LOWER
 
 log = logging.getLogger(__name__)
 
