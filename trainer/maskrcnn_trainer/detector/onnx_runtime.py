@@ -22,6 +22,9 @@ from maskrcnn_trainer.detector.outputs import (
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.task.failures import is_out_of_memory
+from maskrcnn_trainer.task.gpu_diagnosis import driver
+from maskrcnn_trainer.task.gpu_errors import gpu_error
+from maskrcnn_trainer.task.gpus import GpuRequest
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -131,11 +134,11 @@ def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     available = onnxruntime.get_available_providers()
     try:
-        return onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             payload, options, providers=[name for name in PROVIDERS if name in available]
         )
     except Exception as error:  # ONNX Runtime's exceptions have no other common class
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or gpu_error(str(error)):
             raise
         wrong = what_is_wrong(error, payload, onnxruntime.__version__)
         raise InvalidInput(
@@ -143,3 +146,15 @@ def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
             "again",
             reason="InvalidModel",
         ) from error
+    _refuse_cpu(session, GpuRequest.from_environ(), onnxruntime.__version__)
+    return session
+
+
+def _refuse_cpu(session: InferenceSession, request: GpuRequest, version: str) -> None:
+    """Raise InvalidInput if a GPU was requested, but the session has fallen back to the CPU."""
+    if request.given and PROVIDERS[0] not in session.get_providers():
+        raise InvalidInput(
+            f"{request.given}: ONNX Runtime {version} finds no GPU ({driver()}); ONNX models run on a GPU with the "
+            "package onnxruntime-gpu, CUDA 12, and cuDNN 9; install them, use the .tlt, or request no GPU",
+            reason="MissingDevice",
+        )
