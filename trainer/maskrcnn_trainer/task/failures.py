@@ -124,6 +124,22 @@ def is_out_of_memory(error: Exception) -> bool:
     return name in (*_GENERAL_ERRORS, _OPENCV_ERROR) and any(word in text for word in MEMORY_WORDS)
 
 
+_ABORTING = re.compile(r"^(\[\d+\] )?\d{4}-\d\d-\d\d [\d:.]+: [EF] |terminate called|what\(\):")
+"""Lines of errors in the log of TensorFlow, and those of the C++ runtime, before it aborts the process."""
+
+
+def error_of_abort(output: str) -> TaskError | None:
+    """Return the error of a process that TensorFlow or the C++ runtime aborted, from the end of its output.
+
+    TensorFlow aborts on many errors of the driver, so that no exception reaches Python.
+    """
+    text = "\n".join(line for line in output.splitlines() if _ABORTING.search(line))
+    error = gpu_error(text)
+    if not isinstance(error, TryAgain) and any(word in text.lower() for word in MEMORY_WORDS):
+        return InvalidInput(OUT_OF_MEMORY, reason="OutOfMemory")
+    return error
+
+
 _GENERAL_ERRORS = ("UnknownError", "InternalError", "HorovodInternalError", "RuntimeException", "RuntimeError", "Fail")
 """Error classes of TensorFlow, Horovod, and ONNX Runtime whose cause is only in the message."""
 _OPENCV_ERROR = "error"
