@@ -148,8 +148,8 @@ def test_process_that_a_library_aborted_ends_with_the_code_of_its_cause(
 
 def test_memory_that_cpp_cannot_allocate_is_out_of_memory(tmp_path: Path) -> None:
     kept = KeptLog(tmp_path / "attempt-1.node-0.log", lambda: True)
-    said = "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc"
-    program = f"import os, sys; print({said!r}, file=sys.stderr, flush=True); os.abort()"
+    output = "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc"
+    program = f"import os, sys; print({output!r}, file=sys.stderr, flush=True); os.abort()"
     ended = NodeProcesses.start([sys.executable, "-c", program], {0: {}, 1: {}}, kept).wait()
     kept.close()
     assert codes(ended) == {0: 64, 1: 64}

@@ -1,7 +1,7 @@
 """Causes of a GPU that TensorFlow doesn't find: libraries, driver, and image.
 
-TensorFlow says which library it can't open only in its verbose log, whose level is fixed when it is loaded. Therefore a
-second process looks for GPUs with that log.
+TensorFlow names a library that it can't open only in its verbose log, whose level is fixed when it is loaded. Therefore
+a second process looks for GPUs with that log.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def log_of_tensorflow(environ: Mapping[str, str]) -> str:
 
 def libraries_in(log: str) -> list[str]:
     """Return phrases for the libraries that couldn't be opened, and for the driver's error, from TensorFlow's log."""
-    # TensorRT is opened when it is used, so that its absence is no cause
+    # TensorFlow finds GPUs without TensorRT, too
     names = [name for name in dict.fromkeys(_NOT_OPENED.findall(log)) if not name.startswith("libnvinfer")]
     found = [f"libraries that cannot be opened: {' '.join(names)}"] if names else []
     refused = _NOT_USED.search(log)
