@@ -83,10 +83,10 @@ check-generated: setup ## check that generated files are up to date
 	$(VENV)/python -m maskrcnn_operator.api.crd --check crds/maskrcnn.dev_maskrcnnexperiments.yaml
 	$(VENV)/python -m maskrcnn_operator.api.docs --check docs/reference/resource.md
 	$(VENV)/python -m maskrcnn_operator.metrics.docs --check docs/reference/metrics.md
-	$(VENV)/python scripts/chart_readme.py --check
-	$(VENV)/python scripts/reasons_table.py --check
-	$(VENV)/python scripts/cli_page.py --check
-	$(VENV)/python scripts/files_page.py --check
+	$(VENV)/python -m scripts.chart_readme --check charts/maskrcnn-operator/README.md
+	$(VENV)/python -m scripts.reasons_table --check docs/reference/reasons.md
+	$(VENV)/python -m scripts.cli_page --check docs/reference/cli.md
+	$(VENV)/python -m scripts.files_page --check docs/reference/files.md
 	@cmp crds/maskrcnn.dev_maskrcnnexperiments.yaml charts/maskrcnn-operator/files/crd.yaml
 
 manifests: setup ## generate the CustomResourceDefinition, the chart's README, and the pages of docs/reference (but states.md)
@@ -94,10 +94,10 @@ manifests: setup ## generate the CustomResourceDefinition, the chart's README, a
 	$(call generate,maskrcnn_operator.api.docs,docs/reference/resource.md)
 	$(call generate,maskrcnn_operator.metrics.docs,docs/reference/metrics.md)
 	@cp crds/maskrcnn.dev_maskrcnnexperiments.yaml charts/maskrcnn-operator/files/crd.yaml
-	$(VENV)/python scripts/chart_readme.py
-	$(VENV)/python scripts/reasons_table.py
-	$(VENV)/python scripts/cli_page.py
-	$(VENV)/python scripts/files_page.py
+	$(call generate,scripts.chart_readme,charts/maskrcnn-operator/README.md)
+	$(call generate,scripts.reasons_table,docs/reference/reasons.md)
+	$(call generate,scripts.cli_page,docs/reference/cli.md)
+	$(call generate,scripts.files_page,docs/reference/files.md)
 
 docs: setup ## build the documentation site in dist/docs; a broken link is an error
 	$(VENV)/sphinx-build -W --keep-going -n -q -b html -d dist/doctrees docs dist/docs

@@ -1,6 +1,6 @@
 """The chart's README: what it installs, and a table of values.yaml, made from its comments.
 
-python scripts/chart_readme.py [--check]
+python -m scripts.chart_readme [--check FILE]
 """
 
 from __future__ import annotations
@@ -8,17 +8,20 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from maskrcnn_operator.api.generated import write_or_check
+
 CHART = Path(__file__).resolve().parents[1] / "charts" / "maskrcnn-operator"
 README = CHART / "README.md"
 TEXT = """# maskrcnn-operator
 
-<!-- Generated: python scripts/chart_readme.py -->
+<!-- Generated: make manifests -->
 
 Installs the operator for `MaskRCNNExperiment` resources: two replicas with leader election, the
 CustomResourceDefinition (upgraded with the chart, kept when it is uninstalled), the minimum permissions, and
@@ -97,16 +100,14 @@ def render(text: str) -> str:
     return TEXT.replace("{rows}", table)
 
 
-def main() -> int:
-    """Write the README, or with --check return 1 if it is out of date."""
-    made = render((CHART / "values.yaml").read_text())
-    if "--check" in sys.argv[1:]:
-        if README.read_text() != made:
-            sys.stderr.write(f"{README} is out of date: run python scripts/chart_readme.py\n")
-            return 1
-        return 0
-    README.write_text(made)
-    return 0
+def page() -> str:
+    """Return the README for the chart's values.yaml."""
+    return render((CHART / "values.yaml").read_text(encoding="utf-8"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the page, or with ``--check FILE`` compare it with a file."""
+    return write_or_check(page, arguments, module="scripts.chart_readme", description=__doc__)
 
 
 if __name__ == "__main__":

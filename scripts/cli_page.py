@@ -1,6 +1,6 @@
 """Reference of the command lines, docs/reference/cli.md, from the parsers of both programs.
 
-python scripts/cli_page.py [--check]
+python -m scripts.cli_page [--check FILE]
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import argparse
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unittest import mock
 
+from maskrcnn_operator.api.generated import write_or_check
 from maskrcnn_operator.cli import build_parser as operator_parser
 from maskrcnn_trainer.cli import build_parser as trainer_parser
 
@@ -22,7 +23,7 @@ LINE = 120
 
 INTRODUCTION = """# Command line
 
-<!-- Generated: python scripts/cli_page.py -->
+<!-- Generated: make manifests -->
 
 `maskrcnn` runs one task. It reads long flags with `-` and with `_` (`--use-amp` is `--use_amp`). `maskrcnn-operator`
 runs whole experiments. Abbreviated flags are not guessed, and invalid arguments exit with [64](exit-codes.md).
@@ -119,17 +120,10 @@ def escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page, or with ``--check`` return 1 if it is out of date."""
-    made = page()
-    if arguments == ["--check"]:
-        current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == made
-        if not current:
-            sys.stderr.write(f"{PAGE} differs from the parsers: run `make manifests`\n")
-        return int(not current)
-    PAGE.write_text(made, encoding="utf-8")
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the page, or with ``--check FILE`` compare it with a file."""
+    return write_or_check(page, arguments, module="scripts.cli_page", description=__doc__)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

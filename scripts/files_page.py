@@ -3,16 +3,17 @@ r"""Reference of the files that tasks write, docs/reference/files.md, from the t
 The table has regular expressions. The page shows them with words for what varies: ``model\.step-\d+\.tlt`` is
 ``model.step-N.tlt``.
 
-python scripts/files_page.py [--check]
+python -m scripts.files_page [--check FILE]
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from maskrcnn_operator.api.generated import write_or_check
 from maskrcnn_trainer.results.ours import LOG_FILES
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
 from maskrcnn_trainer.spec.task_table import TASKS, TaskEntry
@@ -61,7 +62,7 @@ MEANINGS = {
 
 INTRODUCTION = """# Files
 
-<!-- Generated: python scripts/files_page.py -->
+<!-- Generated: make manifests -->
 
 A step writes its results to `<experiment>/<step>/` in the workspace; a task on the command line writes to its results
 directory. In the names below `N` is a number, `TAG` the name of a converted data set, `IMAGE` the path of an image in
@@ -111,17 +112,10 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page, or with ``--check`` return 1 if it is out of date."""
-    made = page()
-    if arguments == ["--check"]:
-        current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == made
-        if not current:
-            sys.stderr.write(f"{PAGE} differs from the table of tasks: run `make manifests`\n")
-        return int(not current)
-    PAGE.write_text(made, encoding="utf-8")
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the page, or with ``--check FILE`` compare it with a file."""
+    return write_or_check(page, arguments, module="scripts.files_page", description=__doc__)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
 
 def test_committed_page_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run `make manifests`"
-    assert main(["--check"]) == 0
+    assert main(["--check", str(PAGE)]) == 0
 
 
 def test_page_does_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,7 @@ def test_page_does_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -
 
 def test_stale_page_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("scripts.cli_page.page", lambda: "another")
-    assert main(["--check"]) == 1
+    assert main(["--check", str(PAGE)]) == 1
     assert "make manifests" in capsys.readouterr().err
 
 
