@@ -1,4 +1,4 @@
-"""Device memory through NVIDIA's driver library, which every machine with a working GPU has; no package is needed.
+"""GPUs and their memory through NVIDIA's driver library, which needs no package.
 
 CUDA Driver API (docs.nvidia.com/cuda/cuda-driver-api).
 """
@@ -75,6 +75,16 @@ class CudaDevice:
             raise TaskError("the GPU is out of memory: lower evalBatchSize", reason="OutOfMemory")
         if code:
             raise TaskError(f"{function} of the CUDA driver failed with error {code}", reason="DeviceFailed")
+
+
+def gpu_is_visible() -> bool:
+    """Return whether there is a driver, and it shows this process at least one GPU (see ``CUDA_VISIBLE_DEVICES``)."""
+    try:
+        library = ctypes.CDLL(LIBRARY)
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return library.cuInit(0) == 0 and library.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
 def _missing(what: str) -> InvalidInput:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.detector.cuda_driver import gpu_is_visible
 from maskrcnn_trainer.detector.interface import Detections
 from maskrcnn_trainer.detector.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_trainer.detector.onnx_failures import what_is_wrong
@@ -26,9 +29,11 @@ from maskrcnn_trainer.task.failures import is_out_of_memory
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-
-PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+CPU_PROVIDER = "CPUExecutionProvider"
+GPU_PROVIDER = "CUDAExecutionProvider"
 _ONLY_ERRORS = 3
+
+log = logging.getLogger(__name__)
 
 
 class OnnxDetector:
@@ -129,11 +134,9 @@ def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
     options.log_severity_level = _ONLY_ERRORS
     # Threads that spin while they wait for a batch would take CPU time from those that decode and draw.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    available = onnxruntime.get_available_providers()
+    providers = _providers(onnxruntime)
     try:
-        return onnxruntime.InferenceSession(
-            payload, options, providers=[name for name in PROVIDERS if name in available]
-        )
+        session = onnxruntime.InferenceSession(payload, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions have no other common class
         if is_out_of_memory(error):
             raise
@@ -143,3 +146,17 @@ def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
             "again",
             reason="InvalidModel",
         ) from error
+    if GPU_PROVIDER in providers and GPU_PROVIDER not in session.get_providers():
+        log.warning(
+            "%s: ONNX Runtime could not use the GPU (its messages are above); the model runs on the CPU", source
+        )
+    return session
+
+
+def _providers(onnxruntime: ModuleType) -> list[str]:
+    """Return what runs the graph, in order of preference: a GPU if one is visible to a build for GPUs, and the CPU."""
+    if GPU_PROVIDER not in onnxruntime.get_available_providers() or not gpu_is_visible():
+        return [CPU_PROVIDER]
+    # The libraries of the NVIDIA packages, which this build of ONNX Runtime doesn't find by itself.
+    onnxruntime.preload_dlls()
+    return [GPU_PROVIDER, CPU_PROVIDER]

@@ -1,0 +1,28 @@
+"""Visibility of GPUs, with a stand-in for the driver's library."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from maskrcnn_trainer.detector import cuda_driver
+
+
+@pytest.mark.parametrize(("initialized", "devices", "visible"), [(0, 2, True), (0, 0, False), (100, 1, False)])
+def test_gpus_are_counted_by_the_driver(
+    monkeypatch: pytest.MonkeyPatch, initialized: int, devices: int, visible: bool
+) -> None:
+    def count(pointer: Any) -> int:
+        pointer._obj.value = devices
+        return 0
+
+    driver = SimpleNamespace(cuInit=lambda flags: initialized, cuDeviceGetCount=count)
+    monkeypatch.setattr("ctypes.CDLL", lambda name: driver)
+    assert cuda_driver.gpu_is_visible() is visible
+
+
+def test_no_gpu_is_visible_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "LIBRARY", "libnothere.so")
+    assert not cuda_driver.gpu_is_visible()
