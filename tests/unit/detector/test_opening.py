@@ -283,7 +283,7 @@ def test_engine_reports_what_is_missing(tmp_path: Path, spec: ExperimentSpec, mo
         open_detector(path, spec, threads=1)
     (tmp_path / "model.engine.json").write_text(json.dumps(metadata().to_json()))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(InvalidInput, match="the package tensorrt, which is not installed"):
+    with pytest.raises(InvalidInput, match="tensorrt, which is not installed here .*built with the argument TENSORRT"):
         open_detector(path, spec, threads=1)
     monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace())
     monkeypatch.setattr("maskrcnn_trainer.detector.cuda_driver.LIBRARY", "libnothere.so")

@@ -108,4 +108,5 @@ def test_an_engine_that_cannot_be_built_here_is_refused_before_the_export(
         caplog.clear()
         assert main(command) == EXIT_INVALID
         assert "the package tensorrt is not installed" in caplog.text
+        assert "an image has it if built with the argument TENSORRT" in caplog.text
         assert [path.name for path in tmp_path.iterdir()] == ["m.tlt"]

@@ -143,8 +143,8 @@ def _tensorrt(path: Path) -> Any:
         import tensorrt
     except ImportError as error:
         raise InvalidInput(
-            f"{path}: an engine needs the package tensorrt, which is not installed here; use the .tlt or the .onnx, or "
-            "run this on the machine on which the engine was built",
+            f"{path}: an engine needs the package tensorrt, which is not installed here (an image has it if built with "
+            "the argument TENSORRT); use the .tlt or the .onnx, or run this on the machine that built the engine",
             reason="MissingPackage",
         ) from error
     return tensorrt

@@ -42,8 +42,9 @@ def load_tensorrt() -> Any:
         import tensorrt
     except ImportError as error:
         raise InvalidInput(
-            f"--engine_file: the package tensorrt is not installed ({error}). Export without this flag, and build the "
-            "engine from the .onnx on a machine with TensorRT and a GPU",
+            f"--engine_file: the package tensorrt is not installed ({error}); an image has it if built with the "
+            "argument TENSORRT. Export without this flag, and build the engine from the .onnx on a machine with "
+            "TensorRT and a GPU",
             reason="MissingPackage",
         ) from error
     return tensorrt
