@@ -53,8 +53,8 @@ test-kueue: setup ## run experiments in queues of a real Kueue (built once), and
 	$(VENV)/python tests/kueue/installation.py
 	$(PYTEST) tests/kueue
 
-images: setup ## build the images of the operator and the trainer with docker, podman, or buildah (ARGS=--local: no registry)
-	@scripts/images.sh $(ARGS)
+images: setup ## build the images of the operator and the trainer with docker, podman, or buildah (TARGET=gpu: for GPUs; ARGS=--local: no registry)
+	@scripts/images.sh $(TARGET) $(ARGS)
 
 e2e: setup ## test images, chart, monitoring, GitOps, and scenarios on real nodes (needs root, or E2E_KUBECONFIG)
 	@scripts/e2e.sh $(ARGS)
@@ -71,13 +71,19 @@ lint: setup ## run ruff and mypy, and check the import-layer contracts and the g
 	$(VENV)/mypy operator/maskrcnn_operator trainer/maskrcnn_trainer scripts benchmarks examples
 	$(VENV)/lint-imports
 	$(VENV)/python scripts/check_words.py
-	@$(MAKE) -s spelling actionlint check-generated
+	@$(MAKE) -s spelling actionlint dockerfiles check-locks check-generated
 
 spelling: setup ## check the spelling of all tracked files (codespell)
 	git ls-files -z | xargs -0 $(VENV)/codespell
 
 actionlint: setup ## check GitHub's workflows with actionlint (built once into the user's cache)
 	@"$$($(VENV)/python -c 'from tests.cluster.tools import find_tool; print(find_tool("actionlint"))')" -shellcheck= -pyflakes=
+
+dockerfiles: setup ## check the Dockerfiles with hadolint
+	$(VENV)/hadolint --failure-threshold style --ignore DL3008 images/*/Dockerfile
+
+check-locks: setup ## check that requirements/trainer-gpu.lock, which no test installs, still follows from pyproject.toml
+	@scripts/lock.sh check
 
 check-generated: setup ## check that generated files are up to date
 	$(VENV)/python -m maskrcnn_operator.api.crd --check crds/maskrcnn.dev_maskrcnnexperiments.yaml
@@ -176,7 +182,7 @@ release-notes: setup ## print a section of CHANGELOG.md (VERSION=1.2.3 or Unrele
 hooks: setup ## install Git hooks that run the checks of make lint before each commit
 	$(VENV)/pre-commit install
 
-.PHONY: spelling actionlint check-generated dist chart-package chart-push kind-images release-check release-notes hooks
+.PHONY: spelling actionlint dockerfiles check-locks check-generated dist chart-package chart-push kind-images release-check release-notes hooks
 
 clean: ## the environment and everything generated; the user's cache stays
 	rm -rf .venv .bench workspace .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

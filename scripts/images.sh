@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Builds the images maskrcnn-operator:VERSION and maskrcnn-trainer:VERSION-cpu with docker, podman or buildah.
+# Builds the images maskrcnn-operator:VERSION and maskrcnn-trainer:VERSION-cpu with docker, podman or buildah, and on
+# request maskrcnn-trainer:VERSION-gpu.
 #
-#   images.sh [--local] [--archive DIR] [operator] [trainer-cpu]
+#   images.sh [--local] [--archive DIR] [operator] [cpu] [gpu]
 #
 # --local        needs no registry, and no package index during builds: it uses a Debian base created by mmdebstrap, and
 #                wheels that are downloaded beforehand, with hash verification. The default if only buildah is installed.
 # --archive DIR  also writes DIR/NAME.tar (docker-archive), and skips images that were built from the same files before.
 #
+# TENSORRT=tensorrt-cu12==10.7.0 adds TensorRT to the gpu image; its libraries come from NVIDIA's package index.
 # IMAGES_INSTALL=1 installs buildah and mmdebstrap with apt if no tool is installed (as root, for CI).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,8 +23,9 @@ while [ $# -gt 0 ]; do
     case $1 in
         --local) local_base=1 ;;
         --archive) archive=$2; shift ;;
-        operator | trainer-cpu) names+=("$1") ;;
-        *) echo "images.sh: unknown argument $1; expected --local, --archive DIR, operator, or trainer-cpu" >&2; exit 64 ;;
+        operator | trainer-cpu | trainer-gpu) names+=("$1") ;;
+        cpu | gpu) names+=("trainer-$1") ;;
+        *) echo "images.sh: unknown argument $1; expected --local, --archive DIR, operator, cpu, or gpu" >&2; exit 64 ;;
     esac
     shift
 done
@@ -48,31 +51,40 @@ fi
 [ "$(basename "$tool")" != buildah ] || local_base=1
 mkdir -p "$cache"
 
-image_of() { case $1 in operator) echo "maskrcnn-operator:$version" ;; *) echo "maskrcnn-trainer:$version-cpu" ;; esac; }
+image_of() { case $1 in operator) echo "maskrcnn-operator:$version" ;; *) echo "maskrcnn-trainer:$version-${1#trainer-}" ;; esac; }
 
 sources_of() {
     case $1 in
         operator) echo images/operator requirements/operator.lock requirements/build.lock ;;
-        *) echo images/trainer requirements/trainer-cpu.lock requirements/build.lock requirements/horovod.lock requirements/horovod-build.lock ;;
+        *)
+            echo images/trainer "requirements/$1.lock" requirements/build.lock requirements/horovod.lock requirements/horovod-build.lock
+            [ "$1" != trainer-gpu ] || echo requirements/horovod-gpu-build.lock
+            ;;
     esac
     echo images/base scripts/images.sh pyproject.toml operator trainer LICENSE README.md
 }
 
 checksum_of() { # of the working tree, not of a commit, because the working tree is built
     # shellcheck disable=SC2046
-    find $(sources_of "$1") -type f ! -name '*.pyc' ! -path '*.egg-info/*' -print0 | LC_ALL=C sort -z \
-        | xargs -0 sha256sum | sha256sum | cut -c1-16
+    {
+        find $(sources_of "$1") -type f ! -name '*.pyc' ! -path '*.egg-info/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+        [ "$1" != trainer-gpu ] || echo "${TENSORRT:-}"
+    } | sha256sum | cut -c1-16
 }
 
-fetch_wheels() { # lock file -> directory of its wheels
-    local folder
-    folder=$cache/wheels/$(cat "requirements/$1" requirements/build.lock | sha256sum | cut -c1-16)
+fetch_wheels() { # name -> directory of the wheels of its lock files
+    local locks=("$1.lock" build.lock) folder
+    [ "$1" != trainer-gpu ] || locks+=(horovod-build.lock horovod-gpu-build.lock horovod.lock)
+    folder=$cache/wheels/$(cd requirements && cat "${locks[@]}" | sha256sum | cut -c1-16)
     if [ ! -d "$folder" ]; then
-        local partial=$folder.partial-$$
+        local partial=$folder.partial-$$ how
         mkdir -p "$partial"
-        for lock in "$1" build.lock; do
+        for lock in "${locks[@]}"; do
+            # Horovod is published as an sdist only. The environment has what reads its metadata.
+            how=(--only-binary :all: --python-version 3.11)
+            [ "$lock" != horovod.lock ] || how=(--no-build-isolation)
             .venv/bin/python -m pip download -q --disable-pip-version-check --require-hashes --no-deps \
-                --only-binary :all: --python-version 3.11 -r "requirements/$lock" -d "$partial" >&2
+                "${how[@]}" -r "requirements/$lock" -d "$partial" >&2
         done
         mv "$partial" "$folder"
     fi
@@ -87,25 +99,29 @@ make_context() { # name -> build context
     find "$context" \( -name __pycache__ -o -name '*.egg-info' \) -prune -exec rm -rf {} +
     find "$context" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
     if [ -n "$local_base" ]; then
-        local lock=operator.lock
-        [ "$1" = operator ] || lock=trainer-cpu.lock
-        cp -l "$(fetch_wheels "$lock")"/*.whl "$context/images/wheels/"
-        [ "$1" = operator ] || cp -l "$(scripts/horovod_wheel.sh .venv)" "$context/images/wheels/"
+        cp -l "$(fetch_wheels "$1")"/* "$context/images/wheels/"
+        [ "$1" != trainer-cpu ] || cp -l "$(scripts/horovod_wheel.sh .venv)" "$context/images/wheels/"
     fi
     echo "$context"
 }
 
-base_name() { # contains a hash of its sources, so that a builder doesn't use an older base
-    echo "localhost/maskrcnn-base:$(cat images/base/* | sha256sum | cut -c1-16)"
+bases_of() { # name -> kinds of its base images
+    echo base
+    [ "$1" != trainer-gpu ] || echo compilers
 }
 
-base_archive() {
-    local file
-    file=$cache/base-$(base_name | cut -d: -f2).tar
+base_name() { # kind; contains a hash of its sources, so that a builder doesn't use an older base
+    echo "localhost/maskrcnn-$1:$(cat images/base/* | sha256sum | cut -c1-16)"
+}
+
+base_archive() { # kind
+    local file packages=''
+    file=$cache/$1-$(base_name "$1" | cut -d: -f2).tar
     if [ ! -f "$file" ]; then
         command -v mmdebstrap > /dev/null || { echo "images.sh: --local needs mmdebstrap; install it" >&2; return 1; }
-        echo "Creating the Debian base (two minutes, once)" >&2
-        images/base/build.sh "$file.partial" "$(base_name)"
+        echo "Creating the Debian $1 image (two to four minutes, once)" >&2
+        [ "$1" != compilers ] || packages=clang-19,g++,make
+        images/base/build.sh "$file.partial" "$(base_name "$1")" "$packages"
         mv "$file.partial" "$file"
     fi
     echo "$file"
@@ -116,25 +132,29 @@ buildah_storage() { # STORAGE_DRIVER=vfs (whole copies) if the kernel doesn't al
 }
 
 build() { # name
-    local name=$1 image context file target=()
+    local name=$1 image context file target=() kind
     image=$(image_of "$name")
     file=images/$name/Dockerfile
-    [ "$name" = operator ] || { file=images/trainer/Dockerfile; target=(--target cpu); }
+    [ "$name" = operator ] || { file=images/trainer/Dockerfile; target=(--target "${name#trainer-}"); }
     context=$(make_context "$name")
     local arguments=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision")
     if [ -n "$local_base" ]; then
-        arguments+=(--build-arg "BASE=$(base_name)" --build-arg NO_INDEX=1)
+        arguments+=(--build-arg "BASE=$(base_name base)" --build-arg NO_INDEX=1)
+        [ "$name" != trainer-gpu ] || arguments+=(--build-arg "COMPILERS=$(base_name compilers)")
     fi
+    [ "$name" != trainer-gpu ] || arguments+=(--build-arg "TENSORRT=${TENSORRT:-}")
     if [ "$(basename "$tool")" = buildah ]; then
         local storage base
-        base=$(base_archive)
         read -ra storage <<< "$(buildah_storage)"
-        buildah "${storage[@]}" inspect "$(base_name)" > /dev/null 2>&1 \
-            || buildah "${storage[@]}" pull -q "docker-archive:$base" > /dev/null
+        for kind in $(bases_of "$name"); do
+            base=$(base_archive "$kind")
+            buildah "${storage[@]}" inspect "$(base_name "$kind")" > /dev/null 2>&1 \
+                || buildah "${storage[@]}" pull -q "docker-archive:$base" > /dev/null
+        done
         buildah "${storage[@]}" bud -q --isolation chroot --pull-never --layers --timestamp "$SOURCE_DATE_EPOCH" \
             "${arguments[@]}" "${target[@]}" -t "$image" -f "$context/$file" "$context" >&2
     else
-        [ -z "$local_base" ] || "$tool" load -q -i "$(base_archive)" >&2
+        for kind in ${local_base:+$(bases_of "$name")}; do "$tool" load -q -i "$(base_archive "$kind")" >&2; done
         DOCKER_BUILDKIT=1 "$tool" build "${arguments[@]}" "${target[@]}" -t "$image" -f "$context/$file" "$context" >&2
     fi
     rm -rf "$context"

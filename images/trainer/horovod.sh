@@ -1,6 +1,6 @@
 #!/bin/sh
 # Puts a Horovod wheel for the TensorFlow of the environment $1 into the directory $2: the one in HOROVOD_WHEELS if there
-# is one, else one compiled here with Gloo and without MPI (HOROVOD_GPU_OPERATIONS=NCCL for GPUs).
+# is one, else one compiled here with Gloo and without MPI. horovod_gpu.sh sets what GPUs need before.
 set -eu
 environment=$1 output=$2
 mkdir -p "$output"

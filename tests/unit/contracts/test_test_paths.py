@@ -19,6 +19,7 @@ OF_NO_MODULE = {
     "unit/gitops": "the health script of Argo CD",
     "unit/goldens": "output of operator and trainer, byte by byte",
     "unit/images/test_dockerfiles.py": "the files of images/ next to operator/ and trainer/",
+    "unit/images/test_check_horovod.py": "programs that the build of the gpu image runs",
     "unit/scripts/test_ci.py": ".ci/run, which is outside the folders of programs",
     "unit/scripts/test_makefile.py": "the Makefile",
     "apiserver/runtime": "the running operator; files are named after scenarios",

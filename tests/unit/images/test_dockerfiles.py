@@ -72,7 +72,32 @@ def test_both_targets_of_the_trainer_end_in_the_same_code() -> None:
     same = [line for line in known["cpu"] if line.startswith(("COPY --from=own", "ENV", "WORKDIR", "ENTRYPOINT"))]
     assert len(same) == 4
     assert all(line in known["gpu"] for line in same)
-    assert "HOROVOD_GPU_OPERATIONS=NCCL" in "\n".join(known["gpu-horovod"])
+
+
+def test_gpu_image_has_the_base_and_the_python_of_the_cpu_image() -> None:
+    file = ROOT / "images" / "trainer" / "Dockerfile"
+    known = stages(file)
+    assert known["gpu"][0].split()[1] == known["cpu"][0].split()[1] == known["gpu-locked"][0].split()[1] == "${BASE}"
+    defaults = dict(re.findall(r"^ARG (BASE|COMPILERS|TENSORRT)=(.*)$", file.read_text(), re.MULTILINE))
+    assert defaults == {"BASE": "python:3.11-slim-bookworm", "COMPILERS": "python:3.11-slim-bookworm", "TENSORRT": ""}
+
+
+def test_gpu_image_requests_the_driver_and_adds_no_cuda() -> None:
+    [variables] = [line for line in stages(ROOT / "images" / "trainer" / "Dockerfile")["gpu"] if "NVIDIA_" in line]
+    assert variables.split()[1:] == [
+        "NVIDIA_VISIBLE_DEVICES=all",
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        "LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64",
+    ]
+
+
+def test_horovod_of_the_gpu_image_has_nccl_and_is_checked() -> None:
+    known = stages(ROOT / "images" / "trainer" / "Dockerfile")
+    assert "/build/trainer/horovod_gpu.sh /opt/maskrcnn /build/out" in known["gpu-horovod"][-1]
+    assert any("from=gpu-horovod" in line for line in known["gpu-environment"])
+    script = (ROOT / "images" / "trainer" / "horovod_gpu.sh").read_text()
+    assert "HOROVOD_GPU_OPERATIONS=NCCL" in script
+    assert "check_horovod.py" in script.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
