@@ -16,7 +16,7 @@ compile_gpu() { # output
 if [ "${1:-all}" = check ]; then
     resolved=$(mktemp)
     trap 'rm -f "$resolved"' EXIT
-    cp requirements/trainer-gpu.lock "$resolved" # versions in the output stay if they fulfil the requirements
+    cp requirements/trainer-gpu.lock "$resolved" # versions in the output stay if they meet the requirements
     compile_gpu "$resolved"
     diff <(grep == requirements/trainer-gpu.lock) <(grep == "$resolved") || {
         echo "requirements/trainer-gpu.lock doesn't follow from pyproject.toml and cpu.lock; run scripts/lock.sh images" >&2
