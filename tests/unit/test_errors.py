@@ -46,6 +46,13 @@ def test_error_with_a_path_is_one_sentence(number: int, code: int, said: str) ->
     assert str(told).startswith("/w/x: ")
 
 
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), "/w/x")])
+def test_lack_of_memory_is_not_tried_again_and_names_what_to_lower(error: Exception) -> None:
+    code, reason, message = describe_error(error)
+    assert (code, reason) == (64, "OutOfMemory")
+    assert "Try a smaller imageSize or trainBatchSize" in message
+
+
 def test_too_many_open_files_names_the_limit() -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     code, _, message = describe_error(OSError(errno.EMFILE, "Too many open files", "/w/x"))

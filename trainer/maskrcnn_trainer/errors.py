@@ -1,7 +1,7 @@
 """Task errors, and the exit codes by which the launcher and the operator decide whether to retry.
 
-64: invalid command line, spec, or data; permanent, so it isn't retried. 75: temporary failure, to be retried. 143:
-stopped on request (128 + SIGTERM). 70: the workspace is full.
+64: invalid command line, spec, or data, a lack of memory, or a missing GPU; permanent, so it isn't retried. 75:
+temporary failure, to be retried. 143: stopped on request (128 + SIGTERM). 70: the workspace is full.
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ EXIT_WORKSPACE_FULL = 70
 EXIT_TRY_AGAIN = 75
 EXIT_KILLED = 137
 EXIT_STOPPED = 143
+
+WHAT_TO_LOWER = (
+    "Try a smaller imageSize or trainBatchSize (evalBatchSize in evaluation) first. If the error "
+    "persists, reduce nWorkers and prefetchBufferSize. If the original images have a very large "
+    "resolution, resize them offline and convert them again, so that large images are not loaded at all"
+)
+OUT_OF_MEMORY = f"Out of memory. {WHAT_TO_LOWER}"
 
 
 class TaskError(Exception):
@@ -48,14 +55,14 @@ def _without_long_values(message: str) -> str:
 
 
 class InvalidInput(TaskError):
-    """Invalid command line, spec, model file, or data (exit code 64)."""
+    """Invalid command line, spec, model file, or data, or a lack of memory or GPUs (exit code 64)."""
 
     exit_code = EXIT_INVALID
     default_reason = "InvalidInput"
 
 
 class TryAgain(TaskError):
-    """Temporary failure outside of this process, such as a lost peer or another run that took over (75)."""
+    """Temporary failure outside of this process, such as a lost peer, a GPU that failed, or another run (75)."""
 
     exit_code = EXIT_TRY_AGAIN
     default_reason = "TryAgain"
@@ -113,6 +120,8 @@ def as_task_error(error: BaseException) -> TaskError | None:
     """
     if isinstance(error, TaskError):
         return error
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return InvalidInput(OUT_OF_MEMORY, reason="OutOfMemory")
     if not isinstance(error, OSError) or error.errno is None:
         return None
     return _limit_reached(error) or _storage_failed(error) or _refused(error)

@@ -46,9 +46,25 @@ StepName = Annotated[str, StringConstraints(pattern=STEP_NAME_PATTERN, min_lengt
 Seconds = Annotated[int, Field(ge=1, le=2**31 - 1)]
 MAX_STEPS = 32
 StepPodOverrides = Annotated[
-    PodOverrides, WithJsonSchema({"type": "object", "maxProperties": len(PodOverrides.model_fields)})
+    PodOverrides,
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": len(PodOverrides.model_fields),
+            "properties": {
+                "gpuResource": {
+                    "type": "string",
+                    "maxLength": 253,
+                    "description": PodOverrides.model_fields["gpu_resource"].description,
+                }
+            },
+        }
+    ),
 ]
-"""In the definition, an object with any fields: a second copy of the type would add 11 KB to it."""
+"""In the definition, an object with any fields: a second copy of the type would add 11 KB to it.
+
+``gpuResource`` is there because a CEL rule can't read a field that isn't.
+"""
 
 
 class Step(ApiModel):

@@ -15,7 +15,7 @@ from maskrcnn_operator.api.base import (
 )
 from maskrcnn_operator.api.cel import CelRule, quoted, unchanged
 from maskrcnn_operator.api.reserved import RESERVED_PREFIXES, Field, ReservedKey, allowed, refused, rule_in_words
-from maskrcnn_operator.api.step_rules import STEP_RULES
+from maskrcnn_operator.api.step_rules import SPEC_RULES, STEP_RULES
 from maskrcnn_trainer.spec.maskrcnn_config import MaskRCNNConfig
 
 _SUSPENDED = (
@@ -111,6 +111,7 @@ TYPE_RULES: Mapping[str, tuple[CelRule, ...]] = {
         _only_when_nothing_runs("encryptionKeySecretRef", optional=True),
         _only_when_nothing_runs("queueName"),
     ),
+    "ExperimentBody": SPEC_RULES,
     "Step": STEP_RULES,
     "ExperimentSpec": (
         CelRule(

@@ -136,12 +136,20 @@ def _plain(schema: Schema) -> Schema:
     if found.get("type") == "array":
         found["items"] = _plain(schema["items"])
     if found.get("type") == "object":
-        values = schema.get("additionalProperties", True)
-        if values is True:
-            found["x-kubernetes-preserve-unknown-fields"] = True
-        else:
-            found["additionalProperties"] = _plain(values)
+        found |= _open_or_map(schema)
     return found
+
+
+def _open_or_map(schema: Schema) -> Schema:
+    """Return the part of an object's schema about its fields: any fields, of which some are described, or a map."""
+    values = schema.get("additionalProperties", True)
+    if values is not True:
+        return {"additionalProperties": _plain(values)}
+    known = {
+        name: {"description": part["description"], **_plain(part)}
+        for name, part in schema.get("properties", {}).items()
+    }
+    return {"x-kubernetes-preserve-unknown-fields": True, **({"properties": known} if known else {})}
 
 
 def written_out(types: Mapping[str, Schema], name: str) -> Schema:

@@ -1,14 +1,15 @@
 """Rules of a step, and rules between the steps of an experiment.
 
 The API server evaluates a CEL rule for each step at every write, also of the status, and the cost of a field that the
-rule reads grows with the number of fields in its object. Therefore only rules without which the types cannot read an
-object are in CEL. The others are checked when an experiment is reconciled (:mod:`maskrcnn_operator.core.graph`), and
-their problems are reported in the condition Stalled.
+rule reads grows with the number of fields in its object. Therefore only these rules are in CEL: without the first, the
+types cannot read an object, and those about GPUs keep a Job from waiting for nodes that it can't use. The others are
+checked when an experiment is reconciled (:mod:`maskrcnn_operator.core.graph`), and their problems are reported in the
+condition Stalled; so are those about GPUs, for an object that an older definition has accepted.
 """
 
 from __future__ import annotations
 
-from maskrcnn_operator.api.cel import CelRule, any_of
+from maskrcnn_operator.api.cel import CelRule, any_of, quoted
 from maskrcnn_operator.api.task_kinds import (
     FILE_READERS,
     MODEL_MAKERS,
@@ -31,8 +32,27 @@ STEP_RULES = (
         message_expression=f"'step ' + self.name + ' is exactly one task of {', '.join(_TASKS)}; found ' + "
         f"({any_of(*_TASKS)} ? 'several' : 'none')",
     ),
+    CelRule(
+        "!has(self.processesPerNode) || !has(self.gpusPerNode) || self.gpusPerNode == 0 || "
+        "self.processesPerNode <= self.gpusPerNode",
+        "processesPerNode must be at most gpusPerNode: two processes can't share a GPU",
+        field=".processesPerNode",
+    ),
 )
 """Rules of a step in CEL."""
+
+MIG_PREFIX = "nvidia.com/mig-"
+"""Beginning of the resources of MIG instances; see NVIDIA's device plugin, strategy ``mixed``."""
+
+SPEC_RULES = (
+    CelRule(
+        "self.steps.all(step, step.?gpusPerNode.orValue(0) <= 1 || !step.?podOverrides.?gpuResource.orValue("
+        f"self.?podOverrides.?gpuResource.orValue('')).startsWith({quoted(MIG_PREFIX)}))",
+        f"gpusPerNode must be at most 1 with a gpuResource of MIG ({MIG_PREFIX}...): a process sees only one instance",
+        field=".steps",
+    ),
+)
+"""Rules between the spec and its steps in CEL."""
 
 _NEED_A_MODEL = tasks_where(lambda kind: kind.needs_model_argument)
 _MODEL_IN_SPEC = tasks_where(lambda kind: kind.model_in_spec)

@@ -10,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.problems import ManifestProblem
+from maskrcnn_operator.api.step_rules import MIG_PREFIX
 from maskrcnn_operator.api.task_kinds import (
     MODEL_MAKERS,
     NEXT_MODEL_MAKERS,
@@ -19,6 +20,7 @@ from maskrcnn_operator.api.task_kinds import (
     a_step_of,
     in_words,
 )
+from maskrcnn_operator.core.overrides import overrides_of
 
 
 class ModelUse(StrEnum):
@@ -96,6 +98,7 @@ def build_graph(experiment: MaskRCNNExperiment) -> StepGraph:
     nodes: dict[str, StepNode] = {}
     for index, step in enumerate(steps):
         problems += _size_problems(index, step)
+        problems += _gpu_problems(index, step, overrides_of(experiment, step).gpu_resource)
         found = list(_reference_problems(index, step, by_name))
         problems += found
         before = steps[:index]
@@ -134,6 +137,21 @@ def _size_problems(index: int, step: Step) -> Iterator[ManifestProblem]:
                 f"found {value}, but only {in_words(SEVERAL_PROCESSES, 'and')} steps can have more than 1; leave it "
                 f"out of this {step.task_name.value} step",
             )
+
+
+def _gpu_problems(index: int, step: Step, resource: str) -> Iterator[ManifestProblem]:
+    gpus, processes = step.gpus_per_node, step.processes_per_node or 0
+    if processes > gpus > 0:
+        yield ManifestProblem(
+            f"spec.steps[{index}].processesPerNode",
+            f"found {processes}, but gpusPerNode is {gpus}, and two processes can't share a GPU; leave "
+            "processesPerNode out",
+        )
+    if gpus > 1 and resource.startswith(MIG_PREFIX):
+        yield ManifestProblem(
+            f"spec.steps[{index}].gpusPerNode",
+            f"found {gpus}, but a process sees only one MIG instance ({resource}); request 1, with nodes for more",
+        )
 
 
 def _depends_on_steps_that_exist(field: str, step: Step, by_name: Mapping[str, Step]) -> Iterator[ManifestProblem]:

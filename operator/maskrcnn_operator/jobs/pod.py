@@ -34,7 +34,9 @@ from maskrcnn_operator.jobs.tolerations import with_worker_group_tolerations
 from maskrcnn_operator.jobs.views import CONTAINER_NAME
 from maskrcnn_trainer.shared.variables import (
     GPUS_VARIABLE,
+    IMAGE_VARIABLE,
     KEY_VARIABLE,
+    NO_GPU_VARIABLES,
     REPORT_CA_FILE_VARIABLE,
     REPORT_TOKEN_FILE_VARIABLE,
     REPORT_URL_VARIABLE,
@@ -47,6 +49,8 @@ TOKEN_DIRECTORY = "/var/run/secrets/maskrcnn"  # noqa: S105 - a directory
 TOKEN_FILE = "token"  # noqa: S105 - a file name
 HOME = "/home/maskrcnn"
 TERMINATION_LOG = "/dev/termination-log"
+NVIDIA_RESOURCES = "nvidia.com/"
+"""Beginning of NVIDIA's extended resources, which a user can request in ``resources`` instead of gpusPerNode."""
 GRACE_SECONDS = 120
 """Default of terminationGracePeriodSeconds: the time to write a checkpoint after SIGTERM."""
 
@@ -137,6 +141,7 @@ def _container(
         "workingDir": HOME,
         "env": [
             *_environment(experiment, start, config, paths, files),
+            *_without_gpus(overrides, step),
             *(each.to_json() for each in overrides.env),
         ],
         "resources": _resources(overrides, step),
@@ -193,8 +198,9 @@ def _environment(
         paths, fingerprints=start.fingerprints, attempt=start.attempt, experiment_uid=experiment.metadata.uid
     )
     if gpus := experiment.step(start.step).gpus_per_node:
-        # a task that finds no GPU fails, instead of training slowly on the CPU
+        # a task that finds fewer GPUs fails, instead of training slowly on the CPU, and names its image
         values[GPUS_VARIABLE] = str(gpus)
+        values[IMAGE_VARIABLE] = start.image or config.default_image or ""
     if config.report_url:
         values[REPORT_URL_VARIABLE] = config.report_url
         values[REPORT_TOKEN_FILE_VARIABLE] = f"{TOKEN_DIRECTORY}/{TOKEN_FILE}"
@@ -208,6 +214,16 @@ def _environment(
         reference = {"name": secret.name, "key": secret.key}
         found.append({"name": KEY_VARIABLE, "valueFrom": {"secretKeyRef": reference}})
     return found
+
+
+def _without_gpus(overrides: PodOverrides, step: Step) -> list[PodPart]:
+    """Return the variables that keep GPUs from a step that requests none, whatever its image sets."""
+    amounts = {**step.resources.requests, **step.resources.limits}
+    own_gpus = (name for name in amounts if name.startswith(NVIDIA_RESOURCES) or name == overrides.gpu_resource)
+    if step.gpus_per_node or any(amounts[name] != "0" for name in own_gpus):
+        return []
+    own = {each.name for each in overrides.env}
+    return [{"name": name, "value": value} for name, value in NO_GPU_VARIABLES.items() if name not in own]
 
 
 def _resources(overrides: PodOverrides, step: Step) -> PodPart:

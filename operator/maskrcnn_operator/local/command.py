@@ -23,11 +23,12 @@ from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
-from maskrcnn_operator.local.notes import crowding, ignored_fields
+from maskrcnn_operator.local.notes import crowding, ignored_fields, unmet_gpus
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
 from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, LOCAL_SETTINGS, ExperimentOutcome, run_experiment
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput, as_task_error
+from maskrcnn_trainer.shared.nvidia import has_nvidia_device
 from maskrcnn_trainer.shared.variables import KEY_VARIABLE
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.reading import read_text
@@ -159,6 +160,8 @@ def _refuse_suspended(experiment: MaskRCNNExperiment) -> None:
 def _log_notes(experiment: MaskRCNNExperiment) -> None:
     for note in ignored_fields(experiment):
         log.info("%s", note)
+    for warning in unmet_gpus(experiment, has_device=has_nvidia_device()):
+        log.warning("%s", warning)
     for warning in crowding(experiment, len(os.sched_getaffinity(0))):
         log.warning("%s", warning)
 

@@ -36,6 +36,17 @@ def ignored_fields(experiment: MaskRCNNExperiment) -> tuple[str, ...]:
     return (*notes, *(f"{name} is ignored in a local run: it only has an effect on a cluster" for name in given))
 
 
+def unmet_gpus(experiment: MaskRCNNExperiment, *, has_device: bool) -> tuple[str, ...]:
+    """Return a sentence with the steps that run on the CPUs although they request GPUs; none if there is a device."""
+    steps = [step.name for step in experiment.spec.steps if step.gpus_per_node]
+    if has_device or not steps:
+        return ()
+    return (
+        f"gpusPerNode of {', '.join(steps)} isn't met: this machine has no NVIDIA device (/dev/nvidia0), so the "
+        f"step{'s run' if len(steps) > 1 else ' runs'} on the CPUs",
+    )
+
+
 def crowding(experiment: MaskRCNNExperiment, cpus: int) -> tuple[str, ...]:
     """Return a sentence for each step that runs more processes than there are CPUs."""
     return tuple(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -193,3 +195,11 @@ def test_a_failure_is_reported_and_ends_with_its_code(folder: Path) -> None:
     last = json.loads((folder / "out" / "status.json").read_text().splitlines()[-1])
     assert last["status"] == "FAILURE"
     assert "set.json: not valid JSON" in last["message"]
+
+
+def test_conversion_loads_nothing_that_opens_a_gpu() -> None:
+    program = (
+        "import sys, maskrcnn_trainer.conversion.task\n"
+        "sys.exit(bool({'tensorflow', 'onnxruntime', 'tensorrt'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -136,3 +136,39 @@ def test_all_problems_are_found_at_once(make: Any) -> None:
         "spec.steps[7].modelFrom",
         "spec.steps[8].dependsOn[0]",
     ]
+
+
+def test_processes_that_would_share_a_gpu_are_a_problem(make: Any) -> None:
+    """An older definition accepts such an object."""
+    experiment = make(lambda spec: spec["steps"][2].update(gpusPerNode=2, processesPerNode=3))
+    assert [str(problem) for problem in build_graph(experiment).problems] == [
+        "spec.steps[2].processesPerNode: found 3, but gpusPerNode is 2, and two processes can't share a GPU; leave "
+        "processesPerNode out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("whole", "own", "gpus", "refused"),
+    [
+        ("nvidia.com/mig-1g.10gb", None, 2, True),
+        ("nvidia.com/gpu", "nvidia.com/mig-1g.10gb", 2, True),
+        ("nvidia.com/mig-1g.10gb", "nvidia.com/gpu", 2, False),
+        ("nvidia.com/mig-1g.10gb", None, 1, False),
+    ],
+)
+def test_several_mig_instances_are_a_problem(make: Any, whole: str, own: str | None, gpus: int, refused: bool) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        for step in spec["steps"]:
+            step.pop("gpusPerNode", None)
+        spec["podOverrides"] = {"gpuResource": whole}
+        spec["steps"][2].update(gpusPerNode=gpus, podOverrides={"gpuResource": own} if own else {})
+
+    problems = [str(problem) for problem in build_graph(make(change)).problems]
+    assert problems == (
+        [
+            f"spec.steps[2].gpusPerNode: found {gpus}, but a process sees only one MIG instance "
+            "(nvidia.com/mig-1g.10gb); request 1, with nodes for more"
+        ]
+        if refused
+        else []
+    )

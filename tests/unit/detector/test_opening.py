@@ -27,6 +27,7 @@ from tests.unit.detector.constant_model import (
 )
 
 from maskrcnn_trainer.detector import Detector, open_detector, tensorrt_engine
+from maskrcnn_trainer.detector.cuda_driver import CudaDevice
 from maskrcnn_trainer.detector.opening import ModelKind, kind_of
 from maskrcnn_trainer.detector.outputs import graph_detections, graph_input
 from maskrcnn_trainer.errors import InvalidInput, TaskError
@@ -249,6 +250,32 @@ def test_out_of_memory_is_not_reported_as_a_fault_of_the_model(
         open_detector(tmp_path / "model.onnx", spec, threads=1)
 
 
+def test_failed_gpu_is_not_reported_as_a_fault_of_the_model(
+    tmp_path: Path, spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("CUDA failure 214: uncorrectable ECC error encountered ; GPU=0 ; hostname=node")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
+    (tmp_path / "model.onnx").write_bytes(model_bytes(metadata()))
+    with pytest.raises(RuntimeError, match="uncorrectable ECC"):
+        open_detector(tmp_path / "model.onnx", spec, threads=1)
+
+
+def test_an_onnx_model_does_not_fall_back_to_the_cpu_when_a_gpu_is_requested(
+    tmp_path: Path, spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(model_bytes(metadata()))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("MASKRCNN_FINGERPRINT", "f")
+    monkeypatch.setenv("MASKRCNN_GPUS", "1")
+    with pytest.raises(InvalidInput, match=r"gpusPerNode 1: ONNX Runtime [\d.]+ finds no GPU") as refused:
+        open_detector(tmp_path / "model.onnx", spec, threads=1)
+    assert refused.value.reason == "MissingDevice"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    open_detector(tmp_path / "model.onnx", spec, threads=1)
+
+
 def test_a_spec_that_contradicts_the_metadata_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(model_bytes(metadata()))
@@ -290,6 +317,35 @@ def test_engine_reports_what_is_missing(tmp_path: Path, spec: ExperimentSpec, mo
     with pytest.raises(InvalidInput, match="runs on an NVIDIA GPU") as refusal:
         open_detector(path, spec, threads=1)
     assert refusal.value.reason == "MissingDevice"
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "exit_code", "reason"),
+    [
+        (2, b"CUDA_ERROR_OUT_OF_MEMORY", 64, "OutOfMemory"),
+        (214, b"CUDA_ERROR_ECC_UNCORRECTABLE", 75, "DeviceFailed"),
+        (700, b"CUDA_ERROR_ILLEGAL_ADDRESS", 1, "CudaFailed"),
+        (12345, b"", 1, "CudaFailed"),
+    ],
+)
+def test_error_of_the_driver_has_the_exit_code_of_its_cause(
+    monkeypatch: pytest.MonkeyPatch, code: int, name: bytes, exit_code: int, reason: str
+) -> None:
+    def name_of(_code: int, found: Any) -> int:
+        found._obj.value = name
+        return int(not name)
+
+    def succeed(*_arguments: object) -> int:
+        return 0
+
+    names = ("cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent", "cuStreamCreate")
+    library = SimpleNamespace(
+        **dict.fromkeys(names, succeed), cuMemAlloc_v2=lambda *_arguments: code, cuGetErrorName=name_of
+    )
+    monkeypatch.setattr("ctypes.CDLL", lambda _name: library)
+    with pytest.raises(TaskError) as told:
+        CudaDevice().allocate(8)
+    assert (told.value.exit_code, told.value.reason) == (exit_code, reason)
 
 
 class _Memory:

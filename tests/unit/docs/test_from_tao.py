@@ -283,9 +283,7 @@ def test_gpu_index_chooses_the_devices_and_their_number(monkeypatch: pytest.Monk
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,3"
 
 
-@pytest.mark.parametrize(
-    "command", ["evaluate -e s -r o", "inference -e s -i absent -r o", "prune -o o", "export -e s"]
-)
+@pytest.mark.parametrize("command", ["evaluate -e s -r o", "inference -e s -i absent -r o", "export -e s"])
 def test_gpu_index_is_the_one_gpu_that_a_task_sees(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

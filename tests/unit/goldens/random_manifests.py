@@ -159,6 +159,8 @@ class Draws:
         step = {"name": name, task: options, **self.some(STEP, 0.2), **fields}
         if task == "train" and self._random.random() < 0.4:
             step |= {"nodes": 2, "processesPerNode": self._random.choice((1, 4))}
+            if 0 < step.get("gpusPerNode", 0) < step["processesPerNode"]:
+                step["gpusPerNode"] = step["processesPerNode"]
         if task != "datasetConvert" and self._random.random() < 0.3:
             step["experiment"] = self._random.choice(({"seed": 9}, {"maskrcnnConfig": {"testNms": 0.45}}))
         return step

@@ -65,7 +65,7 @@ def test_a_directory_of_images(folder: Path) -> None:
         "sys.exit(99 if 'tensorflow' in sys.modules or 'keras' in sys.modules else code)"
     )
     (folder / "names.txt").write_text("".join(f"n{number}\n" for number in range(1, 10)))
-    flags = command(folder, "--include_mask", "-t", "0.6", "--class_map", str(folder / "names.txt"), "--gpu_index", "0")
+    flags = command(folder, "--include_mask", "-t", "0.6", "--class_map", str(folder / "names.txt"))
     done = subprocess.run([sys.executable, "-c", program, *flags], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "13.jpg: not an image, or its format isn't supported: skipped" in done.stderr

@@ -282,6 +282,47 @@ def test_resources_and_gpus(make: Make) -> None:
     assert container(the_job(make(), "prune"))["resources"] == {}
 
 
+def environment(job: dict[str, Any]) -> dict[str, Any]:
+    entries = container(job)["env"]
+    assert len({entry["name"] for entry in entries}) == len(entries)
+    return {entry["name"]: entry.get("value") for entry in entries}
+
+
+def test_a_step_with_gpus_knows_their_number_and_its_image(make: Make) -> None:
+    variables = environment(the_job(make()))
+    assert (variables["MASKRCNN_GPUS"], variables["MASKRCNN_IMAGE"]) == ("8", container(the_job(make()))["image"])
+    assert not {"NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"} & variables.keys()
+
+
+def test_a_step_without_gpus_gets_none_whatever_its_image_sets(make: Make) -> None:
+    variables = environment(the_job(make(), "prune"))
+    assert (variables["NVIDIA_VISIBLE_DEVICES"], variables["CUDA_VISIBLE_DEVICES"]) == ("void", "-1")
+    assert not {"MASKRCNN_GPUS", "MASKRCNN_IMAGE"} & variables.keys()
+
+
+def test_overrides_can_give_gpus_to_a_step_that_requests_none(make: Make) -> None:
+    env = [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}, {"name": "CUDA_VISIBLE_DEVICES", "value": "0"}]
+    variables = environment(the_job(make(lambda spec: spec.update(podOverrides={"env": env})), "prune"))
+    assert (variables["NVIDIA_VISIBLE_DEVICES"], variables["CUDA_VISIBLE_DEVICES"]) == ("all", "0")
+
+
+@pytest.mark.parametrize(
+    ("resource", "amount", "hidden"),
+    [
+        ("nvidia.com/gpu", "1", False),
+        ("nvidia.com/gpu", "0", True),
+        ("example.com/gpu", "1", False),
+        ("cpu", "1", True),
+    ],
+)
+def test_gpus_among_the_resources_of_a_step_stay_visible(make: Make, resource: str, amount: str, hidden: bool) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["podOverrides"] = {"gpuResource": "example.com/gpu"}
+        spec["steps"][4]["resources"] = {"limits": {resource: amount}}
+
+    assert ("CUDA_VISIBLE_DEVICES" in environment(the_job(make(change), "prune"))) is hidden
+
+
 def test_a_directory_inside_the_volume(make: Make) -> None:
     job = the_job(make(lambda spec: spec["workspace"].update(subPath="teams/vision")))
     assert container(job)["volumeMounts"][0] == {

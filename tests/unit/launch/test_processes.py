@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.launch.processes import (
     POLL_SECONDS,
     SECONDS_AFTER_TERM,
     SECONDS_FOR_PEERS,
     Ended,
     NodeProcesses,
+    is_told_by_rank_zero,
     most_telling,
 )
 
@@ -119,6 +121,38 @@ def test_a_killed_process_takes_the_others_with_it_even_those_that_ignore_it(
     assert telling == Ended(1, 137)
     assert "Process 1 was killed by signal 9, probably because memory ran out. Try a smaller imageSize" in caplog.text
     assert "Process 0 was killed" not in caplog.text
+
+
+FATAL = {
+    "E external/local_xla/xla/stream_executor/cuda/cuda_event.cc:49] Error polling for event status: failed to query "
+    "event: CUDA_ERROR_ECC_UNCORRECTABLE: uncorrectable ECC error encountered": (75, "DeviceFailed"),
+    "F tensorflow/core/common_runtime/device/device_event_mgr.cc:223] Unexpected Event status: 1": (134, None),
+    "F external/local_xla/xla/stream_executor/cuda/cuda_blas.cc:9] CUBLAS_STATUS_ALLOC_FAILED": (64, "OutOfMemory"),
+    "I external/local_xla/xla/a.cc:1] CUDA_ERROR_ECC_UNCORRECTABLE: an older message": (134, None),
+}
+
+
+@pytest.mark.parametrize(("line", "end"), FATAL.items(), ids=[line[:60] for line in FATAL])
+def test_process_that_a_library_aborted_ends_with_the_code_of_its_cause(
+    tmp_path: Path, line: str, end: tuple[int, str | None]
+) -> None:
+    """TensorFlow aborts the process on many errors of the driver, so that Python sees no exception."""
+    kept = KeptLog(tmp_path / "attempt-1.node-0.log", lambda: True)
+    program = f"import os, sys; print({'2026-05-02 09:12:45.301125: ' + line!r}, file=sys.stderr); os.abort()"
+    (ended,) = NodeProcesses.start([sys.executable, "-c", program], {0: {}}, kept).wait()
+    kept.close()
+    assert (ended.code, ended.failure.reason if ended.failure else None) == end
+    # it has written no report, so the launcher writes it
+    assert is_told_by_rank_zero([ended], ended) is (end[1] is None)
+
+
+def test_memory_that_cpp_cannot_allocate_is_out_of_memory(tmp_path: Path) -> None:
+    kept = KeptLog(tmp_path / "attempt-1.node-0.log", lambda: True)
+    output = "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc"
+    program = f"import os, sys; print({output!r}, file=sys.stderr, flush=True); os.abort()"
+    ended = NodeProcesses.start([sys.executable, "-c", program], {0: {}, 1: {}}, kept).wait()
+    kept.close()
+    assert codes(ended) == {0: 64, 1: 64}
 
 
 def test_the_grace_periods_keep_the_promise_of_ten_seconds() -> None:

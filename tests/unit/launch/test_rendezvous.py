@@ -21,6 +21,19 @@ def test_ranks_count_node_by_node() -> None:
     assert variables["HOROVOD_GLOO_IFACE"] == "eth0"
 
 
+@pytest.mark.parametrize(
+    ("nodes", "given", "interface"), [(1, None, None), (2, None, "=eth0"), (2, "ib0", None)], ids=str
+)
+def test_nccl_uses_the_interface_of_the_rendezvous_unless_the_user_names_another(
+    monkeypatch: pytest.MonkeyPatch, nodes: int, given: str | None, interface: str | None
+) -> None:
+    monkeypatch.delenv("NCCL_SOCKET_IFNAME", raising=False)
+    if given:
+        monkeypatch.setenv("NCCL_SOCKET_IFNAME", given)
+    variables = slots_of(0, nodes=nodes, processes=2)[0].environment("train-0", 29500, "eth0")
+    assert variables.get("NCCL_SOCKET_IFNAME") == interface
+
+
 def test_no_node_continues_before_all_have_joined() -> None:
     pytest.importorskip("horovod", reason="Horovod's rendezvous server")
     host = RendezvousHost.start("127.0.0.1", 0, nodes=2, processes=1)

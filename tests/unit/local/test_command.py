@@ -417,6 +417,33 @@ def test_ignored_fields_and_too_many_processes_are_logged(bench: Bench, caplog: 
     assert "step train runs 999 processes" in caplog.text
 
 
+@pytest.mark.parametrize("device", [False, True])
+def test_gpus_are_required_only_where_there_is_a_device(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, device: bool
+) -> None:
+    for module in ("command", "executor"):
+        monkeypatch.setattr(f"maskrcnn_operator.local.{module}.has_nvidia_device", lambda: device)
+    for step in bench.manifest["spec"]["steps"][2:]:
+        step.update(gpusPerNode=1)
+    assert bench.run() == 0
+    required = {call["step"]: call["environment"].get("MASKRCNN_GPUS") for call in bench.calls()}
+    number = "1" if device else None
+    assert required == {"convert": None, "convert-val": None, "train": number, "evaluate": number}
+    said = (
+        "gpusPerNode of train, evaluate isn't met: this machine has no NVIDIA device (/dev/nvidia0), so the steps run "
+        "on the CPUs"
+    )
+    warnings = [record.getMessage() for record in caplog.records if "gpusPerNode" in record.getMessage()]
+    assert warnings == ([] if device else [said])
+
+
+def test_processes_that_would_share_a_gpu_start_no_step(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.manifest["spec"]["steps"][2].update(gpusPerNode=1, processesPerNode=2)
+    assert bench.run() == 64
+    assert "spec.steps[2].processesPerNode: found 2, but gpusPerNode is 1" in caplog.text
+    assert not bench.calls()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

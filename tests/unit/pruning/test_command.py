@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from maskrcnn_trainer.cli import build_parser, main
 from maskrcnn_trainer.task.arguments import with_hyphens
+from maskrcnn_trainer.task.gpus import GpuRequest, own_gpu
 
 
 def test_every_spelling_of_the_original_is_read(caplog: pytest.LogCaptureFixture) -> None:
@@ -33,6 +35,19 @@ def test_the_defaults_are_those_of_the_original() -> None:
     assert (parsed.pruning_granularity, parsed.pruning_threshold, parsed.min_num_filters) == (8, 0.1, 16)
     assert not parsed.excluded_layers
     assert not parsed.dry_run
+
+
+def test_pruning_hides_all_gpus_and_ignores_gpu_index(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("MASKRCNN_GPUS", "8")
+    assert main(["prune", "-m", "absent.tlt", "-o", "out", "--gpu_index", "2"]) == 64
+    assert "--gpu-index has no effect here and is ignored" in caplog.text
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+    # a process without a GPU meets the request of its step
+    assert own_gpu(0, GpuRequest.from_environ(), local_rank=0) is None
 
 
 def test_existing_model_is_not_overwritten(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

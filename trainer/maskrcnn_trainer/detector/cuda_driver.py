@@ -10,7 +10,8 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.errors import InvalidInput, TaskError
+from maskrcnn_trainer.errors import WHAT_TO_LOWER, InvalidInput, TaskError
+from maskrcnn_trainer.task.gpu_errors import gpu_error
 
 LIBRARY = "libcuda.so.1"
 _OUT_OF_MEMORY = 2
@@ -20,8 +21,9 @@ class CudaDevice:
     """First visible GPU, with its primary context (which TensorRT also uses) and a stream.
 
     Raises:
-        InvalidInput: there is no driver or no GPU.
-        TaskError: the driver failed.
+        InvalidInput: there is no driver or no GPU, or its memory is full.
+        TryAgain: the GPU or its driver failed.
+        TaskError: another error of the driver.
     """
 
     def __init__(self) -> None:
@@ -49,7 +51,9 @@ class CudaDevice:
         """Allocate ``size`` bytes on the device and return their address; they are freed when the process ends.
 
         Raises:
-            TaskError: the GPU is out of memory, or the driver failed.
+            InvalidInput: the GPU is out of memory.
+            TryAgain: the GPU or its driver failed.
+            TaskError: another error of the driver.
         """
         address = ctypes.c_uint64()
         self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
@@ -72,9 +76,15 @@ class CudaDevice:
     def _call(self, function: str, *arguments: object) -> None:
         code = getattr(self._library, function)(*arguments)
         if code == _OUT_OF_MEMORY:
-            raise TaskError("the GPU is out of memory: lower evalBatchSize", reason="OutOfMemory")
+            raise InvalidInput(f"The GPU is out of memory. {WHAT_TO_LOWER}", reason="OutOfMemory")
         if code:
-            raise TaskError(f"{function} of the CUDA driver failed with error {code}", reason="DeviceFailed")
+            text = f"{function} of the CUDA driver failed with error {code}, {self._name_of(code)}"
+            raise gpu_error(text) or TaskError(text, reason="CudaFailed")
+
+    def _name_of(self, code: int) -> str:
+        name = ctypes.c_char_p()
+        known = not self._library.cuGetErrorName(code, ctypes.byref(name)) and name.value
+        return name.value.decode() if known and name.value else "which it does not name"
 
 
 def gpu_is_visible() -> bool:

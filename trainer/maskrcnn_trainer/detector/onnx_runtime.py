@@ -25,6 +25,9 @@ from maskrcnn_trainer.detector.outputs import (
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.task.failures import is_out_of_memory
+from maskrcnn_trainer.task.gpu_diagnosis import driver
+from maskrcnn_trainer.task.gpu_errors import gpu_error
+from maskrcnn_trainer.task.gpus import GpuRequest
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -138,7 +141,7 @@ def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
     try:
         session = onnxruntime.InferenceSession(payload, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions have no other common class
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or gpu_error(str(error)):
             raise
         wrong = what_is_wrong(error, payload, onnxruntime.__version__)
         raise InvalidInput(
@@ -146,11 +149,22 @@ def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
             "again",
             reason="InvalidModel",
         ) from error
+    _refuse_cpu(session, GpuRequest.from_environ(), onnxruntime.__version__)
     if GPU_PROVIDER in providers and GPU_PROVIDER not in session.get_providers():
         log.warning(
             "%s: ONNX Runtime could not use the GPU (its messages are above); the model runs on the CPU", source
         )
     return session
+
+
+def _refuse_cpu(session: InferenceSession, request: GpuRequest, version: str) -> None:
+    """Raise InvalidInput if a GPU was requested, but the session has fallen back to the CPU."""
+    if request.given and GPU_PROVIDER not in session.get_providers():
+        raise InvalidInput(
+            f"{request.given}: ONNX Runtime {version} finds no GPU ({driver()}); ONNX models run on a GPU with the "
+            "package onnxruntime-gpu, CUDA 12, and cuDNN 9; install them, use the .tlt, or request no GPU",
+            reason="MissingDevice",
+        )
 
 
 def _providers(onnxruntime: ModuleType) -> list[str]:

@@ -116,7 +116,7 @@ def _builder(tensorrt: Any, logger: Any) -> Any:
         raise InvalidInput(
             f"--engine_file: TensorRT finds no usable GPU ({error}). Export without this flag, and build the engine "
             "from the .onnx on a machine with a GPU",
-            reason="NoGpu",
+            reason="MissingDevice",
         ) from error
 
 

@@ -29,7 +29,7 @@ from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE
 from maskrcnn_trainer.task.cpus import task_threads
 from maskrcnn_trainer.task.environment import TaskEnvironment
-from maskrcnn_trainer.task.failures import explained_memory
+from maskrcnn_trainer.task.failures import explained_failures
 from maskrcnn_trainer.task.files import make_directory, write_json_atomically
 from maskrcnn_trainer.task.progress_bar import ReportedProgress
 from maskrcnn_trainer.task.reporter import Reporter, task_report
@@ -68,7 +68,7 @@ def inference_task(
             threads=threads,
             before_write=guard,
         ) as reporter,
-        explained_memory(),
+        explained_failures(),
         contextlib.ExitStack() as cleanup,
     ):
         spec = load_spec(spec_path)

@@ -11,7 +11,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, TryAgain
+from maskrcnn_trainer.errors import (
+    EXIT_KILLED,
+    EXIT_OK,
+    EXIT_STOPPED,
+    WHAT_TO_LOWER,
+    InvalidInput,
+    TaskError,
+    TryAgain,
+)
 from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
 from maskrcnn_trainer.launch.processes import Ended, NodeProcesses, is_told_by_rank_zero, most_telling
 from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
@@ -25,7 +33,6 @@ from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.task.artifacts import read_result
 from maskrcnn_trainer.task.cpus import threads_per_process, usable_cpus
 from maskrcnn_trainer.task.environment import TaskEnvironment
-from maskrcnn_trainer.task.failures import WHAT_TO_LOWER
 from maskrcnn_trainer.task.termination import termination_message, write_termination_message
 
 log = logging.getLogger(__name__)

@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -24,6 +25,8 @@ KEPT_ATTEMPTS = 10
 
 _CHECK_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
+_END_SECONDS = 2.0
+_LAST_LINES = 100
 _NAME = re.compile(r"attempt-(\d+)\.node-\d+\.log(\.1)?")
 
 
@@ -123,7 +126,20 @@ class KeptLogHandler(logging.Handler):
         self._kept.write(f"{self.format(record)}\n".encode(errors="replace"))
 
 
-def follow(stream: IO[bytes], kept: KeptLog, prefix: bytes = b"") -> threading.Thread:
+class Follower:
+    """Thread that copies a process's output to standard output and to the kept log until it ends."""
+
+    def __init__(self, thread: threading.Thread, last: deque[bytes]) -> None:
+        self.thread = thread
+        self._last = last
+
+    def end_of_output(self) -> str:
+        """Return the last lines of a process that has ended."""
+        self.thread.join(_END_SECONDS)
+        return b"".join(tuple(self._last)).decode(errors="replace")
+
+
+def follow(stream: IO[bytes], kept: KeptLog, prefix: bytes = b"") -> Follower:
     """Start a thread that copies a process's output to standard output and to the kept log until it ends.
 
     Args:
@@ -131,10 +147,12 @@ def follow(stream: IO[bytes], kept: KeptLog, prefix: bytes = b"") -> threading.T
         kept: the log.
         prefix: prefix of each line, if several processes share the log.
     """
+    last: deque[bytes] = deque(maxlen=_LAST_LINES)
 
     def copy() -> None:
         with stream:
             for line in stream:
+                last.append(line)
                 text = prefix + line
                 # the kept log continues after standard output is closed
                 with contextlib.suppress(OSError, ValueError):
@@ -144,7 +162,7 @@ def follow(stream: IO[bytes], kept: KeptLog, prefix: bytes = b"") -> threading.T
 
     thread = threading.Thread(target=copy, daemon=True, name="log")
     thread.start()
-    return thread
+    return Follower(thread, last)
 
 
 def drain(threads: list[threading.Thread]) -> None:

@@ -6,10 +6,9 @@ import logging
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maskrcnn_trainer.errors import (
     EXIT_INVALID,
@@ -18,13 +17,14 @@ from maskrcnn_trainer.errors import (
     EXIT_STOPPED,
     EXIT_TRY_AGAIN,
     EXIT_WORKSPACE_FULL,
+    WHAT_TO_LOWER,
 )
-from maskrcnn_trainer.launch.logs import KeptLog, drain, follow
+from maskrcnn_trainer.launch.logs import Follower, KeptLog, drain, follow
 from maskrcnn_trainer.shared.messages import TaskFailure
 from maskrcnn_trainer.shared.parent_death import end_with_parent
 from maskrcnn_trainer.shared.variables import FAILURE_VARIABLE
 from maskrcnn_trainer.task.failure_message import open_failure_message, read_failure_message
-from maskrcnn_trainer.task.failures import WHAT_TO_LOWER
+from maskrcnn_trainer.task.failures import error_of_abort
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 SECONDS_FOR_PEERS = 4.0
 SECONDS_AFTER_TERM = 3.0
 POLL_SECONDS = 0.1
+EXIT_ABORTED = 128 + signal.SIGABRT
 _EXPLAINED = (EXIT_OK, EXIT_STOPPED, EXIT_INVALID, EXIT_WORKSPACE_FULL, EXIT_TRY_AGAIN)
 """Exit codes whose cause the process reports; rank 0 logs it, other ranks send it to the launcher."""
 
@@ -45,12 +46,14 @@ class Ended:
         code: exit code; 128 + signal if a signal ended it.
         by_us: whether the launcher ended it because another process had failed; its code has no meaning then.
         failure: cause of the failure, if the launcher has to log it; rank 0 logs its own.
+        aborted: whether a library aborted it, so that it has reported nothing, whatever its rank.
     """
 
     rank: int
     code: int
     by_us: bool = False
     failure: TaskFailure | None = None
+    aborted: bool = False
 
 
 def most_telling(ended: Sequence[Ended]) -> Ended | None:
@@ -77,7 +80,9 @@ def is_told_by_rank_zero(ended: Sequence[Ended], cause: Ended) -> bool:
 
     Processes that find the same mistake end in any order.
     """
-    return any(entry.rank == 0 and entry.code == cause.code and not entry.by_us for entry in ended)
+    return any(
+        entry.rank == 0 and entry.code == cause.code and not entry.by_us and not entry.aborted for entry in ended
+    )
 
 
 class NodeProcesses:
@@ -87,9 +92,9 @@ class NodeProcesses:
         self,
         processes: dict[int, subprocess.Popen[bytes]],
         failures: dict[int, int],
-        logs: list[threading.Thread],
+        logs: dict[int, Follower],
     ) -> None:
-        """Store running processes and their failure descriptors, both by rank, and the threads of their logs."""
+        """Store running processes, their failure descriptors, and the followers of their logs, all by rank."""
         self._processes = processes
         self._failures = failures
         self._logs = logs
@@ -111,7 +116,7 @@ class NodeProcesses:
         """
         processes: dict[int, subprocess.Popen[bytes]] = {}
         failures: dict[int, int] = {}
-        logs: list[threading.Thread] = []
+        logs: dict[int, Follower] = {}
         for rank, variables in environments.items():
             descriptor = failures[rank] = open_failure_message()
             environment = {**os.environ, **variables, FAILURE_VARIABLE: str(descriptor)}
@@ -129,7 +134,7 @@ class NodeProcesses:
             )
             if kept is not None and process.stdout is not None:
                 prefix = f"[{rank}] ".encode() if len(environments) > 1 else b""
-                logs.append(follow(process.stdout, kept, prefix))
+                logs[rank] = follow(process.stdout, kept, prefix)
         return cls(processes, failures, logs)
 
     def stop(self) -> None:
@@ -162,7 +167,7 @@ class NodeProcesses:
                     deadline = now + SECONDS_AFTER_TERM
             if self._processes:
                 time.sleep(POLL_SECONDS)
-        drain(self._logs)
+        drain([follower.thread for follower in self._logs.values()])
         cause = most_telling(self._ended)
         if cause is not None and cause.failure and not is_told_by_rank_zero(self._ended, cause):
             log.error("Process %d: %s", cause.rank, cause.failure.message)
@@ -176,12 +181,22 @@ class NodeProcesses:
             del self._processes[rank]
             message = read_failure_message(self._failures.pop(rank))
             entry = Ended(rank, code if code >= 0 else 128 - code, by_us=rank in self._ended_by_us, failure=message)
+            entry = self._explained(entry)
             self._ended.append(entry)
             if entry.code == EXIT_KILLED and not entry.by_us:
                 text = "Process %d was killed by signal 9, probably because memory ran out. %s"
                 log.error(text, rank, WHAT_TO_LOWER)
             elif entry.code not in _EXPLAINED and not entry.by_us:
                 log.error("Process %d ended with exit code %d", rank, entry.code)
+
+    def _explained(self, entry: Ended) -> Ended:
+        """Return the end of a process that a library aborted with the exit code and the cause in its output."""
+        if entry.code != EXIT_ABORTED or entry.by_us or entry.rank not in self._logs:
+            return entry
+        error = error_of_abort(self._logs[entry.rank].end_of_output())
+        if error is None:
+            return entry
+        return replace(entry, code=error.exit_code, failure=TaskFailure(error.reason, str(error)), aborted=True)
 
     def _end_the_others(self, number: signal.Signals) -> None:
         log.error("Ending the other processes: %s", ", ".join(map(str, sorted(self._processes))))

@@ -7,6 +7,7 @@ called before every node is up: each node puts its rank into the store and waits
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 SCOPE = "maskrcnn-launch"
 RENDEZVOUS_VARIABLE = "HOROVOD_GLOO_RENDEZVOUS_ADDR"
+NCCL_INTERFACE_VARIABLE = "NCCL_SOCKET_IFNAME"
 SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -38,8 +40,11 @@ class Slot:
     cross_size: int
 
     def environment(self, host: str, port: int, interface: str) -> dict[str, str]:
-        """Return the environment variables that ``hvd.init()`` reads."""
-        return {
+        """Return the environment variables that ``hvd.init()`` reads, and on several nodes NCCL's interface.
+
+        NCCL chooses an interface by itself, which may be another one if a pod has several. A user's choice stays.
+        """
+        found = {
             "HOROVOD_RANK": str(self.rank),
             "HOROVOD_SIZE": str(self.size),
             "HOROVOD_LOCAL_RANK": str(self.local_rank),
@@ -54,6 +59,10 @@ class Slot:
             "HOROVOD_GLOO_IFACE": interface,
             "HOROVOD_GLOO_TIMEOUT_SECONDS": "300",
         }
+        if self.cross_size > 1 and NCCL_INTERFACE_VARIABLE not in os.environ:
+            # = is for exactly this name; without it, NCCL takes every interface whose name begins with it
+            found[NCCL_INTERFACE_VARIABLE] = f"={interface}"
+        return found
 
 
 def slots_of(node_rank: int, nodes: int, processes: int) -> list[Slot]:

@@ -12,8 +12,9 @@ from maskrcnn_trainer.pruning.norms import CRITERIA, NORMALIZERS
 from maskrcnn_trainer.pruning.retain import PruneSettings
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_table import PRUNED_MODEL_FILE
-from maskrcnn_trainer.task.arguments import IgnoredFlag, add_gpu_index, add_key, key_of, results_dir_of, use_gpu
+from maskrcnn_trainer.task.arguments import IgnoredFlag, add_key, key_of, results_dir_of
 from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.gpus import hide_gpus
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-el", "--excluded-layers", nargs="+", default=(), metavar="LAYER", help="layers that keep all their filters"
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be removed, without writing anything")
-    add_gpu_index(parser)
+    parser.add_argument("--gpu-index", action=IgnoredFlag, nargs="+", metavar="I")
     parser.add_argument("--log-file", action=IgnoredFlag, metavar="X")
     parser.add_argument("-v", "--verbose", action=IgnoredFlag, nargs=0)
     parser.add_argument(
@@ -81,7 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.gpus != 1:
         raise InvalidInput(f"--gpus {arguments.gpus}: prune runs as one process; only train takes several")
-    use_gpu(arguments)
+    # filters are chosen on the CPU, so pruning needs none of the GPUs that other tasks use
+    hide_gpus()
     environment = TaskEnvironment.from_environ()
     settings = PruneSettings(
         normalizer=arguments.normalizer,

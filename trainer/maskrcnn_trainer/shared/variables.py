@@ -23,9 +23,19 @@ REPORT_TOKEN_FILE_VARIABLE = "MASKRCNN_REPORT_TOKEN_FILE"  # noqa: S105 - the na
 REPORT_CA_FILE_VARIABLE = "MASKRCNN_REPORT_CA_FILE"
 
 GPUS_VARIABLE = "MASKRCNN_GPUS"
-"""GPUs of each node that a step requests (gpusPerNode); set by the operator."""
+"""GPUs of each node that were requested: gpusPerNode of the step, or --gpus on a machine with an NVIDIA device."""
+IMAGE_VARIABLE = "MASKRCNN_IMAGE"
+"""Image of a step that requests GPUs, for the message about a missing one; set by the operator."""
 GPU_INDEX_VARIABLE = "MASKRCNN_GPU_INDEX"
 """The indices of --gpu-index, separated by commas. CUDA ignores indices that don't exist without an error."""
+
+CUDA_VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+"""CUDA's list of the GPUs that a process sees; "" or -1: none."""
+NO_GPU_VARIABLES = {"NVIDIA_VISIBLE_DEVICES": "void", CUDA_VISIBLE_DEVICES: "-1"}
+"""Variables that keep GPUs from a process: NVIDIA's container toolkit reads the first, and CUDA the second.
+
+An image of NVIDIA's has NVIDIA_VISIBLE_DEVICES=all, with which a container that requests no GPU gets all of the node.
+"""
 
 WORKSPACE_VARIABLE = "MASKRCNN_WORKSPACE"
 """Directory on this machine for /workspace; the trainer writes results with the manifest's paths."""

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.shared.variables import GPU_INDEX_VARIABLE, GPUS_VARIABLE
+from maskrcnn_trainer.shared.nvidia import gpus_are_hidden, has_nvidia_device
+from maskrcnn_trainer.shared.variables import (
+    CUDA_VISIBLE_DEVICES,
+    FINGERPRINT_VARIABLE,
+    GPU_INDEX_VARIABLE,
+    GPUS_VARIABLE,
+    NO_GPU_VARIABLES,
+)
 
 _MEBIBYTE = 2**20
 
@@ -18,46 +25,59 @@ class GpuRequest:
     """GPUs that the user requested.
 
     Attributes:
-        per_node: number of GPUs of the manifest's step; 0: none requested.
-        indices: indices of the flag; empty without it.
+        number: number of GPUs of this node; 0: none requested.
+        indices: indices of ``--gpu-index``; empty without it.
+        field: field or flag with the number.
     """
 
-    per_node: int = 0
+    number: int = 0
     indices: tuple[str, ...] = ()
+    field: str = "gpusPerNode"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> GpuRequest:
-        """Read the request from ``environ`` (default: the variables of this process)."""
+        """Read the request from ``environ`` (default: the variables of this process).
+
+        A user who hides all GPUs from CUDA has chosen the CPU and requests nothing.
+        """
         source = os.environ if environ is None else environ
+        if gpus_are_hidden(source):
+            return cls()
         asked, indices = source.get(GPUS_VARIABLE, ""), source.get(GPU_INDEX_VARIABLE, "")
-        per_node = int(asked) if asked.isascii() and asked.isdecimal() else 0
-        return cls(per_node, tuple(indices.split(",")) if indices else ())
+        number = int(asked) if asked.isascii() and asked.isdecimal() else 0
+        # both executors set the fingerprint, and read the number from the manifest
+        field = "gpusPerNode" if source.get(FINGERPRINT_VARIABLE) else "--gpus"
+        return cls(number, tuple(indices.split(",")) if indices else (), field)
+
+    @property
+    def given(self) -> str:
+        """The request as the user wrote it, such as ``gpusPerNode 2``; empty if there is none."""
+        if self.indices:
+            return f"--gpu_index {' '.join(self.indices)}"
+        return f"{self.field} {self.number}" if self.number else ""
 
 
-def own_gpu(visible: int, request: GpuRequest, *, local_rank: int) -> int | None:
+def own_gpu(
+    visible: int, request: GpuRequest, *, local_rank: int, diagnose: Callable[[], str] | None = None
+) -> int | None:
     """Return the index of this process's GPU among the visible ones, or None to run on the CPU.
 
     Args:
         visible: number of GPUs that TensorFlow finds.
         request: GPUs that the user requested.
         local_rank: rank of this process on its node.
+        diagnose: returns what can be the cause of a missing GPU; only called for the first process of a node.
 
     Raises:
-        InvalidInput: a GPU of ``--gpu-index`` is missing, ``gpusPerNode`` is set but there is no GPU, or this process
-            would have to share a GPU with another.
+        InvalidInput: fewer GPUs are visible than the user requested, or this process would have to share a GPU with
+            another.
     """
-    if visible < len(request.indices):
-        found = "no GPU" if not visible else f"{visible} of them"
+    if visible < max(request.number, len(request.indices)):
         raise InvalidInput(
-            f"--gpu_index {' '.join(request.indices)}: TensorFlow finds {found}; give indices of GPUs of this machine "
-            "(nvidia-smi -L lists them, from 0), and check that its driver is new enough for this release",
-            reason="NoGPU",
-        )
-    if request.per_node and not visible:
-        raise InvalidInput(
-            f"gpusPerNode {request.per_node}: TensorFlow finds no GPU; use the image for GPUs and a node "
-            "whose driver supports its CUDA version, or leave gpusPerNode out to run on the CPU",
-            reason="NoGPU",
+            f"{request.given}: TensorFlow finds {_count(visible)}"
+            + (f" ({diagnose()})" if diagnose is not None and local_rank == 0 else "")
+            + f"; {_advice(visible, request)}",
+            reason="MissingDevice",
         )
     if not visible:
         return None
@@ -65,9 +85,40 @@ def own_gpu(visible: int, request: GpuRequest, *, local_rank: int) -> int | None
         raise InvalidInput(
             f"process {local_rank} of this node has no GPU of its own: TensorFlow finds {visible}; start at most "
             f"{visible} process{'es' if visible > 1 else ''} per node",
-            reason="NoGPU",
+            reason="MissingDevice",
         )
     return local_rank
+
+
+def _count(visible: int) -> str:
+    return "no GPU" if not visible else f"{visible} GPU{'s' if visible > 1 else ''}"
+
+
+def _advice(visible: int, request: GpuRequest) -> str:
+    if request.indices:
+        return "give indices of GPUs of this machine (nvidia-smi -L lists them, from 0)"
+    if visible:
+        return f"request at most {visible} (a process sees only one MIG instance)"
+    if request.field == "gpusPerNode":
+        return (
+            "use the image for GPUs and a node whose driver supports its CUDA version, or leave gpusPerNode out to run "
+            "on the CPU"
+        )
+    return "install what is missing, or set CUDA_VISIBLE_DEVICES=-1 to run on the CPU"
+
+
+def request_gpus(number: int) -> None:
+    """Require this number of GPUs of this process and its children, if this machine has an NVIDIA device.
+
+    Without such a device ``--gpus`` is the number of processes that share the CPUs.
+    """
+    if has_nvidia_device() and not gpus_are_hidden():
+        os.environ[GPUS_VARIABLE] = str(number)
+
+
+def hide_gpus() -> None:
+    """Keep this process from opening a GPU; call this before TensorFlow is loaded."""
+    os.environ[CUDA_VISIBLE_DEVICES] = NO_GPU_VARIABLES[CUDA_VISIBLE_DEVICES]
 
 
 def memory_of_gpu(index: int) -> int | None:
@@ -93,4 +144,4 @@ def described(name: str, size: int | None) -> str:
 def index_variable(indices: Sequence[int]) -> dict[str, str]:
     """Return the environment variables that pass the GPUs of ``--gpu-index`` to the processes."""
     text = ",".join(map(str, indices))
-    return {"CUDA_VISIBLE_DEVICES": text, GPU_INDEX_VARIABLE: text}
+    return {CUDA_VISIBLE_DEVICES: text, GPU_INDEX_VARIABLE: text}

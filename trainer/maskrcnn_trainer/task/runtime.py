@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from maskrcnn_trainer.shared.version import version
+from maskrcnn_trainer.task.gpu_diagnosis import why_no_gpu
 from maskrcnn_trainer.task.gpus import GpuRequest, described, memory_of_gpu, own_gpu
 from maskrcnn_trainer.task.reporter import installed_versions
 
@@ -38,7 +39,12 @@ def prepare_tensorflow(
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))
     gpus = tf.config.list_physical_devices("GPU")
-    own = own_gpu(len(gpus), GpuRequest.from_environ(), local_rank=local_rank)
+    own = own_gpu(
+        len(gpus),
+        GpuRequest.from_environ(),
+        local_rank=local_rank,
+        diagnose=lambda: why_no_gpu(tf.sysconfig.get_build_info()),
+    )
     if own is not None:
         mine = gpus[own]
         tf.config.set_visible_devices(mine, "GPU")

@@ -11,6 +11,7 @@ from maskrcnn_trainer.shared.worker_group import MOST_PROCESSES
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_key, add_spec, key_of, results_dir_of, use_gpus
 from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.gpus import request_gpus
 
 STARTED = "Starting Mask R-CNN training."
 
@@ -55,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     key = key_of(arguments, environment)
     processes = _processes(arguments)
     use_gpus(arguments.gpu_index)
+    if arguments.gpus is not None or arguments.num_processes not in (None, -1):
+        request_gpus(processes)
     if processes > 1 and "HOROVOD_RANK" not in os.environ:
         return _launch(arguments, environment, results_dir, key, processes)
     from maskrcnn_trainer.training.task import train_task

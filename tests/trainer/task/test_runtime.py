@@ -1,0 +1,62 @@
+"""Settings of TensorFlow with a list of devices that a test plays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.task.runtime import prepare_tensorflow
+
+
+@pytest.fixture(name="chosen", autouse=True)
+def _chosen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Keep TensorFlow as it is, and return the devices that are made visible."""
+    chosen: list[Any] = []
+    for name in ("set_intra_op_parallelism_threads", "set_inter_op_parallelism_threads"):
+        monkeypatch.setattr(tf.config.threading, name, lambda _threads: None)
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda device, _kind: chosen.append(device))
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda _device, _grow: None)
+    monkeypatch.setenv("MASKRCNN_FINGERPRINT", "f")
+    monkeypatch.setenv("MASKRCNN_IMAGE", "trainer:1")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return chosen
+
+
+def see(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _kind: list(devices))
+
+
+def test_step_that_finds_no_gpu_ends_with_64_and_names_package_driver_and_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    see(monkeypatch)
+    monkeypatch.setenv("MASKRCNN_GPUS", "2")
+    words = (
+        r"gpusPerNode 2: TensorFlow finds no GPU \(tensorflow-cpu [\d.]+ without CUDA, .*driver.*, image trainer:1\)"
+    )
+    with pytest.raises(InvalidInput, match=words) as refused:
+        prepare_tensorflow(threads=1)
+    assert (refused.value.exit_code, refused.value.reason) == (64, "MissingDevice")
+
+
+def test_processes_get_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch, chosen: list[Any]) -> None:
+    see(monkeypatch, "gpu:0", "gpu:1")
+    monkeypatch.setenv("MASKRCNN_GPUS", "2")
+    prepare_tensorflow(threads=1, local_rank=1)
+    assert chosen == ["gpu:1"]
+    with pytest.raises(InvalidInput, match="process 2 of this node has no GPU of its own"):
+        prepare_tensorflow(threads=1, local_rank=2)
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_user_who_hides_the_gpus_runs_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, chosen: list[Any], hidden: str
+) -> None:
+    see(monkeypatch)
+    monkeypatch.setenv("MASKRCNN_GPUS", "2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    prepare_tensorflow(threads=1)
+    assert chosen == []
