@@ -76,7 +76,7 @@ def test_processes_that_share_a_gpu_are_refused(words: str) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_errors_of_libraries_are_told_apart(
+def test_errors_of_libraries_are_distinguished(
     around: Callable[[], AbstractContextManager[None]], error: Exception, code: int, reason: str
 ) -> None:
     with pytest.raises(TaskError) as told, around():
