@@ -11,6 +11,7 @@ from typing import Literal
 import tensorflow as tf
 
 from maskrcnn_trainer.model.boxes import area, iou
+from maskrcnn_trainer.task.device import on_gpu
 
 Implementation = Literal["auto", "kernel", "loop", "matrix"]
 
@@ -47,7 +48,7 @@ def greedy_nms(
     """
     if implementation == "auto":
         on_cpu: Implementation = "loop" if compiled else "kernel"
-        implementation = "matrix" if tf.config.list_logical_devices("GPU") else on_cpu
+        implementation = "matrix" if on_gpu() else on_cpu
     boxes = tf.cast(boxes, tf.float32)
     if implementation == "kernel":
         return _kernel(boxes, valid, iou_threshold, max_output=max_output, classes=classes, num_classes=num_classes)

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from maskrcnn_trainer.model.boxes import area
+from maskrcnn_trainer.task.device import on_gpu
 
 SAMPLES = 2
 """Samples of a bin along each axis (ONNX: sampling_ratio)."""
@@ -79,7 +80,7 @@ def roi_align(
     if missing:
         raise ValueError(f"features of level {missing[0]} are missing: levels {min_level} to {max_level} are used")
     if implementation == "auto":
-        implementation = "gather" if compiled or tf.config.list_logical_devices("GPU") else "sparse"
+        implementation = "gather" if compiled or on_gpu() else "sparse"
     elif implementation == "sparse" and compiled:
         raise ValueError('roi_align: implementation "sparse" has no XLA kernel, "gather" has')
 
