@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ class CelRule:
         message_expression: CEL for a message with the values found; ``message`` is shown if it fails.
         field: field at which an error is reported, relative to the value, such as ``.nodes``.
         kind: reason that the API server gives with the error.
+        reads_older: ``oldSelf`` is the value before the write, as an optional that is empty at a creation.
     """
 
     expression: str
@@ -25,17 +27,36 @@ class CelRule:
     message_expression: str = ""
     field: str = ""
     kind: CelReason = "FieldValueInvalid"
+    reads_older: bool = False
 
     def to_schema(self) -> dict[str, Any]:
         """Return the rule as a value of the CustomResourceDefinition."""
-        found = {"rule": self.expression, "message": self.message}
+        found: dict[str, Any] = {"rule": self.expression, "message": self.message}
         if self.message_expression:
             found["messageExpression"] = self.message_expression
         if self.field:
             found["fieldPath"] = self.field
         if self.kind != "FieldValueInvalid":
             found["reason"] = self.kind
+        if self.reads_older:
+            found["optionalOldSelf"] = True
         return found
+
+
+def unless_broken_before(expression: Callable[[str], str], message: str, *, field: str) -> CelRule:
+    """Return a rule that a value keeps to, unless it didn't before the write.
+
+    It is for rules that are newer than stored objects, of which the operator must still be able to write the status.
+    The API server skips a rule for a value that doesn't change, but takes none for unchanged that contains an object
+    with unknown fields (``x-kubernetes-preserve-unknown-fields``), such as an affinity.
+
+    Args:
+        expression: returns the rule in CEL about the value that its argument names.
+        message: as in :class:`CelRule`.
+        field: as in :class:`CelRule`.
+    """
+    kept = f"{expression('self')} || (oldSelf.hasValue() && !({expression('oldSelf.value()')}))"
+    return CelRule(kept, message, field=field, reads_older=True)
 
 
 def quoted(text: str) -> str:

@@ -9,7 +9,7 @@ condition Stalled; so are those about GPUs, for an object that an older definiti
 
 from __future__ import annotations
 
-from maskrcnn_operator.api.cel import CelRule, any_of, quoted
+from maskrcnn_operator.api.cel import CelRule, any_of, quoted, unless_broken_before
 from maskrcnn_operator.api.task_kinds import (
     FILE_READERS,
     MODEL_MAKERS,
@@ -32,9 +32,11 @@ STEP_RULES = (
         message_expression=f"'step ' + self.name + ' is exactly one task of {', '.join(_TASKS)}; found ' + "
         f"({any_of(*_TASKS)} ? 'several' : 'none')",
     ),
-    CelRule(
-        "!has(self.processesPerNode) || !has(self.gpusPerNode) || self.gpusPerNode == 0 || "
-        "self.processesPerNode <= self.gpusPerNode",
+    unless_broken_before(
+        lambda step: (
+            f"!has({step}.processesPerNode) || !has({step}.gpusPerNode) || {step}.gpusPerNode == 0 || "
+            f"{step}.processesPerNode <= {step}.gpusPerNode"
+        ),
         "processesPerNode must be at most gpusPerNode: two processes can't share a GPU",
         field=".processesPerNode",
     ),
@@ -45,9 +47,11 @@ MIG_PREFIX = "nvidia.com/mig-"
 """Beginning of the resources of MIG instances; see NVIDIA's device plugin, strategy ``mixed``."""
 
 SPEC_RULES = (
-    CelRule(
-        "self.steps.all(step, step.?gpusPerNode.orValue(0) <= 1 || !step.?podOverrides.?gpuResource.orValue("
-        f"self.?podOverrides.?gpuResource.orValue('')).startsWith({quoted(MIG_PREFIX)}))",
+    unless_broken_before(
+        lambda spec: (
+            f"{spec}.steps.all(step, step.?gpusPerNode.orValue(0) <= 1 || !step.?podOverrides.?gpuResource.orValue("
+            f"{spec}.?podOverrides.?gpuResource.orValue('')).startsWith({quoted(MIG_PREFIX)}))"
+        ),
         f"gpusPerNode must be at most 1 with a gpuResource of MIG ({MIG_PREFIX}...): a process sees only one instance",
         field=".steps",
     ),

@@ -437,8 +437,14 @@ def test_object_older_than_the_bounds_accepts_status_writes(
         "volumes": [many] * 40,
         "annotations": {f"maskrcnn.dev/{'x' * 400}": "x" * 70_000},
         "env": [{"name": "MASKRCNN_KEY", "valueFrom": many}, {"name": "9", "value": "x" * 140_000}],
+        "gpuResource": "nvidia.com/mig-3g.40gb",
     }
-    manifest["spec"]["steps"][0]["resources"] = {"requests": {"x" * 400: "1"}}
+    manifest["spec"]["steps"][0] |= {
+        "gpusPerNode": 2,
+        "processesPerNode": 3,
+        "resources": {"requests": {"x" * 400: "1"}},
+        "podOverrides": {"affinity": {"nodeAffinity": {}}},
+    }
     bed.api("POST", path, manifest)
     upgrade()
     manifest["metadata"]["name"] = "another"

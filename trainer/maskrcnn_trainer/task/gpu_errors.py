@@ -14,8 +14,8 @@ from enum import Enum
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 
 
-class Cause(Enum):
-    """Cause of an error, which decides whether the task is tried again."""
+class GpuErrorCause(Enum):
+    """GpuErrorCause of an error, which decides whether the task is tried again."""
 
     DEVICE = "the GPU or its driver failed"
     MISUSE = "the processes, the GPU, or the installation don't fit"
@@ -34,7 +34,7 @@ class GpuError:
     """
 
     library: str
-    cause: Cause
+    cause: GpuErrorCause
     words: re.Pattern[str]
     advice: str
 
@@ -45,14 +45,14 @@ class GpuError:
             line: line of the message that has the words.
         """
         name = self.library.capitalize()
-        if self.cause is Cause.DEVICE:
+        if self.cause is GpuErrorCause.DEVICE:
             return TryAgain(f"the GPU or its driver failed ({line}); {self.advice}", reason="DeviceFailed")
-        if self.cause is Cause.MISUSE:
+        if self.cause is GpuErrorCause.MISUSE:
             return InvalidInput(f"{self.library} refuses to run ({line}); {self.advice}", reason=f"{name}Refused")
         return TaskError(f"{self.library} failed ({line}); {self.advice}", reason=f"{name}Failed")
 
 
-def _row(library: str, cause: Cause, words: str, advice: str) -> GpuError:
+def _row(library: str, cause: GpuErrorCause, words: str, advice: str) -> GpuError:
     return GpuError(library, cause, re.compile(words, re.IGNORECASE), advice)
 
 
@@ -70,7 +70,7 @@ GPU_ERRORS = (
     # https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html: names, and the texts of cuGetErrorString
     _row(
         "CUDA",
-        Cause.DEVICE,
+        GpuErrorCause.DEVICE,
         r"CUDA_ERROR_(ECC_UNCORRECTABLE|NVLINK_UNCORRECTABLE|DEVICE_UNAVAILABLE|DEVICE_LOST|HARDWARE_STACK_ERROR"
         r"|CONTAINED|SYSTEM_NOT_READY|NO_DEVICE|UNKNOWN)\b"
         r"|uncorrectable (ECC|NVLink) error|device\(s\) is/are busy or unavailable|hardware stack error"
@@ -79,10 +79,10 @@ GPU_ERRORS = (
         r"|\bcuda\w+ failed: unknown error|CUDA failure 999\b",
         _REPLACE,
     ),
-    _row("NCCL", Cause.MISUSE, r"duplicate gpu detected|nccl.*(invalid usage|invalid argument)", _PLACEMENT),
+    _row("NCCL", GpuErrorCause.MISUSE, r"duplicate gpu detected|nccl.*(invalid usage|invalid argument)", _PLACEMENT),
     _row(
         "CUDA",
-        Cause.MISUSE,
+        GpuErrorCause.MISUSE,
         r"CUDA_ERROR_(NO_BINARY_FOR_GPU|INVALID_PTX|UNSUPPORTED_PTX_VERSION|SYSTEM_DRIVER_MISMATCH"
         r"|COMPAT_NOT_SUPPORTED_ON_DEVICE|INVALID_DEVICE)\b"
         r"|no kernel image is available|PTX was compiled with an unsupported|driver version is insufficient"
@@ -92,23 +92,23 @@ GPU_ERRORS = (
     # https://docs.nvidia.com/deeplearning/cudnn/latest/api/cudnn-graph-library.html#cudnnstatus-t
     _row(
         "cuDNN",
-        Cause.MISUSE,
+        GpuErrorCause.MISUSE,
         r"Loaded runtime CuDNN library.*compiled with|CUDNN_STATUS_(VERSION_MISMATCH|SUBLIBRARY_VERSION_MISMATCH"
         r"|SUBLIBRARY_LOADING_FAILED|SERIALIZATION_VERSION_MISMATCH|RUNTIME_PREREQUISITE_MISSING|LICENSE_ERROR)\b",
         _CUDNN_VERSION,
     ),
-    _row("cuDNN", Cause.MISUSE, r"CUDNN_STATUS_(NOT_SUPPORTED_)?ARCH_MISMATCH\b", _DRIVER),
+    _row("cuDNN", GpuErrorCause.MISUSE, r"CUDNN_STATUS_(NOT_SUPPORTED_)?ARCH_MISMATCH\b", _DRIVER),
     # https://docs.nvidia.com/cuda/cublas/#cublasstatus-t
-    _row("cuBLAS", Cause.MISUSE, r"CUBLAS_STATUS_ARCH_MISMATCH\b", _DRIVER),
+    _row("cuBLAS", GpuErrorCause.MISUSE, r"CUBLAS_STATUS_ARCH_MISMATCH\b", _DRIVER),
     # https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/api/types.html#ncclresult-t
-    _row("NCCL", Cause.LIBRARY, r"nccl.*(unhandled (cuda|system) error|internal error)", _NCCL_DEBUG),
+    _row("NCCL", GpuErrorCause.LIBRARY, r"nccl.*(unhandled (cuda|system) error|internal error)", _NCCL_DEBUG),
     _row(
-        "cuDNN", Cause.LIBRARY, r"CUDNN_STATUS_\w+|DNN library (is not found|initialization failed)", _START
+        "cuDNN", GpuErrorCause.LIBRARY, r"CUDNN_STATUS_\w+|DNN library (is not found|initialization failed)", _START
     ),
-    _row("cuBLAS", Cause.LIBRARY, r"CUBLAS_STATUS_\w+|without BLAS support", _START),
+    _row("cuBLAS", GpuErrorCause.LIBRARY, r"CUBLAS_STATUS_\w+|without BLAS support", _START),
     _row(
         "CUDA",
-        Cause.LIBRARY,
+        GpuErrorCause.LIBRARY,
         r"\bCUDA_ERROR_\w+|CUDA failure \d+|\bcuda\w+ failed: ",
         "set CUDA_LAUNCH_BLOCKING=1 (podOverrides.env) to log the operation that fails",
     ),
