@@ -104,6 +104,21 @@ def write_records(tmp_path: Path) -> Callable[..., RecordIndex]:
 
 
 @pytest.fixture
+def on_cpu_and_for_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], tuple[Any, Any]]:
+    """Return a function that traces another for the CPU and as where there is a GPU, and runs both on the CPU."""
+
+    def run(function: Callable[[], Any]) -> tuple[Any, Any]:
+        on_cpu = tf.function(function, autograph=False)()
+        listed = tf.config.list_logical_devices
+        gpu = tf.config.LogicalDevice("/device:GPU:0", "GPU")
+        with monkeypatch.context() as patch:
+            patch.setattr(tf.config, "list_logical_devices", lambda kind=None: [gpu] if kind == "GPU" else listed(kind))
+            return on_cpu, tf.function(function, autograph=False)()
+
+    return run
+
+
+@pytest.fixture
 def make_spec() -> Callable[..., ExperimentSpec]:
     """Return a function that makes a spec with padded images of 128 x 192 and two classes."""
 

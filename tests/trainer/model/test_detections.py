@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,3 +129,19 @@ def test_padding_and_broken_numbers_are_never_detected(jit_compile: bool) -> Non
         found = run(*broken)
         for image in range(2):
             check_padding(found, image, 0)
+
+
+@pytest.mark.parametrize("count", [20, 2000])
+def test_detections_for_a_gpu_are_those_of_the_cpu(
+    on_cpu_and_for_gpu: Callable[[Callable[[], Any]], tuple[Any, Any]], count: int
+) -> None:
+    outputs = [tf.constant(value) for value in head_outputs(40, 5, seed=4)]
+
+    def compute() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return detect(*outputs, IMAGE_SIZE, WEIGHTS, count, 0.5)
+
+    on_cpu, for_gpu = on_cpu_and_for_gpu(compute)
+    assert for_gpu[1].dtype == tf.int32
+    assert for_gpu[1].shape == (2, count)
+    for ours, theirs in zip(for_gpu, on_cpu, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,3 +182,21 @@ def test_level_sizes_that_do_not_sum_to_the_anchors_are_refused() -> None:
     logits, deltas = random_outputs(2)
     with pytest.raises(ValueError, match="sum to 10"):
         propose(logits, deltas, ANCHORS, [5, 5], IMAGE_SIZE, pre_nms_topn=10, post_nms_topn=10, nms_threshold=0.7)
+
+
+def test_proposals_for_a_gpu_are_those_of_the_cpu(
+    on_cpu_and_for_gpu: Callable[[Callable[[], Any]], tuple[Any, Any]],
+) -> None:
+    generator = np.random.default_rng(11)
+    logits = tf.constant(generator.normal(size=(2, len(ANCHORS))), tf.float32)
+    deltas = tf.constant(generator.normal(scale=0.3, size=(2, len(ANCHORS), 4)), tf.float32)
+
+    def compute() -> tuple[tf.Tensor, tf.Tensor]:
+        return propose(
+            logits, deltas, ANCHORS, LEVEL_SIZES, IMAGE_SIZE, pre_nms_topn=100, post_nms_topn=60, nms_threshold=0.7
+        )
+
+    on_cpu, for_gpu = on_cpu_and_for_gpu(compute)
+    assert float(tf.reduce_min(on_cpu[1])) > 0.0
+    for ours, theirs in zip(for_gpu, on_cpu, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -86,3 +89,23 @@ def test_padding_rows_stay_inside_the_array() -> None:
     padding = np.array([[-1.0, -1.0, -1.0, -1.0]])
     result = targets(np.array([[0.0, 0.0, 500.0, 500.0]]), padding, masks, [0], [1], size=4)
     assert not result.any()
+
+
+def test_targets_for_a_gpu_are_those_of_the_cpu(
+    on_cpu_and_for_gpu: Callable[[Callable[[], Any]], tuple[Any, Any]],
+) -> None:
+    generator = np.random.default_rng(2)
+    masks = np.zeros((2, 5, 20, 20), np.uint8)
+    masks[:, :, 2:-2, 2:-2] = generator.integers(0, 256, (2, 5, 16, 16))
+    corner = generator.uniform(0, 30, (200, 2))
+    truth = np.concatenate([corner, corner + generator.uniform(5, 40, (200, 2))], axis=1).astype(np.float32)
+    boxes = (truth + generator.uniform(-4, 4, (200, 4))).astype(np.float32)
+    images, instances = generator.integers(0, 2, 200), generator.integers(0, 5, 200)
+
+    def compute() -> tf.Tensor:
+        rows = tf.constant(images, tf.int32), tf.constant(instances, tf.int32)
+        return mask_targets(tf.constant(boxes), tf.constant(truth), tf.constant(masks), *rows, resolution=28)
+
+    on_cpu, for_gpu = on_cpu_and_for_gpu(compute)
+    assert 0.2 < float(tf.reduce_mean(on_cpu)) < 0.8
+    np.testing.assert_array_equal(for_gpu, on_cpu)

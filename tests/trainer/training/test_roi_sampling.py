@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -145,3 +148,24 @@ def test_compiled_code_draws_the_same() -> None:
     compiled = tf.function(lambda *a: sample_rois(*a, seed=5, settings=SETTINGS), jit_compile=True)(*arguments)
     for one, two in zip(plain, compiled, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-6)
+
+
+def test_sample_for_a_gpu_is_that_of_the_cpu(
+    on_cpu_and_for_gpu: Callable[[Callable[[], Any]], tuple[Any, Any]],
+) -> None:
+    generator = np.random.default_rng(3)
+    corner = generator.uniform(0, 60, (2, 60, 2))
+    proposals = np.concatenate([corner, corner + generator.uniform(5, 40, (2, 60, 2))], axis=-1).astype(np.float32)
+    proposals[:, 50:] = 0.0
+    truth = np.concatenate([proposals[:, :6] + 1.0, np.full((2, 2, 4), -1.0)], axis=1).astype(np.float32)
+    classes = np.array([[1, 2, 3, 4, 5, 6, -1, -1]] * 2, np.int32)
+
+    def compute() -> list[tf.Tensor]:
+        position = tf.constant([7, 8], tf.int64)
+        given = tf.constant(proposals), tf.constant(truth), tf.constant(classes), position
+        return list(sample_rois(*given, seed=5, settings=RoiSampling(batch_size_per_im=64)))
+
+    on_cpu, for_gpu = on_cpu_and_for_gpu(compute)
+    assert {-1, 0, 1} <= set(np.unique(on_cpu[1]))
+    for ours, theirs in zip(for_gpu, on_cpu, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -88,3 +91,28 @@ def test_losses_and_gradients_are_those_of_the_whole_maps(network: MaskRCNN, tar
     assert (float(values[1]) > 0.0) == (targets_of is corners_and_some)
     for ours, theirs in zip(gradients, wanted_gradients, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * (float(np.abs(theirs).max()) + 1e-8))
+
+
+def test_losses_and_gradients_for_a_gpu_are_those_of_the_cpu(
+    network: MaskRCNN, on_cpu_and_for_gpu: Callable[[Callable[[], Any]], tuple[Any, Any]]
+) -> None:
+    generator = np.random.default_rng(6)
+    labels, targets = corners_and_some(generator)
+    features = {
+        level: tf.constant(generator.normal(size=(2, 64 >> level, 128 >> level, 256)), tf.float32)
+        for level in ARCHITECTURE.levels
+    }
+
+    def compute() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            found = rpn_losses_at_targets(
+                network, features, tf.constant(labels), tf.constant(targets), LEVEL_SIZES, anchors_per_image=32
+            )
+            total = found[0] + found[1]
+        gradients = tape.gradient(total, list(features.values()))
+        return [*found, *(tf.convert_to_tensor(gradient) for gradient in gradients)]
+
+    on_cpu, for_gpu = on_cpu_and_for_gpu(compute)
+    for ours, theirs in zip(for_gpu, on_cpu, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from maskrcnn_trainer.model import nms
 from maskrcnn_trainer.model.boxes import area, clip_to_image, decode_boxes
+from maskrcnn_trainer.task.device import index_dtype
 
 MAX_CANDIDATES = 1000
 """Largest number of (box, class) pairs of an image that enter non-maximum suppression."""
@@ -57,6 +58,7 @@ def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other pa
 
     candidates = min(MAX_CANDIDATES, rois * foreground)
     scores, pair = tf.math.top_k(tf.reshape(scores, [batch, rois * foreground]), k=candidates)
+    pair = tf.cast(pair, index_dtype())
     roi = pair // foreground
     class_index = pair % foreground
     deltas = tf.gather(
@@ -70,7 +72,7 @@ def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other pa
         (scores > 0.0) & (area(boxes) > 0.0),
         nms_threshold,
         max_output=detections_per_image,
-        classes=class_index,
+        classes=tf.cast(class_index, tf.int32),
         num_classes=foreground,
         compiled=compiled,
         implementation=nms_implementation,
@@ -85,6 +87,6 @@ def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other pa
     scores = tf.where(found, tf.gather(scores, index, batch_dims=1), 0.0)
     return (
         tf.pad(boxes, [[0, 0], [0, missing], [0, 0]]),
-        tf.pad(classes, [[0, 0], [0, missing]]),
+        tf.cast(tf.concat([classes, tf.zeros([batch, missing], classes.dtype)], axis=1), tf.int32),
         tf.pad(scores, [[0, 0], [0, missing]]),
     )

@@ -93,18 +93,18 @@ def mask_logits_of_class(
         float32 [R, 2n, 2n].
     """
     dtype = hidden.dtype
-    instances, n, channels = tf.shape(hidden)[0], hidden.shape[1], hidden.shape[3]
+    n, channels = hidden.shape[1], hidden.shape[3]
     kernel = tf.cast(tf.convert_to_tensor(double.kernel), dtype)  # [2, 2, filters, C]
     filters = kernel.shape[2]
     flat = tf.matmul(tf.reshape(hidden, (-1, channels)), tf.reshape(kernel, (-1, channels)), transpose_b=True)
     flat = tf.nn.bias_add(flat, tf.tile(tf.cast(tf.convert_to_tensor(double.bias), dtype), (4,)))
-    doubled = tf.reshape(tf.nn.relu(flat), (instances, n * n * 4, filters))
+    doubled = tf.reshape(tf.nn.relu(flat), (-1, n * n * 4, filters))
 
     # A product with one-hot vectors instead of a gather: its gradient is a product too, so it is deterministic.
     chosen = tf.one_hot(class_ids, last.filters, dtype=tf.float32)
     weights = tf.matmul(chosen, tf.reshape(tf.convert_to_tensor(last.kernel), (filters, -1)), transpose_b=True)
     bias = tf.linalg.matvec(chosen, tf.convert_to_tensor(last.bias))
     logits = tf.matmul(doubled, tf.cast(weights, dtype)[:, :, tf.newaxis])
-    logits = tf.reshape(tf.cast(logits, tf.float32), (instances, n, n, 2, 2)) + bias[:, None, None, None, None]
+    logits = tf.reshape(tf.cast(logits, tf.float32), (-1, n, n, 2, 2)) + bias[:, None, None, None, None]
     logits = tf.transpose(logits, (0, 1, 3, 2, 4))
-    return tf.ensure_shape(tf.reshape(logits, (instances, 2 * n, 2 * n)), (hidden.shape[0], 2 * n, 2 * n))
+    return tf.ensure_shape(tf.reshape(logits, (-1, 2 * n, 2 * n)), (hidden.shape[0], 2 * n, 2 * n))

@@ -12,6 +12,7 @@ from maskrcnn_trainer.model.detections import detect
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.proposals import propose
 from maskrcnn_trainer.model.roi_align import roi_align
+from maskrcnn_trainer.task.device import index_dtype
 
 if TYPE_CHECKING:
     from maskrcnn_trainer.spec import ExperimentSpec
@@ -114,7 +115,7 @@ def predict(
         compiled=compiled,
     )
     side = architecture.mrcnn_resolution
-    masks = network.mask_outputs(crops(boxes, side // 2), tf.reshape(found_classes, (-1,)))
+    masks = network.mask_outputs(crops(boxes, side // 2), tf.reshape(tf.cast(found_classes, index_dtype()), (-1,)))
     return PaddedDetections(
         boxes, found_classes, scores, tf.reshape(masks, (batch, settings.detections_per_image, side, side))
     )

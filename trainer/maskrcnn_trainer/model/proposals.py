@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from maskrcnn_trainer.model import nms
 from maskrcnn_trainer.model.boxes import clip_to_image, decode_boxes
+from maskrcnn_trainer.task.device import index_dtype
 
 
 def propose(
@@ -96,7 +97,7 @@ def _best_of_levels(
     for size in sizes:
         count = min(most, size)
         best, index = tf.math.top_k(logits[:, first : first + size], k=count)
-        index += first
+        index = tf.cast(index, index_dtype()) + first
         pad = longest - count
         level_logits.append(tf.pad(best, [[0, 0], [0, pad]], constant_values=-float("inf")))
         level_deltas.append(tf.pad(tf.gather(deltas, index, batch_dims=1), [[0, 0], [0, pad], [0, 0]]))

@@ -67,9 +67,8 @@ def patches_at_cells(features: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
     """
     batch, height, width, channels = (int(size) for size in features.shape)
     in_image = cells % (height * width)
-    offsets = tf.constant([-1, 0, 1], cells.dtype)
-    y = (in_image // width)[:, None] + tf.repeat(offsets, 3)
-    x = (in_image % width)[:, None] + tf.tile(offsets, [3])
+    y = (in_image // width)[:, None] + tf.constant([-1, -1, -1, 0, 0, 0, 1, 1, 1], cells.dtype)
+    x = (in_image % width)[:, None] + tf.constant([-1, 0, 1, -1, 0, 1, -1, 0, 1], cells.dtype)
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     index = (cells - in_image)[:, None] + tf.clip_by_value(y, 0, height - 1) * width + tf.clip_by_value(x, 0, width - 1)
     flat = tf.reshape(features, [batch * height * width, channels])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from maskrcnn_trainer.data.masks import CROP_BORDER
+from maskrcnn_trainer.task.device import index_dtype, on_gpu
 
 
 def mask_targets(
@@ -22,9 +23,9 @@ def mask_targets(
         boxes: float32 [R, 4], RoIs, y1 x1 y2 x2 in pixels of the padded image.
         gt_boxes: float32 [R, 4], the box of each RoI's instance.
         masks: uint8 [B, N, M + 4, M + 4]: the instance inside its box resampled to M x M cells (255 inside) with a
-            zero border of two cells. The bytes are gathered directly, without a float copy of all masks.
-        image_index: int32 [R], the image of each RoI.
-        gt_index: int32 [R], the instance of each RoI in its image.
+            zero border of two cells. A CPU gathers the bytes directly, without a float copy of all masks.
+        image_index: int32 or int64 [R], the image of each RoI.
+        gt_index: int32 or int64 [R], the instance of each RoI in its image.
         resolution: n, cells along a side of the grid.
 
     Returns:
@@ -41,13 +42,15 @@ def mask_targets(
     points = tf.clip_by_value(points, 0.0, side - 1.0)
     low = tf.minimum(tf.floor(points), side - 2.0)
     fraction = points - low
-    low = tf.cast(low, tf.int32)
+    low = tf.cast(low, index_dtype())
     row, column = low[:, :, None, 0], low[:, None, :, 1]
     down, right = fraction[:, :, None, 0], fraction[:, None, :, 1]
 
+    image_index, gt_index = tf.cast(image_index, index_dtype()), tf.cast(gt_index, index_dtype())
     first = (image_index * instances + gt_index) * (side * side)
     corner = first[:, None, None] + row * side + column
-    flat = tf.reshape(masks, [-1])
+    # A gather of bytes has no kernel for GPUs, and would copy all masks down. Their values are exact in float16.
+    flat = tf.reshape(tf.cast(masks, tf.float16) if on_gpu() else masks, [-1])
 
     def take(offset: int) -> tf.Tensor:
         return tf.cast(tf.gather(flat, corner + offset), tf.float32)

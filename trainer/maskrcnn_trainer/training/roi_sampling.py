@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from maskrcnn_trainer.data.randomness import Stream, uniform
 from maskrcnn_trainer.model.boxes import area, encode_boxes, iou
+from maskrcnn_trainer.task.device import index_dtype
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class SampledRois(NamedTuple):
 
     Attributes:
         boxes: float32 [B, S, 4], y1 x1 y2 x2 in pixels of the padded image.
-        classes: int32 [B, S], model ids >= 1 for foreground, 0 for background, -1 for RoIs without a loss.
+        classes: ``index_dtype()`` [B, S], model ids >= 1 for foreground, 0 for background, -1 for RoIs without a loss.
         box_targets: float32 [B, S, 4], dy dx dh dw times their weights, 0 for RoIs that aren't foreground.
-        gt_index: int32 [B, S], the instance with the best IoU; meaningful for foreground RoIs.
+        gt_index: ``index_dtype()`` [B, S], the instance with the best IoU; meaningful for foreground RoIs.
     """
 
     boxes: tf.Tensor
@@ -80,14 +81,15 @@ def sample_rois(
         seed: the experiment's seed, 0 .. 2^32 - 1.
         settings: numbers and thresholds.
     """
-    gt_boxes = tf.cast(gt_boxes, tf.float32)
+    integer = index_dtype()
+    gt_boxes, gt_classes = tf.cast(gt_boxes, tf.float32), tf.cast(gt_classes, integer)
     is_instance = gt_classes > 0
     candidates = tf.stop_gradient(tf.concat([gt_boxes, tf.cast(proposals, tf.float32)], axis=1))
     candidate_count = candidates.shape[1]
     size = settings.batch_size_per_im
 
     overlap = tf.where(is_instance[:, None, :], iou(candidates, gt_boxes), -1.0)
-    best = tf.argmax(overlap, axis=-1, output_type=tf.int32)
+    best = tf.argmax(overlap, axis=-1, output_type=integer)
     best_overlap = tf.maximum(tf.reduce_max(overlap, axis=-1), 0.0)
 
     is_box = area(candidates) > 0.0
@@ -95,15 +97,15 @@ def sample_rois(
     is_background = (
         is_box & ~is_foreground & (best_overlap >= settings.bg_thresh_lo) & (best_overlap < settings.bg_thresh_hi)
     )
-    foreground_found = tf.reduce_sum(tf.cast(is_foreground, tf.int32), axis=1, keepdims=True)
-    background_found = tf.reduce_sum(tf.cast(is_background, tf.int32), axis=1, keepdims=True)
+    foreground_found = tf.reduce_sum(tf.cast(is_foreground, integer), axis=1, keepdims=True)
+    background_found = tf.reduce_sum(tf.cast(is_background, integer), axis=1, keepdims=True)
 
     # One sort orders foreground, background, and the rest one after the other, each in random order.
     key = uniform(seed, position, Stream.ROIS, [candidate_count])
     tier = 2.0 * tf.cast(is_foreground, tf.float32) + tf.cast(is_background, tf.float32)
     order = tf.argsort(tier + 0.5 * key, axis=1, direction="DESCENDING", stable=True)
 
-    slot = tf.range(size, dtype=tf.int32)[None, :]
+    slot = tf.range(size, dtype=integer)[None, :]
     foreground = tf.minimum(foreground_found, settings.foreground_limit)
     background = tf.minimum(background_found, size - foreground)
     surplus = foreground_found - foreground
@@ -125,12 +127,12 @@ def sample_rois(
     classes = tf.where(
         takes_class,
         tf.gather(gt_classes, gt_index, axis=1, batch_dims=1),
-        tf.where(slot < foreground + background, 0, -1),
+        tf.where(slot < foreground + background, tf.constant(0, integer), -1),
     )
     targets = encode_boxes(tf.gather(gt_boxes, gt_index, axis=1, batch_dims=1), boxes, settings.bbox_reg_weights)
     return SampledRois(
         boxes=boxes,
-        classes=tf.cast(classes, tf.int32),
+        classes=classes,
         box_targets=tf.stop_gradient(tf.where(takes_class[..., None], targets, 0.0)),
         gt_index=gt_index,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.task.device import index_dtype
 from maskrcnn_trainer.training import losses
 
 
@@ -35,14 +36,14 @@ def rpn_losses_at_targets(
         Score loss and box loss, float32 scalars.
     """
     per_cell = network.architecture.num_anchors_per_cell
+    labels = tf.cast(labels, index_dtype())
     cells, cell_labels, cell_targets = {}, [], []
-    for level, level_labels, level_targets in zip(
-        sorted(features),
-        tf.split(labels, list(level_sizes), axis=1),
-        tf.split(box_targets, list(level_sizes), axis=1),
-        strict=True,
+    first = 0
+    for level, size, level_targets in zip(
+        sorted(features), level_sizes, tf.split(box_targets, list(level_sizes), axis=1), strict=True
     ):
-        by_cell = tf.reshape(level_labels, [-1, per_cell])
+        by_cell = tf.reshape(labels[:, first : first + size], [-1, per_cell])  # tf.split of int64 runs on the host
+        first += size
         targets_by_cell = tf.reshape(level_targets, [-1, 4 * per_cell])
         counts = tf.reduce_any(by_cell >= 0, axis=1) | tf.reduce_any(targets_by_cell != 0.0, axis=1)
         cells[level] = tf.where(counts)[:, 0]

@@ -103,8 +103,8 @@ class Schedule:
         """
         position = tf.cast(step, tf.float64)
         values = tf.constant(self.values, tf.float64)
-        passed = tf.reduce_sum(tf.cast(step > tf.constant(self.boundaries, tf.int64), tf.int32))
-        rate = values[passed]
+        passed = tf.reduce_sum(tf.cast(step > tf.constant(self.boundaries, tf.int64), tf.int64))
+        rate = tf.gather(values, passed)
         if self.warmup_steps > 0:
             rise = self.init_learning_rate - self.warmup_learning_rate
             warm = self.warmup_learning_rate + position / self.warmup_steps * rise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -12,6 +13,7 @@ from maskrcnn_trainer.model.anchors import anchors_per_level
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.proposals import propose
 from maskrcnn_trainer.model.roi_align import roi_align
+from maskrcnn_trainer.task.device import index_dtype
 from maskrcnn_trainer.training import losses
 from maskrcnn_trainer.training.decay import WeightDecay
 from maskrcnn_trainer.training.loss_scale import LossScale
@@ -289,7 +291,7 @@ class TrainStep:
         boxes = tf.reshape(rois.boxes[:, :limit], [-1, 4])
         classes = tf.reshape(rois.classes[:, :limit], [-1])
         gt_index = tf.reshape(rois.gt_index[:, :limit], [-1])
-        image_index = tf.repeat(tf.range(images, dtype=tf.int32), limit)
+        image_index = tf.constant(np.repeat(np.arange(images), limit), index_dtype())
         instance = tf.gather(batch["gt_boxes"], rois.gt_index[:, :limit], axis=1, batch_dims=1)
         instance = tf.reshape(instance, [-1, 4])
 
@@ -299,7 +301,7 @@ class TrainStep:
                 dict(zip(levels, maps, strict=True)),
                 chosen_boxes[None],
                 self.settings.mask_resolution // 2,
-                image_index=chosen_images[None],
+                image_index=tf.cast(chosen_images[None], tf.int32),
             )
             logits = self.network.mask_outputs(crops, tf.maximum(tf.gather(classes, chosen), 0))
             targets = mask_targets(

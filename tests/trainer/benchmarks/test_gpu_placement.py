@@ -1,0 +1,78 @@
+"""What of a training step and of inference would run on the host of a GPU, at the size of a COCO training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import tensorflow as tf
+
+from gpu_graphs import Workload, deterministic_operations, inference_graph, training_graph
+from gpu_placement import EXCEPTIONS, LARGE, large_scatters, listing, totals, unnamed
+from host_ops import HostOp, host_ops
+from kernel_registrations import read_registrations
+
+pytestmark = pytest.mark.trainer
+
+MOST_OF_TRAINING = 148
+MOST_OF_TRAINING_IN_EVERY_STEP = 25
+MOST_OF_INFERENCE = 71
+MOST_OF_INFERENCE_IN_EVERY_STEP = 17
+"""Operations on the host: most of them compute with shapes, once, before the first step."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Operations on the host in the graphs of one number format."""
+
+    training: list[HostOp]
+    inference: list[HostOp]
+
+
+@pytest.fixture(scope="module", params=["float32", "mixed_float16"])
+def placed(request: pytest.FixtureRequest) -> Placed:
+    registrations, workload = read_registrations(), Workload(request.param)
+    network = workload.network()
+    traced = [trace(workload, network) for trace in (training_graph, inference_graph)]
+    return Placed(*(host_ops(graph, registrations, large=LARGE) for graph in traced))
+
+
+@pytest.mark.parametrize("part", ["training", "inference"])
+def test_no_large_operation_runs_on_the_host(placed: Placed, part: str) -> None:
+    assert listing(unnamed(getattr(placed, part)), 20) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "most", "most_in_every_step"),
+    [
+        ("training", MOST_OF_TRAINING, MOST_OF_TRAINING_IN_EVERY_STEP),
+        ("inference", MOST_OF_INFERENCE, MOST_OF_INFERENCE_IN_EVERY_STEP),
+    ],
+)
+def test_few_small_operations_run_on_the_host(placed: Placed, part: str, most: int, most_in_every_step: int) -> None:
+    found = getattr(placed, part)
+    on_host, in_every_step = totals(found)
+    assert on_host <= most, "\n".join(listing(found, 100))
+    assert in_every_step <= most_in_every_step, "\n".join(listing([one for one in found if not one.constant], 40))
+
+
+def test_exceptions_are_needed(placed: Placed) -> None:
+    large = [one for one in placed.training if one.is_over(LARGE)]
+    assert [named for named in EXCEPTIONS if not any(named.covers(one) for one in large)] == []
+
+
+def test_deterministic_training_step_has_no_large_scatter() -> None:
+    workload = Workload()
+    with deterministic_operations():
+        assert large_scatters(training_graph(workload, workload.network())) == []
+
+
+def test_large_scatters_are_found_in_functions_and_small_ones_are_not() -> None:
+    def function(a: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        small = tf.scatter_nd([[1]], [2.0], [100])
+        large = tf.while_loop(lambda b: b[0] < size, lambda b: (tf.tensor_scatter_nd_add(b, [[1]], [2.0]),), (a,))[0]
+        return small, large, tf.math.unsorted_segment_sum(a, tf.zeros([20_000], tf.int32), 20_000)
+
+    signature = tf.TensorSpec([20_000], tf.float32), tf.TensorSpec([], tf.float32)
+    graph = tf.function(function, autograph=False).get_concrete_function(*signature).graph
+    assert large_scatters(graph) == ["TensorScatterAdd (20000,) ?"]
