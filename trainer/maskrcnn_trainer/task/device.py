@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 
 def on_gpu() -> bool:
     """Return whether TensorFlow places this process's operations on a GPU.
@@ -12,3 +17,10 @@ def on_gpu() -> bool:
     import tensorflow as tf
 
     return bool(tf.config.list_logical_devices("GPU"))
+
+
+def index_dtype() -> tf.DType:
+    """Return the integer type of index arithmetic: int64 on a GPU, where TensorFlow computes int32 on the host."""
+    import tensorflow as tf
+
+    return tf.int64 if on_gpu() else tf.int32
