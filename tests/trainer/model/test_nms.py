@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maskrcnn_trainer.model import nms
 from maskrcnn_trainer.model.nms import Implementation, greedy_nms
 
 pytestmark = pytest.mark.trainer
@@ -110,3 +111,67 @@ def test_edges(implementation: Implementation, jit_compile: bool) -> None:
         [False, False, False, False],
     ]
     np.testing.assert_array_equal(run(boxes, valid), expected)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("by_class", [False, True])
+@pytest.mark.parametrize("pairs", [1, 3 * 80 * 33, 3 * 80 * 80])
+def test_blocks_of_pairs_give_the_result_of_a_loop(
+    monkeypatch: pytest.MonkeyPatch, jit_compile: bool, by_class: bool, pairs: int
+) -> None:
+    """Groups have boxes that are equal, invalid, or not finite, and the last block is shorter or as long as others."""
+    monkeypatch.setattr(nms, "PAIRS_AT_ONCE", pairs)
+    boxes, valid, classes = crowded(5, groups=3, count=80)
+    boxes[:, 60:] = boxes[:, 20:40]
+    boxes[0, 10:20], valid[0, 10:20] = np.nan, False
+
+    def kept(implementation: Implementation) -> np.ndarray:
+        @tf.function(jit_compile=jit_compile)
+        def run(boxes: tf.Tensor, valid: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+            of_classes = {"classes": classes, "num_classes": 3} if by_class else {}
+            return greedy_nms(boxes, valid, 0.4, max_output=80, implementation=implementation, **of_classes)
+
+        return run(boxes, valid, classes).numpy()
+
+    found = kept("matrix")
+    np.testing.assert_array_equal(found, kept("loop"))
+    assert 0 < found.sum() < valid.sum()
+
+
+def operations(graph: tf.Graph) -> list[tf.Operation]:
+    """Return the operations of a graph and of its loops."""
+    found = list(graph.get_operations())
+    for operation in graph.get_operations():
+        for name in ("cond", "body"):
+            if operation.type in ("While", "StatelessWhile"):
+                found += operations(graph._get_function(operation.get_attr(name).name).graph)
+    return found
+
+
+def traced_matrix(shape: list[int]) -> tf.Graph:
+    @tf.function(autograph=False)
+    def run(boxes: tf.Tensor, valid: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        return greedy_nms(boxes, valid, 0.7, max_output=1000, classes=classes, num_classes=2, implementation="matrix")
+
+    types = tf.float32, tf.bool, tf.int32
+    specs = [tf.TensorSpec([*shape, 4] if dtype == tf.float32 else shape, dtype) for dtype in types]
+    return run.get_concrete_function(*specs).graph
+
+
+@pytest.mark.parametrize("count", [2000, 6000])
+def test_memory_for_pairs_is_bounded_whatever_their_number(count: int) -> None:
+    graph = traced_matrix([20, count])
+    tensors = [tensor for operation in operations(graph) for tensor in operation.outputs]
+    largest = max(tensor.shape.num_elements() or 0 for tensor in tensors)
+    assert nms.PAIRS_AT_ONCE * 0.9 < largest <= nms.PAIRS_AT_ONCE
+    loops = [operation for operation in graph.get_operations() if operation.type == "StatelessWhile"]
+    assert [loop.get_attr("parallel_iterations") for loop in loops] == [1]
+
+
+def test_matrix_does_not_compare_integers_which_a_gpu_leaves_to_the_host() -> None:
+    compared = {
+        operation.inputs[0].dtype
+        for operation in operations(traced_matrix([2, 1000]))
+        if operation.type in ("Greater", "Equal", "Less") and operation.outputs[0].shape.num_elements() > 1
+    }
+    assert compared == {tf.float32, tf.float16}

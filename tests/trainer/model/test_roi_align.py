@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorflow.python.framework.config import disable_op_determinism
 
 from maskrcnn_trainer.model.roi_align import Implementation, pyramid_level, roi_align
 
@@ -230,3 +232,91 @@ def test_missing_level_and_sparse_under_xla_are_refused() -> None:
         roi_align(features, boxes, 7, 2, 7)
     with pytest.raises(ValueError, match="no XLA kernel"):
         roi_align(features, boxes, 7, 2, 6, compiled=True, implementation="sparse")
+
+
+@pytest.fixture(name="as_on_gpu")
+def _as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choose implementations and types as on a machine with a GPU."""
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda _kind: [tf.config.LogicalDevice("GPU:0", "GPU")])
+
+
+@pytest.fixture(name="deterministic")
+def _deterministic() -> Iterator[None]:
+    tf.config.experimental.enable_op_determinism()
+    yield
+    disable_op_determinism()
+
+
+def pooled_and_gradients(implementation: Implementation = "auto", dtype: str = "float32") -> list[np.ndarray]:
+    """Return pooled features of all kinds of boxes, and the gradients of their squares, of a new graph."""
+    features = {level: tf.cast(feature, dtype) for level, feature in pyramid().items()}
+    return [tensor.numpy() for tensor in traced(implementation, dtype)(features)]
+
+
+def traced(implementation: Implementation = "auto", dtype: str = "float32") -> tf.types.experimental.ConcreteFunction:
+    @tf.function(autograph=False)
+    def run(features: dict[int, tf.Tensor]) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            pooled = roi_align(features, tf.constant(boxes_of_all_kinds()), 7, 2, 6, implementation=implementation)
+            total = tf.reduce_sum(tf.cast(pooled, tf.float32) ** 2)
+        return [pooled, *tape.gradient(total, features).values()]
+
+    shapes = {level: tf.TensorSpec(feature.shape, dtype) for level, feature in pyramid().items()}
+    return run.get_concrete_function(shapes)
+
+
+def large_operations(graph: tf.Graph) -> list[tf.Operation]:
+    """Return the operations with an input or output of more than 10,000 elements, but for constants."""
+    return [
+        operation
+        for operation in graph.get_operations()
+        if operation.type != "Const"
+        and any((tensor.shape.num_elements() or 0) > 10_000 for tensor in (*operation.inputs, *operation.outputs))
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_values_on_a_gpu_are_bit_for_bit_those_of_gather_on_a_cpu(dtype: str, request: pytest.FixtureRequest) -> None:
+    on_cpu = pooled_and_gradients("gather", dtype)
+    request.getfixturevalue("as_on_gpu")
+    for one, two in zip(pooled_and_gradients(dtype=dtype), on_cpu, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.usefixtures("as_on_gpu")
+def test_index_arithmetic_on_a_gpu_is_not_in_int32_which_runs_on_the_host() -> None:
+    types = {
+        tensor.dtype
+        for operation in large_operations(traced().graph)
+        for tensor in (*operation.inputs, *operation.outputs)
+        if (tensor.shape.num_elements() or 0) > 10_000
+    }
+    assert types == {tf.float32, tf.int64}
+
+
+def test_rewriting_of_graphs_does_not_join_the_sums_of_all_taps() -> None:
+    """TensorFlow joins additions that don't wait for each other, which holds all products and adds in another order."""
+    features, boxes = pyramid(), tf.constant(boxes_of_all_kinds())
+    eager = roi_align(features, boxes, 7, 2, 6, implementation="gather")
+    np.testing.assert_array_equal(pooled_and_gradients("gather")[0], eager)
+
+
+@pytest.mark.usefixtures("as_on_gpu")
+def test_gradient_on_a_gpu_is_scattered_unless_operations_are_deterministic(request: pytest.FixtureRequest) -> None:
+    def ways() -> set[str]:
+        types = {operation.type for operation in large_operations(traced().graph)}
+        return {name for name in types if "Scatter" in name or "Segment" in name}
+
+    assert ways() == {"TensorScatterAdd"}
+    request.getfixturevalue("deterministic")
+    assert ways() == {"UnsortedSegmentSum"}
+
+
+@pytest.mark.usefixtures("as_on_gpu", "deterministic")
+def test_deterministic_gradients_equal_those_of_the_sparse_product_and_are_the_same_in_each_run() -> None:
+    expected = pooled_and_gradients("sparse")
+    first, second = pooled_and_gradients(), pooled_and_gradients()
+    for one, two, sparse in zip(first, second, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_allclose(one, sparse, rtol=1e-5, atol=1e-5)

@@ -96,6 +96,25 @@ def test_sizes_rise_to_the_number_of_regions() -> None:
     assert padded_sizes(40, coarse=True) == (0, 16, 40)
 
 
+def see_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = tf.config.LogicalDevice("GPU:0", "GPU")
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda _kind: [gpu])
+
+
+def test_sizes_on_a_gpu_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    see_a_gpu(monkeypatch)
+    assert padded_sizes(512) == (0, 16, 64, 256, 512)
+
+
+def test_order_on_a_gpu_is_in_the_integers_that_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = tf.constant([False, True, False, True])
+    assert foreground_order(flags)[0].dtype == tf.int32
+    see_a_gpu(monkeypatch)
+    order, _ = foreground_order(flags)
+    assert order.dtype == tf.int64
+    assert order.numpy().tolist() == [1, 3, 0, 2]
+
+
 def test_foreground_order_keeps_the_order_of_regions() -> None:
     order, count = foreground_order(tf.constant([False, True, False, True]))
     assert order.numpy().tolist() == [1, 3, 0, 2]

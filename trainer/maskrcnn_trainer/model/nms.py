@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import tensorflow as tf
 
 from maskrcnn_trainer.model.boxes import area, iou
 from maskrcnn_trainer.task.device import on_gpu
 
 Implementation = Literal["auto", "kernel", "loop", "matrix"]
+
+PAIRS_AT_ONCE = 2**24
+"""Pairs of boxes that "matrix" compares at once: 64 MiB for each of the half-dozen float32 tensors of a comparison."""
 
 
 def greedy_nms(
@@ -39,9 +43,10 @@ def greedy_nms(
         num_classes: number of classes, with ``classes``.
         compiled: whether the caller is traced for XLA (``jit_compile=True``).
         implementation: "kernel" is TensorFlow's CombinedNonMaxSuppression, which runs on a CPU without XLA; "loop"
-            iterates over the boxes, for all groups together; "matrix" stores all N * N pairs of a group and repeats
-            products with them until the result no longer changes. "auto" is "matrix" if there is a GPU, otherwise
-            "loop" under XLA and "kernel" without it. All give the same result.
+            iterates over the boxes, for all groups together; "matrix" compares all pairs of a group, for all groups at
+            most ``PAIRS_AT_ONCE`` at once (but at least G * N), which bounds its memory, and repeats products with the
+            result until it no longer changes. "auto" is "matrix" if there is a GPU, otherwise "loop" under XLA and
+            "kernel" without it. All give the same result.
 
     Returns:
         bool [G, N], true for the boxes kept.
@@ -109,16 +114,59 @@ def _loop(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, classes: tf.
 
 
 def _matrix(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, classes: tf.Tensor | None) -> tf.Tensor:
-    """Repeat until nothing changes; k rounds decide all boxes whose chain of better overlapping boxes is at most k."""
-    positions = tf.range(boxes.shape[1])
-    suppresses = (iou(boxes, boxes) > iou_threshold) & (positions[:, None] > positions)
+    """Decide blocks of boxes, the best first; each block then drops the boxes of later ones that overlap its own.
+
+    All arithmetic is in floating point, which is exact here: on a GPU TensorFlow computes int32 on the host.
+    """
+    groups, count = boxes.shape[0], boxes.shape[1]
+    blocks = -(-count // max(1, PAIRS_AT_ONCE // (groups * count)))
+    size = -(-count // blocks)
+    missing = blocks * size - count
+    boxes = tf.pad(boxes, [[0, 0], [0, missing], [0, 0]])
     if classes is not None:
-        suppresses &= classes[:, :, None] == classes[:, None, :]
-    by = tf.cast(suppresses, tf.float32)
+        classes = tf.pad(tf.cast(classes, tf.float32), [[0, 0], [0, missing]])
+    ranks = np.arange(blocks * size, dtype=np.float32)
+
+    def decide(block: tf.Tensor, kept: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        first = block * size
+        own = tf.slice(boxes, [0, first, 0], [groups, size, 4])
+        suppresses = (iou(boxes, own) > iou_threshold) & (ranks[:, None] > tf.cast(first, tf.float32) + ranks[:size])
+        if classes is not None:
+            suppresses &= classes[:, :, None] == tf.slice(classes, [0, first], [groups, size])[:, None, :]
+        by = tf.cast(suppresses, tf.float16)
+        candidates = tf.slice(kept, [0, first], [groups, size])
+        own_kept = _kept_of_block(tf.slice(by, [0, first, 0], [groups, size, size]), candidates)
+        return block + 1, kept & ~_suppressed(by, own_kept)
+
+    kept = tf.pad(valid, [[0, 0], [0, missing]])
+    if blocks == 1:
+        return decide(tf.constant(0), kept)[1]
+    # One block at a time, since comparisons of later ones don't depend on the result and would take memory early.
+    decided = tf.while_loop(lambda block, _: block < blocks, decide, (0, kept), parallel_iterations=1)
+    return decided[1][:, :count]
+
+
+def _kept_of_block(by: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    """Repeat until nothing changes; k rounds decide all boxes whose chain of better overlapping boxes is at most k.
+
+    The host reads a flag after every second round, which makes a GPU wait, so an iteration has two of them.
+
+    Args:
+        by: float16 [G, n, n], 1 where the box of the row is dropped if that of the column is kept.
+        candidates: bool [G, n], boxes that are valid and not dropped by a box outside of the block.
+    """
 
     def refine(kept: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        suppressed = tf.linalg.matvec(by, tf.cast(kept, tf.float32)) > 0.5
-        refined = valid & ~suppressed
-        return refined, tf.reduce_any(refined != kept)
+        once = candidates & ~_suppressed(by, kept)
+        twice = candidates & ~_suppressed(by, once)
+        return twice, tf.reduce_any(twice != once)
 
-    return tf.while_loop(lambda _, changed: changed, refine, (valid, tf.constant(True)))[0]
+    return tf.while_loop(lambda _, changed: changed, refine, (candidates, tf.constant(True)))[0]
+
+
+def _suppressed(by: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+    """Return the boxes, bool [G, N], that a kept one of bool [G, n] drops, with ``by`` float16 [G, N, n].
+
+    Rounding and overflow in float16 don't matter: a sum that has a one stays at least one.
+    """
+    return tf.linalg.matvec(by, tf.cast(kept, tf.float16)) > 0.5

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
+from maskrcnn_trainer.task.device import index_dtype, on_gpu
 from maskrcnn_trainer.training.losses import mask_loss_sum
 
 
@@ -38,8 +40,10 @@ def padded_sizes(regions: int, *, coarse: bool = False) -> tuple[int, ...]:
 
     Args:
         regions: largest number of foreground RoIs.
-        coarse: use fewer sizes (0, 16, 64, 256, ...), since XLA compiles a branch for each.
+        coarse: use fewer sizes (0, 16, 64, 256, ...), since XLA compiles a branch for each. A GPU always uses fewer,
+            since cuDNN tries its algorithms for each new size.
     """
+    coarse = coarse or on_gpu()
     sizes = [0]
     power = 16 if coarse else 8
     while power < regions:
@@ -49,10 +53,14 @@ def padded_sizes(regions: int, *, coarse: bool = False) -> tuple[int, ...]:
 
 
 def foreground_order(is_foreground: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return indices int32 [R] that move the foreground RoIs of bool [R] to the front in their order, and the count."""
-    flags = tf.cast(is_foreground, tf.int32)
-    order = tf.argsort(1 - flags, stable=True)
-    return order, tf.reduce_sum(flags)
+    """Return indices that move the foreground RoIs of bool [R] to the front in their order, and the count.
+
+    Returns:
+        ``index_dtype()`` [R], and a float32 scalar.
+    """
+    flags = tf.cast(is_foreground, tf.float32)
+    order = tf.math.top_k(flags, k=flags.shape[0]).indices  # of equal values the first comes first
+    return tf.cast(order, index_dtype()), tf.reduce_sum(flags)
 
 
 def opaque(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -80,22 +88,22 @@ def mask_gradients(
         features: feature maps from which RoIs are pooled.
         variables: the mask head's trainable variables.
         is_foreground: bool [R], of the batch's RoIs, R static.
-        forward: function of the feature maps and int32 [n] indices of RoIs (n static) that returns mask logits and mask
-            targets of these RoIs, float32 [n, r, r] each.
+        forward: function of the feature maps and indices of RoIs, ``index_dtype()`` [n] (n static), that returns mask
+            logits and mask targets of these RoIs, float32 [n, r, r] each.
         weight: float32 scalar, factor of the loss in the gradients: the loss's weight times the loss scale.
         sizes: ascending numbers of RoIs that may be computed, the last is R; default ``padded_sizes(R)``.
     """
     regions = int(is_foreground.shape[0])
     chosen_sizes = tuple(sizes or padded_sizes(regions))
     order, count = foreground_order(is_foreground)
-    divisor = tf.maximum(tf.cast(count, tf.float32), 1.0)
+    divisor = tf.maximum(count, 1.0)
 
     def branch(size: int) -> Callable[[], list[tf.Tensor]]:
         def compute() -> list[tf.Tensor]:
             if size == 0:
                 zero = tf.constant(0.0, tf.float32)
                 return [zero, *(tf.zeros_like(f) for f in features), *(tf.zeros(v.shape, v.dtype) for v in variables)]
-            weights = tf.cast(tf.range(size) < count, tf.float32)
+            weights = tf.cast(np.arange(size, dtype=np.float32) < count, tf.float32)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch([*features, *variables])
                 logits, targets = forward(list(features), order[:size])
@@ -110,7 +118,7 @@ def mask_gradients(
     if len(chosen_sizes) == 1:
         results = branch(chosen_sizes[0])()
     else:
-        index = tf.reduce_sum(tf.cast(count > tf.constant(chosen_sizes[:-1]), tf.int32))
-        results = tf.switch_case(index, [branch(size) for size in chosen_sizes])
+        index = tf.reduce_sum(tf.cast(count > tf.constant(chosen_sizes[:-1], tf.float32), tf.float32))
+        results = tf.switch_case(tf.cast(index, tf.int32), [branch(size) for size in chosen_sizes])
     maps = len(features)
     return MaskGradients(results[0], list(results[1 : 1 + maps]), list(results[1 + maps :]))
