@@ -13,7 +13,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order bench-nuclei bench-nuclei-gang soak image-gpu clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order gpu-check bench-nuclei bench-nuclei-gang soak image-gpu clean
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -145,6 +145,9 @@ bench-record-order: setup ## measure reading records in stored order, in a windo
 
 bench-input-pipeline: setup ## measure the input pipeline alone
 	$(VENV)/python benchmarks/input_pipeline.py
+
+gpu-check: setup ## check a training on this machine's GPUs: values, speed, memory, whole commands (ARGS=--rehearse: small, on the CPU)
+	@$(VENV)/python benchmarks/gpu_check.py all $(ARGS)
 
 bench-nuclei: setup ## measure mask AP on real images with a published protocol (its manifest has the paths of the data)
 	$(VENV)/maskrcnn-operator run examples/nuclei/protocol-p1.yaml --workspace workspace
