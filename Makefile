@@ -146,8 +146,8 @@ bench-record-order: setup ## measure reading records in stored order, in a windo
 bench-input-pipeline: setup ## measure the input pipeline alone
 	$(VENV)/python benchmarks/input_pipeline.py
 
-gpu-check: setup ## check a training on this machine's GPUs: values, speed, memory, whole commands (ARGS=--rehearse: small, on the CPU)
-	@$(VENV)/python benchmarks/gpu_check.py all $(ARGS)
+gpu-check: $(if $(GPU_PYTHON),,setup) ## check a training on this machine's GPUs: values, speed, memory, whole commands (ARGS=--rehearse: small, on the CPU)
+	@$(or $(GPU_PYTHON),$(VENV)/python) benchmarks/gpu_check.py all $(ARGS)
 
 bench-nuclei: setup ## measure mask AP on real images with a published protocol (its manifest has the paths of the data)
 	$(VENV)/maskrcnn-operator run examples/nuclei/protocol-p1.yaml --workspace workspace

@@ -164,7 +164,11 @@ def main() -> int:
     """Run the command and return its exit code."""
     stage, *arguments = sys.argv[1:] or ["--help"]
     if stage == "all":
-        return run_all(arguments)
+        try:
+            return run_all(arguments)
+        except KeyboardInterrupt:
+            print("Interrupted; the same command continues with the runs that have no results.", file=sys.stderr)
+            return 130
     if stage not in STAGES:
         print(__doc__)
         print(f"Stages: {', '.join(STAGES)}")

@@ -151,7 +151,7 @@ def fields_of(options: Options, records: Records) -> dict[str, Any]:
         "train_batch_size": options.batch,
         "init_learning_rate": 0.002,
         "warmup_learning_rate": 0.0002,
-        "warmup_steps": 20,
+        "warmup_steps": min(20, options.steps - 1),
         "logging_frequency": min(5, options.steps),
         "deterministic": options.deterministic,
         "data_config": {
@@ -166,6 +166,7 @@ def fields_of(options: Options, records: Records) -> dict[str, Any]:
         "maskrcnn_config": {
             "nlayers": options.nlayers,
             "freeze_bn": options.freeze_bn,
+            "freeze_blocks": [0, 1] if options.freeze_blocks else [],
             "batch_size_per_im": options.rois,
             "train_rpn_pre_nms_topn": 2 * options.proposals,
             "train_rpn_post_nms_topn": options.proposals,

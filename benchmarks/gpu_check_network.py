@@ -38,7 +38,13 @@ def device() -> str:
 def build(options: Options, spec: ExperimentSpec) -> tuple[MaskRCNN, TrainStep]:
     """Return a network with random weights, and its training step."""
     architecture = Architecture.from_spec(spec)
-    network = MaskRCNN(architecture, freeze_bn=options.freeze_bn, dtype=options.dtype, seed=1)
+    network = MaskRCNN(
+        architecture,
+        freeze_bn=options.freeze_bn,
+        freeze_blocks=spec.maskrcnn_config.freeze_blocks,
+        dtype=options.dtype,
+        seed=1,
+    )
     if options.freeze_bn:
         # Random kernels under statistics of 0 and 1 explode; this variance keeps activations near 1.
         for name, variable in network.named_variables.items():

@@ -30,6 +30,7 @@ class Options:
         xla: compile with XLA.
         tf32: let a GPU round the factors of float32 products to TF32, TensorFlow's default.
         freeze_bn: batch norms use stored statistics.
+        freeze_blocks: the first two blocks of the backbone are not trained, the default of ``maskrcnn train``.
         deterministic: let TensorFlow choose deterministic kernels.
         nlayers: depth of the ResNet.
         classes: number of classes with the background.
@@ -60,6 +61,7 @@ class Options:
     xla: bool = False
     tf32: bool = True
     freeze_bn: bool = True
+    freeze_blocks: bool = True
     deterministic: bool = False
     nlayers: int = 50
     classes: int = 91
@@ -149,7 +151,7 @@ class Run:
 
 
 AMP = "dtype=mixed_float16"
-PARITY = ("height=256", "width=320", "batch=2", "steps=10", "tf32=0")
+PARITY = ("height=256", "width=320", "batch=2", "steps=10", "tf32=0", "freeze_blocks=0")
 PARITY_SMALL = ("height=128", "width=192", "batch=1", "steps=3")
 EIGHT = ("batch=8", "steps=16")
 
@@ -170,7 +172,7 @@ RUNS = (
     Run("nms", "nms", 180),
     Run("kernels", "kernels", 240, (AMP,)),
     Run("kernels-inference", "kernels_inference", 240, (AMP,)),
-    Run("commands", "commands", 900, ("steps=40",), ("steps=2",)),
+    Run("commands", "commands", 900, ("steps=40", "freeze_bn=0", "freeze_blocks=0")),
     Run("train-fp32-8", "train", 240, EIGHT),
     Run("train-amp-8", "train", 240, (AMP, *EIGHT)),
     Run("train-amp-xla-8", "train", 600, (AMP, "xla=1", *EIGHT)),

@@ -177,7 +177,7 @@ class Runner:
             if limited is None:
                 self._show(f"{head}: left out, {max(left, 0):.0f} s are left of --limit")
                 continue
-            self._show(f"{head}: {run.stage} {' '.join(arguments)} (at most {limited.limit:.0f} s)")
+            self._show(f"{head}: {' '.join([run.stage, *run.options, *self._given])} (at most {limited.limit:.0f} s)")
             if self._run(limited, arguments) != 0:
                 failed.append(run.name)
         return failed

@@ -29,6 +29,14 @@ Values = tuple[list[NDArray[Any]], list[NDArray[Any]]]
 Pooling = Callable[[Maps, tf.Tensor], tf.Tensor]
 
 
+def _on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
+    def placed(*arguments: Any) -> Any:
+        with tf.device("/CPU:0"):
+            return function(*arguments)
+
+    return placed
+
+
 def names_of(implementation: Any) -> list[str]:
     """Return the names that an argument ``implementation`` can have, except for auto."""
     return [name for name in get_args(implementation) if name != "auto"]
@@ -55,8 +63,7 @@ def roi_align(options: Options, say: Callable[..., None]) -> None:
         inputs = random_inputs((options.height, options.width), options.batch, rois, CHANNELS)
         pools = {name: _pool(name, size) for name in names_of(pooling.Implementation)}
         pools["crop_and_resize"] = partial(crop_and_pool, size=size)
-        with tf.device("/CPU:0"):
-            expected = _values(next(iter(pools.values())), inputs, xla=False)
+        expected = _values(next(iter(pools.values())), inputs, xla=False, cpu=True)
         for (name, pool), xla in product(pools.items(), (False, True)):
             known = {"roi_align": name, "xla": xla, "bins": size, "rois": rois, "batch": options.batch}
             measure = partial(_measured, pool, inputs, expected, seconds=options.seconds / PART, xla=xla)
@@ -94,9 +101,11 @@ def _backward(pool: Pooling) -> Callable[[Maps, tf.Tensor], list[tf.Tensor]]:
     return gradients
 
 
-def _values(pool: Pooling, inputs: Inputs, *, xla: bool) -> Values:
-    """Return pooled values and gradients of the maps."""
+def _values(pool: Pooling, inputs: Inputs, *, xla: bool, cpu: bool = False) -> Values:
+    """Return pooled values and gradients of the maps, computed on the CPU if ``cpu``."""
     functions = (_forward(pool), _backward(pool))
+    if cpu:
+        functions = (_on_cpu(functions[0]), _on_cpu(functions[1]))
     forward, backward = (
         [one.numpy() for one in tf.function(function, jit_compile=xla or None, autograph=False)(*inputs)]
         for function in functions
@@ -122,8 +131,7 @@ def nms(options: Options, say: Callable[..., None]) -> None:
     count = options.proposals
     for groups, boxes, classes in ((5 * options.batch, 2 * count, 1), (5, count, 1), (1, count, options.classes - 1)):
         candidates = _candidates(options, groups, boxes, classes)
-        with tf.device("/CPU:0"):
-            expected = _keep(candidates, "loop", xla=False)()
+        expected = _keep(candidates, "loop", xla=False, cpu=True)()
         for name, xla in product(names_of(suppression.Implementation), (False, True)):
             known = {"nms": name, "xla": xla, "groups": groups, "boxes": boxes, "classes": classes}
             reported(say, known, partial(_kept, candidates, expected, name, seconds=options.seconds / PART, xla=xla))
@@ -146,7 +154,7 @@ def _candidates(options: Options, groups: int, count: int, classes: int) -> _Can
     return _Candidates(boxes, tf.ones([groups, count], tf.bool), labels, classes)
 
 
-def _keep(candidates: _Candidates, name: str, *, xla: bool) -> Callable[[], NDArray[np.bool_]]:
+def _keep(candidates: _Candidates, name: str, *, xla: bool, cpu: bool = False) -> Callable[[], NDArray[np.bool_]]:
     boxes, valid, labels, classes = candidates
 
     def keep(boxes: tf.Tensor, valid: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -160,7 +168,7 @@ def _keep(candidates: _Candidates, name: str, *, xla: bool) -> Callable[[], NDAr
             implementation=name,  # type: ignore[arg-type]
         )
 
-    function = tf.function(keep, jit_compile=xla or None, autograph=False)
+    function = tf.function(_on_cpu(keep) if cpu else keep, jit_compile=xla or None, autograph=False)
     return lambda: np.asarray(function(boxes, valid, labels))
 
 

@@ -120,8 +120,11 @@ def test_time_limit_ends_a_command_with_its_children(processes: ModuleType, tmp_
     command = ["/bin/sh", "-c", f"/bin/sh -c '{child}' & wait"]
     assert processes.run_command(command, tmp_path / "log", 2.0, {}) == "time limit"
     number = int((tmp_path / "child").read_text())
-    while _is_running(number):
+    for _ in range(400):
+        if not _is_running(number):
+            break
         time.sleep(0.05)
+    assert not _is_running(number)
 
 
 def _is_running(number: int) -> bool:
