@@ -13,7 +13,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order bench-nuclei bench-nuclei-gang soak image-gpu gpu-placement gpu-kernels clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order gpu-check bench-nuclei bench-nuclei-gang soak image-gpu gpu-placement gpu-kernels clean
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -151,6 +151,9 @@ gpu-placement: setup ## list the operations of a training step and of inference 
 
 gpu-kernels: setup ## write benchmarks/gpu_kernels.json.xz, what TensorFlow's GPU wheel can run on a GPU (downloads 615 MB once)
 	$(VENV)/python benchmarks/gpu_kernels.py
+
+gpu-check: $(if $(GPU_PYTHON),,setup) ## check a training on this machine's GPUs: values, speed, memory, whole commands (ARGS=--rehearse: small, on the CPU)
+	@$(or $(GPU_PYTHON),$(VENV)/python) benchmarks/gpu_check.py all $(ARGS)
 
 bench-nuclei: setup ## measure mask AP on real images with a published protocol (its manifest has the paths of the data)
 	$(VENV)/maskrcnn-operator run examples/nuclei/protocol-p1.yaml --workspace workspace
