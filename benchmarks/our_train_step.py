@@ -56,10 +56,10 @@ class Ours:
         inputs = self.load_batch(batch)
         began = Clock()
         measured = self.step(inputs)
-        float(measured["total_loss"])
+        measured.read()
         spent = began.spent()
-        loss = sum(float(measured[name]) for name in LOSSES)
-        return {**spent, "loss": loss, "foreground": float(measured["foreground_rois"])}
+        loss = sum(measured[name] for name in LOSSES)
+        return {**spent, "loss": loss, "foreground": measured["foreground_rois"]}
 
     def infer(self, batch: str) -> dict[str, float]:
         """Detect in the first image; return the seconds and the number of detections."""

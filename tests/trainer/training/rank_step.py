@@ -75,7 +75,7 @@ def main() -> None:
     everybody = context.gather(context.rank)
     collected = context.collect(np.full(2 * context.rank + 1, context.rank, np.uint8))
     if context.rank == 0:
-        loss, flags = measured["total_loss"].numpy(), measured["flags"].numpy()
+        loss, flags = measured["total_loss"], measured.flags
         sent = np.concatenate(collected or [])
         np.savez(sys.argv[1], loss=loss, flags=flags, ranks=everybody, sent=sent, **variables_of(step))
     elif collected is not None:

@@ -130,7 +130,7 @@ def first_step() -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Return the measurements of the first step with stored statistics on batch 1, and the state after it."""
     step = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, IMAGE_SIZE)
     measured = step(make_batch(1))
-    return {name: float(value) for name, value in measured.items() if value.shape.rank == 0}, step.state()
+    return dict(measured), step.state()
 
 
 def assert_close(ours: np.ndarray, theirs: np.ndarray, name: str, tolerance: float = 2e-4) -> None:
@@ -147,18 +147,18 @@ def test_a_step_is_the_plain_gradient_decay_and_momentum() -> None:
     measured = step(batch, tf.constant([3.0]))
 
     for name, value in zip(LOSSES, values, strict=True):
-        assert float(measured[name]) == pytest.approx(value, rel=1e-4), name
+        assert measured[name] == pytest.approx(value, rel=1e-4), name
     kernels = [value for name, value in zip(names, before, strict=True) if name.endswith("/kernel")]
     l2 = sum(0.001 * float((kernel.astype(np.float64) ** 2).sum()) / 2 for kernel in kernels)
     l1 = sum(0.0001 * float(np.abs(kernel.astype(np.float64)).sum()) / 2 for kernel in kernels)
-    assert float(measured["l2_loss"]) == pytest.approx(l2, rel=1e-4)
-    assert float(measured["l1_loss"]) == pytest.approx(l1, rel=1e-4)
-    assert float(measured["total_loss"]) == pytest.approx(sum(values) + l1 + l2, rel=1e-4)
-    assert float(measured["learning_rate"]) == pytest.approx(0.01)
-    assert 4 <= float(measured["foreground_rois"]) <= 12
-    assert measured["flags"].numpy().tolist() == [3.0]
-    assert bool(measured["finite"])
-    assert bool(measured["updated"])
+    assert measured["l2_loss"] == pytest.approx(l2, rel=1e-4)
+    assert measured["l1_loss"] == pytest.approx(l1, rel=1e-4)
+    assert measured["total_loss"] == pytest.approx(sum(values) + l1 + l2, rel=1e-4)
+    assert measured["learning_rate"] == pytest.approx(0.01)
+    assert 4 <= measured["foreground_rois"] <= 12
+    assert measured.flags.tolist() == [3.0]
+    assert measured["finite"]
+    assert measured["updated"]
 
     for name, value, gradient, variable in zip(names, before, gradients, net.trainable_variables, strict=True):
         decayed = gradient
@@ -171,7 +171,7 @@ def test_a_step_is_the_plain_gradient_decay_and_momentum() -> None:
         np.testing.assert_allclose(variable.numpy(), value - 0.01 * velocity, rtol=1e-5, atol=1e-7, err_msg=name)
 
     assert int(step.step.numpy()) == 1
-    assert float(step(batch)["learning_rate"]) == pytest.approx(0.005)  # the rate drops in the step after step 0
+    assert step(batch)["learning_rate"] == pytest.approx(0.005)  # the rate drops in the step after step 0
 
 
 def test_two_ranks_are_the_mean_of_their_gradients(first_step: tuple[dict, dict]) -> None:
@@ -187,9 +187,9 @@ def test_two_ranks_are_the_mean_of_their_gradients(first_step: tuple[dict, dict]
     joined = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, IMAGE_SIZE, average=average)
     both = joined(first, tf.constant([0.0]))
     measured, alone = first_step
-    assert both["flags"].numpy().tolist() == [0.5]
+    assert both.flags.tolist() == [0.5]
     for name, theirs in zip((*LOSSES, "foreground_rois"), vector.numpy(), strict=True):
-        assert float(both[name]) == pytest.approx((measured[name] + theirs) / 2, rel=1e-4)
+        assert both[name] == pytest.approx((measured[name] + theirs) / 2, rel=1e-4)
 
     # The velocity is a + d (d is the decay) for the first batch alone, and (a + b) / 2 + d for both.
     names = [joined.network.variable_name(variable) for variable in joined.network.trainable_variables]
@@ -205,11 +205,22 @@ def test_step_that_is_not_finite_changes_nothing_and_is_reported() -> None:
     step = TrainStep(net, SETTINGS, ANCHORS, IMAGE_SIZE)
     before = [variable.numpy() for variable in net.trainable_variables]
     measured = step({**batch, "images": tf.fill(batch["images"].shape, np.float32(np.nan))})
-    assert not bool(measured["finite"])
-    assert not bool(measured["updated"])
+    assert not measured["finite"]
+    assert not measured["updated"]
     for variable, value in zip(net.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
     assert int(step.step.numpy()) == 1
+
+
+def test_measurements_are_one_vector_of_named_values_and_flags(first_step: tuple[dict, dict]) -> None:
+    step = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, IMAGE_SIZE)
+    measured = step(make_batch(1), tf.constant([0.25, 0.5]))
+    assert (measured.vector.dtype, measured.vector.shape) == (np.float32, (len(measured) + 2,))
+    assert measured.flags.tolist() == [0.25, 0.5]
+    assert dict(measured) == first_step[0]
+    total = sum(measured[name] for name in (*LOSSES, "l1_loss", "l2_loss"))
+    assert measured["total_loss"] == pytest.approx(total, rel=1e-6)
+    assert (measured["updated"], measured["finite"], measured["overflowed"]) == (1.0, 1.0, -1.0)
 
 
 def test_restored_step_continues_exactly() -> None:
@@ -229,7 +240,7 @@ def test_restored_step_continues_exactly() -> None:
     other.moving_average_updates.assign(count)
     resumed.restore(state)
     measured = resumed(batches[2])
-    assert float(measured["total_loss"]) == pytest.approx(float(expected["total_loss"]), rel=1e-6)
+    assert measured["total_loss"] == pytest.approx(expected["total_loss"], rel=1e-6)
     for one, two in zip(net.variables, other.variables, strict=True):
         np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-5, atol=1e-6)
     moving = [v for v in net.variables if "moving_mean" in v.name]
@@ -245,9 +256,9 @@ def test_float16_scales_the_loss_and_skips_overflows(first_step: tuple[dict, dic
     # Without trained statistics some gradients of this network exceed 65504 at the default scale, so start lower.
     step.restore({**step.state(), "loss_scale/scale": np.float32(8.0)})
     measured = step(batch)
-    assert bool(measured["updated"])
-    assert float(measured["loss_scale"]) == 8.0
-    assert float(measured["total_loss"]) == pytest.approx(expected["total_loss"], rel=0.05)
+    assert measured["updated"]
+    assert measured["loss_scale"] == 8.0
+    assert measured["total_loss"] == pytest.approx(expected["total_loss"], rel=0.05)
     ours = step.state()
     name = "momentum/fc7/kernel"
     correlation = np.corrcoef(ours[name].ravel(), theirs[name].ravel())[0, 1]
@@ -256,8 +267,8 @@ def test_float16_scales_the_loss_and_skips_overflows(first_step: tuple[dict, dic
     step.restore({**step.state(), "loss_scale/scale": np.float32(2.0**60)})
     before = [variable.numpy() for variable in net.trainable_variables]
     measured = step(batch)
-    assert bool(measured["finite"])
-    assert not bool(measured["updated"])
+    assert measured["finite"]
+    assert not measured["updated"]
     assert float(step.state()["loss_scale/scale"]) == 2.0**59
     for variable, value in zip(net.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
@@ -271,9 +282,9 @@ def test_gradients_that_are_never_finite_at_the_smallest_scale_end_the_training(
     step = TrainStep(net, replace(SETTINGS, mrcnn_weight_loss_mask=1e30), ANCHORS, IMAGE_SIZE)
     step.restore({**step.state(), "loss_scale/scale": np.float32(2.0)})
     measured = [step(batch) for _ in range(1 + STEPS_AT_LEAST)]
-    assert all(np.isfinite(float(one["total_loss"])) for one in measured)
-    assert not any(bool(one["updated"]) for one in measured)
-    assert [bool(one["finite"]) for one in measured] == [True] * STEPS_AT_LEAST + [False]
+    assert all(np.isfinite(one["total_loss"]) for one in measured)
+    assert not any(one["updated"] for one in measured)
+    assert [one["finite"] for one in measured] == [1.0] * STEPS_AT_LEAST + [0.0]
     assert "mask" in str(step.overflowed_variable(measured[-1]))
     message = not_finite(21, measured[-1], step)
     assert re.search(r"not finite in the last 20 steps, up to step 21 \(including that of mask\S+\)", message)
@@ -283,7 +294,7 @@ def test_layer_whose_gradient_is_not_finite_is_named_without_loss_scaling() -> N
     net = network(freeze_bn=True)
     step = TrainStep(net, replace(SETTINGS, rpn_box_loss_weight=1e38), ANCHORS, IMAGE_SIZE)
     measured = step(make_batch(1))
-    assert not bool(measured["finite"])
+    assert not measured["finite"]
     assert "mask" not in str(step.overflowed_variable(measured))
 
 
@@ -293,7 +304,7 @@ def test_compiled_with_xla_it_is_the_same_step(first_step: tuple[dict, dict]) ->
     measured = compiled(make_batch(1))
     expected, theirs = first_step
     for name in (*LOSSES, "foreground_rois"):
-        assert float(measured[name]) == pytest.approx(expected[name], rel=1e-3), name
+        assert measured[name] == pytest.approx(expected[name], rel=1e-3), name
     ours = compiled.state()
     for name in ours:
         if name.startswith("momentum/"):

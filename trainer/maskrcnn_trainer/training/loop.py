@@ -1,10 +1,15 @@
-"""The training loop: steps on this rank's batches, with checkpoints and evaluations in between."""
+"""The training loop: steps on this rank's batches, with checkpoints and evaluations in between.
+
+The result of a step is read while the next one runs. All ranks see the same results after the same step, so they also
+stop after the same step.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +18,16 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.pipeline import training_dataset
-from maskrcnn_trainer.errors import InvalidInput, Stopped
+from maskrcnn_trainer.errors import Stopped
 from maskrcnn_trainer.spec import ExperimentSpec, StepPlan
-from maskrcnn_trainer.task.progress_bar import ProgressMeter, progress_bar
+from maskrcnn_trainer.task.progress_bar import progress_bar
 from maskrcnn_trainer.task.stopping import StopRequest
 from maskrcnn_trainer.training.checkpointing import CheckpointEvaluator, CheckpointWriter
 from maskrcnn_trainer.training.distributed import DistributedContext
-from maskrcnn_trainer.training.not_finite import not_finite
 from maskrcnn_trainer.training.position import DataProgress
 from maskrcnn_trainer.training.preparation import TrainingData
 from maskrcnn_trainer.training.step import TrainStep
+from maskrcnn_trainer.training.step_reports import StepReports
 from maskrcnn_trainer.training.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -104,38 +109,42 @@ class TrainingLoop:
         # The previous run may have ended between a checkpoint and its evaluation.
         if done and self.plan.is_evaluated_at(done):
             self.evaluator.evaluate(done)
-        with progress_bar("Training", total, "steps", initial=done, log=log) as meter:
+        with (
+            progress_bar("Training", total, "steps", initial=done, log=log) as meter,
+            ThreadPoolExecutor(1, "measurements") as reader,
+        ):
+            reports = StepReports(self.step, self.plan, self.progress, self.telemetry, meter=meter, reader=reader)
             batches = make_batches() if done < total else iter(())
             while done < total:
-                stopping = self._train_step(batches, done, meter)
+                stopping = self._train_step(batches, done, reports)
                 done += 1
-                if stopping or self.plan.is_evaluated_at(done):
+                stopping &= done < total
+                evaluated = self.plan.is_evaluated_at(done)
+                if stopping or evaluated:
+                    # No checkpoint may follow a loss that isn't finite. A request to stop in the last value is
+                    # obeyed, too, but after the last step there is nothing to stop.
+                    stopping |= reports.read() and done < total
                     self.writer.write(done)
                 if stopping:
                     self.context.barrier_and_shutdown()
                     raise Stopped(
                         f"Training was stopped on request after step {done}; run it again to resume from this step"
                     )
-                if self.plan.is_evaluated_at(done):
+                if evaluated:
                     self.evaluator.evaluate(done)
 
-    def _train_step(self, batches: Iterator[Any], done: int, meter: ProgressMeter) -> bool:
-        """Train on the next batch after ``done`` steps, and report it.
+    def _train_step(self, batches: Iterator[Any], done: int, reports: StepReports) -> bool:
+        """Give the device the next batch after ``done`` steps, and report the step before.
 
         Returns:
-            Whether the training stops: a rank received a request to stop, and this isn't the last step.
+            Whether a rank received a request to stop.
         """
         started = time.monotonic()
+        try:
+            batch = next(batches)
+        except Exception:
+            reports.read()  # the step before ends the training first if its loss isn't finite
+            raise
         # The request to stop is reduced with the gradients, so that all ranks get it after the same step.
         flags = tf.constant([1.0 if self.stop.asked else 0.0])
-        measured = self.step(next(batches), flags)
-        if not bool(measured["finite"]):
-            raise InvalidInput(not_finite(done + 1, measured, self.step), reason="LossNotFinite")
-        images_before, images = self.progress.after(done).images, self.progress.after(done + 1).images
-        done += 1
-        seconds = time.monotonic() - started
-        self.telemetry.step(done, self.plan.epoch_of(images), measured, seconds, meter)
-        finished = self.plan.epochs_finished(images)
-        if finished > self.plan.epochs_finished(images_before):
-            self.telemetry.epoch_finished(finished, done)
-        return float(measured["flags"][0]) > 0 and done < self.plan.total_steps
+        return reports.add(done + 1, self.step(batch, flags), started=started)

@@ -9,22 +9,20 @@ from typing import TYPE_CHECKING
 from maskrcnn_trainer.training.loss_scale import LEAST, STEPS_AT_LEAST
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from maskrcnn_trainer.training.step import TrainStep
 
 _ADVICE = "lower initLearningRate, lengthen the warm-up, or set globalGradientClipRatio"
 
 
-def not_finite(number: int, measured: Mapping[str, tf.Tensor], step: TrainStep) -> str:
+def not_finite(number: int, measured: Mapping[str, float], step: TrainStep) -> str:
     """Return the message for the step after which training cannot continue.
 
     Args:
         number: of the step, from 1.
         measured: result of the step.
-        step: the training step.
+        step: the training step, which may have done more steps since.
     """
-    total = float(measured["total_loss"])
+    total = measured["total_loss"]
     if not math.isfinite(total):
         return f"The loss is not a number at step {number} (total {total}); {_ADVICE}"
     name = step.overflowed_variable(measured)

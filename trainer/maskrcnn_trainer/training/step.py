@@ -19,6 +19,7 @@ from maskrcnn_trainer.training.decay import WeightDecay
 from maskrcnn_trainer.training.loss_scale import LossScale
 from maskrcnn_trainer.training.mask_branch import mask_gradients, opaque, padded_sizes
 from maskrcnn_trainer.training.mask_targets import mask_targets
+from maskrcnn_trainer.training.measured import Measured
 from maskrcnn_trainer.training.optimizer import MomentumOptimizer, squared_norm
 from maskrcnn_trainer.training.roi_sampling import SampledRois, sample_rois
 from maskrcnn_trainer.training.rpn_branch import rpn_losses_at_targets
@@ -28,6 +29,20 @@ Average = Callable[[list[tf.Tensor]], list[tf.Tensor]]
 
 LOSSES = ("rpn_score_loss", "rpn_box_loss", "fast_rcnn_class_loss", "fast_rcnn_box_loss", "mask_loss")
 """Names of the losses in the order of their reduction over ranks; foreground_rois follows them."""
+
+_MEASURED = (
+    "total_loss",
+    *LOSSES,
+    "foreground_rois",
+    "l1_loss",
+    "l2_loss",
+    "learning_rate",
+    "loss_scale",
+    "updated",
+    "finite",
+    "overflowed",
+)
+"""Names of a step's measurements in the order of their vector, which the flags follow."""
 
 
 class TrainStep:
@@ -79,7 +94,7 @@ class TrainStep:
         self._gradients = tf.function(self._forward_backward, jit_compile=jit_compile or None, autograph=False)
         self._run = tf.function(self._train, autograph=False)
 
-    def __call__(self, batch: Mapping[str, tf.Tensor], flags: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+    def __call__(self, batch: Mapping[str, tf.Tensor], flags: tf.Tensor | None = None) -> Measured:
         """Train on one batch.
 
         Args:
@@ -87,14 +102,14 @@ class TrainStep:
             flags: float32 [F], averaged over ranks together with the gradients and returned as ``flags``.
 
         Returns:
-            float32 scalars, means over ranks: ``total_loss`` (with decay), the five of ``LOSSES``, ``l1_loss``,
-            ``l2_loss``, ``foreground_rois`` (RoIs of the batch with a mask loss), ``learning_rate``, ``loss_scale`` (1
-            without scaling); bool scalars ``updated`` (False if gradients were not finite) and ``finite`` (False if
-            training cannot continue; with loss scaling, gradients that overflow count only once the scale cannot be
-            reduced further); int64 scalar ``overflowed`` (see :meth:`overflowed_variable`); ``flags``.
+            Means over ranks: ``total_loss`` (with decay), the five of ``LOSSES``, ``l1_loss``, ``l2_loss``,
+            ``foreground_rois`` (RoIs of the batch with a mask loss), ``learning_rate``, ``loss_scale`` (1 without
+            scaling); 1 or 0 for ``updated`` (0 if gradients were not finite) and ``finite`` (0 if training cannot
+            continue; with loss scaling, gradients that overflow count only once the scale cannot be reduced further);
+            the index ``overflowed`` (see :meth:`overflowed_variable`); and the flags. On a GPU the step may still run.
         """
-        values: dict[str, Any] = self._run(dict(batch), tf.zeros([0], tf.float32) if flags is None else flags)
-        return values
+        vector = self._run(dict(batch), tf.zeros([0], tf.float32) if flags is None else flags)
+        return Measured(vector, _MEASURED)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the step, velocities, and loss scale, which a checkpoint stores with the network's variables."""
@@ -125,7 +140,7 @@ class TrainStep:
         """True if the loss is scaled, which is the case for float16."""
         return self._loss_scale is not None
 
-    def overflowed_variable(self, measured: Mapping[str, tf.Tensor]) -> str | None:
+    def overflowed_variable(self, measured: Mapping[str, float]) -> str | None:
         """Return the name of the variable nearest to the losses whose gradient was not finite, None if all were finite.
 
         A gradient that isn't finite makes those of all earlier layers not finite too.
@@ -136,7 +151,7 @@ class TrainStep:
         index = int(measured["overflowed"])
         return None if index < 0 else self.network.variable_name(self._variables[index])
 
-    def _train(self, batch: dict[str, tf.Tensor], flags: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _train(self, batch: dict[str, tf.Tensor], flags: tf.Tensor) -> tf.Tensor:
         scale = self._loss_scale.scale.read_value() if self._loss_scale else None
         measured, gradients = self._gradients(batch, tf.constant(1.0) if scale is None else scale)
         vector = tf.concat([measured, flags], axis=0)
@@ -161,7 +176,7 @@ class TrainStep:
         if self._loss_scale:
             finite = tf.math.is_finite(total) & self._loss_scale.update(updated)
         self.step.assign_add(1)
-        return {
+        measurements = {
             "total_loss": total,
             **named,
             "l1_loss": l1,
@@ -170,9 +185,10 @@ class TrainStep:
             "loss_scale": tf.constant(1.0) if scale is None else scale,
             "updated": updated,
             "finite": finite,
-            "overflowed": overflowed,
-            "flags": vector[len(LOSSES) + 1 :],
+            "overflowed": overflowed,  # exact in float32 up to 2^24
         }
+        stacked = tf.stack([tf.cast(measurements[name], tf.float32) for name in _MEASURED])
+        return tf.concat([stacked, vector[len(LOSSES) + 1 :]], axis=0)
 
     def _forward_backward(self, batch: dict[str, tf.Tensor], scale: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Return losses and number of foreground RoIs, float32 [6], and gradients of the scaled loss without decay."""

@@ -26,8 +26,8 @@ SHOWN = {
     "learning_rate": "lr",
 }
 NOT_AVERAGED = ("learning_rate", "loss_scale")
-NOT_READ = ("finite", "overflowed", "flags")
-"""Values of a step that decide whether training continues; they are not copied from the device here."""
+NOT_SHOWN = ("finite", "overflowed")
+"""Values of a step that decide whether training continues."""
 SECONDS_BETWEEN_RECORDS = 5.0
 
 
@@ -65,9 +65,7 @@ class Telemetry:
         self._epoch_started = time.monotonic()
         self._seconds_per_epoch: float | None = None
 
-    def step(
-        self, step: int, epoch: int, measured: Mapping[str, tf.Tensor], seconds: float, meter: ProgressMeter
-    ) -> None:
+    def step(self, step: int, epoch: int, measured: Mapping[str, float], seconds: float, meter: ProgressMeter) -> None:
         """Add the measurements of one step, and report the means every ``logging_frequency`` steps.
 
         Steps without an update, because their gradients overflowed in float16, are counted since this process started.
@@ -79,7 +77,7 @@ class Telemetry:
             seconds: duration of the step, including its input.
             meter: the progress line.
         """
-        values = {name: float(value) for name, value in measured.items() if name not in NOT_READ}
+        values = {name: value for name, value in measured.items() if name not in NOT_SHOWN}
         self._skipped += not values.pop("updated")
         self._window.append(values)
         self._seconds += seconds
@@ -110,11 +108,16 @@ class Telemetry:
                 graphical={**self._graphical(means), "images_per_second": speed, **skipped},
             )
 
-    def epoch_finished(self, epoch: int, step: int) -> None:
-        """Report the end of an epoch, with its duration."""
-        now = time.monotonic()
-        self._seconds_per_epoch = now - self._epoch_started
-        self._epoch_started = now
+    def epoch_finished(self, epoch: int, step: int, *, ended: float) -> None:
+        """Report the end of an epoch, with its duration.
+
+        Args:
+            epoch: from 1.
+            step: the last of the epoch.
+            ended: when that step ended, in seconds of the monotonic clock; it may be reported later.
+        """
+        self._seconds_per_epoch = ended - self._epoch_started
+        self._epoch_started = ended
         self._reporter.running(
             f"Epoch {epoch} finished.",
             epoch=epoch,
