@@ -83,5 +83,6 @@ RULES_OF_THE_GRAPH = (
     f"{in_words(RECORD_MAKERS)} steps before them",
     "steps must not wait for each other or for themselves",
     "a step's experiment, merged with spec.experiment, must satisfy the rules of spec.experiment",
+    "a training with several processes can have xla: true only with maskrcnnConfig.syncBn: false or freezeBn: true",
 )
 """Rules that are checked when an experiment is reconciled, in words for the documentation."""

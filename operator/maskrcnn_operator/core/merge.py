@@ -22,6 +22,7 @@ from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
 from maskrcnn_trainer.spec.named_files import file_fields
 from maskrcnn_trainer.spec.partial import merge_experiment
 from maskrcnn_trainer.spec.rules import check_rules
+from maskrcnn_trainer.spec.worker_group import problems_of_processes
 
 MODEL_FIELDS = file_fields(ExperimentSpec)
 """Fields of the spec that name models."""
@@ -68,7 +69,7 @@ def merge_step(experiment: MaskRCNNExperiment, graph: StepGraph, name: str) -> M
             return MergedStep(None, tuple(details_problem(item, field) for item in error.errors(include_url=False)))
     problems = [
         ManifestProblem(f"{field}.{rule.field or dotted(rule.path)}", f"merged for step {name}: {rule.message}")
-        for rule in check_rules(spec)
+        for rule in (*check_rules(spec), *problems_of_processes(spec, step.processes))
     ]
     spec = _with_data(spec, experiment, graph, step)
     spec = _without_model(spec, node)

@@ -181,6 +181,45 @@ def test_freeze_bn_keeps_statistics_but_trains_gamma_and_beta() -> None:
     assert network.moving_average_updates.numpy() == 0
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_shortcut_and_branch_exchange_their_moments_together(dtype: str) -> None:
+    """Values, gradients, and statistics stay those of one process; the last norm of a block waits for its shortcut."""
+    reduced: list[tuple[int, ...]] = []
+
+    def sync_moments(moments: tf.Tensor) -> tf.Tensor:
+        assert moments.dtype == tf.float32
+        reduced.append(tuple(moments.shape))
+        return moments
+
+    def run(network: MaskRCNN) -> list[np.ndarray]:
+        with tf.GradientTape() as tape:
+            _, logits, _ = network.feature_outputs(IMAGES, training=True)
+            loss = tf.reduce_sum(tf.square(logits))
+        gradients = tape.gradient(loss, network.trainable_variables, unconnected_gradients="zero")
+        moved = [value for name, value in network.named_variables.items() if "moving_" in name]
+        # In 16 bits the rounding of an activation decides whether a ReLU passes its gradient.
+        return [value.numpy() for value in (loss, *moved, *(gradients if dtype == "float32" else ()))]
+
+    options = {"freeze_bn": False, "freeze_blocks": (1,), "dtype": dtype, "seed": 3}
+    alone = MaskRCNN(SMALL, **options)
+    together = MaskRCNN(SMALL, sync_moments=sync_moments, **options)
+    tolerance = 1e-3 if dtype == "float32" else 0.02
+    for ours, theirs in zip(run(together), run(alone), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())
+    # the stem, and in each block that trains its first norm alone and two together
+    assert sorted(reduced) == sorted([(2, 64), *((2, width) for c in (128, 256, 512) for width in (c, 2 * c))])
+    together.feature_outputs(IMAGES, training=False)
+    assert len(reduced) == 7
+
+
+def test_statistics_to_average_are_those_that_this_process_moves_alone() -> None:
+    options = {"freeze_bn": False, "freeze_blocks": (0, 1, 2, 3)}
+    own = MaskRCNN(SMALL, **options).own_statistics
+    assert [tuple(variable.shape) for variable in own] == [(512,)] * 6
+    assert MaskRCNN(SMALL, sync_moments=lambda moments: moments, **options).own_statistics == []
+    assert MaskRCNN(SMALL, freeze_bn=True).own_statistics == []
+
+
 def test_initial_values_follow_the_seed_and_the_rules() -> None:
     one, same, other = (MaskRCNN(Architecture(nlayers=10), seed=seed) for seed in (7, 7, 8))
     for name, variable in one.named_variables.items():

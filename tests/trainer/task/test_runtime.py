@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.task.runtime import prepare_tensorflow
+from maskrcnn_trainer.task.runtime import describe_runtime, prepare_tensorflow
 
 
 @pytest.fixture(name="chosen", autouse=True)
@@ -60,3 +60,32 @@ def test_user_who_hides_the_gpus_runs_on_the_cpu(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     prepare_tensorflow(threads=1)
     assert chosen == []
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_tf32_is_switched_on_and_off(monkeypatch: pytest.MonkeyPatch, tf32: bool) -> None:
+    see(monkeypatch)
+    prepare_tensorflow(threads=1, tf32=tf32)
+    assert tf.config.experimental.tensor_float_32_execution_enabled() is tf32
+    prepare_tensorflow(threads=1)
+    assert tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+@pytest.mark.parametrize(
+    ("capability", "tf32", "dtype", "expected"),
+    [
+        ((8, 0), True, "float32", "float32 (products in TF32)"),
+        ((9, 0), True, "float32", "float32 (products in TF32)"),
+        ((7, 5), True, "float32", "float32"),
+        ((8, 0), False, "float32", "float32"),
+        ((8, 0), True, "mixed_float16", "mixed_float16"),
+    ],
+)
+def test_first_line_names_tf32_where_float32_products_are_in_it(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], tf32: bool, dtype: str, expected: str
+) -> None:
+    details = {"device_name": "GPU of a test", "compute_capability": capability}
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _kind: ["gpu:0"])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _device: details)
+    monkeypatch.setattr(tf.config.experimental, "tensor_float_32_execution_enabled", lambda: tf32)
+    assert f"1 process with 2 threads, {expected}; maskrcnn" in describe_runtime(dtype, processes=1, threads=2)

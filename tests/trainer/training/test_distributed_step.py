@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -30,8 +31,10 @@ def rank_step() -> ModuleType:
     return module
 
 
-def test_two_ranks_are_the_mean_of_their_gradients(rank_step: ModuleType, tmp_path: Path) -> None:
-    output = tmp_path / "two.npz"
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, np.ndarray]:
+    """Return what rank 0 of two has saved."""
+    output = tmp_path_factory.mktemp("ranks") / "two.npz"
     host = RendezvousHost.start("127.0.0.1", 0, nodes=1, processes=2)
     try:
         processes = [
@@ -44,8 +47,10 @@ def test_two_ranks_are_the_mean_of_their_gradients(rank_step: ModuleType, tmp_pa
         assert [process.wait(timeout=300) for process in processes] == [0, 0]
     finally:
         host.close()
-    two = np.load(output)
+    return dict(np.load(output))
 
+
+def test_two_ranks_are_the_mean_of_their_gradients(rank_step: ModuleType, two: Mapping[str, np.ndarray]) -> None:
     # Rank 0 gets these from the rank that trains on the second half-batch: losses, gradients, and flag.
     vector, gradients = rank_step.training_step(None)._gradients(rank_step.half_batch(1), tf.constant(1.0))
     theirs = [*gradients, tf.concat([vector, [1.0]], axis=0)]
@@ -66,3 +71,22 @@ def test_two_ranks_are_the_mean_of_their_gradients(rank_step: ModuleType, tmp_pa
         np.testing.assert_allclose(two[name], variable, atol=1e-5, rtol=1e-5, err_msg=name)
         moved += not np.array_equal(variable, before[name])
     assert moved > 50
+
+
+def test_statistics_of_each_rank_are_averaged(rank_step: ModuleType, two: Mapping[str, np.ndarray]) -> None:
+    """Without synchronization each rank normalizes by its own images; the stored statistics are the ranks' mean."""
+    alone = []
+    for rank in range(2):
+        step = rank_step.training_step(None, freeze_bn=False)
+        step._gradients(rank_step.half_batch(rank), tf.constant(1.0))
+        alone.append(rank_step.statistics_of(step))
+    assert np.abs(alone[0] - alone[1]).max() > 0.1
+    one, other = two["statistics-by-rank"]
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(one, (alone[0] + alone[1]) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_synchronized_statistics_are_those_of_all_images(two: Mapping[str, np.ndarray]) -> None:
+    one, other = two["statistics-synchronized"]
+    np.testing.assert_array_equal(one, other)
+    assert np.abs(one - two["statistics-by-rank"][0]).max() > 0.01

@@ -296,16 +296,3 @@ def test_layer_whose_gradient_is_not_finite_is_named_without_loss_scaling() -> N
     measured = step(make_batch(1))
     assert not measured["finite"]
     assert "mask" not in str(step.overflowed_variable(measured))
-
-
-@pytest.mark.slow
-def test_compiled_with_xla_it_is_the_same_step(first_step: tuple[dict, dict]) -> None:
-    compiled = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, IMAGE_SIZE, jit_compile=True)
-    measured = compiled(make_batch(1))
-    expected, theirs = first_step
-    for name in (*LOSSES, "foreground_rois"):
-        assert measured[name] == pytest.approx(expected[name], rel=1e-3), name
-    ours = compiled.state()
-    for name in ours:
-        if name.startswith("momentum/"):
-            assert_close(ours[name], theirs[name], name, 5e-3)

@@ -31,7 +31,7 @@ DETECTION = fields(
 TRAINING = (
     STRUCTURE
     | fields(
-        "seed use_amp warmup_steps warmup_learning_rate init_learning_rate learning_rate_steps "
+        "seed use_amp tf32 xla warmup_steps warmup_learning_rate init_learning_rate learning_rate_steps "
         "learning_rate_decay_levels scale_learning_rate total_steps num_epochs num_examples_per_epoch train_batch_size "
         "momentum l1_weight_decay l2_weight_decay global_gradient_clip_ratio checkpoint pruned_model_path "
         "skip_checkpoint_variables deterministic"
@@ -42,7 +42,7 @@ TRAINING = (
         "data_config.",
     )
     | fields(
-        "freeze_bn freeze_blocks gt_mask_size rpn_positive_overlap rpn_negative_overlap rpn_batch_size_per_im "
+        "freeze_bn sync_bn freeze_blocks gt_mask_size rpn_positive_overlap rpn_negative_overlap rpn_batch_size_per_im "
         "rpn_fg_fraction rpn_min_size batch_size_per_im fg_fraction fg_thresh bg_thresh_hi bg_thresh_lo "
         "train_rpn_pre_nms_topn train_rpn_post_nms_topn train_rpn_nms_threshold rpn_box_loss_weight "
         "fast_rcnn_box_loss_weight mrcnn_weight_loss_mask",
@@ -51,7 +51,7 @@ TRAINING = (
 )
 VALIDATION = DETECTION | fields("eval_samples validation_file_pattern val_json_file", "data_config.")
 BEST_CHECKPOINT = VALIDATION | fields("num_steps_per_eval num_examples_per_epoch")
-PRECISION, INPUT_SIZE = fields("use_amp"), fields("data_config.image_size")
+PRECISION, INPUT_SIZE = fields("use_amp tf32"), fields("data_config.image_size")
 EXPORT = STRUCTURE | DETECTION | INPUT_SIZE
 HOW_TASKS_RUN = fields(
     "eval_batch_size keep_checkpoints logging_frequency report_frequency visualize_images_summary "

@@ -51,6 +51,7 @@ def test_fingerprints_match_the_recorded_ones(make: Any, version: str) -> None:
         # explicit defaults, other spellings of the same value
         ({"momentum": 0.9, "useAmp": False, "initLearningRate": 2e-2}, set()),
         ({"maskrcnnConfig": {"bboxRegWeights": [10, 10, 5, 5], "maxLevel": 6}}, set()),
+        ({"tf32": True, "xla": False, "maskrcnnConfig": {"syncBn": True}}, set()),
         # evaluation only
         ({"dataConfig": {"evalSamples": 10}}, {"evaluate", "evaluate-pruned"}),
         # detection, not training
@@ -60,6 +61,9 @@ def test_fingerprints_match_the_recorded_ones(make: Any, version: str) -> None:
         ({"trainBatchSize": 4}, MODELS),
         ({"warmupSteps": 10}, MODELS),
         ({"deterministic": True}, MODELS),
+        ({"tf32": False}, MODELS),
+        ({"xla": True}, MODELS),
+        ({"maskrcnnConfig": {"syncBn": False}}, MODELS),
         ({"numEpochs": 3}, MODELS),
         ({"dataConfig": {"shuffleBufferSize": 10}}, set()),
         ({"dataConfig": {"augmentation": {"scaleJitter": [0.5, 2]}}}, MODELS),
@@ -93,6 +97,10 @@ def test_what_a_field_of_the_experiment_changes(make: Any, change: dict[str, Any
         (4, {"prune": {"pruningThreshold": 0.6}}, {"prune", *AFTER_PRUNE}),
         (4, {"prune": {"pruningThreshold": 0.5}}, set()),
         (5, {"revision": "again"}, AFTER_PRUNE),
+        # compiled training steps don't change an evaluation, but its own products do
+        (3, {"experiment": {"xla": True, "maskrcnnConfig": {"syncBn": False}}}, set()),
+        (3, {"experiment": {"tf32": False}}, {"evaluate"}),
+        (8, {"experiment": {"tf32": False}}, set()),
         (5, {"experiment": {"l1WeightDecay": 0, "l2WeightDecay": 0, "totalSteps": 60001}}, AFTER_PRUNE),
         (2, {"gpusPerNode": 4}, MODELS),
         (2, {"nodes": 1, "gpusPerNode": 16}, set()),

@@ -311,3 +311,8 @@ def test_gpus_of_a_training_are_counted_from_0_and_differ(
 def test_use_amp_of_the_command_line_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--use-amp" in launched(monkeypatch, "--gpus", "2", "--use_amp").task
     assert "--use-amp" not in launched(monkeypatch, "--gpus", "2").task
+
+
+def test_xla_of_the_command_line_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--xla" in launched(monkeypatch, "--gpus", "2", "--xla").task
+    assert "--xla" not in launched(monkeypatch, "--gpus", "2").task

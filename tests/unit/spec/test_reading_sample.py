@@ -138,6 +138,7 @@ def test_absent_fields_have_the_values_of_the_sample_except_those_that_name_file
     assert spec.learning_rate_steps == spec.learning_rate_decay_levels == ()
     assert spec.skip_checkpoint_variables is None
     assert (spec.deterministic, spec.scale_learning_rate, spec.keep_checkpoints) == (False, False, 5)
+    assert (spec.tf32, spec.xla, spec.maskrcnn_config.sync_bn) == (True, False, True)
     assert (spec.logging_frequency, spec.report_frequency, spec.global_gradient_clip_ratio) == (10, 0, 0)
     assert spec.visualize_images_summary is False
     data = spec.data_config

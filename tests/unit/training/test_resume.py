@@ -94,6 +94,12 @@ def test_all_other_changes_are_refused_together_by_name() -> None:
     assert "totalSteps" not in message
 
 
+def test_checkpoint_of_an_earlier_release_resumes_with_the_defaults_of_fields_that_it_lacks() -> None:
+    assert check({**SAVED, "tf32": True, "maskrcnnConfig": {**SAVED["maskrcnnConfig"], "syncBn": True}}) == []
+    with pytest.raises(InvalidInput, match=r"xla was null, now true"):
+        check({**SAVED, "xla": True})
+
+
 def test_shuffle_buffer_size_is_left_to_the_position_in_the_data() -> None:
     assert check(changed(dataConfig={"shuffleBufferSize": 10})) == []
 

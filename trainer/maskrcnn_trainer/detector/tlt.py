@@ -90,7 +90,7 @@ def open_tlt(
     """
     model = read_trained_model(path, key, spec)
     try:
-        prepare_tensorflow(threads=threads, deterministic=spec.deterministic, seed=spec.seed)
+        prepare_tensorflow(threads=threads, deterministic=spec.deterministic, tf32=spec.tf32, seed=spec.seed)
     except RuntimeError as error:  # raised for threads and devices once an operation has run
         log.debug("TensorFlow is already running and keeps its threads: %s", error)
     from maskrcnn_trainer.model.restore import network_of

@@ -60,7 +60,7 @@ def evaluate_task(
         stop.check()
         from maskrcnn_trainer.evaluation.validation import DetectorValidation  # loads TensorFlow
 
-        prepare_tensorflow(threads=threads, deterministic=spec.deterministic, seed=spec.seed)
+        prepare_tensorflow(threads=threads, deterministic=spec.deterministic, tf32=spec.tf32, seed=spec.seed)
         detector = open_detector(model_path, spec, key=key, threads=threads)
         data.check_model(detector.class_map, str(model_path))
         validation = DetectorValidation(spec, detector, data, threads=threads)

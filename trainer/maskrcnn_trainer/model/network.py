@@ -46,6 +46,8 @@ class MaskRCNN:
         moving_average_updates: int64 variable, number of updates of the moving statistics. It is stored in checkpoints,
             so that a resumed training continues exactly, but not in model files.
         updates_moving_statistics: whether a training step updates moving statistics.
+        own_statistics: moving statistics that a training step updates by the moments of this process alone; with
+            several processes they must be averaged. Empty with ``sync_moments``, which gives all processes the same.
 
     Raises:
         InvalidInput: ``dtype`` or a block is unknown.
@@ -87,9 +89,11 @@ class MaskRCNN:
             for _, layer, _, weight in named
             if layer.trainable and weight.name in ("kernel", "bias", "gamma", "beta")
         ]
-        self.updates_moving_statistics = any(
-            isinstance(layer, BatchNorm) and not layer.frozen for layer in parts.layers["backbone"]
-        )
+        moving = [layer for layer in parts.layers["backbone"] if isinstance(layer, BatchNorm) and not layer.frozen]
+        self.updates_moving_statistics = bool(moving)
+        self.own_statistics: list[tf.Variable] = [
+            weight.value for norm in moving if sync_moments is None for weight in norm.statistics
+        ]
 
     @property
     def layers(self) -> dict[str, keras.layers.Layer]:

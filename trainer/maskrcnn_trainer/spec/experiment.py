@@ -47,6 +47,18 @@ class ExperimentSpec(SpecModel):
         default=False,
         description="Whether to train with automatic mixed precision: float16 on a GPU, bfloat16 on a CPU that has it.",
     )
+    tf32: Annotated[bool, ReadFor(Purpose.PRECISION)] = Field(
+        default=True,
+        description="Whether a GPU of compute capability 8.0 (Ampere) or later multiplies float32 values in TF32, with "
+        "10 bits of fraction: faster, but results differ by about 0.1%. false: it multiplies in float32, as all other "
+        "devices do.",
+    )
+    xla: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
+        default=False,
+        description="Whether XLA compiles the forward and backward pass of a training step, for GPUs. The first step "
+        "then takes minutes. Evaluation and inference aren't compiled. With several processes it needs "
+        "maskrcnnConfig.freezeBn true or syncBn false.",
+    )
     warmup_steps: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=0,
         ge=0,
@@ -158,7 +170,9 @@ class ExperimentSpec(SpecModel):
     )
     deterministic: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=False,
-        description="Whether two runs with the same number of threads give bit-identical weights. This is slower.",
+        description="Whether two runs on equal machines with the same number of threads give bit-identical weights. "
+        "This is slower: on a GPU only deterministic kernels run, and gradients of crops are sorted before they are "
+        "added.",
     )
     visualize_images_summary: Annotated[bool, HOW_IT_RUNS] = Field(
         default=False,

@@ -30,6 +30,12 @@ class MaskRCNNConfig(SpecModel):
         "offset are trained either way. Use it with a pretrained checkpoint: the initial statistics of new layers "
         "don't normalize anything.",
     )
+    sync_bn: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
+        default=True,
+        description="Whether batch normalization layers with freezeBn false normalize by the images of all processes "
+        "together. false: by those of each process, which is faster with several processes; the stored statistics are "
+        "averaged over the processes at each step.",
+    )
     freeze_blocks: Annotated[Blocks, ReadFor(Purpose.TRAINING)] = Field(
         default=(0, 1),
         description="Blocks of the backbone that aren't trained, any of 0 to 4; 0 is the first convolution. "

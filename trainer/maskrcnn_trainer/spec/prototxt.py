@@ -48,7 +48,7 @@ LEGACY_WHEN_ABSENT: dict[Path, Any] = {
 ZERO_IS_ABSENT = frozenset({"shuffle_buffer_size", "n_workers", "max_num_instances", "logging_frequency"})
 """Fields for which TAO Toolkit replaces 0 by its default."""
 
-OURS = frozenset({"deterministic", "scale_learning_rate", "keep_checkpoints", "augmentation"})
+OURS = frozenset({"deterministic", "scale_learning_rate", "keep_checkpoints", "augmentation", "tf32", "xla", "sync_bn"})
 """Fields that TAO Toolkit does not have; their absence from a prototxt isn't reported."""
 
 WITHOUT_EFFECT = frozenset({"save_checkpoints_steps", "wandb_config", "clearml_config"})

@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu-index", type=int, nargs="+", metavar="I", help="indices of the GPUs to use")
     parser.add_argument("--use-amp", action="store_true", help="use mixed precision; overrides useAmp of the spec")
     parser.add_argument(
+        "--xla", action="store_true", help="compile the training step with XLA; overrides xla of the spec"
+    )
+    parser.add_argument(
         "--output",
         choices=("last", "best"),
         default="last",
@@ -67,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         results_dir=results_dir,
         key=key,
         use_amp=arguments.use_amp,
+        xla=arguments.xla,
         output=arguments.output,
         environment=environment,
     )
@@ -133,5 +137,7 @@ def _launch(
     task = ["train", "-e", arguments.experiment_spec, "-d", results_dir, "--output", arguments.output]
     if arguments.use_amp:
         task.append("--use-amp")
+    if arguments.xla:
+        task.append("--xla")
     settings = LaunchSettings(nodes=1, node_rank=0, processes=processes, rendezvous=None, task=tuple(task))
     return launch(settings, environment, check=lambda node_rank: check(arguments, node_rank))

@@ -11,7 +11,9 @@ from pydantic.alias_generators import to_camel
 from maskrcnn_trainer.data.class_map import ClassMap, same_class_map
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.spec.base import SpecModel
 from maskrcnn_trainer.spec.errors import shown
+from maskrcnn_trainer.spec.partial import nested_model
 from maskrcnn_trainer.spec.purposes import Purpose, fields_for, fields_without_purpose
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
@@ -41,6 +43,19 @@ _OTHERS = (fields_for(ExperimentSpec, frozenset(Purpose)) | fields_without_purpo
 # Only the classes in the annotations affect weights, and check_same_classes compares them.
 HARMLESS_FIELDS = (_camel_case(_OTHERS) | {"dataConfig.valJsonFile"}) - ORDER_FIELDS
 """Fields that do not affect the weights."""
+
+
+def _defaults(model: type[SpecModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        part = nested_model(field)
+        if part is not None:
+            yield from _defaults(part, f"{prefix}{field.alias or name}.")
+        elif not field.is_required():
+            yield f"{prefix}{field.alias or name}", field.get_default(call_default_factory=True)
+
+
+_DEFAULTS = dict(_defaults(ExperimentSpec))
+"""Defaults by dotted name. A checkpoint lacks the fields that are newer than its release, which trained with these."""
 
 
 def check_resumable(
@@ -83,6 +98,8 @@ def check_resumable(
         if name in ORDER_FIELDS or name in HARMLESS_FIELDS or name.partition(".")[0] in HARMLESS_FIELDS:
             continue
         if same_records and name == "dataConfig.trainingFilePattern":
+            continue
+        if old is None and _plain(new) == _plain(_DEFAULTS.get(name)):
             continue
         if name in SCHEDULE_FIELDS:
             notes.append(f"{name} was {shown(old)} and is {shown(new)} from now on")

@@ -154,9 +154,7 @@ class TrainStep:
     def _train(self, batch: dict[str, tf.Tensor], flags: tf.Tensor) -> tf.Tensor:
         scale = self._loss_scale.scale.read_value() if self._loss_scale else None
         measured, gradients = self._gradients(batch, tf.constant(1.0) if scale is None else scale)
-        vector = tf.concat([measured, flags], axis=0)
-        if self._average is not None:
-            *gradients, vector = self._average([*gradients, vector])
+        gradients, vector = self._reduce(gradients, tf.concat([measured, flags], axis=0))
         if scale is not None:
             gradients = [gradient / scale for gradient in gradients]
 
@@ -189,6 +187,19 @@ class TrainStep:
         }
         stacked = tf.stack([tf.cast(measurements[name], tf.float32) for name in _MEASURED])
         return tf.concat([stacked, vector[len(LOSSES) + 1 :]], axis=0)
+
+    def _reduce(self, gradients: list[tf.Tensor], vector: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Return the means over ranks, and assign those of the moving statistics that each rank has updated alone.
+
+        The update is linear in the moments, so the means are the statistics updated by the mean of the ranks' moments.
+        """
+        if self._average is None:
+            return gradients, vector
+        own = self.network.own_statistics
+        means = self._average([*gradients, vector, *(variable.read_value() for variable in own)])
+        for variable, mean in zip(own, means[len(gradients) + 1 :], strict=True):
+            variable.assign(mean)
+        return means[: len(gradients)], means[len(gradients)]
 
     def _forward_backward(self, batch: dict[str, tf.Tensor], scale: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Return losses and number of foreground RoIs, float32 [6], and gradients of the scaled loss without decay."""

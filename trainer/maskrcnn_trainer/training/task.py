@@ -11,7 +11,9 @@ from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import only_training, ownership_guard
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
+from maskrcnn_trainer.spec.errors import SpecError
 from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.spec.worker_group import problems_of_processes
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_failures
 from maskrcnn_trainer.task.reporter import Reporter, task_report
@@ -31,6 +33,7 @@ def train_task(
     results_dir: str,
     key: str | None,
     use_amp: bool,
+    xla: bool,
     output: str,
     environment: TaskEnvironment,
 ) -> int:
@@ -41,6 +44,7 @@ def train_task(
         results_dir: directory of checkpoints, logs, and the result.
         key: encryption key of model files; None for no encryption.
         use_amp: use mixed precision, also if the spec does not.
+        xla: compile with XLA, also if the spec does not.
         output: checkpoint to use as the result, ``last`` or ``best``.
         environment: of the task.
 
@@ -68,14 +72,17 @@ def train_task(
         context.shutdown_on_failure(),
     ):
         spec = read_inputs(spec_path)
-        if use_amp:
-            spec = spec.model_copy(update={"use_amp": True})
+        asked = {name: True for name, flag in (("use_amp", use_amp), ("xla", xla)) if flag}
+        spec = spec.model_copy(update=asked)
+        if problems := list(problems_of_processes(spec, context.size)):
+            raise SpecError(problems, spec_path)
         from maskrcnn_trainer.training.train import train  # imports TensorFlow
 
         prepare_tensorflow(
             threads=context.threads,
             local_rank=context.local_rank,
             deterministic=spec.deterministic,
+            tf32=spec.tf32,
             seed=spec.seed,
             rewrite_cpu_graphs=False,
         )

@@ -85,7 +85,7 @@ def train(
     image_size = spec.data_config.image_size
     anchors = generate_anchors(initial.architecture, image_size)
     settings = TrainSettings.from_spec(spec, ranks=context.size)
-    step = TrainStep(network, settings, anchors, image_size, average=context.reduce_gradients)
+    step = TrainStep(network, settings, anchors, image_size, average=context.reduce_gradients, jit_compile=spec.xla)
 
     # weights and state of the optimizer
     load_initial_state(initial, network, step, context, reporter, key=key)
@@ -139,7 +139,7 @@ def _build_network(spec: ExperimentSpec, architecture: Architecture, context: Di
         freeze_bn=spec.maskrcnn_config.freeze_bn,
         freeze_blocks=spec.maskrcnn_config.freeze_blocks,
         dtype=dtype,
-        sync_moments=context.sync_moments,
+        sync_moments=context.sync_moments if spec.maskrcnn_config.sync_bn else None,
         seed=spec.seed,
     )
     for line in ("================ TRAINABLE VARIABLES ==================", *variable_listing(network)):

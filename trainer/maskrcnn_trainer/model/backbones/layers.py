@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import TypedDict, Unpack
 
 import keras
 
-from maskrcnn_trainer.model.batch_norm import BatchNorm
+from maskrcnn_trainer.model.batch_norm import BatchNorm, normalize_together
 from maskrcnn_trainer.model.convolution import Convolution
+
+
+class ConvBNOptions(TypedDict):
+    """Options of a convolution and its batch norm.
+
+    Attributes:
+        conv: name of the convolution.
+        bn: name of the batch norm.
+        filters: full output width.
+        kernel_size: side of the square kernel.
+        stride: in both directions.
+        symmetric: see `Convolution`.
+        epsilon: of the batch norm.
+    """
+
+    conv: str
+    bn: str
+    filters: int
+    kernel_size: int
+    stride: int
+    symmetric: bool
+    epsilon: float
 
 
 class BackboneLayers:
@@ -40,9 +63,34 @@ class BackboneLayers:
         self._batch_norm = batch_norm
         self._frozen = frozen
 
-    def conv_bn(
+    def conv_bn(self, x: keras.KerasTensor, **options: Unpack[ConvBNOptions]) -> keras.KerasTensor:
+        """Append a convolution without bias and a batch norm, and return their output.
+
+        Args:
+            x: input of the convolution.
+            options: of the two layers.
+        """
+        convolution, norm = self._make(**options)
+        return norm(convolution(x))
+
+    def conv_bns(self, *parts: tuple[keras.KerasTensor, ConvBNOptions]) -> list[keras.KerasTensor]:
+        """Append several convolutions with a batch norm each, none of which reads the output of another.
+
+        Batch norms that are synchronized over processes exchange their statistics together.
+
+        Args:
+            parts: input and options of each convolution with its batch norm.
+
+        Returns:
+            The outputs in the same order.
+        """
+        made = [self._make(**options) for _, options in parts]
+        values = [convolution(x) for (x, _), (convolution, _) in zip(parts, made, strict=True)]
+        norms = [norm for _, norm in made]
+        return normalize_together(norms, values, name=f"{norms[0].name}_joined_moments")
+
+    def _make(
         self,
-        x: keras.KerasTensor,
         *,
         conv: str,
         bn: str,
@@ -51,19 +99,7 @@ class BackboneLayers:
         stride: int,
         symmetric: bool,
         epsilon: float,
-    ) -> keras.KerasTensor:
-        """Append a convolution without bias and a batch norm, and return their output.
-
-        Args:
-            x: input of the convolution.
-            conv: name of the convolution.
-            bn: name of the batch norm.
-            filters: full output width.
-            kernel_size: side of the square kernel.
-            stride: in both directions.
-            symmetric: see `Convolution`.
-            epsilon: of the batch norm.
-        """
+    ) -> tuple[Convolution, BatchNorm]:
         convolution = self._conv(
             conv,
             self._width(conv, filters),
@@ -78,7 +114,7 @@ class BackboneLayers:
         convolution.carry_scale(norm.scale)
         norm.scale_in_kernel = True
         self.made += [convolution, norm]
-        return norm(convolution(x))
+        return convolution, norm
 
     def relu(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         """Append a ReLU and return its output."""

@@ -16,7 +16,7 @@ from maskrcnn_trainer.model.backbones.protocol import Stage
 if TYPE_CHECKING:
     import keras
 
-    from maskrcnn_trainer.model.backbones.layers import BackboneLayers
+    from maskrcnn_trainer.model.backbones.layers import BackboneLayers, ConvBNOptions
 
 _SUB_BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """Sub-blocks of each stage by depth."""
@@ -139,19 +139,18 @@ class ResNet:
         """Build the backbone, see `Backbone.build`."""
         import keras
 
-        def conv_bn(x: keras.KerasTensor, spec: ConvSpec) -> keras.KerasTensor:
-            return layers.conv_bn(
-                x,
-                conv=spec.conv,
-                bn=spec.bn,
-                filters=spec.filters,
-                kernel_size=spec.kernel_size,
-                stride=spec.stride,
-                symmetric=self.as_torchvision,
-                epsilon=self.epsilon,
-            )
+        def options(spec: ConvSpec) -> ConvBNOptions:
+            return {
+                "conv": spec.conv,
+                "bn": spec.bn,
+                "filters": spec.filters,
+                "kernel_size": spec.kernel_size,
+                "stride": spec.stride,
+                "symmetric": self.as_torchvision,
+                "epsilon": self.epsilon,
+            }
 
-        x = layers.relu(conv_bn(images, _STEM), "conv1_relu")
+        x = layers.relu(layers.conv_bn(images, **options(_STEM)), "conv1_relu")
         if self.as_torchvision:
             # Zero padding does not change the maximum, since the ReLU's output is never below zero.
             x = keras.layers.ZeroPadding2D(1, name="pool1_pad", dtype=layers.dtype)(x)
@@ -162,12 +161,13 @@ class ResNet:
         outputs: dict[str, keras.KerasTensor] = {}
         for block in self.sub_blocks(nlayers):
             shortcut, y = x, x
-            for i, spec in enumerate(block.convs, start=1):
-                y = conv_bn(y, spec)
-                if i < len(block.convs):
-                    y = layers.relu(y, f"{block.name}_relu_{i}")
-            if block.shortcut is not None:
-                shortcut = conv_bn(x, block.shortcut)
+            *first, last = block.convs
+            for i, spec in enumerate(first, start=1):
+                y = layers.relu(layers.conv_bn(y, **options(spec)), f"{block.name}_relu_{i}")
+            if block.shortcut is None:
+                y = layers.conv_bn(y, **options(last))
+            else:
+                y, shortcut = layers.conv_bns((y, options(last)), (x, options(block.shortcut)))
             x = keras.layers.Add(name=f"{block.name}_add", dtype=layers.dtype)([y, shortcut])
             x = outputs[block.output] = layers.relu(x, block.output)
         return outputs
