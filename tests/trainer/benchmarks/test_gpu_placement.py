@@ -1,4 +1,4 @@
-"""What of a training step and of inference would run on the host of a GPU, at the size of a COCO training."""
+"""Tests of the operations of a training step and of inference that would run on the host of a GPU, at COCO's size.
 
 from __future__ import annotations
 

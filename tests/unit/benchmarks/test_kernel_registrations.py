@@ -21,7 +21,7 @@ HOST = frozenset({"x", "y", "z"})
         ("GatherV2", {"Tparams": ["float16"], "Tindices": ["int64"], "Taxis": ["int32"]}, frozenset({"axis"})),
     ],
 )
-def test_kernels_of_the_wheel_say_what_is_in_host_memory(
+def test_kernels_of_the_wheel_list_what_is_in_host_memory(
     operation: str, attributes: dict[str, list[str]], host: frozenset[str]
 ) -> None:
     kernel = STORED.kernel_for(operation, attributes)
