@@ -1,4 +1,4 @@
-"""Tests of the operations of a training step and of inference that would run on the host of a GPU, at COCO's size.
+"""Operations of a training step and of inference that would run on the host of a GPU, at the size of COCO images."""
 
 from __future__ import annotations
 
