@@ -56,13 +56,12 @@ def build(options: Options, spec: ExperimentSpec) -> tuple[MaskRCNN, TrainStep]:
     return network, step
 
 
-def values_of(measured: Mapping[str, tf.Tensor], *names: str) -> dict[str, float]:
-    """Return the scalars of a step's result by name, and wait for them; only ``names`` if there are any.
+def values_of(measured: Mapping[str, Any], *names: str) -> dict[str, float]:
+    """Return the values of a step's result by name, and wait for them; only ``names`` if there are any.
 
     No other function of the check reads the result of a step.
     """
-    chosen = names or [name for name, value in measured.items() if value.shape.rank == 0]
-    return {name: float(measured[name]) for name in chosen}
+    return {name: float(measured[name]) for name in names or measured if name != "flags"}
 
 
 def peak_gib() -> float | None:
@@ -102,7 +101,7 @@ class Timed:
 def timed_steps(step: TrainStep, batches: Iterator[dict[str, tf.Tensor]], count: int) -> Timed:
     """Train ``count`` steps; as in a training the loss of a step is read while the next one runs."""
     seconds, waiting = [], []
-    pending: Mapping[str, tf.Tensor] | None = None
+    pending: Mapping[str, Any] | None = None
     for number in range(count):
         began = time.perf_counter()
         batch = next(batches)

@@ -12,6 +12,7 @@ Runs = Mapping[str, Sequence[Entry]]
 NOT_MEASURED = "not measured"
 KERNELS_SHOWN = 15
 LENGTH = 60
+NO_XLA_KERNEL = "Detected unsupported operations"
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,8 @@ def _roi_align(runs: Runs) -> list[str]:
 
 
 def _error(entry: Entry) -> str:
-    return str(entry.get("error", NOT_MEASURED))[:LENGTH].replace("\n", " ")
+    error = str(entry.get("error", NOT_MEASURED))
+    return "no XLA kernel" if NO_XLA_KERNEL in error else error[:LENGTH].replace("\n", " ")
 
 
 def _nms(runs: Runs) -> list[str]:
@@ -262,10 +264,10 @@ def _commands(runs: Runs) -> list[str]:
     rows = []
     for _, e in results(runs, "commands"):
         speed = number(max(e["images_s"], default=None))
-        metrics = ", ".join(f"{key} {number(value, 4)}" for key, value in list(e["metrics"].items())[:4])
+        metrics = ", ".join(f"{key} {value:.4g}" for key, value in list(e["metrics"].items())[:4])
         processes = str(e.get("processes", 1))
         rows.append((e["command"], processes, str(e["exit_code"]), number(e["seconds"]), speed, metrics or "-"))
-    return markdown(("command", "processes", "exit code", "seconds", "images/s at most", "metrics"), rows)
+    return markdown(("command", "processes", "exit code", "seconds", "highest images/s", "metrics"), rows)
 
 
 def _determinism(runs: Runs) -> list[str]:

@@ -68,8 +68,9 @@ def test_arguments_of_all_runs_are_valid(plan: ModuleType) -> None:
 def test_every_run_of_a_rehearsal_is_small(plan: ModuleType) -> None:
     for run in plan.RUNS:
         options = plan.parse_options(plan.arguments_of(run, FOLDER, [], rehearsal=True))
-        assert (options.height, options.width, options.nlayers, options.dtype) == (128, 192, 18, "float32"), run.name
-        assert options.batch == 1, run.name
+        assert (options.height, options.batch, options.dtype) == (128, 1, "float32"), run.name
+        assert options.width <= 192, run.name
+        assert options.nlayers <= 18, run.name
         assert options.steps <= 4, run.name
 
 
