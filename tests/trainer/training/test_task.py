@@ -19,7 +19,14 @@ import pytest
 import yaml
 
 from maskrcnn_trainer.conversion.dataset import convert_dataset
+from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file
+from maskrcnn_trainer.spec import parse_spec
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.reporter import Reporter
+from maskrcnn_trainer.task.stopping import StopRequest
+from maskrcnn_trainer.training import train
+from maskrcnn_trainer.training.distributed import DistributedContext
 
 pytestmark = [pytest.mark.trainer, pytest.mark.slow]
 
@@ -139,6 +146,32 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[i
         return results, run("train", "-e", str(spec), "--gpus", str(ranks), "-d", str(results), **ONE_THREAD)
 
     return train
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_xla_of_the_spec_compiles_the_step(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xla: bool
+) -> None:
+    class BuiltError(Exception):
+        pass
+
+    def build(*_arguments: Any, jit_compile: bool, **_options: Any) -> None:
+        raise BuiltError(jit_compile)
+
+    monkeypatch.setattr(train, "TrainStep", build)
+    spec = parse_spec(yaml.safe_load(spec_file(data, tmp_path / "spec.yaml", xla=xla).read_text()))
+    reporter = Reporter("train", tmp_path, TaskEnvironment.from_environ())
+    with StopRequest() as stop, pytest.raises(BuiltError, match=str(xla)):
+        train.train(spec, DistributedContext(), None, reporter, stop, key=None, fingerprints=())
+
+
+@pytest.mark.parametrize("sync_bn", [False, True])
+def test_sync_bn_decides_whether_batch_norms_exchange_moments(data: Path, tmp_path: Path, sync_bn: bool) -> None:
+    spec = parse_spec(yaml.safe_load(spec_file(data, tmp_path / "spec.yaml").read_text()))
+    model = spec.maskrcnn_config.model_copy(update={"sync_bn": sync_bn})
+    spec = spec.model_copy(update={"maskrcnn_config": model})
+    network = train._build_network(spec, Architecture.from_spec(spec), DistributedContext(rank=0, size=2))
+    assert bool(network.own_statistics) is not sync_bn
 
 
 def records(directory: Path) -> list[dict[str, Any]]:

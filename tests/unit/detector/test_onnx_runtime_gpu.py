@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ class _OnnxRuntimeForGpus:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, visible: bool, used: list[str]) -> None:
         self.preloads = 0
         self.requested: list[str] = []
+        self.options: Sequence[dict[str, str]] = ()
         real = onnxruntime.InferenceSession
 
-        def session(payload: bytes, options: Any, providers: list[str]) -> Any:
-            self.requested = providers
+        def session(
+            payload: bytes, options: Any, providers: list[str], provider_options: Sequence[dict[str, str]] = ()
+        ) -> Any:
+            self.requested, self.options = providers, provider_options
             opened = real(payload, options, providers=["CPUExecutionProvider"])
             monkeypatch.setattr(opened, "get_providers", lambda: used)
             return opened
@@ -54,6 +58,16 @@ def test_an_onnx_model_runs_on_a_gpu_with_the_libraries_of_the_packages(
     _OnnxRuntimeForGpus(monkeypatch, visible=True, used=[CPU])
     open_detector(tmp_path / "model.onnx", spec, threads=1)
     assert "model.onnx: ONNX Runtime could not use the GPU" in caplog.text
+
+
+@pytest.mark.parametrize(("tf32", "value"), [(True, "1"), (False, "0")])
+def test_tf32_of_the_spec_reaches_the_gpu(
+    tmp_path: Path, spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch, tf32: bool, value: str
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(model_bytes(metadata()))
+    runtime = _OnnxRuntimeForGpus(monkeypatch, visible=True, used=[GPU, CPU])
+    open_detector(tmp_path / "model.onnx", spec.model_copy(update={"tf32": tf32}), threads=1)
+    assert runtime.options == [{"use_tf32": value}, {}]
 
 
 def test_an_onnx_model_runs_on_the_cpu_if_no_gpu_is_visible(

@@ -47,13 +47,14 @@ class OnnxDetector:
         source: its name in messages.
         threads: CPU threads of the session.
         batch_size: images at once; the graph accepts any number.
+        tf32: let a GPU that has TF32 multiply float32 values in it.
 
     Raises:
         InvalidInput: ONNX Runtime is not installed, or the file isn't an ONNX model that this trainer exported.
     """
 
-    def __init__(self, payload: bytes, source: str, *, threads: int, batch_size: int) -> None:
-        self._session = _session(payload, source, threads)
+    def __init__(self, payload: bytes, source: str, *, threads: int, batch_size: int, tf32: bool = True) -> None:
+        self._session = _session(payload, source, threads, tf32)
         try:
             described = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         except UnicodeDecodeError as error:
@@ -122,7 +123,7 @@ def _refuse_other_shapes(session: InferenceSession, metadata: ExportMetadata, so
             )
 
 
-def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
+def _session(payload: bytes, source: str, threads: int, tf32: bool) -> InferenceSession:
     try:
         import onnxruntime
     except ImportError as error:
@@ -139,7 +140,12 @@ def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = _providers(onnxruntime)
     try:
-        session = onnxruntime.InferenceSession(payload, options, providers=providers)
+        session = onnxruntime.InferenceSession(
+            payload,
+            options,
+            providers=providers,
+            provider_options=[{"use_tf32": str(int(tf32))} if one == GPU_PROVIDER else {} for one in providers],
+        )
     except Exception as error:  # ONNX Runtime's exceptions have no other common class
         if is_out_of_memory(error) or gpu_error(str(error)):
             raise

@@ -64,7 +64,9 @@ def open_detector(
     if kind is ModelKind.ONNX:
         from maskrcnn_trainer.detector.onnx_runtime import OnnxDetector
 
-        onnx = OnnxDetector(payload, str(path), threads=threads, batch_size=batch_size or spec.eval_batch_size)
+        onnx = OnnxDetector(
+            payload, str(path), threads=threads, batch_size=batch_size or spec.eval_batch_size, tf32=spec.tf32
+        )
         _refuse_contradictions(path, onnx.metadata, spec)
         return onnx
     from maskrcnn_trainer.detector.tensorrt_engine import EngineDetector

@@ -92,9 +92,9 @@ def check(arguments: argparse.Namespace, node_rank: int = 0) -> None:
 
     environment = TaskEnvironment.from_environ()
     results_dir = results_dir_of(arguments.results_dir, environment, flag="-d")
-    _processes(arguments)
+    processes = _processes(arguments)
     try:
-        read_inputs(arguments.experiment_spec, quiet=True)
+        read_inputs(arguments.experiment_spec, xla=arguments.xla, processes=processes, quiet=True)
     except TaskError:
         with task_report(TaskName.TRAIN, results_dir, environment, started=STARTED, rank=node_rank):
             raise

@@ -11,9 +11,7 @@ from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import only_training, ownership_guard
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
-from maskrcnn_trainer.spec.errors import SpecError
 from maskrcnn_trainer.spec.task_name import TaskName
-from maskrcnn_trainer.spec.worker_group import problems_of_processes
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_failures
 from maskrcnn_trainer.task.reporter import Reporter, task_report
@@ -71,11 +69,7 @@ def train_task(
         explained_failures(),
         context.shutdown_on_failure(),
     ):
-        spec = read_inputs(spec_path)
-        asked = {name: True for name, flag in (("use_amp", use_amp), ("xla", xla)) if flag}
-        spec = spec.model_copy(update=asked)
-        if problems := list(problems_of_processes(spec, context.size)):
-            raise SpecError(problems, spec_path)
+        spec = read_inputs(spec_path, use_amp=use_amp, xla=xla, processes=context.size)
         from maskrcnn_trainer.training.train import train  # imports TensorFlow
 
         prepare_tensorflow(
