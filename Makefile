@@ -122,8 +122,8 @@ format: setup ## format and auto-fix with ruff
 lock: setup ## resolve the lock files again
 	@scripts/lock.sh
 
-bench-train-step: setup ## measure a training step and inference, compared with TensorFlow Model Garden
-	$(VENV)/python benchmarks/train_step.py
+bench-train-step: setup ## measure a training step and inference, compared with TensorFlow Model Garden (ARGS="--before DIR": with an earlier version)
+	$(VENV)/python benchmarks/train_step.py $(ARGS)
 
 bench-dataset-convert: setup ## measure dataset_convert, compared with TensorFlow Model Garden's converter
 	$(VENV)/python benchmarks/dataset_convert.py

@@ -1,6 +1,7 @@
 """A full training step and inference, compared with TensorFlow Model Garden's Mask R-CNN in one run.
 
     python benchmarks/train_step.py [--data DIR] [--sizes 256 512] [--dtypes float32 bfloat16] [--quick]
+                                    [--before CHECKOUT]
 
 ResNet-50, 91 classes, batch 2 (inference: 1), 512 regions and at most 128 mask rows per image, trained batch norm. Both
 systems get the same images and boxes and alternate, step by step; the result is the median of 8 steps after 3 warm-up
@@ -16,6 +17,8 @@ The loss is the sum of the five losses without decay, averaged over the measured
 RPN losses differently (ours by images and sampled anchors, the peer's box loss by matched anchors), so the losses are
 similar but not equal. bfloat16 rows are left out if the processor has no bfloat16 arithmetic; ``--dtypes bfloat16``
 forces them.
+
+With ``--before`` the second system is an earlier version of this project in a checkout, with the same weights.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from worker import Worker
 
 HERE = Path(__file__).resolve().parent
 FOLDER = ROOT / ".bench" / "train-step"
-SYSTEMS = ("ours", "peer")
+SYSTEMS = ("ours", "peer", "before")
 
 
 @dataclass(frozen=True)
@@ -58,27 +61,37 @@ class Row:
     foreground: float
 
 
-def start(system: str, size: int, dtype: str, threads: int) -> Worker:
-    """Start a worker of one system."""
+def start(system: str, size: int, dtype: str, threads: int, before: Path | None) -> Worker:
+    """Start a worker of one system; ``before`` is the checkout of the system with this name."""
     flags = [f"--size={size}", f"--dtype={dtype}", f"--threads={threads}"]
     if system == "peer":
         command, environ = [str(model_garden_python()), str(HERE / "peer_train_step.py")], model_garden_environ()
     else:
-        command, environ = [sys.executable, str(HERE / "our_train_step.py")], dict(os.environ)
+        checkout = before if system == "before" and before is not None else ROOT
+        command = [sys.executable, str(checkout / "benchmarks" / "our_train_step.py")]
+        environ = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(str(checkout / part) for part in ("operator", "trainer")),
+        }
     return Worker([*command, *flags], environ, FOLDER / f"{system}.log")
+
+
+def weights_of(system: str, plan: Plan) -> str:
+    """Return the path of a system's weights; an earlier version starts from ours."""
+    return str(plan.weights / ("ours" if system == "before" else system))
 
 
 def train_weights(system: str, batches: list[Path], plan: Plan, threads: int) -> None:
     """Train a system from random weights and save the weights, unless they exist."""
-    done = plan.weights / f"{system}.done"
+    done = Path(f"{weights_of(system, plan)}.done")
     if done.is_file():
         return
-    worker = start(system, 256, "float32", threads)
+    worker = start(system, 256, "float32", threads, None)
     for step, batch in enumerate(batches):
         answer = worker.ask("train", batch=str(batch))
         if step % 10 == 9 or step + 1 == len(batches):
             print(f"  {system} step {step + 1}: loss {answer['loss']:.3f}, {answer['foreground']:.0f} rows", flush=True)
-    worker.ask("save", path=str(plan.weights / system))
+    worker.ask("save", path=weights_of(system, plan))
     worker.close()
     done.touch()
 
@@ -108,12 +121,13 @@ def report(title: str, rows: dict[str, Row], images: int) -> None:
         rest = "" if math.isnan(row.loss) else f"  loss {row.loss:6.3f}  foreground rows {row.foreground:5.1f}"
         speed = f"{row.seconds:7.3f} s  {images / row.seconds:6.3f} images/s  {row.cpu:7.3f} CPU s"
         print(f"{title:28s} {system}: {speed}{rest}", flush=True)
-    if len(rows) == len(SYSTEMS):
-        ours, peer = rows["ours"], rows["peer"]
-        print(
-            f"{title:28s} ours is {peer.seconds / ours.seconds:.2f} times as fast ({peer.cpu / ours.cpu:.2f} by CPU)",
-            flush=True,
-        )
+    if "ours" not in rows:
+        return
+    ours = rows["ours"]
+    for system, other in rows.items():
+        if system != "ours":
+            times, by_cpu = other.seconds / ours.seconds, other.cpu / ours.cpu
+            print(f"{title:28s} ours is {times:.2f} times as fast as {system} ({by_cpu:.2f} by CPU)", flush=True)
 
 
 def has_bfloat16() -> bool:
@@ -131,7 +145,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"])
     parser.add_argument("--rows", nargs="+", choices=["real", "crowded", "inference"])
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS)
+    parser.add_argument(
+        "--before", type=Path, metavar="CHECKOUT", help="compare with an earlier version of this project"
+    )
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--quick", action="store_true", help="256x256, float32, 2 training steps, 1 + 2 measured ones")
     return parser.parse_args()
@@ -150,8 +167,9 @@ def main() -> None:
     plan.weights.mkdir(parents=True, exist_ok=True)
     print(f"{args.threads} threads; {', '.join(dtypes)}; sizes {sizes}", flush=True)
 
+    systems = args.systems or ["ours", "before" if args.before else "peer"]
     training = write_batches(coco, FOLDER, size=256, first=0, count=plan.training_steps)
-    for system in args.systems:
+    for system in systems:
         train_weights(system, training, plan, args.threads)
 
     rows = args.rows or ["real", "crowded", "inference"]
@@ -159,11 +177,11 @@ def main() -> None:
         for size in sizes:
             real = write_batches(coco, FOLDER, size=size, first=200, count=plan.warm_up + plan.measured)
             crowded = [write_crowded(file, file.with_name(f"crowded-{file.name}")) for file in real]
-            workers = {system: start(system, size, dtype, args.threads) for system in args.systems}
+            workers = {system: start(system, size, dtype, args.threads, args.before) for system in systems}
             for row in rows:
                 # Every row starts from the same weights, which undoes the training of the previous row.
                 for system, worker in workers.items():
-                    worker.ask("load", path=str(plan.weights / system))
+                    worker.ask("load", path=weights_of(system, plan))
                 title = f"{row} {size}x{size} {dtype}"
                 request, batches = ("infer", real) if row == "inference" else ("train", real)
                 batches = crowded if row == "crowded" else batches
