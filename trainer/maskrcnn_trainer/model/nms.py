@@ -127,7 +127,7 @@ def _matrix(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, classes: t
         classes = tf.pad(tf.cast(classes, tf.float32), [[0, 0], [0, missing]])
     ranks = np.arange(blocks * size, dtype=np.float32)
 
-    def decide(block: tf.Tensor, kept: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def decide(block: int | tf.Tensor, kept: tf.Tensor) -> tuple[int | tf.Tensor, tf.Tensor]:
         first = block * size
         own = tf.slice(boxes, [0, first, 0], [groups, size, 4])
         suppresses = (iou(boxes, own) > iou_threshold) & (ranks[:, None] > tf.cast(first, tf.float32) + ranks[:size])
@@ -140,7 +140,7 @@ def _matrix(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, classes: t
 
     kept = tf.pad(valid, [[0, 0], [0, missing]])
     if blocks == 1:
-        return decide(tf.constant(0), kept)[1]
+        return decide(0, kept)[1]
     # One block at a time, since comparisons of later ones don't depend on the result and would take memory early.
     decided = tf.while_loop(lambda block, _: block < blocks, decide, (0, kept), parallel_iterations=1)
     return decided[1][:, :count]
