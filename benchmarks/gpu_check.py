@@ -23,6 +23,7 @@ import importlib
 import json
 import os
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Sequence
@@ -76,7 +77,9 @@ def run_stage(stage: str, arguments: Sequence[str]) -> int:
 
     try:
         options = parse_options(arguments)
-        getattr(importlib.import_module(STAGES[stage]), stage)(options, say)
+        with tempfile.TemporaryDirectory(prefix="gpu-check-", ignore_cleanup_errors=True) as scratch:
+            tempfile.tempdir = scratch  # the process ends by os._exit, after which nothing else removes files
+            getattr(importlib.import_module(STAGES[stage]), stage)(options, say)
     except InvalidArgument as error:
         print(error, file=sys.stderr)
         return EXIT_INVALID

@@ -40,6 +40,7 @@ def _results(stage: str, folder: Path, *arguments: str) -> list[dict[str, Any]]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert list(folder.iterdir()) == []
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     return [json.loads(line.removeprefix("RESULT ")) for line in lines]
 
