@@ -16,7 +16,7 @@ pytestmark = pytest.mark.trainer
 
 MOST_OF_TRAINING = 148
 MOST_OF_TRAINING_IN_EVERY_STEP = 25
-MOST_OF_INFERENCE = 71
+MOST_OF_INFERENCE = 65
 MOST_OF_INFERENCE_IN_EVERY_STEP = 17
 """Operations on the host: most of them compute with shapes, once, before the first step."""
 
