@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -49,6 +50,17 @@ def test_processes_get_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch, chosen
     assert chosen == ["gpu:1"]
     with pytest.raises(InvalidInput, match="process 2 of this node has no GPU of its own"):
         prepare_tensorflow(threads=1, local_rank=2)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "gpu_private"), ("global", "global")])
+def test_gpu_launches_kernels_from_its_own_threads_unless_the_variable_is_set(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
+) -> None:
+    see(monkeypatch, "gpu:0")
+    environment = {} if given is None else {"TF_GPU_THREAD_MODE": given}
+    monkeypatch.setattr(os, "environ", environment)
+    prepare_tensorflow(threads=1)
+    assert environment["TF_GPU_THREAD_MODE"] == expected
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])

@@ -11,6 +11,8 @@ import pytest
 import tensorflow as tf
 from tests.trainer.training.plain_losses import mask_loss
 
+from maskrcnn_trainer.data.gpu_batches import sent_form
+from maskrcnn_trainer.data.transforms import normalize
 from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
@@ -221,6 +223,23 @@ def test_measurements_are_one_vector_of_named_values_and_flags(first_step: tuple
     total = sum(measured[name] for name in (*LOSSES, "l1_loss", "l2_loss"))
     assert measured["total_loss"] == pytest.approx(total, rel=1e-6)
     assert (measured["updated"], measured["finite"], measured["overflowed"]) == (1.0, 1.0, -1.0)
+
+
+def test_rounded_pixels_are_normalized_in_the_step_and_their_padding_is_zero() -> None:
+    """A batch as it is sent to a GPU trains like the same pixels normalized on the host."""
+    generator, batch = np.random.default_rng(5), make_batch(1)
+    height, width = 50, 60
+    pixels = generator.integers(0, 256, (2, *IMAGE_SIZE, 3)).astype(np.uint8)
+    pixels[:, height:], pixels[:, :, width:] = 0, 0
+    info = tf.constant([[height, width, 1.0, height, width]] * 2, tf.float32)
+    normal = normalize(tf.constant(pixels)).numpy()
+    normal[:, height:], normal[:, :, width:] = 0.0, 0.0
+    found = []
+    for images in (normal, pixels):
+        given = {**batch, "image_info": info, "images": tf.constant(images)}
+        step = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, IMAGE_SIZE)
+        found.append(dict(step(sent_form(given) if images.dtype == np.uint8 else given)))
+    assert found[0] == found[1]
 
 
 def test_restored_step_continues_exactly() -> None:

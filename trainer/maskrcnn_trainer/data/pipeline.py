@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.data import examples, transforms
 from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.gpu_batches import copied_ahead, sent_form
 from maskrcnn_trainer.data.masks import CROP_BORDER, crop_masks
 from maskrcnn_trainer.data.order import DataOrder
 from maskrcnn_trainer.data.reader import RecordReader
@@ -27,6 +28,7 @@ from maskrcnn_trainer.data.rpn_targets import RpnTargetSettings, rpn_targets
 from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.task.device import on_gpu
 from maskrcnn_trainer.task.failures import passed_through_tensorflow
 
 _LOG = logging.getLogger(__name__)
@@ -62,6 +64,9 @@ def training_dataset(
     - ``gt_classes`` int32 [B, N], from 1, padded with -1
     - ``cropped_gt_masks`` uint8 [B, N, M + 4, M + 4], 255 inside, two cells of zero border, padded with 0
     - ``rpn_labels`` int32 [B, A]: 1 object, 0 background, -1 not sampled; ``rpn_box_targets`` float32 [B, A, 4]
+
+    Where a GPU trains, elements are on it, in a form that ``gpu_batches.trained_form`` changes into the one above:
+    ``images`` uint8, the resized pixels rounded, with zeros as padding; ``gt_classes`` int64, ``rpn_labels`` int8.
 
     Args:
         index: the training records.
@@ -105,9 +110,11 @@ def training_dataset(
 
     workers = spec.data_config.n_workers
     dataset = _mapped(tf.data.Dataset.counter(), read_record, workers)
-    example = _training_example(spec, class_map, anchors, place_of, with_rpn_targets)
+    for_gpu = on_gpu()
+    example = _training_example(spec, class_map, anchors, place_of, with_rpn_targets=with_rpn_targets, for_gpu=for_gpu)
     dataset = _mapped(dataset, example, parallel_calls(workers))
-    return _finish(dataset.batch(batch_size, drop_remainder=True), spec)
+    dataset = _finish(dataset.batch(batch_size, drop_remainder=True), spec)
+    return copied_ahead(dataset) if for_gpu else dataset
 
 
 def evaluation_dataset(
@@ -301,7 +308,9 @@ def _training_example(
     class_map: ClassMap,
     anchors: NDArray[np.float32],
     place_of: Callable[[int], str],
+    *,
     with_rpn_targets: bool,
+    for_gpu: bool,
 ) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
     """Return the function from a stored record and its position to an element of :func:`training_dataset`."""
     config = spec.data_config
@@ -310,6 +319,7 @@ def _training_example(
     raw_ids, model_ids = examples.class_mapper(class_map)
     settings = RpnTargetSettings.from_config(spec.maskrcnn_config)
     cropper = _MaskCropper(spec.maskrcnn_config.gt_mask_size, most, place_of)
+    pad = transforms.pad_pixels if for_gpu else transforms.pad_image
 
     def example(record: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded, source_id, objects = examples.parse_example(record)
@@ -325,7 +335,7 @@ def _training_example(
         numbers = _Cropped(position, tf.size(objects.masks), tf.shape(boxes)[0], height, width, flipped, left_out)
         rest = most - tf.size(chosen)
         element = {
-            "images": transforms.pad_image(image, placement, image_size),
+            "images": pad(image, placement, image_size),
             "image_info": transforms.image_info(placement),
             "position": position,
             "gt_boxes": tf.ensure_shape(tf.pad(gt_boxes, [[0, rest], [0, 0]], constant_values=-1.0), [most, 4]),
@@ -338,7 +348,7 @@ def _training_example(
             element["rpn_labels"], element["rpn_box_targets"] = rpn_targets(
                 anchors, gt_boxes, position, spec.seed, settings
             )
-        return element
+        return sent_form(element) if for_gpu else element
 
     return example
 

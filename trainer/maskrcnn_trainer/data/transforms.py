@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from maskrcnn_trainer.data.padded_image import MEAN, STD
@@ -111,10 +112,50 @@ def pad_image(image: tf.Tensor, placement: ImagePlacement, image_size: tuple[int
     Returns:
         float32 [H, W, 3], normalized; zeros, which stand for the mean color, below and to the right of the image.
     """
+    return _padded(normalize(_shown(image, placement)), placement, image_size)
+
+
+def pad_pixels(image: tf.Tensor, placement: ImagePlacement, image_size: tuple[int, int]) -> tf.Tensor:
+    """Resize, round, and pad one image; ``normalized_images`` does the rest, on another device.
+
+    Args:
+        image: uint8 [h, w, 3], RGB, already flipped.
+        placement: from ``place``.
+        image_size: height and width of the padded image.
+
+    Returns:
+        uint8 [H, W, 3], RGB; zeros below and to the right of the image.
+    """
+    return _padded(tf.cast(tf.round(_shown(image, placement)), tf.uint8), placement, image_size)
+
+
+def normalized_images(images: tf.Tensor, image_info: tf.Tensor) -> tf.Tensor:
+    """Normalize rounded images, and set what lies outside of them to 0, the mean color.
+
+    Args:
+        images: uint8 [B, H, W, 3] of static height and width, from ``pad_pixels``.
+        image_info: float32 [B, 5], from ``image_info``.
+
+    Returns:
+        float32 [B, H, W, 3]. Values differ from those of ``pad_image`` by at most 0.5 / 255 / .224 = 0.0088.
+    """
+    height, width = images.shape[1:3]
+    # in float32, since TensorFlow compares int32 on the host
+    rows, columns = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
+    shown = (rows < image_info[:, :1])[:, :, None] & (columns < image_info[:, 1:2])[:, None, :]
+    return tf.where(shown[..., None], normalize(images), 0.0)
+
+
+def _shown(image: tf.Tensor, placement: ImagePlacement) -> tf.Tensor:
+    """Return the part of the scaled image that is shown, float32 [height, width, 3] in 0..255."""
     resized = tf.image.resize(image, placement.scaled, method=tf.image.ResizeMethod.BILINEAR, antialias=False)
     top, left = placement.offset[0], placement.offset[1]
     height, width = placement.size[0], placement.size[1]
-    shown = normalize(resized[top : top + height, left : left + width])
+    return resized[top : top + height, left : left + width]
+
+
+def _padded(shown: tf.Tensor, placement: ImagePlacement, image_size: tuple[int, int]) -> tf.Tensor:
+    height, width = placement.size[0], placement.size[1]
     padded = tf.pad(shown, [[0, image_size[0] - height], [0, image_size[1] - width], [0, 0]])
     return tf.ensure_shape(padded, [*image_size, 3])
 

@@ -46,6 +46,8 @@ def prepare_tensorflow(
         InvalidInput: requested GPUs are missing, or several processes would share one.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # a GPU launches kernels from threads of its own, so that host operations never delay them; read when it is opened
+    os.environ.setdefault("TF_GPU_THREAD_MODE", "gpu_private")
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)

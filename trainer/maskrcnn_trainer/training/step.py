@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from maskrcnn_trainer.data.gpu_batches import trained_form
 from maskrcnn_trainer.model.anchors import anchors_per_level
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.proposals import propose
@@ -204,6 +205,7 @@ class TrainStep:
     def _forward_backward(self, batch: dict[str, tf.Tensor], scale: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Return losses and number of foreground RoIs, float32 [6], and gradients of the scaled loss without decay."""
         network, settings = self.network, self.settings
+        batch = trained_form(batch)
         images = batch["images"]
         others = [v for v, masked in zip(self._variables, self._in_mask_head, strict=True) if not masked]
         own = [v for v, masked in zip(self._variables, self._in_mask_head, strict=True) if masked]
