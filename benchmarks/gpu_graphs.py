@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from maskrcnn_trainer.data.gpu_batches import SENT_TYPES
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
@@ -77,13 +78,13 @@ def training_graph(workload: Workload, network: MaskRCNN) -> tf.Graph:
     schedule = Schedule(init_learning_rate=0.01, warmup_learning_rate=0.001, warmup_steps=200)
     step = TrainStep(network, TrainSettings(schedule, l2_weight_decay=1e-4), anchors, workload.image_size)
     batch_of = {
-        "images": ([height, width, 3], tf.float32),
+        "images": ([height, width, 3], tf.uint8),
         "image_info": ([5], tf.float32),
         "position": ([], tf.int64),
         "gt_boxes": ([INSTANCES, 4], tf.float32),
-        "gt_classes": ([INSTANCES], tf.int32),
+        "gt_classes": ([INSTANCES], SENT_TYPES["gt_classes"]),
         "cropped_gt_masks": ([INSTANCES, MASK_SIDE, MASK_SIDE], tf.uint8),
-        "rpn_labels": ([len(anchors)], tf.int32),
+        "rpn_labels": ([len(anchors)], SENT_TYPES["rpn_labels"]),
         "rpn_box_targets": ([len(anchors), 4], tf.float32),
     }
     signature = {name: tf.TensorSpec([batch, *shape], dtype) for name, (shape, dtype) in batch_of.items()}

@@ -47,11 +47,8 @@ class Named:
         return one.operation == self.operation and re.sub(r"_\d+$", "", one.name) == self.name
 
 
-EXCEPTIONS = (
-    Named(
-        "Placeholder", "batch", "labels of the anchors come from the host, and are copied once, by the cast to int64"
-    ),
-)
+EXCEPTIONS: tuple[Named, ...] = ()
+"""None is needed: what the pipeline sends has types that TensorFlow keeps on the GPU (``gpu_batches.SENT_TYPES``)."""
 
 
 def unnamed(found: Sequence[HostOp]) -> list[HostOp]:

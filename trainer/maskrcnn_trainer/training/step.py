@@ -330,7 +330,7 @@ class TrainStep:
                 dict(zip(levels, maps, strict=True)),
                 chosen_boxes[None],
                 self.settings.mask_resolution // 2,
-                image_index=tf.cast(chosen_images[None], tf.int32),
+                image_index=chosen_images[None],
             )
             logits = self.network.mask_outputs(crops, tf.maximum(tf.gather(classes, chosen), 0))
             targets = mask_targets(
