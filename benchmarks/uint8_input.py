@@ -1,14 +1,15 @@
 """Effect of rounding the pixels of training images to uint8, as is done where a GPU trains, measured on the CPU.
 
     python benchmarks/uint8_input.py losses [--data DIR] [--size 256] [--steps 10]
-    python benchmarks/uint8_input.py accuracy [--workspace workspace]
+    python benchmarks/uint8_input.py accuracy [--workspace workspace] [--side 160] [--steps 240]
 
 ``losses`` trains three networks with the same initial weights on the same COCO photographs (batch 2, ResNet-50, from
 DIR/coco, default $MASKRCNN_TEST_DATA): one on float32 images, one on rounded ones, and for comparison one on float32
 images that differ by a millionth. It prints the total loss of each step and its relative difference.
 
 ``accuracy`` trains the quick start's network twice, with and without rounding, on the quick start's pictures, each in a
-process of its own, and prints the metrics of both. The evaluation's images are not rounded.
+process of its own, and prints the metrics of both. The evaluation's images are not rounded. The pictures have 128x128
+pixels and are resized to SIDExSIDE; without a resize, as in the quick start itself, there is nothing to round.
 """
 
 from __future__ import annotations
@@ -107,8 +108,15 @@ def compare_losses(data: Path, size: int, steps: int) -> None:
         print(f"| {number} | {one:.4f} | {' | '.join(cells)} |")
 
 
-def quickstart_spec(workspace: Path, folder: Path) -> Path:
-    """Write the spec of the quick start, and its pictures and records if they are missing; return its path."""
+def quickstart_spec(workspace: Path, folder: Path, side: int, steps: int) -> Path:
+    """Write the spec of the quick start, and its pictures and records if they are missing; return its path.
+
+    Args:
+        workspace: of the quick start, with its pictures.
+        folder: of spec and records.
+        side: height and width of the padded image, a multiple of 32, at least 128.
+        steps: number of steps, to which the schedule of the learning rate is scaled.
+    """
     raw = workspace / "raw" / "quickstart"
     if not (raw / "train.json").exists():
         generate = [sys.executable, str(ROOT / "examples/shapes/generate.py"), "--output", str(raw)]
@@ -120,24 +128,28 @@ def quickstart_spec(workspace: Path, folder: Path) -> Path:
             )
     manifest = yaml.safe_load((ROOT / "examples/quickstart/experiment.yaml").read_text())
     experiment = manifest["spec"]["experiment"]
+    scale = steps / experiment["totalSteps"]
+    experiment |= {"totalSteps": steps, "numStepsPerEval": steps, "warmupSteps": int(scale * experiment["warmupSteps"])}
+    experiment["learningRateSteps"] = [int(scale * step) for step in experiment["learningRateSteps"]]
     experiment["dataConfig"] |= {
+        "imageSize": [side, side],
         "trainingFilePattern": str(folder / "train" / "train-*.tfrecord"),
         "validationFilePattern": str(folder / "val" / "val-*.tfrecord"),
         "valJsonFile": str(raw / "val.json"),
     }
-    path = folder / "spec.yaml"
+    path = folder / f"spec-{side}-{steps}.yaml"
     path.write_text(yaml.safe_dump(experiment))
     return path
 
 
-def compare_accuracy(workspace: Path) -> None:
+def compare_accuracy(workspace: Path, side: int, steps: int) -> None:
     """Train the quick start both ways, and print the metrics."""
     folder = workspace.resolve() / "uint8-input"
     folder.mkdir(parents=True, exist_ok=True)
-    spec = quickstart_spec(workspace, folder)
+    spec = quickstart_spec(workspace, folder, side, steps)
     print(f"| images | {' | '.join(SHOWN)} |\n|---|{'---:|' * len(SHOWN)}")
     for form in FORMS:
-        results = folder / form
+        results = folder / f"{form}-{side}-{steps}"
         if not (results / "result.json").exists():
             command = [sys.executable, __file__, "train", "--images", form, "--spec", str(spec)]
             subprocess.run([*command, "--results", str(results)], check=True)
@@ -157,6 +169,8 @@ def main() -> int:
     losses.add_argument("--steps", type=int, default=10)
     accuracy = commands.add_parser("accuracy", help="compare the quick start's metrics")
     accuracy.add_argument("--workspace", type=Path, default=Path("workspace"))
+    accuracy.add_argument("--side", type=int, default=160)
+    accuracy.add_argument("--steps", type=int, default=240)
     train = commands.add_parser("train", help="train once (accuracy starts this)")
     train.add_argument("--images", choices=FORMS, required=True)
     train.add_argument("--spec", required=True)
@@ -165,7 +179,7 @@ def main() -> int:
     if arguments.command == "losses":
         compare_losses(arguments.data, arguments.size, arguments.steps)
     elif arguments.command == "accuracy":
-        compare_accuracy(arguments.workspace)
+        compare_accuracy(arguments.workspace, arguments.side, arguments.steps)
     else:
         with images_as(arguments.images):
             return maskrcnn(["train", "-e", arguments.spec, "-d", arguments.results])
