@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from maskrcnn_trainer.cli import main
+from maskrcnn_trainer.shared.variables import GPUS_VARIABLE
 from maskrcnn_trainer.spec import SpecError
 from maskrcnn_trainer.training import inputs
 from maskrcnn_trainer.training.inputs import read_inputs
@@ -46,6 +47,7 @@ def test_it_is_refused_once_before_processes_are_started(
     spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("HOROVOD_RANK", raising=False)
+    monkeypatch.setenv(GPUS_VARIABLE, "")  # the command sets it
     with pytest.raises(SystemExit) as refused:
         raise SystemExit(main(["train", "-e", spec, "-d", str(tmp_path / "out"), "--gpus", "2", "--xla"]))
     assert refused.value.code == 64
