@@ -23,7 +23,7 @@ from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
-from maskrcnn_operator.local.notes import crowding, ignored_fields, unmet_gpus
+from maskrcnn_operator.local.notes import crowding, ignored_fields, shared_gpus, unmet_gpus
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
 from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, LOCAL_SETTINGS, ExperimentOutcome, run_experiment
@@ -104,7 +104,7 @@ def run_manifest(
         place = LocalWorkspace(workspace)
         key = _key(experiment)
         _refuse_suspended(experiment)
-        _log_notes(experiment)
+        _log_notes(experiment, jobs)
         with contextlib.closing(_display(console, experiment, place)) as display:
             outcome = run_experiment(
                 experiment,
@@ -157,12 +157,16 @@ def _refuse_suspended(experiment: MaskRCNNExperiment) -> None:
         raise InvalidInput("spec.suspend is true, so no step would run: set it to false")
 
 
-def _log_notes(experiment: MaskRCNNExperiment) -> None:
+def _log_notes(experiment: MaskRCNNExperiment, jobs: int) -> None:
     for note in ignored_fields(experiment):
         log.info("%s", note)
-    for warning in unmet_gpus(experiment, has_device=has_nvidia_device()):
-        log.warning("%s", warning)
-    for warning in crowding(experiment, len(os.sched_getaffinity(0))):
+    has_device = has_nvidia_device()
+    warnings = (
+        *unmet_gpus(experiment, has_device=has_device),
+        *shared_gpus(experiment, jobs=jobs, has_device=has_device),
+        *crowding(experiment, len(os.sched_getaffinity(0))),
+    )
+    for warning in warnings:
         log.warning("%s", warning)
 
 

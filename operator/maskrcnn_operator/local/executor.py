@@ -27,7 +27,7 @@ from maskrcnn_operator.local.results import finished_result, reported_result
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.shared.messages import TERMINATION_FILE
 from maskrcnn_trainer.shared.nvidia import has_nvidia_device
-from maskrcnn_trainer.shared.variables import GPUS_VARIABLE, KEY_VARIABLE, WORKSPACE_VARIABLE
+from maskrcnn_trainer.shared.variables import GPUS_VARIABLE, KEY_VARIABLE, NO_GPU_VARIABLES, WORKSPACE_VARIABLE
 
 STAGING = ".staging"
 _END_OF_LOG = 4000
@@ -125,7 +125,9 @@ class LocalExecutor:
             paths, fingerprints=request.fingerprints, attempt=request.attempt, experiment_uid=self.uid
         )
         environment[WORKSPACE_VARIABLE] = str(self.workspace.directory)
-        if step.gpus_per_node and has_nvidia_device():
+        if not step.gpus_per_node:
+            environment |= NO_GPU_VARIABLES
+        elif has_nvidia_device():
             environment[GPUS_VARIABLE] = str(step.gpus_per_node)
         if self.key is not None:
             environment[KEY_VARIABLE] = self.key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.task_kinds import ON_GPUS
 
 _CLUSTER_FIELDS = {
     "image": "image",
@@ -38,13 +39,28 @@ def ignored_fields(experiment: MaskRCNNExperiment) -> tuple[str, ...]:
 
 def unmet_gpus(experiment: MaskRCNNExperiment, *, has_device: bool) -> tuple[str, ...]:
     """Return a sentence with the steps that run on the CPUs although they request GPUs; none if there is a device."""
-    steps = [step.name for step in experiment.spec.steps if step.gpus_per_node]
+    steps = _steps_on_gpus(experiment)
     if has_device or not steps:
         return ()
     return (
         f"gpusPerNode of {', '.join(steps)} isn't met: this machine has no NVIDIA device (/dev/nvidia0), so the "
         f"step{'s run' if len(steps) > 1 else ' runs'} on the CPUs",
     )
+
+
+def shared_gpus(experiment: MaskRCNNExperiment, *, jobs: int, has_device: bool) -> tuple[str, ...]:
+    """Return a sentence with the steps that may compute on the same GPU at the same time; none with one job."""
+    steps = _steps_on_gpus(experiment)
+    if jobs == 1 or not has_device or len(steps) == 1 or not steps:
+        return ()
+    return (
+        f"--jobs {jobs}: {', '.join(steps)} request GPUs, and each starts with the first one, so steps that run at the "
+        "same time share GPUs; use --jobs 1 unless they depend on each other",
+    )
+
+
+def _steps_on_gpus(experiment: MaskRCNNExperiment) -> list[str]:
+    return [step.name for step in experiment.spec.steps if step.gpus_per_node and step.task_name in ON_GPUS]
 
 
 def crowding(experiment: MaskRCNNExperiment, cpus: int) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.detector.constant_model import metadata, model_bytes, spec_fields
 
 from maskrcnn_trainer.detector import open_detector
+from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec import ExperimentSpec, parse_spec
 
 TENSORRT, GPU, CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -41,7 +42,7 @@ class _OnnxRuntimeForGpus:
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, GPU, CPU])
         monkeypatch.setattr(onnxruntime, "preload_dlls", self._preload)
         monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-        monkeypatch.setattr("maskrcnn_trainer.detector.onnx_runtime.gpu_is_visible", lambda: visible)
+        monkeypatch.setattr("maskrcnn_trainer.detector.onnx_runtime.visible_gpus", lambda: int(visible))
 
     def _preload(self) -> None:
         self.preloads += 1
@@ -58,6 +59,17 @@ def test_an_onnx_model_runs_on_a_gpu_with_the_libraries_of_the_packages(
     _OnnxRuntimeForGpus(monkeypatch, visible=True, used=[CPU])
     open_detector(tmp_path / "model.onnx", spec, threads=1)
     assert "model.onnx: ONNX Runtime could not use the GPU" in caplog.text
+
+
+def test_an_onnx_model_needs_as_many_gpus_as_requested(
+    tmp_path: Path, spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(model_bytes(metadata()))
+    _OnnxRuntimeForGpus(monkeypatch, visible=True, used=[GPU, CPU])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("MASKRCNN_GPUS", "4")
+    with pytest.raises(InvalidInput, match="4: 1 is visible; request at most 1"):
+        open_detector(tmp_path / "model.onnx", spec, threads=1)
 
 
 @pytest.mark.parametrize(("tf32", "value"), [(True, "1"), (False, "0")])

@@ -72,7 +72,7 @@ results.mkdir(parents=True, exist_ok=True)
     )
 )
 with (results.parent / "calls.jsonl").open("a") as calls:
-    environment = {name: value for name, value in os.environ.items() if name.startswith("MASKRCNN_")}
+    environment = {name: value for name, value in os.environ.items() if name.startswith(("MASKRCNN_", "CUDA_"))}
     calls.write(json.dumps({"step": results.name, "arguments": arguments, "environment": environment}) + "\n")
 sys.stdout.write(f"attempt {attempt} of {task[0]}\n")
 sys.stdout.flush()

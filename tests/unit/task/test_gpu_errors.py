@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from maskrcnn_trainer.task.failures import error_of_abort
 from maskrcnn_trainer.task.gpu_errors import gpu_error
 
 # tensorflow/tensorflow issues and nagadit/DeepFaceLab_Linux#89, horovod/horovod#3929, #3625; ncclGetErrorString in
@@ -28,6 +29,10 @@ SAID = [
     ("CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image is available for execution on the device", (64, "CudaRefused")),
     ("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version", (64, "CudaRefused")),
     ("cudaSetDevice failed: invalid device ordinal", (64, "CudaRefused")),
+    ("libdevice not found at ./libdevice.10.bc", (64, "XlaRefused")),
+    ("JIT compilation failed. [Op:__inference_step_1]", (64, "XlaRefused")),
+    ("Couldn't get ptxas version string: INTERNAL: Couldn't invoke ptxas --version", (64, "XlaRefused")),
+    ("No PTX compilation provider is available.", (64, "XlaRefused")),
     (
         "CUDA_ERROR_UNSUPPORTED_PTX_VERSION: the provided PTX was compiled with an unsupported toolchain.",
         (64, "CudaRefused"),
@@ -56,6 +61,28 @@ def test_error_has_the_exit_code_of_its_cause_and_its_line(text: str, expected: 
     assert error is not None
     assert (error.exit_code, error.reason) == expected
     assert f"({text}); " in str(error)
+
+
+def test_index_of_a_gpu_that_is_not_there_is_a_matter_of_the_placement() -> None:
+    error = gpu_error("cudaSetDevice failed: invalid device ordinal")
+    assert error is not None
+    assert "more processes than GPUs on a node" in str(error)
+
+
+NO_GPU = "2026-11-29 12:00:00.1: E external/cuda_driver.cc:152] failed call to cuInit: CUDA_ERROR_NO_DEVICE: no GPU"
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (f"{NO_GPU}\nterminate called after throwing an instance of 'std::bad_alloc'", (64, "OutOfMemory")),
+        (f"{NO_GPU}\n2026-11-29 12:00:01.1: F a.cc:1] Check failed: x", None),
+        ("2026-11-29 12:00:01.1: F a.cc:1] CUDA_ERROR_ECC_UNCORRECTABLE: uncorrectable", (75, "DeviceFailed")),
+    ],
+)
+def test_hidden_gpus_are_not_why_a_process_was_aborted(output: str, expected: tuple[int, str] | None) -> None:
+    error = error_of_abort(output)
+    assert (None if error is None else (error.exit_code, error.reason)) == expected
 
 
 def test_device_that_died_counts_before_the_library_that_reports_it() -> None:

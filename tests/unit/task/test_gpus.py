@@ -7,9 +7,11 @@ import os
 import pytest
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.task.arguments import use_gpus
 from maskrcnn_trainer.task.gpus import GpuRequest, described, hide_gpus, index_variable, own_gpu, request_gpus
 
 OF_A_STEP = {"MASKRCNN_FINGERPRINT": "f"}
+LOCALLY = {**OF_A_STEP, "MASKRCNN_WORKSPACE": "/data"}
 
 
 @pytest.mark.parametrize(
@@ -34,10 +36,21 @@ def test_each_process_has_the_gpu_of_its_local_rank(
     ("visible", "environ", "local_rank", "words"),
     [
         (4, {}, 4, "process 4 of this node has no GPU of its own: TensorFlow finds 4; start at most 4"),
-        (0, index_variable([0]), 0, "--gpu_index 0: TensorFlow finds no GPU"),
+        (
+            0,
+            index_variable([0]),
+            0,
+            "--gpu_index 0: TensorFlow finds no GPU; install what is missing, or leave the flag",
+        ),
         (1, index_variable([0, 7]), 0, "--gpu_index 0 7: TensorFlow finds 1 GPU; give indices of GPUs of this machine"),
         (0, OF_A_STEP | {"MASKRCNN_GPUS": "8"}, 0, "gpusPerNode 8: TensorFlow finds no GPU; use the image for GPUs"),
-        (7, OF_A_STEP | {"MASKRCNN_GPUS": "8"}, 0, "gpusPerNode 8: TensorFlow finds 7 GPUs; request at most 7"),
+        (
+            0,
+            LOCALLY | {"MASKRCNN_GPUS": "8"},
+            0,
+            "gpusPerNode 8: TensorFlow finds no GPU; install what is missing, or se",
+        ),
+        (7, OF_A_STEP | {"MASKRCNN_GPUS": "8"}, 0, "gpusPerNode 8: TensorFlow finds 7 GPUs; request at most 7$"),
         (1, OF_A_STEP | {"MASKRCNN_GPUS": "2"}, 0, r"finds 1 GPU; request at most 1 \(a process sees only one MIG"),
         (0, {"MASKRCNN_GPUS": "2"}, 0, "--gpus 2: TensorFlow finds no GPU; install what is missing, or set CUDA_VIS"),
     ],
@@ -48,6 +61,22 @@ def test_fewer_gpus_than_requested_are_refused(
     with pytest.raises(InvalidInput, match=words) as refused:
         own_gpu(visible, GpuRequest.from_environ(environ), local_rank=local_rank)
     assert (refused.value.exit_code, refused.value.reason) == (64, "MissingDevice")
+
+
+@pytest.mark.parametrize("number", ["8x", "-1", "4.0", " 4", "1e3"])
+def test_number_of_gpus_that_is_no_whole_number_is_refused(number: str) -> None:
+    with pytest.raises(InvalidInput, match=f"MASKRCNN_GPUS '{number}': must be a whole number"):
+        GpuRequest.from_environ({"MASKRCNN_GPUS": number})
+
+
+@pytest.mark.parametrize(("visible", "own"), [("-1", "-1"), ("", ""), ("2,3", "0")])
+def test_index_replaces_a_list_of_gpus_but_not_the_choice_of_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, visible: str, own: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv("MASKRCNN_GPU_INDEX", "")
+    use_gpus([0])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == own
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])

@@ -87,14 +87,15 @@ class CudaDevice:
         return name.value.decode() if known and name.value else "which it does not name"
 
 
-def gpu_is_visible() -> bool:
-    """Return whether there is a driver, and it shows this process at least one GPU (see ``CUDA_VISIBLE_DEVICES``)."""
+def visible_gpus() -> int:
+    """Return the number of GPUs that the driver shows this process, as ``CUDA_VISIBLE_DEVICES`` lists them."""
     try:
         library = ctypes.CDLL(LIBRARY)
     except OSError:
-        return False
+        return 0
     count = ctypes.c_int()
-    return library.cuInit(0) == 0 and library.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    failed = library.cuInit(0) or library.cuDeviceGetCount(ctypes.byref(count))
+    return 0 if failed else count.value
 
 
 def _missing(what: str) -> InvalidInput:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.class_map import ClassMap
-from maskrcnn_trainer.detector.cuda_driver import gpu_is_visible
+from maskrcnn_trainer.detector.cuda_driver import visible_gpus
 from maskrcnn_trainer.detector.interface import Detections
 from maskrcnn_trainer.detector.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_trainer.detector.onnx_failures import what_is_wrong
@@ -155,17 +155,26 @@ def _session(payload: bytes, source: str, threads: int, tf32: bool) -> Inference
             "again",
             reason="InvalidModel",
         ) from error
-    _refuse_cpu(session, GpuRequest.from_environ(), onnxruntime.__version__)
-    if GPU_PROVIDER in providers and GPU_PROVIDER not in session.get_providers():
+    on_gpu = GPU_PROVIDER in session.get_providers()
+    _refuse_fewer_gpus(on_gpu, GpuRequest.from_environ(), onnxruntime.__version__)
+    log.info(
+        "%s: ONNX Runtime %s runs the model on %s", source, onnxruntime.__version__, "a GPU" if on_gpu else "the CPU"
+    )
+    if GPU_PROVIDER in providers and not on_gpu:
         log.warning(
             "%s: ONNX Runtime could not use the GPU (its messages are above); the model runs on the CPU", source
         )
     return session
 
 
-def _refuse_cpu(session: InferenceSession, request: GpuRequest, version: str) -> None:
-    """Raise InvalidInput if a GPU was requested, but the session has fallen back to the CPU."""
-    if request.given and GPU_PROVIDER not in session.get_providers():
+def _refuse_fewer_gpus(on_gpu: bool, request: GpuRequest, version: str) -> None:
+    """Raise InvalidInput if more GPUs were requested than are visible, or the session has fallen back to the CPU."""
+    if on_gpu and (visible := visible_gpus()) < request.least:
+        raise InvalidInput(
+            f"{request.given}: {visible} {'is' if visible == 1 else 'are'} visible; request at most {visible}",
+            reason="MissingDevice",
+        )
+    if request.given and not on_gpu:
         raise InvalidInput(
             f"{request.given}: ONNX Runtime {version} finds no GPU ({driver()}); ONNX models run on a GPU with the "
             "package onnxruntime-gpu, CUDA 12, and cuDNN 9; install them, use the .tlt, or request no GPU",
@@ -175,7 +184,7 @@ def _refuse_cpu(session: InferenceSession, request: GpuRequest, version: str) ->
 
 def _providers(onnxruntime: ModuleType) -> list[str]:
     """Return what runs the graph, in order of preference: a GPU if one is visible to a build for GPUs, and the CPU."""
-    if GPU_PROVIDER not in onnxruntime.get_available_providers() or not gpu_is_visible():
+    if GPU_PROVIDER not in onnxruntime.get_available_providers() or not visible_gpus():
         return [CPU_PROVIDER]
     # The libraries of the NVIDIA packages, which this build of ONNX Runtime doesn't find by itself.
     onnxruntime.preload_dlls()

@@ -15,7 +15,7 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture, architecture_of
 from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file, refuse_unless_retrained
 from maskrcnn_trainer.spec import ExperimentSpec
-from maskrcnn_trainer.task.runtime import compute_dtype, prepare_tensorflow
+from maskrcnn_trainer.task.runtime import compute_dtype, describe_runtime, prepare_tensorflow
 
 if TYPE_CHECKING:
     from maskrcnn_trainer.model.network import MaskRCNN
@@ -95,7 +95,9 @@ def open_tlt(
         log.debug("TensorFlow is already running and keeps its threads: %s", error)
     from maskrcnn_trainer.model.restore import network_of
 
-    network = network_of(model, dtype=compute_dtype(spec.use_amp))
+    dtype = compute_dtype(spec.use_amp)
+    log.info("%s", describe_runtime(dtype, processes=1, threads=threads))
+    network = network_of(model, dtype=dtype)
     return NetworkDetector(network, class_map_of(model), spec, batch_size=batch_size, step=model.step)
 
 

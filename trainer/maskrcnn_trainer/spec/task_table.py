@@ -49,6 +49,7 @@ class TaskEntry:
         reads: purposes for which it reads the spec with any options; those fields determine its result.
         reads_by_option: further purposes for which it reads the spec with some options.
         several_processes: whether it can run as a worker group of several processes.
+        uses_gpus: whether it computes on a GPU where there is one.
         input_flags: flags whose value is a path that it reads, in every spelling; -e is in ``task.arguments``.
         output_flags: flags whose value is a path that it writes, in every spelling.
     """
@@ -62,6 +63,7 @@ class TaskEntry:
     reads: Purposes = frozenset()
     reads_by_option: Purposes = frozenset()
     several_processes: bool = False
+    uses_gpus: bool = True
     input_flags: tuple[str, ...] = ()
     output_flags: tuple[str, ...] = ()
 
@@ -83,6 +85,7 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
                 r"\.(?P<tag>[^/]+)\.convert-[^/.]+/"
                 rf"(?:lock|(?P=tag)(?:{re.escape(WARNINGS_SUFFIX)}|-\d{{5}}-of-\d{{5}}\.tfrecord))",
             ),
+            uses_gpus=False,
             input_flags=("-i", "--image-dir", "-a", "--annotations-file"),
             output_flags=("-o", "--output-dir", "-r", "--results-dir"),
         ),
@@ -117,6 +120,7 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             description="Remove the filters with the smallest weights from a trained model. Retrain the result before "
             "you use it: set prunedModelPath in the spec of train.",
             files=(re.escape(PRUNED_MODEL_FILE),),
+            uses_gpus=False,
             input_flags=("-m", "--model", "--model-path"),
             output_flags=("-o", "--output-dir", "-r", "--results-dir"),
         ),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.shared.nvidia import gpus_are_hidden
 from maskrcnn_trainer.task.environment import TaskEnvironment, checked_key
 from maskrcnn_trainer.task.gpus import index_variable
 
@@ -135,7 +136,9 @@ def use_gpu(arguments: argparse.Namespace) -> None:
 def use_gpus(indices: Sequence[int] | None) -> None:
     """Make the GPUs with these indices the only ones visible to this process and its children; None: all of them.
 
-    CUDA reads the variable when it is first used, so call this before TensorFlow, ONNX Runtime, or TensorRT is loaded.
+    Indices are those of the machine, whatever ``CUDA_VISIBLE_DEVICES`` lists; a user who hides all GPUs with it has
+    chosen the CPU, and the indices have no effect. CUDA reads the variable when it is first used, so call this before
+    TensorFlow, ONNX Runtime, or TensorRT is loaded.
 
     Raises:
         InvalidInput: an index is negative, which CUDA would treat as the end of the list, or is given twice.
@@ -147,7 +150,8 @@ def use_gpus(indices: Sequence[int] | None) -> None:
         raise InvalidInput(f"--gpu_index {text}: indices of GPUs start at 0")
     if len(set(indices)) < len(indices):
         raise InvalidInput(f"--gpu_index {text}: the same GPU is given twice")
-    os.environ.update(index_variable(indices))
+    if not gpus_are_hidden():
+        os.environ.update(index_variable(indices))
 
 
 def results_dir_of(given: str | None, environment: TaskEnvironment, *, flag: str) -> str:

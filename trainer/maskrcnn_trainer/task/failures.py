@@ -126,6 +126,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
 _ABORTING = re.compile(r"^(\[\d+\] )?\d{4}-\d\d-\d\d [\d:.]+: [EF] |terminate called|what\(\):")
 """Lines of errors in the log of TensorFlow, and those of the C++ runtime, before it aborts the process."""
+_NO_GPU_TO_USE = "failed call to cuInit"
+"""TensorFlow logs this error if no GPU is there or all are hidden, and continues on the CPU."""
 
 
 def error_of_abort(output: str) -> TaskError | None:
@@ -133,7 +135,7 @@ def error_of_abort(output: str) -> TaskError | None:
 
     TensorFlow aborts on many errors of the driver, so that no exception reaches Python.
     """
-    text = "\n".join(line for line in output.splitlines() if _ABORTING.search(line))
+    text = "\n".join(line for line in output.splitlines() if _ABORTING.search(line) and _NO_GPU_TO_USE not in line)
     error = gpu_error(text)
     if not isinstance(error, TryAgain) and any(word in text.lower() for word in MEMORY_WORDS):
         return InvalidInput(OUT_OF_MEMORY, reason="OutOfMemory")

@@ -15,7 +15,7 @@ from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 
 
 class GpuErrorCause(Enum):
-    """GpuErrorCause of an error, which decides whether the task is tried again."""
+    """Cause of an error, which decides whether the task is tried again."""
 
     DEVICE = "the GPU or its driver failed"
     MISUSE = "the processes, the GPU, or the installation don't fit"
@@ -60,6 +60,10 @@ _REPLACE = "another attempt may get another GPU; if it happens again, check this
 _PLACEMENT = "a frequent cause is more processes than GPUs on a node: lower --gpus, or gpusPerNode and processesPerNode"
 _DRIVER = "use a GPU that images/README.md lists, and a driver that is new enough for the image's CUDA version"
 _CUDNN_VERSION = "use the cuDNN that the image installs: unset LD_LIBRARY_PATH, or remove the other cuDNN"
+_XLA_FILES = (
+    "compiling needs ptxas and libdevice of the package nvidia-cuda-nvcc-cu12, next to TensorFlow: use the image for "
+    "GPUs, or set xla to false"
+)
 _NCCL_DEBUG = "set NCCL_DEBUG=INFO (podOverrides.env) to log the cause"
 _START = (
     "the lines above name the cause; a frequent one is memory that another process on this GPU holds (nvidia-smi lists "
@@ -84,10 +88,20 @@ GPU_ERRORS = (
         "CUDA",
         GpuErrorCause.MISUSE,
         r"CUDA_ERROR_(NO_BINARY_FOR_GPU|INVALID_PTX|UNSUPPORTED_PTX_VERSION|SYSTEM_DRIVER_MISMATCH"
-        r"|COMPAT_NOT_SUPPORTED_ON_DEVICE|INVALID_DEVICE)\b"
+        r"|COMPAT_NOT_SUPPORTED_ON_DEVICE)\b"
         r"|no kernel image is available|PTX was compiled with an unsupported|driver version is insufficient"
-        r"|unsupported display driver / cuda driver combination|invalid device ordinal",
+        r"|unsupported display driver / cuda driver combination",
         _DRIVER,
+    ),
+    _row("CUDA", GpuErrorCause.MISUSE, r"CUDA_ERROR_INVALID_DEVICE\b|invalid device ordinal", _PLACEMENT),
+    # https://openxla.org/xla/flags_guidance, --xla_gpu_cuda_data_dir: the directory of both
+    _row(
+        "XLA",
+        GpuErrorCause.MISUSE,
+        r"libdevice(\.10\.bc)? (is )?(required|not found)|libdevice not found|JIT compilation failed"
+        r"|(couldn't|cannot|could not|can't|failed to) [^.]*ptxas|ptxas [^.]*(not found|too old|returned an error)"
+        r"|no PTX compilation provider",
+        _XLA_FILES,
     ),
     # https://docs.nvidia.com/deeplearning/cudnn/latest/api/cudnn-graph-library.html#cudnnstatus-t
     _row(

@@ -15,6 +15,7 @@ from maskrcnn_trainer.shared.variables import (
     GPU_INDEX_VARIABLE,
     GPUS_VARIABLE,
     NO_GPU_VARIABLES,
+    WORKSPACE_VARIABLE,
 )
 
 _MEBIBYTE = 2**20
@@ -28,26 +29,33 @@ class GpuRequest:
         number: number of GPUs of this node; 0: none requested.
         indices: indices of ``--gpu-index``; empty without it.
         field: field or flag with the number.
+        in_pod: whether a step runs in an image, and not on the machine of ``maskrcnn-operator run``.
     """
 
     number: int = 0
     indices: tuple[str, ...] = ()
     field: str = "gpusPerNode"
+    in_pod: bool = True
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> GpuRequest:
         """Read the request from ``environ`` (default: the variables of this process).
 
         A user who hides all GPUs from CUDA has chosen the CPU and requests nothing.
+
+        Raises:
+            InvalidInput: the number isn't a whole number.
         """
         source = os.environ if environ is None else environ
         if gpus_are_hidden(source):
             return cls()
         asked, indices = source.get(GPUS_VARIABLE, ""), source.get(GPU_INDEX_VARIABLE, "")
-        number = int(asked) if asked.isascii() and asked.isdecimal() else 0
+        if asked and not (asked.isascii() and asked.isdecimal()):
+            raise InvalidInput(f"{GPUS_VARIABLE} {asked!r}: must be a whole number, such as 1; the executor sets it")
+        number = int(asked or 0)
         # both executors set the fingerprint, and read the number from the manifest
         field = "gpusPerNode" if source.get(FINGERPRINT_VARIABLE) else "--gpus"
-        return cls(number, tuple(indices.split(",")) if indices else (), field)
+        return cls(number, tuple(indices.split(",")) if indices else (), field, in_pod=WORKSPACE_VARIABLE not in source)
 
     @property
     def given(self) -> str:
@@ -55,6 +63,11 @@ class GpuRequest:
         if self.indices:
             return f"--gpu_index {' '.join(self.indices)}"
         return f"{self.field} {self.number}" if self.number else ""
+
+    @property
+    def least(self) -> int:
+        """Number of GPUs that this process must see."""
+        return max(self.number, len(self.indices))
 
 
 def own_gpu(
@@ -72,7 +85,7 @@ def own_gpu(
         InvalidInput: fewer GPUs are visible than the user requested, or this process would have to share a GPU with
             another.
     """
-    if visible < max(request.number, len(request.indices)):
+    if visible < request.least:
         raise InvalidInput(
             f"{request.given}: TensorFlow finds {_count(visible)}"
             + (f" ({diagnose()})" if diagnose is not None and local_rank == 0 else "")
@@ -84,7 +97,8 @@ def own_gpu(
     if local_rank >= visible:
         raise InvalidInput(
             f"process {local_rank} of this node has no GPU of its own: TensorFlow finds {visible}; start at most "
-            f"{visible} process{'es' if visible > 1 else ''} per node",
+            f"{visible} process{'es' if visible > 1 else ''} per node, or set CUDA_VISIBLE_DEVICES=-1 to run on the "
+            "CPUs",
             reason="MissingDevice",
         )
     return local_rank
@@ -95,11 +109,13 @@ def _count(visible: int) -> str:
 
 
 def _advice(visible: int, request: GpuRequest) -> str:
-    if request.indices:
+    if request.indices and visible:
         return "give indices of GPUs of this machine (nvidia-smi -L lists them, from 0)"
+    if request.indices:
+        return "install what is missing, or leave the flag out to run on the CPU"
     if visible:
-        return f"request at most {visible} (a process sees only one MIG instance)"
-    if request.field == "gpusPerNode":
+        return f"request at most {visible}{' (a process sees only one MIG instance)' if visible == 1 else ''}"
+    if request.field == "gpusPerNode" and request.in_pod:
         return (
             "use the image for GPUs and a node whose driver supports its CUDA version, or leave gpusPerNode out to run "
             "on the CPU"
