@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.task.cpus import usable_cpus
 from maskrcnn_trainer.task.device import on_gpu
 from maskrcnn_trainer.task.runtime import prepare_tensorflow
+from maskrcnn_trainer.training.measured import Measured
 from maskrcnn_trainer.training.settings import TrainSettings
 from maskrcnn_trainer.training.step import TrainStep
 
@@ -56,12 +58,9 @@ def build(options: Options, spec: ExperimentSpec) -> tuple[MaskRCNN, TrainStep]:
     return network, step
 
 
-def values_of(measured: Mapping[str, Any], *names: str) -> dict[str, float]:
-    """Return the values of a step's result by name, and wait for them; only ``names`` if there are any.
-
-    No other function of the check reads the result of a step.
-    """
-    return {name: float(measured[name]) for name in names or measured if name != "flags"}
+def values_of(measured: Mapping[str, float], *names: str) -> dict[str, float]:
+    """Return the values of a step's result by name, and wait for them; only ``names`` if there are any."""
+    return {name: measured[name] for name in names or measured}
 
 
 def peak_gib() -> float | None:
@@ -99,18 +98,25 @@ class Timed:
 
 
 def timed_steps(step: TrainStep, batches: Iterator[dict[str, tf.Tensor]], count: int) -> Timed:
-    """Train ``count`` steps; as in a training the loss of a step is read while the next one runs."""
+    """Train ``count`` steps; as in a training the result of a step is read while the next one runs.
+
+    The copy of a result waits for all work that the GPU was given before it. A thread therefore starts the copy right
+    after the step, and the host waits for it once the GPU has the next step.
+    """
     seconds, waiting = [], []
-    pending: Mapping[str, Any] | None = None
-    for number in range(count):
-        began = time.perf_counter()
-        batch = next(batches)
-        waiting.append(time.perf_counter() - began)
-        measured = step(batch)
-        if pending is not None:
-            values_of(pending, "total_loss")
-        pending = measured
-        if number == count - 1:
-            values_of(pending, "total_loss")
-        seconds.append(time.perf_counter() - began)
-    return Timed(seconds, waiting, values_of(pending) if pending is not None else {})
+    measured: Measured | None = None
+    before: Future[None] | None = None
+    with ThreadPoolExecutor(1) as reader:
+        for number in range(count):
+            began = time.perf_counter()
+            batch = next(batches)
+            waiting.append(time.perf_counter() - began)
+            measured = step(batch)
+            copy = reader.submit(measured.read)
+            if before is not None:
+                before.result()
+            before = copy
+            if number == count - 1:
+                copy.result()
+            seconds.append(time.perf_counter() - began)
+    return Timed(seconds, waiting, values_of(measured) if measured is not None else {})

@@ -3,18 +3,17 @@
     python benchmarks/gpu_placement.py [--dtypes float32 mixed_float16] [--image-size 832 1344] [--batch 4]
 
 Prints them by size, with the line that makes each, and the totals; then the scatters of a deterministic training step,
-which TensorFlow computes on the host. Ends with 1 if one of them is large and not in EXCEPTIONS.
+which TensorFlow computes on the host. Ends with 1 if one of them is large.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -28,32 +27,9 @@ LARGE = 10_000
 """Elements in or out that an operation on the host may have."""
 
 
-@dataclass(frozen=True)
-class Named:
-    """Large operation or tensor on the host that is accepted.
-
-    Attributes:
-        operation: its type.
-        name: its name in the graph, without the number at the end.
-        reason: why it is accepted.
-    """
-
-    operation: str
-    name: str
-    reason: str
-
-    def covers(self, one: HostOp) -> bool:
-        """Return whether this names an operation."""
-        return one.operation == self.operation and re.sub(r"_\d+$", "", one.name) == self.name
-
-
-EXCEPTIONS: tuple[Named, ...] = ()
-"""None is needed: what the pipeline sends has types that TensorFlow keeps on the GPU (``gpu_batches.SENT_TYPES``)."""
-
-
-def unnamed(found: Sequence[HostOp]) -> list[HostOp]:
-    """Return the large operations and tensors that no exception names."""
-    return [one for one in found if one.is_over(LARGE) and not any(named.covers(one) for named in EXCEPTIONS)]
+def large(found: Sequence[HostOp]) -> list[HostOp]:
+    """Return the operations and tensors with more than `LARGE` elements."""
+    return [one for one in found if one.is_over(LARGE)]
 
 
 def totals(found: Sequence[HostOp]) -> tuple[int, int]:
@@ -105,11 +81,11 @@ def main() -> int:
         network = workload.network()
         for name, trace in (("training step", training_graph), ("inference", inference_graph)):
             found = host_ops(trace(workload, network), registrations, large=LARGE)
-            large, too_large = [one for one in found if one.is_over(LARGE)], unnamed(found)
+            too_large = large(found)
             on_host, in_every_step = totals(found)
             print(
                 f"\n{name}, {dtype}: {on_host} operations on the host, {in_every_step} of them in every step and"
-                f" {on_host - in_every_step} constant; {len(large)} large ones, {len(too_large)} without a reason"
+                f" {on_host - in_every_step} constant; {len(too_large)} large ones"
             )
             print("\n".join(listing(found, arguments.lines)))
             failed |= bool(too_large)

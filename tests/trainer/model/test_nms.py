@@ -113,6 +113,19 @@ def test_edges(implementation: Implementation, jit_compile: bool) -> None:
     np.testing.assert_array_equal(run(boxes, valid), expected)
 
 
+@pytest.mark.parametrize(("implementation", "jit_compile"), WAYS)
+@pytest.mark.parametrize("shape", [(2, 0), (0, 3), (0, 0)])
+def test_no_boxes_or_no_groups_give_an_empty_result(
+    implementation: Implementation, jit_compile: bool, shape: tuple[int, int]
+) -> None:
+    @tf.function(jit_compile=jit_compile)
+    def run(boxes: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        return greedy_nms(boxes, valid, 0.5, max_output=4, implementation=implementation)
+
+    kept = run(tf.zeros([*shape, 4]), tf.zeros(shape, tf.bool))
+    assert (kept.dtype, kept.shape) == (tf.bool, shape)
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("by_class", [False, True])
 @pytest.mark.parametrize("pairs", [1, 3 * 80 * 33, 3 * 80 * 80])

@@ -116,3 +116,30 @@ def test_losses_and_gradients_for_a_gpu_are_those_of_the_cpu(
     on_cpu, for_gpu = on_cpu_and_for_gpu(compute)
     for ours, theirs in zip(for_gpu, on_cpu, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_cells_are_found_without_the_features(network: MaskRCNN) -> None:
+    """A GPU's host reads their number, for which it would otherwise wait until the features are computed."""
+    features = {level: tf.TensorSpec([2, 64 >> level, 128 >> level, 256], tf.float32) for level in ARCHITECTURE.levels}
+
+    @tf.function(autograph=False)
+    def compute(features: dict[int, tf.Tensor], labels: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return rpn_losses_at_targets(network, features, labels, targets, LEVEL_SIZES, anchors_per_image=32)
+
+    batch = tf.TensorSpec([2, ANCHORS], tf.int32, name="labels"), tf.TensorSpec([2, ANCHORS, 4], name="targets")
+    graph = compute.get_concrete_function(features, *batch).graph
+    found = [op for op in graph.get_operations() if op.type == "Where"]
+    assert len(found) == len(LEVEL_SIZES)
+    arguments = {op.name for one in found for op in operations_before(one) if op.type == "Placeholder"}
+    assert arguments == {"labels", "targets"}
+
+
+def operations_before(op: tf.Operation) -> set[tf.Operation]:
+    """Return all operations on whose results one depends."""
+    found: set[tf.Operation] = set()
+    waiting = [op]
+    while waiting:
+        for before in {tensor.op for tensor in waiting.pop().inputs} - found:
+            found.add(before)
+            waiting.append(before)
+    return found

@@ -3,23 +3,27 @@
 Usage: xla_step.py OUTPUT
 
 The compiled step averages over the ranks of Horovod, of which there is one. With TF_CPP_VMODULE set as in the test,
-TensorFlow writes a line for each compilation; this script writes the number of each step.
+TensorFlow writes a line for each compilation; this script writes the number of each step. At last, a step is compiled
+that is traced as where there is a GPU.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import horovod.tensorflow as hvd
 import numpy as np
 import tensorflow as tf
 from rank_step import ARCHITECTURE, SETTINGS, half_batch
 
+from maskrcnn_trainer.data.gpu_batches import sent_form, trained_form
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.training.schedule import Schedule
@@ -39,18 +43,22 @@ def training_step(average: Average | None, *, jit_compile: bool = False) -> Trai
     return TrainStep(network, settings, anchors, (SIDE, SIDE), average=average, jit_compile=jit_compile)
 
 
-def smooth_batches(plain: TrainStep) -> Iterator[dict[str, tf.Tensor]]:
-    """Yield batches of two images at which the gradients are smooth.
+class SmoothBatches:
+    """Batches at which the gradients are smooth.
 
     At the others a ReLU has an input so close to zero that its rounding decides whether it has a gradient, and a change
     of the images by a millionth changes a gradient tensor by a hundredth.
     """
-    generator = np.random.default_rng(0)
-    seeds = itertools.count()
-    for images in IMAGES_WITH_OBJECTS:
-        while not is_smooth(plain, found := batch_of(next(seeds), images), generator):
-            pass
-        yield found
+
+    def __init__(self, plain: TrainStep) -> None:
+        self._plain = plain
+        self._generator = np.random.default_rng(0)
+        self._seeds = itertools.count()
+
+    def next_of(self, make: Callable[[int], dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+        """Return a batch that ``make`` returns for a seed."""
+        batches = map(make, self._seeds)
+        return next(batch for batch in batches if is_smooth(self._plain, trained_form(batch), self._generator))
 
 
 def batch_of(seed: int, images_with_objects: int) -> dict[str, tf.Tensor]:
@@ -58,6 +66,15 @@ def batch_of(seed: int, images_with_objects: int) -> dict[str, tf.Tensor]:
     for half in halves[images_with_objects:]:
         half["gt_boxes"], half["gt_classes"] = tf.fill([1, 3, 4], -1.0), tf.fill([1, 3], -1)
     return {name: tf.concat([half[name] for half in halves], axis=0) for name in halves[0]}
+
+
+def batch_for_a_gpu(seed: int) -> dict[str, tf.Tensor]:
+    """Return a batch of rounded pixels with padding, in the types in which it is sent to a GPU."""
+    height, width = SIDE - 8, SIDE - 4
+    pixels = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    pixels[:, :height, :width] = np.random.default_rng(seed).integers(0, 256, (2, height, width, 3))
+    info = tf.constant([[height, width, 1, height, width]] * 2, tf.float32)
+    return sent_form({**batch_of(seed, 2), "images": tf.constant(pixels), "image_info": info})
 
 
 def is_smooth(plain: TrainStep, batch: dict[str, tf.Tensor], generator: np.random.Generator) -> bool:
@@ -97,6 +114,21 @@ def must_compile(attributes: Any) -> bool:
     return "_XlaMustCompile" in attributes and bool(attributes["_XlaMustCompile"].b)
 
 
+def traced_for_a_gpu(step: TrainStep, batch: dict[str, tf.Tensor]) -> Callable[..., Any]:
+    """Return forward and backward pass of a step, traced as where there is a GPU."""
+    listed, gpu = tf.config.list_logical_devices, tf.config.LogicalDevice("/device:GPU:0", "GPU")
+    with mock.patch.object(
+        tf.config, "list_logical_devices", lambda kind=None: [gpu] if kind == "GPU" else listed(kind)
+    ):
+        return step._gradients.get_concrete_function(batch, tf.constant(1.0))
+
+
+def types_of(function: Any, operation: str, argument: int) -> list[str]:
+    """Return the types of an argument of all operations of a kind, outside of loops and branches."""
+    found = [one.inputs[argument] for one in function.graph.get_operations() if one.type == operation]
+    return sorted({tensor.dtype.name for tensor in found})
+
+
 class RecordedAverage:
     """Means over the ranks of Horovod, with a copy of the gradients before they are reduced."""
 
@@ -107,6 +139,12 @@ class RecordedAverage:
         for variable, tensor in zip(self.reduced, tensors, strict=False):
             variable.assign(tensor)
         return list(hvd.grouped_allreduce(tensors, op=hvd.Average))
+
+
+def values_of(result: tuple[tf.Tensor, list[tf.Tensor]]) -> list[Any]:
+    """Return the losses and the gradients of a forward and backward pass."""
+    measured, gradients = result
+    return [*measured.numpy()[: len(LOSSES)], *(one.numpy() for one in gradients)]
 
 
 def difference(ours: Any, theirs: Any) -> float:
@@ -122,18 +160,22 @@ def main() -> None:
     average = RecordedAverage()
     compiled = training_step(average, jit_compile=True)
     average.reduced = [tf.Variable(variable) for variable in compiled._variables]
-    batches = list(smooth_batches(plain))
+    smooth = SmoothBatches(plain)
+    batches = [smooth.next_of(functools.partial(batch_of, images_with_objects=some)) for some in IMAGES_WITH_OBJECTS]
     inside, outside = operations_of(compiled, batches[0])
     names = [*LOSSES, *(plain.network.variable_name(variable) for variable in plain._variables)]
     differences, foreground = [], []
     for number, batch in enumerate(batches, start=1):
-        losses, gradients = plain._gradients(batch, tf.constant(1.0))
+        plain_result = plain._gradients(batch, tf.constant(1.0))
         measured = compiled(batch)
         sys.stderr.write(f"step {number} done\n")
         foreground.append(int(measured["foreground_rois"]))
-        ours = [*(measured[name].numpy() for name in LOSSES), *(one.numpy() for one in average.reduced)]
-        theirs = [*losses.numpy()[: len(LOSSES)], *(one.numpy() for one in gradients)]
-        differences.append([difference(*pair) for pair in zip(ours, theirs, strict=True)])
+        ours = [*(measured[name] for name in LOSSES), *(one.numpy() for one in average.reduced)]
+        differences.append([difference(*pair) for pair in zip(ours, values_of(plain_result), strict=True)])
+    sys.stderr.write("all steps done\n")
+    sent, scale = smooth.next_of(batch_for_a_gpu), tf.constant(1.0)
+    for_gpu = traced_for_a_gpu(training_step(None, jit_compile=True), sent)
+    ours, theirs = values_of(for_gpu(sent, scale)), values_of(plain._gradients(trained_form(sent), scale))
     np.savez(
         sys.argv[1],
         inside=sorted(inside),
@@ -141,6 +183,9 @@ def main() -> None:
         names=names,
         differences=differences,
         foreground=foreground,
+        differences_for_gpu=[difference(*pair) for pair in zip(ours, theirs, strict=True)],
+        products_for_gpu=types_of(for_gpu, "BatchMatMulV2", 0),
+        indices_for_gpu=types_of(for_gpu, "GatherV2", 1),
     )
     sys.stderr.flush()
     os._exit(0)

@@ -55,6 +55,8 @@ def greedy_nms(
         on_cpu: Implementation = "loop" if compiled else "kernel"
         implementation = "matrix" if on_gpu() else on_cpu
     boxes = tf.cast(boxes, tf.float32)
+    if boxes.shape.num_elements() == 0:
+        return tf.convert_to_tensor(valid)
     if implementation == "kernel":
         return _kernel(boxes, valid, iou_threshold, max_output=max_output, classes=classes, num_classes=num_classes)
     return (_loop if implementation == "loop" else _matrix)(boxes, valid, iou_threshold, classes)

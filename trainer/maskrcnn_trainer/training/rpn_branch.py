@@ -22,7 +22,8 @@ def rpn_losses_at_targets(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return `losses.rpn_score_loss` and `losses.rpn_box_loss`, from cells with an anchor in one of them.
 
-    Losses and gradients equal those of the whole maps. The number of cells is dynamic, so XLA cannot compile this.
+    Losses and gradients equal those of the whole maps. The number of cells is dynamic, so XLA cannot compile this. The
+    cells depend only on labels and targets, so that on a GPU they are found before the features are computed.
 
     Args:
         network: its RPN head is applied to ``features``.
