@@ -89,7 +89,7 @@ def test_every_rule_has_a_manifest_that_breaks_it() -> None:
     ]  # without the name of the step
     every = [rule for kind in (TYPE_RULES, FIELD_RULES) for rules in kind.values() for rule in rules]
     every += PATTERN_RULES.values()
-    while_running = [rule for rule in every if "oldSelf" in rule.expression]
+    while_running = [rule for rule in every if "oldSelf" in rule.expression and not rule.reads_older]
     assert len(while_running) == 3  # tested with edits on the API server
     for rule in every:
         told = [text for text in re.findall(r"'([^']*)'", rule.message_expression) if len(text) > 12]
