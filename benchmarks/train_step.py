@@ -150,6 +150,7 @@ def arguments() -> argparse.Namespace:
         "--before", type=Path, metavar="CHECKOUT", help="compare with an earlier version of this project"
     )
     parser.add_argument("--threads", type=int, default=usable_cpus())
+    parser.add_argument("--training-steps", type=int, default=200, help="steps before the measured ones")
     parser.add_argument("--quick", action="store_true", help="256x256, float32, 2 training steps, 1 + 2 measured ones")
     return parser.parse_args()
 
@@ -160,7 +161,8 @@ def main() -> None:
     coco = args.data / "coco"
     if not (coco / "instances_train.json").is_file():
         sys.exit(f"no COCO images at {coco}; give the directory with --data or MASKRCNN_TEST_DATA")
-    plan = Plan(200, 3, 8, FOLDER / "weights")
+    weights = "weights" if args.training_steps == 200 else f"weights-{args.training_steps}"
+    plan = Plan(args.training_steps, 3, 8, FOLDER / weights)
     sizes, dtypes = args.sizes, args.dtypes or (["float32", "bfloat16"] if has_bfloat16() else ["float32"])
     if args.quick:
         plan, sizes, dtypes = Plan(2, 1, 2, FOLDER / "weights-quick"), [256], ["float32"]
@@ -175,7 +177,7 @@ def main() -> None:
     rows = args.rows or ["real", "crowded", "inference"]
     for dtype in dtypes:
         for size in sizes:
-            real = write_batches(coco, FOLDER, size=size, first=200, count=plan.warm_up + plan.measured)
+            real = write_batches(coco, FOLDER, size=size, first=plan.training_steps, count=plan.warm_up + plan.measured)
             crowded = [write_crowded(file, file.with_name(f"crowded-{file.name}")) for file in real]
             workers = {system: start(system, size, dtype, args.threads, args.before) for system in systems}
             for row in rows:
