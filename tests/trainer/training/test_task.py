@@ -91,7 +91,9 @@ def spec_file(data: Path, path: Path, **fields: Any) -> Path:
 
 
 def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MASKRCNN_", "HOROVOD_"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MASKRCNN_", "HOROVOD_", "CUDA_"))
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "maskrcnn_trainer.cli", *arguments],
         env={**environment, **variables},
