@@ -54,16 +54,22 @@ def accumulate(matches: DetectionMatches, kind: int, kinds: int, categories: int
         for m, limit in enumerate(limits):
             within = positions[rows] < limit
             for area in np.flatnonzero(objects):
-                curve, reached = _curve(hits[within, area].T, false_alarms[within, area].T, int(objects[area]))
+                curve, reached = precision_at_recalls(hits[within, area].T, false_alarms[within, area].T, int(objects[area]))
                 precision[:, :, category, area, m] = curve
                 recall[:, category, area, m] = reached
     return Curves(precision, recall)
 
 
-def _curve(
+def precision_at_recalls(
     hits: NDArray[np.bool_], false_alarms: NDArray[np.bool_], objects: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return precision [T, R] and the largest recall [T] of detections [T, N], best first."""
+    """Return precision [T, recalls] and the largest recall [T] of the detections of one class, best first.
+
+    Args:
+        hits: [T, N], set if the detection matches an object that counts, for each of T IoU thresholds.
+        false_alarms: [T, N], set if the detection counts and matches no object.
+        objects: number of objects that count, at least 1.
+    """
     thresholds, detections = hits.shape
     curve = np.zeros((thresholds, len(RECALLS)))
     if not detections:
