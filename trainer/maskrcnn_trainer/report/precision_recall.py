@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.evaluation.coco_curves import precision_at_recalls
+from maskrcnn_trainer.evaluation.coco_matching import RECALLS
 from maskrcnn_trainer.report.comparison import Comparison
 from maskrcnn_trainer.report.content import PrecisionRecall
 from maskrcnn_trainer.report.matching import Matches
@@ -41,11 +42,15 @@ def precision_recall(
 
 
 def curve_of_class(
-    scores: NDArray[np.float64], hits: NDArray[np.bool_], false_alarms: NDArray[np.bool_], objects: int
+    scores: NDArray[np.float64],
+    hits: NDArray[np.bool_],
+    false_alarms: NDArray[np.bool_],
+    objects: int,
+    recalls: NDArray[np.float64] = RECALLS,
 ) -> NDArray[np.float64]:
-    """Return the interpolated precision float64 [101] of the detections [D] of one class with at least one object."""
+    """Return the interpolated precision float64 [R] of the detections [D] of one class with at least one object."""
     order = np.argsort(-scores, kind="stable")
-    precision, _ = precision_at_recalls(hits[order][None], false_alarms[order][None], objects)
+    precision, _ = precision_at_recalls(hits[order][None], false_alarms[order][None], objects, recalls)
     curve: NDArray[np.float64] = precision[0]
     return curve
 

@@ -14,6 +14,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_trainer.evaluation.coco_matching import RECALLS
 from maskrcnn_trainer.evaluation.coco_metrics import STANDARD_DETECTIONS
 from maskrcnn_trainer.report.comparison import SMALLEST_IOU, Comparison, Pairs
 from maskrcnn_trainer.report.content import Errors, ErrorType
@@ -21,6 +22,8 @@ from maskrcnn_trainer.report.matching import Matches
 from maskrcnn_trainer.report.precision_recall import curve_of_class, rows_by_category
 
 IOU = 0.5
+# COCO's own recalls are off by a rounding error, such as 0.57 and a bit, which a recall of 57 in 100 doesn't reach.
+EXACT_RECALLS: NDArray[np.float64] = np.arange(101) / 100
 TYPES: tuple[ErrorType, ...] = get_args(ErrorType)
 
 
@@ -67,6 +70,7 @@ def errors(comparison: Comparison, matches: Matches, category_ids: Sequence[int]
     classified = classify(comparison, matches)
     base = _base(comparison, classified)
     with_objects = np.flatnonzero(base.objects)
+    ap50 = _average_precision(base, RECALLS)[with_objects]
     before = _average_precision(base)[with_objects]
     lost: dict[ErrorType, float] = {}
     by_class: dict[int, dict[ErrorType, float]] = {category_ids[category]: {} for category in with_objects}
@@ -79,11 +83,12 @@ def errors(comparison: Comparison, matches: Matches, category_ids: Sequence[int]
     counts[TYPES.index("Miss")] = int(classified.missed.sum())
     return Errors(
         kind=comparison.kind,
-        ap50=float(before.mean()) if len(before) else None,
+        ap50=float(ap50.mean()) if len(ap50) else None,
         lost=lost,
         false_positives=_gain(before, _average_precision(_without_false_positives(base))[with_objects]),
         false_negatives=_gain(
-            before, _average_precision(_without_objects(base, comparison, ~classified.found))[with_objects]
+            before,
+            _average_precision(_without_objects(_sorted_as_tidecv(base), comparison, ~classified.found))[with_objects],
         ),
         by_class=by_class,
         counts=dict(zip(TYPES, counts, strict=True)),
@@ -179,13 +184,14 @@ def _without_false_positives(points: _Points) -> _Points:
     return replace(points, scores=points.hits.astype(np.float64))
 
 
-def _average_precision(points: _Points) -> NDArray[np.float64]:
+def _average_precision(points: _Points, recalls: NDArray[np.float64] = EXACT_RECALLS) -> NDArray[np.float64]:
     """Return AP of each category in points of 100: float64 [K]; NaN without objects and detections."""
     values = np.full(len(points.objects), np.nan)
     for category, rows in enumerate(rows_by_category(points.categories, len(points.objects))):
         if points.objects[category]:
             hits = points.hits[rows]
-            values[category] = 100 * curve_of_class(points.scores[rows], hits, ~hits, points.objects[category]).mean()
+            objects = int(points.objects[category])
+            values[category] = 100 * curve_of_class(points.scores[rows], hits, ~hits, objects, recalls).mean()
         elif len(rows):
             values[category] = 0.0
     return values
