@@ -126,8 +126,8 @@ def classify(comparison: Comparison, matches: Matches) -> Classified:
     for name, holds in tests:
         types[wrong & holds & (types < 0)] = TYPES.index(name)
     target = np.where(types == TYPES.index("Loc"), own, np.where(types == TYPES.index("Cls"), other, -1))
-    target[(target >= 0) & found[target]] = -1
     candidates = np.flatnonzero(target >= 0)
+    candidates = candidates[~found[target[candidates]]]
     reachable, first = np.unique(target[candidates], return_index=True)  # the first is the best of an image
     corrected = np.full(len(wrong), -1, np.int32)
     corrected[candidates[first]] = reachable
