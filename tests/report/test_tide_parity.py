@@ -60,8 +60,7 @@ def test_public_detections_of_coco(tidecv: str, test_data: Path) -> None:
         result["bbox"] = coco_mask.toBbox(result["segmentation"]).tolist()
     assert_equal(tidecv, [(truth, [result for result in results if result["category_id"] in present])])
     # tidecv counts a class with detections but without objects as AP 0.
-    whole = [(truth, results)]
-    (mine,), (theirs,) = ours(whole, "segm"), by_tidecv(tidecv, whole, "segm")
+    mine, (theirs,) = ours(truth, results, "segm"), by_tidecv(tidecv, [(truth, results, "segm")])
     assert (round(mine.ap50 or 0, 1), round(theirs["ap50"], 1)) == (56.2, 51.8)
 
 
@@ -79,22 +78,20 @@ def test_detections_of_our_models(tidecv: str, test_data: Path, experiment: str,
 
 def assert_equal(tidecv: str, scenes: Sequence[Scene]) -> None:
     kinds: tuple[Kind, ...] = ("bbox", "segm")
-    for kind in kinds:
-        for mine, theirs in zip(ours(scenes, kind), by_tidecv(tidecv, scenes, kind), strict=True):
-            assert mine.lost == pytest.approx(theirs["lost"], abs=POINTS)
-            assert mine.false_positives == pytest.approx(theirs["false_positives"], abs=POINTS)
-            assert mine.false_negatives == pytest.approx(max(theirs["false_negatives"], 0), abs=POINTS)
-            # The two differ in the recalls at which precision is read, see EXACT_RECALLS.
-            assert mine.ap50 == pytest.approx(theirs["ap50"], abs=0.5)
+    cases = [(*scene, kind) for scene in scenes for kind in kinds]
+    for case, theirs in zip(cases, by_tidecv(tidecv, cases), strict=True):
+        mine = ours(*case)
+        assert mine.lost == pytest.approx(theirs["lost"], abs=POINTS)
+        assert mine.false_positives == pytest.approx(theirs["false_positives"], abs=POINTS)
+        assert mine.false_negatives == pytest.approx(max(theirs["false_negatives"], 0), abs=POINTS)
+        # The two differ in the recalls at which precision is read, see EXACT_RECALLS.
+        assert mine.ap50 == pytest.approx(theirs["ap50"], abs=0.5)
 
 
-def ours(scenes: Sequence[Scene], kind: Kind) -> list[Errors]:
-    found = []
-    for truth, results in scenes:
-        evaluated = evaluated_images(results, truth, truth.image_ids)
-        comparison = compare(evaluated, kind)
-        found.append(errors(comparison, coco_matches(comparison, 0.5), evaluated.category_ids))
-    return found
+def ours(truth: GroundTruth, results: list[dict[str, Any]], kind: Kind) -> Errors:
+    evaluated = evaluated_images(results, truth, truth.image_ids)
+    comparison = compare(evaluated, kind)
+    return errors(comparison, coco_matches(comparison, 0.5), evaluated.category_ids)
 
 
 def without_bounds(truth: GroundTruth, results: list[dict[str, Any]]) -> Scene:
@@ -105,7 +102,7 @@ def without_bounds(truth: GroundTruth, results: list[dict[str, Any]]) -> Scene:
     return truth, [result for number, result in enumerate(results) if number not in left_out]
 
 
-def by_tidecv(python: str, scenes: Sequence[Scene], kind: Kind) -> list[dict[str, Any]]:
+def by_tidecv(python: str, cases: Sequence[tuple[GroundTruth, list[dict[str, Any]], Kind]]) -> list[dict[str, Any]]:
     content = [
         {
             "kind": kind,
@@ -114,7 +111,7 @@ def by_tidecv(python: str, scenes: Sequence[Scene], kind: Kind) -> list[dict[str
             "objects": truth.annotations,
             "detections": results,
         }
-        for truth, results in scenes
+        for truth, results, kind in cases
     ]
     run = subprocess.run(
         [python, str(Path(__file__).with_name("tidecv_errors.py"))],

@@ -12,7 +12,7 @@ from tests.unit.evaluation.coco import evaluate_coco
 from tests.unit.report.scenes import found, random_scene, thing, truth
 
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
-from maskrcnn_trainer.report.analysis import analyze
+from maskrcnn_trainer.report.analysis import analyze, contradiction
 from maskrcnn_trainer.report.content import Evaluation, Experiment, Report
 
 A, B = (0, 0, 40, 40), (100, 0, 40, 40)
@@ -50,6 +50,25 @@ def test_ap_on_the_page_equals_metrics_json(seed: int) -> None:
     boxes, masks = page.errors
     assert boxes.ap50 == pytest.approx(100 * metrics.values["AP50"], abs=1e-10)
     assert masks.ap50 == pytest.approx(100 * metrics.values["mask_AP50"], abs=1e-10)
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_ap50_of_another_annotation_file_is_reported(mask: bool) -> None:
+    results = [found(1, 1, A, 0.9, mask=mask)]
+    page = analyzed(truth(thing(1, 1, A)), results)
+    assert contradiction(page) is None
+    other = analyze(
+        results, truth(thing(1, 1, A), thing(2, 1, A)), [1, 2, 3],
+        metrics=page.metrics, class_metrics={}, step="evaluate", model="model.tlt",
+    )  # fmt: skip
+    name = "mask_AP50" if mask else "AP50"
+    assert f"{name} in metrics.json is 1.0000, but the detections have 0.5050 on" in (contradiction(other) or "")
+
+
+def test_undefined_and_missing_ap50_are_not_contradicted() -> None:
+    assert contradiction(analyzed(truth(), [found(1, 1, A, 0.9)])) is None
+    page = analyze([], truth(thing(1, 1, A)), [1], metrics={}, class_metrics={}, step="evaluate", model="model.tlt")
+    assert contradiction(page) is None
 
 
 def test_counts_cover_the_evaluated_images_alone() -> None:

@@ -6,20 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
+from maskrcnn_trainer.evaluation.coco_metrics import MASK_PREFIX, UNDEFINED, GroundTruth
 from maskrcnn_trainer.evaluation.coco_results import CocoResult, ImageId
 from maskrcnn_trainer.report.comparison import Comparison, EvaluatedImages, compare, evaluated_images
 from maskrcnn_trainer.report.confusion import confusion
 from maskrcnn_trainer.report.content import ClassAnalysis, Evaluation
-from maskrcnn_trainer.report.matching import Matches, coco_matches
+from maskrcnn_trainer.report.matching import MATCH_IOU, Matches, coco_matches
 from maskrcnn_trainer.report.operating_point import operating_point
 from maskrcnn_trainer.report.precision_recall import precision_recall, rows_by_category
 from maskrcnn_trainer.report.reliability import reliability
 from maskrcnn_trainer.report.shown_images import shown_images
 from maskrcnn_trainer.report.tide import errors
 
-IOU = 0.5
 STRICT_IOU = 0.75
+ROUNDING = 1e-6
 
 
 def analyze(
@@ -53,7 +53,7 @@ def analyze(
     boxes = compare(evaluated, "bbox")
     masks = compare(evaluated, "segm") if has_masks(evaluated) else None
     decisive = boxes if masks is None else masks
-    matches = coco_matches(decisive, IOU)
+    matches = coco_matches(decisive, MATCH_IOU)
     pooled = operating_point(
         decisive.detections.scores, matches.hits, matches.false_alarms, len(decisive.objects.images)
     )
@@ -68,16 +68,18 @@ def analyze(
         metrics=dict(metrics),
         classes=_classes(evaluated, decisive, matches, names, class_metrics),
         precision_recall=(
-            precision_recall(decisive, matches, IOU, evaluated.category_ids),
+            precision_recall(decisive, matches, MATCH_IOU, evaluated.category_ids),
             precision_recall(decisive, coco_matches(decisive, STRICT_IOU), STRICT_IOU, evaluated.category_ids),
         ),
         operating_point=pooled,
         confusion=None
         if pooled.best_score is None
-        else confusion(decisive, IOU, pooled.best_score, list(names.values())),
+        else confusion(decisive, MATCH_IOU, pooled.best_score, list(names.values())),
         errors=tuple(
             errors(
-                comparison, matches if comparison is decisive else coco_matches(comparison, IOU), evaluated.category_ids
+                comparison,
+                matches if comparison is decisive else coco_matches(comparison, MATCH_IOU),
+                evaluated.category_ids,
             )
             for comparison in (boxes, masks)
             if comparison is not None
@@ -87,6 +89,23 @@ def analyze(
         confident_false=shown.confident_false,
         missed=shown.missed,
         random=shown.random,
+    )
+
+
+def contradiction(evaluation: Evaluation) -> str | None:
+    """Return a sentence if AP50 of the detections isn't that of ``metrics.json``; None if it is, or isn't recorded.
+
+    They differ if the annotation file, or one of the two result files, has changed since the evaluation.
+    """
+    name = (MASK_PREFIX if evaluation.kind == "segm" else "") + "AP50"
+    recorded = evaluation.metrics.get(name)
+    curve = evaluation.precision_recall[0].overall
+    computed = UNDEFINED if curve is None else float(np.mean(curve))
+    if recorded is None or abs(recorded - computed) < ROUNDING:
+        return None
+    return (
+        f"{name} in metrics.json is {recorded:.4f}, but the detections have {computed:.4f} on the annotation file: one "
+        "of these files has changed since the evaluation."
     )
 
 

@@ -74,7 +74,7 @@ class DataSet:
         name: "training" or "validation".
         images: number of images; None if not recorded.
         classes: objects by class; empty if not recorded.
-        identity: digest of its records, which tells whether two experiments use the same; None if not recorded.
+        identity: digest of its records, which is equal if two experiments use the same; None if not recorded.
     """
 
     name: str
@@ -131,7 +131,7 @@ class OperatingPoint:
     """F1 over the score at IoU 0.5, and the score that maximizes it (on this very set).
 
     Attributes:
-        scores: [N] thresholds, ascending; a detection counts from its score on.
+        scores: [N] thresholds, ascending: 0, 0.01 .. 1, and the best score; a detection counts from its score on.
         precision, recall, f1: [N].
         best_score: threshold with the highest F1, the highest of equals; None without detections.
         best_f1: F1 there; None without objects and detections.
@@ -167,7 +167,7 @@ class ClassAnalysis:
     Attributes:
         category: raw category id.
         name: class name.
-        objects: objects in the evaluated images, without crowds (the support).
+        objects: objects in the evaluated images, without crowds (the support); as in :class:`Evaluation`.
         detections: detections of the class.
         metrics: ``AP``, ``AP50``, ``mask_AP``, ``mask_AP50``, as fractions; -1 without objects, as pycocotools.
         operating_point: of this class alone.
@@ -190,7 +190,8 @@ class Confusion:
 
     Attributes:
         score: threshold of the detections.
-        names: K class names; "background" follows as row and column K.
+        names: of the K classes that have an object, or a detection from the score on; "background" follows as row and
+            column K.
         counts: [K + 1, K + 1], rows are the truth, columns the detections. The last row has false detections, the last
             column missed objects; the last entry is 0.
         normalized: each row divided by its sum; None in a row without entries.
@@ -208,11 +209,12 @@ class Errors:
 
     Attributes:
         kind: boxes or masks.
-        ap50: AP50 of the detections, in points (0..100): mean over classes with objects.
+        ap50: AP50 of the 100 best detections of each image, in points (0..100): mean over classes with objects; None
+            without any, and then nothing is lost.
         lost: points of AP50 that each type costs (what the AP gains if only that type is corrected).
         false_positives, false_negatives: points that all false detections, and all missed objects, cost.
         by_class: ``lost`` of each class's own AP50 by raw category id, for classes with objects.
-        counts: number of errors by type.
+        counts: number of errors by type; a detection on a crowd is none.
     """
 
     kind: Kind
@@ -290,7 +292,8 @@ class Evaluation:
         step: name of the step, or of the directory.
         model: path of the model.
         kind: comparison that counts where boxes and masks aren't both named: masks, or boxes if there are no masks.
-        images, objects, detections: numbers of evaluated images, their objects without crowds, and detections.
+        images, objects, detections: numbers of evaluated images, their objects without crowds, and detections. Objects
+            without a usable mask are left out where masks count.
         metrics: box and mask metrics as in metrics.json, as fractions; -1 if undefined.
         classes: in the order of their ids.
         precision_recall: at IoU 0.5 and 0.75.

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.evaluation.coco_metrics import STANDARD_DETECTIONS
 from maskrcnn_trainer.report.comparison import Comparison, Pairs
 
+MATCH_IOU = 0.5
+"""IoU from which on a detection counts as true, wherever no other one is named."""
+
 
 @dataclass(frozen=True)
 class Matches:

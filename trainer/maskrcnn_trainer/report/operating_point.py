@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.report.content import OperatingPoint
 
-STEPS = 100
+SCORE_STEPS = 100
 """Steps of the thresholds from 0 to 1. The best score is found among all scores of the detections."""
 
 
@@ -31,7 +31,7 @@ def operating_point(
     ordered = scores[counted][order]
     found = np.concatenate([[0], np.cumsum(hits[counted][order], dtype=np.int64)])
     best_score = _best(ordered, found, objects)
-    thresholds = np.union1d(np.arange(STEPS + 1) / STEPS, [] if best_score is None else [best_score])
+    thresholds = np.union1d(np.arange(SCORE_STEPS + 1) / SCORE_STEPS, [] if best_score is None else [best_score])
     detections = np.searchsorted(-ordered, -thresholds, side="right")
     true = found[detections]
     f1 = _shares(2 * true, detections + objects)

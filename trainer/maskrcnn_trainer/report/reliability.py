@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.report.content import ReliabilityBin
 
-BINS = 10
+RELIABILITY_BINS = 10
 
 
 def reliability(
@@ -20,12 +20,12 @@ def reliability(
         hits: [D], set if the detection matches an object.
         false_alarms: [D], set if it counts and matches none.
     """
-    edges = np.arange(BINS + 1) / BINS
+    edges = np.arange(RELIABILITY_BINS + 1) / RELIABILITY_BINS
     counted = hits | false_alarms
     bins = np.searchsorted(edges[1:-1], scores[counted], side="right")
-    numbers = np.bincount(bins, minlength=BINS).tolist()
-    sums = np.bincount(bins, weights=scores[counted], minlength=BINS).tolist()
-    matched = np.bincount(bins, weights=hits[counted], minlength=BINS).tolist()
+    numbers = np.bincount(bins, minlength=RELIABILITY_BINS).tolist()
+    sums = np.bincount(bins, weights=scores[counted], minlength=RELIABILITY_BINS).tolist()
+    matched = np.bincount(bins, weights=hits[counted], minlength=RELIABILITY_BINS).tolist()
     return tuple(
         ReliabilityBin(
             low=float(edges[at]),

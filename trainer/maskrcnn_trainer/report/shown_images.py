@@ -12,8 +12,8 @@ from maskrcnn_trainer.report.comparison import Comparison, EvaluatedImages
 from maskrcnn_trainer.report.content import Role, ShownImage, ShownObject
 from maskrcnn_trainer.report.matching import Matches
 
-NUMBER = 12
-SEED = 12
+LIST_LENGTH = 12
+RANDOM_IMAGES_SEED = 12
 _NO_SCORE = np.inf
 
 
@@ -75,21 +75,21 @@ class _Selection:
         self._f1 = image_f1(comparison, matches, score)
 
     def worst(self) -> tuple[ShownImage, ...]:
-        return self._images(np.argsort(self._f1, kind="stable")[:NUMBER].tolist())
+        return self._images(np.argsort(self._f1, kind="stable")[:LIST_LENGTH].tolist())
 
     def confident_false(self) -> tuple[ShownImage, ...]:
         rows = np.flatnonzero(self._matches.false_alarms)
-        rows = rows[np.argsort(-self._detections.scores[rows], kind="stable")][:NUMBER]
+        rows = rows[np.argsort(-self._detections.scores[rows], kind="stable")][:LIST_LENGTH]
         return tuple(self._image(int(self._detections.images[row]), self._detection(row)) for row in rows.tolist())
 
     def missed(self) -> tuple[ShownImage, ...]:
         rows = np.flatnonzero(~self._found)
-        rows = rows[np.argsort(-self._objects.areas[rows], kind="stable")][:NUMBER]
+        rows = rows[np.argsort(-self._objects.areas[rows], kind="stable")][:LIST_LENGTH]
         return tuple(self._image(int(self._objects.images[row]), self._object(row)) for row in rows.tolist())
 
     def random(self) -> tuple[ShownImage, ...]:
         number = len(self._f1)
-        chosen = np.random.default_rng(SEED).choice(number, min(NUMBER, number), replace=False)
+        chosen = np.random.default_rng(RANDOM_IMAGES_SEED).choice(number, min(LIST_LENGTH, number), replace=False)
         return self._images(sorted(chosen.tolist()))
 
     def _images(self, images: Iterable[int]) -> tuple[ShownImage, ...]:

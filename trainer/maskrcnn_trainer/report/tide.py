@@ -18,13 +18,12 @@ from maskrcnn_trainer.evaluation.coco_matching import RECALLS
 from maskrcnn_trainer.evaluation.coco_metrics import STANDARD_DETECTIONS
 from maskrcnn_trainer.report.comparison import SMALLEST_IOU, Comparison, Pairs
 from maskrcnn_trainer.report.content import Errors, ErrorType
-from maskrcnn_trainer.report.matching import Matches
+from maskrcnn_trainer.report.matching import MATCH_IOU, Matches
 from maskrcnn_trainer.report.precision_recall import curve_of_class, rows_by_category
 
-IOU = 0.5
 # COCO's own recalls are off by a rounding error, such as 0.57 and a bit, which a recall of 57 in 100 doesn't reach.
 EXACT_RECALLS: NDArray[np.float64] = np.arange(101) / 100
-TYPES: tuple[ErrorType, ...] = get_args(ErrorType)
+ERROR_TYPES: tuple[ErrorType, ...] = get_args(ErrorType)
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Classified:
 
     Attributes:
         hits: bool [D], detections that match an object, among the 100 best of their image.
-        types: int8 [D], position in ``TYPES`` of each other detection among these; -1 for all others.
+        types: int8 [D], position in ``ERROR_TYPES`` of each other detection among these; -1 for all others.
         counted: bool [D], set if the error counts: a detection that lies on a crowd does not.
         corrected: int32 [D], position of the object that the detection finds once its class (Cls) or its place (Loc)
             is corrected; -1 if another one finds it, or none is left to find.
@@ -74,13 +73,13 @@ def errors(comparison: Comparison, matches: Matches, category_ids: Sequence[int]
     before = _average_precision(base)[with_objects]
     lost: dict[ErrorType, float] = {}
     by_class: dict[int, dict[ErrorType, float]] = {category_ids[category]: {} for category in with_objects}
-    for error in TYPES:
+    for error in ERROR_TYPES:
         after = _average_precision(_corrected(comparison, classified, base, error))[with_objects]
         lost[error] = _gain(before, after)
         for category, gain in zip(with_objects, _gains(before, after).tolist(), strict=True):
             by_class[category_ids[category]][error] = gain
-    counts = np.bincount(classified.types[classified.counted], minlength=len(TYPES)).tolist()
-    counts[TYPES.index("Miss")] = int(classified.missed.sum())
+    counts = np.bincount(classified.types[classified.counted], minlength=len(ERROR_TYPES)).tolist()
+    counts[ERROR_TYPES.index("Miss")] = int(classified.missed.sum())
     return Errors(
         kind=comparison.kind,
         ap50=float(ap50.mean()) if len(ap50) else None,
@@ -91,7 +90,7 @@ def errors(comparison: Comparison, matches: Matches, category_ids: Sequence[int]
             _average_precision(_without_objects(_sorted_as_tidecv(base), comparison, ~classified.found))[with_objects],
         ),
         by_class=by_class,
-        counts=dict(zip(TYPES, counts, strict=True)),
+        counts=dict(zip(ERROR_TYPES, counts, strict=True)),
     )
 
 
@@ -117,15 +116,15 @@ def classify(comparison: Comparison, matches: Matches) -> Classified:
     types = np.full(len(wrong), -1, np.int8)
     # The order of these tests is that of tidecv.
     tests: tuple[tuple[ErrorType, NDArray[np.bool_]], ...] = (
-        ("Loc", (own_iou >= SMALLEST_IOU) & (own_iou <= IOU)),
-        ("Cls", other_iou >= IOU),
-        ("Dupe", duplicate_iou >= IOU),
+        ("Loc", (own_iou >= SMALLEST_IOU) & (own_iou <= MATCH_IOU)),
+        ("Cls", other_iou >= MATCH_IOU),
+        ("Dupe", duplicate_iou >= MATCH_IOU),
         ("Bkg", np.maximum(own_iou, other_iou) <= SMALLEST_IOU),
         ("Both", np.ones(len(wrong), bool)),
     )
     for name, holds in tests:
-        types[wrong & holds & (types < 0)] = TYPES.index(name)
-    target = np.where(types == TYPES.index("Loc"), own, np.where(types == TYPES.index("Cls"), other, -1))
+        types[wrong & holds & (types < 0)] = ERROR_TYPES.index(name)
+    target = np.where(types == ERROR_TYPES.index("Loc"), own, np.where(types == ERROR_TYPES.index("Cls"), other, -1))
     candidates = np.flatnonzero(target >= 0)
     candidates = candidates[~found[target[candidates]]]
     reachable, first = np.unique(target[candidates], return_index=True)  # the first is the best of an image
@@ -133,7 +132,7 @@ def classify(comparison: Comparison, matches: Matches) -> Classified:
     corrected[candidates[first]] = reachable
     missed = ~found
     missed[reachable] = False
-    return Classified(hits, types, wrong & (comparison.crowd_ious < IOU), corrected, found, missed)
+    return Classified(hits, types, wrong & (comparison.crowd_ious < MATCH_IOU), corrected, found, missed)
 
 
 def _best(pairs: Pairs, kept: NDArray[np.bool_], detections: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -159,7 +158,7 @@ def _corrected(comparison: Comparison, classified: Classified, base: _Points, er
     """Return the points after all errors of one type are corrected: moved to their object, or removed."""
     if error == "Miss":
         return _without_objects(_sorted_as_tidecv(base), comparison, classified.missed)
-    of_type = classified.types == TYPES.index(error)
+    of_type = classified.types == ERROR_TYPES.index(error)
     hits = of_type & (classified.corrected >= 0)
     kept = classified.counted & ~of_type
     categories = comparison.detections.categories.copy()
