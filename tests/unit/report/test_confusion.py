@@ -73,6 +73,11 @@ def test_detection_on_a_crowd_of_its_class_counts_nowhere() -> None:
     assert matrix(objects, results).counts == ((1, 0, 0), (0, 0, 0), (0, 1, 0))
 
 
+def test_of_one_class_in_one_image_the_100_best_detections_count() -> None:
+    results = [found(1, 1, AWAY, 0.9) for _ in range(101)]
+    assert matrix([], [*results, found(1, 2, AWAY, 0.5)]).counts == ((0, 0, 0), (0, 0, 0), (100, 1, 0))
+
+
 def test_classes_that_do_not_occur_are_left_out() -> None:
     assert matrix([thing(1, 2, A)], [found(1, 2, A, 0.9), found(1, 1, AWAY, 0.4)]).names == ("two",)
 

@@ -58,6 +58,11 @@ def test_detections_of_one_score_count_together() -> None:
     assert at(result, 0.5) == (1 / 2, 1, 2 / 3)
 
 
+def test_best_score_does_not_divide_the_detections_of_one_score() -> None:
+    # all four at 0.5 have F1 4 / (5 + 2); the first alone would have 1
+    assert point("TTFFF", [0.9, 0.5, 0.5, 0.5, 0.5], 2).best_score == 0.9
+
+
 def test_detection_that_counts_nowhere_changes_nothing() -> None:
     assert point("-T-", [0.99, 0.5, 0.1], 2) == point("T", [0.5], 2)
 
