@@ -130,6 +130,9 @@ class ModelRow:
 class OperatingPoint:
     """F1 over the score at IoU 0.5, and the score that maximizes it (on this very set).
 
+    Matches follow COCO's rule: detections by descending score within class and image, of which the 100 best count. A
+    detection that matches nothing but lies on a crowd counts nowhere.
+
     Attributes:
         scores: [N] thresholds, ascending: 0, 0.01 .. 1, and the best score; a detection counts from its score on.
         precision, recall, f1: [N].
@@ -186,7 +189,8 @@ class Confusion:
     """Confusion matrix at IoU 0.5 and the overall best score.
 
     Matching within an image: detections by descending score, each takes the unmatched object with the highest IoU of at
-    least 0.5, whatever its class. A detection that matches nothing but lies on a crowd counts nowhere.
+    least 0.5, whatever its class. A detection that matches nothing but lies on a crowd of its class counts nowhere. Of
+    each class in each image the 100 best detections count, as in the other numbers.
 
     Attributes:
         score: threshold of the detections.
