@@ -85,6 +85,18 @@ def test_crowds_are_neither_missed_nor_shown() -> None:
     assert lists.worst[0].objects == ()
 
 
+def test_detection_on_a_crowd_is_not_shown() -> None:
+    ground_truth = truth(thing(1, 1, (0, 0, 100, 100), crowd=True), images=1)
+    lists = shown(ground_truth, [found(1, 1, A, 0.9)])
+    assert lists.confident_false == ()
+    assert lists.worst[0].objects == ()
+
+
+def test_detection_at_the_score_is_shown_and_counts() -> None:
+    (image,) = shown(truth(thing(1, 1, A), images=1), [found(1, 1, A, 0.5)], score=0.5).worst
+    assert ([one.role for one in image.objects], image.f1) == (["true", "object"], 1.0)
+
+
 def test_random_images_are_the_same_in_each_run_and_differ() -> None:
     first, second = (shown(truth(images=40), []).random for _ in range(2))
     assert first == second

@@ -155,6 +155,38 @@ def test_neither_objects_nor_detections() -> None:
     assert (result.ap50, set(result.counts.values())) == (None, {0})
 
 
+def test_equal_scores_are_ordered_as_in_tidecv() -> None:
+    # In corrected curves false detections precede true ones of the same score.
+    objects = (thing(1, 1, (0, 0, 40, 40)), thing(1, 1, (100, 100, 40, 40)))
+    true_then_false = [found(1, 1, (0, 0, 40, 40), 0.9), found(1, 1, (160, 10, 30, 30), 0.9)]
+    localized = errors_of(truth(*objects), [*true_then_false, found(1, 1, (120, 100, 40, 40), 0.8)])
+    assert localized.lost["Loc"] == pytest.approx(100 * (101 * 2 / 3 - 51) / 101)
+    assert errors_of(truth(*objects), true_then_false).lost["Miss"] == 0.0
+
+
+def test_class_of_which_only_false_detections_are_left_keeps_ap_0() -> None:
+    objects = (thing(1, 1, (0, 0, 40, 40)), thing(1, 2, (100, 100, 40, 40)))
+    detections = [found(1, 1, (0, 0, 40, 40), 0.9), found(1, 2, (160, 10, 30, 30), 0.8)]
+    result = errors_of(truth(*objects), detections)
+    assert (result.counts["Miss"], result.lost["Miss"], result.by_class[2]["Miss"]) == (1, 0.0, 0.0)
+
+
+def test_class_of_which_nothing_is_left_is_left_out_of_the_corrected_mean() -> None:
+    objects = (thing(1, 1, (0, 0, 40, 40)), thing(1, 2, (100, 100, 40, 40)))
+    result = errors_of(truth(*objects), [found(1, 1, (0, 0, 40, 40), 0.9)])
+    assert (result.ap50, result.lost["Miss"]) == pytest.approx((50, 50))
+    assert (result.by_class[1]["Miss"], result.by_class[2]["Miss"]) == (0.0, 100.0)
+
+
+def test_costs_are_read_at_exact_recalls_and_the_base_at_those_of_pycocotools() -> None:
+    # 57 of 100 objects are found: pycocotools' recall 0.57 is slightly larger and not reached.
+    boxes = [(20 * (number % 10), 20 * (number // 10), 18, 18) for number in range(100)]
+    detections = [found(1, 1, box, 0.9 - number / 1000) for number, box in enumerate(boxes[:57])]
+    result = errors_of(truth(*(thing(1, 1, box) for box in boxes)), detections)
+    assert result.ap50 == pytest.approx(100 * 57 / 101)
+    assert result.lost["Miss"] == pytest.approx(100 * (1 - 58 / 101))
+
+
 def test_only_the_100_best_detections_of_an_image_count() -> None:
     others = [found(1, 2, (160, 160, 30, 30), 0.9) for _ in range(100)]
     result = errors_of(truth(thing(1, 1, (0, 0, 40, 40))), [*others, found(1, 1, (0, 0, 40, 40), 0.8)])

@@ -14,7 +14,6 @@ from maskrcnn_trainer.report.matching import Matches
 
 LIST_LENGTH = 12
 RANDOM_IMAGES_SEED = 12
-_NO_SCORE = np.inf
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,10 @@ def shown_images(
         evaluated: the images.
         comparison: detections and objects.
         matches: matches by COCO's rule.
-        score: smallest score of a shown detection; None if there is none.
+        score: smallest score of a shown detection; None if no detection counts.
         names: class name by raw category id.
     """
-    selection = _Selection(evaluated, comparison, matches, _NO_SCORE if score is None else score, names)
+    selection = _Selection(evaluated, comparison, matches, score or 0.0, names)
     return ShownImages(selection.worst(), selection.confident_false(), selection.missed(), selection.random())
 
 

@@ -112,13 +112,12 @@ def classify(comparison: Comparison, matches: Matches) -> Classified:
     pairs = comparison.pairs
     own, own_iou = _best(pairs, pairs.same_class, len(wrong))
     other, other_iou = _best(pairs, ~pairs.same_class, len(wrong))
-    _, duplicate_iou = _best(pairs, pairs.same_class & found[pairs.objects], len(wrong))
     types = np.full(len(wrong), -1, np.int8)
-    # The order of these tests is that of tidecv.
+    # The order of these tests is that of tidecv. An object of the class with an IoU over 0.5 has a better detection.
     tests: tuple[tuple[ErrorType, NDArray[np.bool_]], ...] = (
         ("Loc", (own_iou >= SMALLEST_IOU) & (own_iou <= MATCH_IOU)),
         ("Cls", other_iou >= MATCH_IOU),
-        ("Dupe", duplicate_iou >= MATCH_IOU),
+        ("Dupe", own_iou > MATCH_IOU),
         ("Bkg", np.maximum(own_iou, other_iou) <= SMALLEST_IOU),
         ("Both", np.ones(len(wrong), bool)),
     )
