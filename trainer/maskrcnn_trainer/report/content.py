@@ -74,7 +74,7 @@ class DataSet:
         name: "training" or "validation".
         images: number of images; None if not recorded.
         classes: objects by class; empty if not recorded.
-        identity: digest of its records, which tells whether two experiments use the same; None if not recorded.
+        identity: digest of its records, which is equal if two experiments use the same; None if not recorded.
     """
 
     name: str
@@ -302,6 +302,7 @@ class Evaluation:
         confident_false: the twelve false detections with the highest scores.
         missed: the twelve largest missed objects.
         random: twelve images with a fixed seed.
+        pictures_missing: reason why shown images have no picture, one sentence; None if all have one.
     """
 
     step: str
@@ -321,6 +322,7 @@ class Evaluation:
     confident_false: tuple[ShownImage, ...] = ()
     missed: tuple[ShownImage, ...] = ()
     random: tuple[ShownImage, ...] = ()
+    pictures_missing: str | None = None
 
 
 @dataclass(frozen=True)
