@@ -67,7 +67,7 @@ class PageReader(HTMLParser):
             self._open.pop()
 
     def handle_data(self, data: str) -> None:
-        if data.strip():
+        if data.strip() or data == " ":
             self.texts.append(("/".join(self._open), data))
         if "style" in self._open and IN_STYLES.search(data):
             self.problems.append("style sheet that loads")

@@ -98,8 +98,9 @@ def test_ap_that_fell_names_the_best_checkpoint() -> None:
     assert "was highest at training step 200 (0.310); at the last one it is 0.250" in text
 
 
-def test_nothing_detected_is_the_first_finding() -> None:
-    assert advice(sample.nothing_detected())[0].startswith("Nothing was detected.")
+def test_nothing_detected_is_the_only_finding() -> None:
+    (only,) = advice(sample.nothing_detected())
+    assert only.startswith("Nothing was detected.")
 
 
 def test_evaluation_without_objects_is_named() -> None:

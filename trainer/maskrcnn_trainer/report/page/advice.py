@@ -73,7 +73,7 @@ def findings(experiment: Experiment, place: Nesting) -> list[Markup]:
     evaluation = experiment.evaluation
     if evaluation is None:
         return []
-    found = [
+    found = [*_nothing_to_measure(evaluation, place)] or [
         *_largest_error(evaluation, place),
         *_confusion(evaluation, place),
         *_lowest_class(experiment, evaluation, place),
@@ -92,17 +92,18 @@ def ranked_types(found: Errors | None) -> list[ErrorType]:
     )
 
 
-def _largest_error(evaluation: Evaluation, place: Nesting) -> Iterator[Markup]:
+def _nothing_to_measure(evaluation: Evaluation, place: Nesting) -> Iterator[Markup]:
     if evaluation.objects == 0:
         yield Markup("The evaluated images have no objects, so nothing can be measured. Check the annotation file.")
-        return
-    if evaluation.detections == 0:
+    elif evaluation.detections == 0:
         link = place.link("training", "training curves")
         yield joined([
             element("b", "Nothing was detected."), " Check in the ", link, " that the loss fell, and that the model "
             "has these classes.",
         ])  # fmt: skip
-        return
+
+
+def _largest_error(evaluation: Evaluation, place: Nesting) -> Iterator[Markup]:
     found = errors_of(evaluation, evaluation.kind)
     ranked = ranked_types(found)
     if found is None or not ranked:

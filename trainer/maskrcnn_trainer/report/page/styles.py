@@ -80,7 +80,9 @@ details{font-size:.8125rem}
 dl.terms{max-width:none;display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem;font-size:.875rem}
 dl.terms dt{font-weight:600}
 dl.terms dd{margin:0}
-@media (max-width:600px){body{padding:12px}table{font-size:.8125rem}th,td{padding:4px 7px}}
+@media (max-width:600px){body{padding:12px}table{font-size:.8125rem}th,td{padding:4px 6px}
+th:first-child,.text{min-width:5em}.bar{min-width:3.4em}
+dl.terms{display:block}dl.terms dd{margin:0 0 .4rem}}
 @media print{
 body{max-width:none;padding:0;font-size:11pt}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}

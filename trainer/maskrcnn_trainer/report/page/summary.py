@@ -43,8 +43,11 @@ def _tiles(evaluation: Evaluation) -> Markup:
         for key, name in METRICS if key.startswith("mask_") <= ("segm" in kinds_of(evaluation.metrics))
     ]  # fmt: skip
     point = evaluation.operating_point
+    at = "nothing was detected"
+    if point.best_score is not None:
+        at = f"at score {fraction(point.best_score)}, picked on this set"
     tiles += [
-        ("best F1", fraction(point.best_f1), f"at score {fraction(point.best_score)}, picked on this set"),
+        ("best F1", fraction(point.best_f1), at),
         ("images", count(evaluation.images), "evaluated"),
         ("objects", count(evaluation.objects), "without crowds"),
         ("detections", count(evaluation.detections), "of any score"),
