@@ -16,11 +16,12 @@ import base64
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,8 @@ async def browser() -> AsyncIterator[Session]:
         process = await asyncio.create_subprocess_exec(
             find_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0",
-            f"--user-data-dir={profile}", "about:blank", stderr=asyncio.subprocess.DEVNULL,
+            f"--user-data-dir={profile}", "about:blank",
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         try:
             address = await asyncio.wait_for(_address(Path(profile) / "DevToolsActivePort"), SECONDS_TO_START)
@@ -135,8 +137,9 @@ async def browser() -> AsyncIterator[Session]:
                 yield session
                 await session.call("Browser.close")
         finally:
-            if process.returncode is None:
-                process.kill()
+            # The program may be a script that has started the browser as another process.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
 
@@ -170,6 +173,8 @@ async def looked_at(session: Session, file: Path, output: Path) -> list[str]:
         found += [
             f"{where}: {problem}" for problem in _problems(session.events, file, state | {"broken": after["broken"]})
         ]
+    await session.call("Emulation.setEmulatedMedia", media="print", features=[])
+    await session.call("Emulation.clearDeviceMetricsOverride")
     printed = await session.call("Page.printToPDF", printBackground=False)
     (output / f"{file.stem}.pdf").write_bytes(base64.b64decode(printed["data"]))
     return found

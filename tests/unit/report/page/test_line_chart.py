@@ -54,6 +54,12 @@ def test_each_series_differs_in_dashes_or_markers_and_not_in_color_alone() -> No
     assert len({str(sample) for sample in samples}) == 16
 
 
+def test_line_has_the_dashes_and_the_color_of_its_sample() -> None:
+    drawn, legend = line_chart("x", [Line("a", [(0.0, 0.0), (1.0, 1.0)], 2)], UNIT, UNIT).split("<ul")
+    style = 'class="l s2" stroke-dasharray="2 3"'
+    assert (style in drawn, style in legend) == (True, True)
+
+
 def test_thin_line_has_no_entry_in_the_legend() -> None:
     drawn = line_chart("x", [Line("thin", [(0.0, 0.0), (1.0, 1.0)], None)], UNIT, UNIT)
     assert "<li>" not in drawn

@@ -154,6 +154,7 @@ def test_number_that_is_not_in_report_json_is_found() -> None:
         "at most 100 detections per image count, crowds are ignored",
         "lies on a crowd counts nowhere",
         "TIDE itself has no such table",
+        "Of each class in each image the 100 best detections count",
         "without crowds",
         "Chosen with a fixed seed",
         "it is 1 without objects and detections",

@@ -46,7 +46,7 @@ def confusion(evaluation: Evaluation, place: Nesting) -> Section:
         f"score). Within an image the detections are matched by descending score: each takes the unmatched object with "
         f"the highest {kind} IoU of at least 0.5, whatever its class. The column “background” has missed objects, the "
         f"row “background” has detections that match no object. A detection that matches nothing but lies on a crowd "
-        f"counts nowhere."
+        f"counts nowhere. Of each class in each image the 100 best detections count."
     )
     advice = (
         "Counts off the diagonal are mistakes. Where two classes are confused, check their labels first, then add "

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from maskrcnn_trainer.report.content import Evaluation, Role, ShownImage, ShownObject
 from maskrcnn_trainer.report.page.layout import Nesting, Section, heading, named, note, paragraph
-from maskrcnn_trainer.report.page.markup import Markup, element, is_picture, joined, visible
+from maskrcnn_trainer.report.page.markup import Markup, element, is_picture, joined, shortened
 from maskrcnn_trainer.report.page.numbers import fraction
 
 ROLES: dict[Role, tuple[str, str]] = {"true": ("✓", "true"), "false": ("✗", "false"), "missed": ("◌", "missed")}
 """Sign and word of the roles that a caption lists; a found object is where its true detection is."""
 
+LONGEST_ID = 60
 AT_ONCE = 6
 """Objects below a picture; the others are in a part that opens."""
 
@@ -62,10 +63,10 @@ def _list(images: Sequence[ShownImage]) -> Markup:
 
 
 def _image(image: ShownImage) -> Markup:
-    title = f"Image {visible(str(image.image_id))}"
-    drawn = element("img", src=image.picture, alt=f"{title} with detections and objects", loading="lazy") if is_picture(
-        image.picture
-    ) else None  # fmt: skip
+    title = f"Image {shortened(str(image.image_id), LONGEST_ID)}"
+    drawn = None
+    if is_picture(image.picture):
+        drawn = element("img", src=image.picture, alt=f"{title} with detections and objects")
     listed = [found for found in image.objects if found.role in ROLES]
     first = element("ul", *(_object(found) for found in listed[:AT_ONCE]), class_="objects")
     rest = [_object(found) for found in listed[AT_ONCE:]]

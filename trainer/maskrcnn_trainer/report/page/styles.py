@@ -81,7 +81,7 @@ dl.terms{max-width:none;display:grid;grid-template-columns:max-content 1fr;gap:.
 dl.terms dt{font-weight:600}
 dl.terms dd{margin:0}
 @media (max-width:600px){body{padding:12px}table{font-size:.8125rem}th,td{padding:4px 6px}
-th:first-child,.text{min-width:5em}.bar{min-width:3.4em}
+th:first-child,.text{min-width:6em}.bar{min-width:3.4em}
 dl.terms{display:block}dl.terms dd{margin:0 0 .4rem}}
 @media print{
 body{max-width:none;padding:0;font-size:11pt}
