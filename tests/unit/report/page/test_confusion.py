@@ -23,6 +23,13 @@ def test_pairs_are_ranked_without_diagonal_and_background() -> None:
     assert confused_pairs(MATRIX) == [ConfusedPair("dog", "cat", 3, 1 / 3), ConfusedPair("cat", "dog", 1, 0.1)]
 
 
+def test_of_equal_pairs_the_one_with_the_larger_share_is_first() -> None:
+    counts = ((9, 1, 0, 0), (1, 1, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0))
+    shares = ((0.9, 0.1, 0.0, 0.0), (0.5, 0.5, 0.0, 0.0), None, None)
+    pairs = confused_pairs(replace(MATRIX, counts=counts, normalized=shares))
+    assert [pair.truth for pair in pairs] == ["dog", "cat"]
+
+
 def test_counts_and_normalized_counts_are_in_the_cells() -> None:
     texts = [text for path, text in read(drawn(MATRIX)).texts if path.endswith("svg/text")]
     assert [texts.count(shown) for shown in ("5", "6", "7", "50%", "67%", "33%")] == [1, 1, 1, 1, 1, 1]
@@ -42,6 +49,15 @@ def test_many_classes_have_tables_for_the_numbers() -> None:
     text = words(confusion(evaluation, Nesting()).drawn(Nesting()))
     assert "Found, missed, and false by class" in text
     assert "The class with the smallest share found first." in text
+
+
+def test_class_without_objects_is_the_last_of_those_found() -> None:
+    evaluation = sample.evaluation(sample.many_names(15), with_pictures=False)
+    assert evaluation.confusion is not None
+    normalized = (None, *evaluation.confusion.normalized[1:])
+    changed = replace(evaluation, confusion=replace(evaluation.confusion, normalized=normalized))
+    texts = read(confusion(changed, Nesting()).drawn(Nesting())).texts
+    assert [text for path, text in texts if path.endswith("tbody/tr/th/bdi")][-1] == "person"
 
 
 def test_more_classes_than_can_be_drawn_have_tables_alone() -> None:

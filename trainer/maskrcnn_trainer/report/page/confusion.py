@@ -63,14 +63,14 @@ def confusion(evaluation: Evaluation, place: Nesting) -> Section:
 
 
 def confused_pairs(matrix: Confusion) -> list[ConfusedPair]:
-    """Return all pairs of different classes with a count, the largest first; ties in the order of the classes."""
+    """Return all pairs of different classes with a count, the largest first; of equals that with the larger share."""
     pairs = [
         ConfusedPair(truth, detected, matrix.counts[row][column], _share(matrix, row, column))
         for row, truth in enumerate(matrix.names)
         for column, detected in enumerate(matrix.names)
         if row != column and matrix.counts[row][column] > 0
     ]
-    return sorted(pairs, key=lambda pair: -pair.objects)
+    return sorted(pairs, key=lambda pair: (-pair.objects, -(pair.share or 0.0)))
 
 
 def _maps(matrix: Confusion) -> list[Markup]:
@@ -115,9 +115,15 @@ def _by_class(matrix: Confusion) -> Markup:
     rows = [
         (name, count(matrix.counts[row][row]), percent(_share(matrix, row, row)),
          count(matrix.counts[row][last]), percent(_share(matrix, row, last)), count(matrix.counts[last][row]))
-        for row, name in sorted(enumerate(matrix.names), key=lambda item: _share(matrix, item[0], item[0]) or 0.0)
+        for row, name in sorted(enumerate(matrix.names), key=lambda item: _found_share(matrix, item[0]))
     ]  # fmt: skip
     return long_table(headers, rows, label="Found, missed, and false by class")
+
+
+def _found_share(matrix: Confusion, row: int) -> float:
+    """Return the share of a class that is found, 2 without objects: such a class comes last."""
+    share = _share(matrix, row, row)
+    return 2.0 if share is None else share
 
 
 def _share(matrix: Confusion, row: int, column: int) -> float | None:

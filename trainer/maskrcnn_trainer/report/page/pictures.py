@@ -23,11 +23,13 @@ LISTS = (
     ),
     (
         "confident_false", "Most confident false detections",
-        "The false detections with the highest scores. If they are objects without an annotation, correct the data.",
+        "The false detections with the highest scores, each the first below its picture. If they are objects without "
+        "an annotation, correct the data.",
     ),
     (
         "missed", "Largest missed objects",
-        "Objects that no detection matches, the largest first. Look for unusual views and wrong labels.",
+        "Objects that no detection matches, the largest first; each is the first below its picture. Look for unusual "
+        "views and wrong labels.",
     ),
     ("random", "Random images", "Chosen with a fixed seed, to show the usual case."),
 )  # fmt: skip
