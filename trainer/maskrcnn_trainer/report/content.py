@@ -309,6 +309,7 @@ class Evaluation:
         confident_false: the twelve false detections with the highest scores.
         missed: the twelve largest missed objects.
         random: twelve images with a fixed seed.
+        pictures_missing: reason why shown images have no picture, one sentence; None if all have one.
     """
 
     step: str
@@ -328,6 +329,7 @@ class Evaluation:
     confident_false: tuple[ShownImage, ...] = ()
     missed: tuple[ShownImage, ...] = ()
     random: tuple[ShownImage, ...] = ()
+    pictures_missing: str | None = None
 
 
 @dataclass(frozen=True)
