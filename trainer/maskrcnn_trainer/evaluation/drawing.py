@@ -47,6 +47,8 @@ class DrawnObject:
         score: 0..1, or None for ground truth.
         mask: bool [H, W], or COCO run lengths, or a pasted mask, or None.
         crowd: whether it is a region of many objects, drawn as a gray outline.
+        color: RGB; None for the color of the class.
+        dashed: whether box and mask are dashed outlines without a fill.
     """
 
     box: tuple[float, float, float, float]
@@ -55,6 +57,8 @@ class DrawnObject:
     score: float | None = None
     mask: NDArray[np.bool_] | Mapping[str, Any] | PastedMask | None = None
     crowd: bool = False
+    color: Color | None = None
+    dashed: bool = False
 
 
 def class_color(class_id: int) -> Color:
@@ -135,10 +139,25 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
     thickness = _line_width(picture)
     for item in ordered:
         y1, x1, y2, x2 = (round(value * factor) for value in item.box)
-        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _color(item), thickness, cv2.LINE_8)
+        if item.dashed:
+            _draw_dashes(picture, (x1, y1, x2 - 1, y2 - 1), _color(item), thickness)
+        else:
+            cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _color(item), thickness, cv2.LINE_8)
     for label in reversed(_place_labels(picture, ordered[::-1], factor)):
         _draw_label(picture, label)
     return picture
+
+
+def _draw_dashes(picture: Image, corners: tuple[int, int, int, int], color: Color, thickness: int) -> None:
+    """Draw a rectangle of dashes, from x1, y1 to x2, y2."""
+    x1, y1, x2, y2 = corners
+    dash = 4 * thickness + 2
+    for at in range(x1, x2 + 1, 2 * dash):
+        for y in (y1, y2):
+            cv2.line(picture, (at, y), (min(at + dash, x2), y), color, thickness, cv2.LINE_8)
+    for at in range(y1, y2 + 1, 2 * dash):
+        for x in (x1, x2):
+            cv2.line(picture, (x, at), (x, min(at + dash, y2)), color, thickness, cv2.LINE_8)
 
 
 def _draw_mask(picture: Image, item: DrawnObject, height: int, width: int, factor: int) -> None:
@@ -151,7 +170,7 @@ def _draw_mask(picture: Image, item: DrawnObject, height: int, width: int, facto
         mask = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
         top, left = top * factor, left * factor
     color = _color(item)
-    if not item.crowd:
+    if not item.crowd and not item.dashed:
         part = picture[top : top + mask.shape[0], left : left + mask.shape[1]]
         mixed = cv2.addWeighted(part, 1 - MASK_OPACITY, np.full_like(part, color), MASK_OPACITY, 0)
         np.copyto(part, mixed, where=mask.astype(bool)[..., None])
@@ -176,6 +195,8 @@ def _mask_region(mask: Any, height: int, width: int) -> tuple[Image, int, int]:
 
 
 def _color(item: DrawnObject) -> Color:
+    if item.color is not None:
+        return item.color
     return CROWD_COLOR if item.crowd else class_color(item.class_id)
 
 

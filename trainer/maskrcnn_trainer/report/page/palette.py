@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from maskrcnn_trainer.report.content import Role
+
 SERIES_COLORS = 8
 HEAT_BOUNDS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 """Largest share of each level of a heat map; narrow at the low end, where confusions are."""
@@ -60,6 +62,12 @@ DARK = Theme(
     series=("#e6e9ee", "#6dbcf5", "#f0c48e", "#b07a3c", "#eb6a88", "#86b82a", "#2c78c0", "#9a48f0"),
     coldest="#27405f", hottest="#b4d8ff",
 )  # fmt: skip
+PICTURE_COLORS: Mapping[Role, tuple[int, int, int]] = {
+    "true": (63, 217, 139), "false": (224, 49, 26), "missed": (185, 165, 255),
+}  # fmt: skip
+"""Red, green, and blue of the outlines in pictures, which lie on photographs in both themes. Green and red differ in
+lightness too, for readers who can't tell their hues apart. A found object is where its true detection is."""
+
 THEMES: Mapping[str, Theme] = {"light": LIGHT, "dark": DARK}
 
 

@@ -1,0 +1,49 @@
+"""Curves of a training from its history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from maskrcnn_trainer.report.content import Curve, TrainingHistory
+from maskrcnn_trainer.report.inputs.recorded import TOTAL_LOSS, History, Window
+
+CHECKPOINT_METRICS = ("mask_AP", "AP")
+MOST_LOSSES = 30
+
+
+def training_history(step: str, history: History) -> TrainingHistory:
+    """Return the curves of a training: the total loss first, then its parts in their recorded order.
+
+    Args:
+        step: name of its step.
+        history: what the training recorded.
+    """
+    names = list(dict.fromkeys(name for window in history.windows for name in window.losses))
+    ordered = [name for name in names if name in TOTAL_LOSS] + [name for name in names if name not in TOTAL_LOSS]
+    return TrainingHistory(
+        step,
+        losses=tuple(
+            _curve(name, history.windows, lambda window, name=name: window.losses.get(name))  # type: ignore[misc]
+            for name in ordered[:MOST_LOSSES]
+        ),
+        learning_rate=_if_any(_curve("learning rate", history.windows, lambda window: window.learning_rate)),
+        images_per_second=_if_any(_curve("images/s", history.windows, lambda window: window.images_per_second)),
+        evaluations=tuple(curve for name in CHECKPOINT_METRICS if (curve := _if_any(_checkpoints(name, history)))),
+    )
+
+
+def _curve(name: str, windows: Sequence[Window], value: Callable[[Window], float | None]) -> Curve:
+    return Curve(name, tuple(float(window.step) for window in windows), tuple(value(window) for window in windows))
+
+
+def _checkpoints(name: str, history: History) -> Curve:
+    values = [metrics.get(name) for metrics in history.evaluations.values()]
+    return Curve(
+        name,
+        tuple(float(step) for step in history.evaluations),
+        tuple(None if value is None or value < 0 else value for value in values),  # -1: no objects
+    )
+
+
+def _if_any(curve: Curve) -> Curve | None:
+    return curve if any(value is not None for value in curve.y) else None
