@@ -48,7 +48,8 @@ class DrawnObject:
         mask: bool [H, W], or COCO run lengths, or a pasted mask, or None.
         crowd: whether it is a region of many objects, drawn as a gray outline.
         color: RGB; None for the color of the class.
-        dashed: whether box and mask are dashed outlines without a fill.
+        dashed: whether the box is dashed, and the mask has no fill.
+        labeled: whether class name and score are drawn.
     """
 
     box: tuple[float, float, float, float]
@@ -59,6 +60,7 @@ class DrawnObject:
     crowd: bool = False
     color: Color | None = None
     dashed: bool = False
+    labeled: bool = True
 
 
 def class_color(class_id: int) -> Color:
@@ -143,7 +145,8 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
             _draw_dashes(picture, (x1, y1, x2 - 1, y2 - 1), _color(item), thickness)
         else:
             cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _color(item), thickness, cv2.LINE_8)
-    for label in reversed(_place_labels(picture, ordered[::-1], factor)):
+    labeled = [item for item in ordered[::-1] if item.labeled]
+    for label in reversed(_place_labels(picture, labeled, factor)):
         _draw_label(picture, label)
     return picture
 

@@ -25,6 +25,9 @@ LARGEST_PAGE = 8_000_000
 TEXT_OF_EXPERIMENT = 750_000
 """Bytes that are kept free for the text and charts of one experiment: 484,617 with 80 classes."""
 
+MOST_PARTS = 10
+"""Parts of a path in the name of an experiment."""
+
 TOO_LARGE = f"with them the page would exceed {LARGEST_PAGE // 1_000_000} MB"
 
 
@@ -38,7 +41,7 @@ def make_report(directories: Sequence[ExperimentDirectory]) -> tuple[Report, str
     for directory in directories:
         log.info("Reading %s", directory.path)
         read.append(_without_inputs(read_experiment(directory), budget))
-    names = _distinct([one.directory.path for one in read]) if len(read) > 1 else [read[0].experiment.name]
+    names = _distinct([one.experiment.name for one in read], [one.directory.path for one in read])
     experiments = [replace(one.experiment, name=name) for one, name in zip(read, names, strict=True)]
     report = Report(
         title=", ".join(names),
@@ -96,10 +99,8 @@ def _without(experiment: Experiment) -> Experiment:
     return replace(experiment, evaluation=without_pictures(experiment.evaluation, TOO_LARGE))
 
 
-def _distinct(paths: Sequence[Path]) -> list[str]:
-    """Return the shortest ends of paths, equally many parts of each, that distinguish those that differ."""
-    for parts in range(1, max(len(path.parts) for path in paths)):
-        names = ["/".join(path.parts[1:][-parts:]) for path in paths]
-        if len(set(names)) == len(set(paths)):
-            return names
-    return [str(path) for path in paths]
+def _distinct(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """Return the names, or the shortest ends of the paths, equally many parts of each, that distinguish them."""
+    different = len(set(paths))
+    longer = (["/".join(path.parts[1:][-parts:]) for path in paths] for parts in range(2, MOST_PARTS))
+    return next((list(found) for found in (names, *longer) if len(set(found)) == different), list(map(str, paths)))

@@ -38,6 +38,9 @@ from maskrcnn_trainer.task.progress_bar import progress_bar
 log = logging.getLogger(__name__)
 
 LISTS = ("worst", "confident_false", "missed", "random")
+ABOUT_ONE_OBJECT = ("confident_false", "missed")
+"""Lists in which each picture is about its first object; the others are outlines without names."""
+
 LARGEST_RECORD = 256 * MIB
 LARGEST_IMAGE = 100_000_000
 """Pixels of an image that is decoded."""
@@ -45,7 +48,7 @@ LARGEST_IMAGE = 100_000_000
 LONGER_SIDE = 640
 """Pixels of the longer side of a large image; the page shows it at up to half of that."""
 
-SMALL_SIDE = 320
+SMALL_SIDE = 512
 """A smaller image is enlarged by a whole factor up to this longer side, so that names can be read."""
 
 QUALITIES = (80, 60, 40, 20)
@@ -92,7 +95,10 @@ def with_pictures(evaluation: Evaluation, source: PictureSource, budget: int) ->
         for number, (name, rank) in enumerate(order):
             try:
                 image = getattr(evaluation, name)[rank]
-                drawn[name, rank] = picture = _picture(image, source, budget // (len(order) - number))
+                about_one = name in ABOUT_ONE_OBJECT
+                drawn[name, rank] = picture = _picture(
+                    image, source, budget // (len(order) - number), about_one=about_one
+                )
                 budget -= len(picture)
             except NoPicture as error:
                 missing = missing or str(error)
@@ -120,8 +126,14 @@ def _by_rank(evaluation: Evaluation) -> Iterator[tuple[str, int]]:
         yield from (place for place in row if place is not None)
 
 
-def _picture(image: ShownImage, source: PictureSource, limit: int) -> str:
+def _picture(image: ShownImage, source: PictureSource, limit: int, *, about_one: bool) -> str:
     """Return the drawn image as a ``data:`` URL of at most ``limit`` characters.
+
+    Args:
+        image: the image.
+        source: what it is drawn from.
+        limit: characters.
+        about_one: whether the first object stands out.
 
     Raises:
         NoPicture: the record can't be read, or no quality is small enough.
@@ -133,7 +145,10 @@ def _picture(image: ShownImage, source: PictureSource, limit: int) -> str:
     factor = factor if factor < 1 else float(max(1, SMALL_SIDE // max(height, width)))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     scaled = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
-    objects = [_drawn(shown, source, size, factor) for shown in image.objects if shown.role in PICTURE_COLORS]
+    objects = [
+        _drawn(shown, source, size, factor, full=not about_one or number == 0)
+        for number, shown in enumerate(image.objects) if shown.role in PICTURE_COLORS
+    ]  # fmt: skip
     drawn = cv2.cvtColor(draw_objects(scaled, objects), cv2.COLOR_RGB2BGR)
     for quality in QUALITIES:
         done, encoded = cv2.imencode(".webp", drawn, [cv2.IMWRITE_WEBP_QUALITY, quality])
@@ -142,18 +157,20 @@ def _picture(image: ShownImage, source: PictureSource, limit: int) -> str:
     raise NoPicture(NO_BYTES)
 
 
-def _drawn(shown: ShownObject, source: PictureSource, size: tuple[int, int], factor: float) -> DrawnObject:
+def _drawn(
+    shown: ShownObject, source: PictureSource, size: tuple[int, int], factor: float, *, full: bool
+) -> DrawnObject:
     x, y, width, height = (value * factor for value in shown.box)
     of_object = shown.role == "missed"
     holder = source.validation.ground_truth.annotations if of_object else source.results
     runs = holder[shown.index].get("segmentation")
     mask = None
-    if runs:
+    if runs and full:
         whole: NDArray[np.uint8] = coco_mask.decode(dict(runs))
         mask = cv2.resize(whole, size, interpolation=cv2.INTER_NEAREST).astype(bool)
     return DrawnObject(
         (y, x, y + height, x + width), shown.category, drawn_name(shown.name, shown.category), shown.score, mask,
-        color=PICTURE_COLORS[shown.role], dashed=of_object,
+        color=PICTURE_COLORS[shown.role], dashed=of_object, labeled=full,
     )  # fmt: skip
 
 

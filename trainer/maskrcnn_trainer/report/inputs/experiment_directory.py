@@ -99,7 +99,7 @@ def open_directory(path: Path) -> ExperimentDirectory:
 
 def _around(own: Step, notes: list[str]) -> list[Step]:
     """Return a step with its siblings, the step that made its model, and an evaluation in its own directory."""
-    steps = {step.directory: step for step in [own, *_steps_in(own.directory.parent, notes)]}
+    steps = {step.directory: step for step in [*_steps_in(own.directory.parent, notes), own]}
     others = [own.directory / BY_HAND]
     if own.model_path is not None and (moved := own.moved()) is not None:
         others.append(RecordedPaths([moved]).present(own.model_path).parent.resolve())
