@@ -154,13 +154,18 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
 def _draw_dashes(picture: Image, corners: tuple[int, int, int, int], color: Color, thickness: int) -> None:
     """Draw a rectangle of dashes, from x1, y1 to x2, y2."""
     x1, y1, x2, y2 = corners
-    dash = 4 * thickness + 2
+    dash = _dash(thickness)
     for at in range(x1, x2 + 1, 2 * dash):
         for y in (y1, y2):
             cv2.line(picture, (at, y), (min(at + dash, x2), y), color, thickness, cv2.LINE_8)
     for at in range(y1, y2 + 1, 2 * dash):
         for x in (x1, x2):
             cv2.line(picture, (x, at), (x, min(at + dash, y2)), color, thickness, cv2.LINE_8)
+
+
+def _dash(thickness: int) -> int:
+    """Return the length of a dash, and of the gap after it, in pixels."""
+    return 4 * thickness + 2
 
 
 def _draw_mask(picture: Image, item: DrawnObject, height: int, width: int, factor: int) -> None:
@@ -178,7 +183,15 @@ def _draw_mask(picture: Image, item: DrawnObject, height: int, width: int, facto
         mixed = cv2.addWeighted(part, 1 - MASK_OPACITY, np.full_like(part, color), MASK_OPACITY, 0)
         np.copyto(part, mixed, where=mask.astype(bool)[..., None])
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, color, _line_width(picture) // 2 or 1, offset=(left, top))
+    thickness = _line_width(picture) // 2 or 1
+    if not item.dashed:
+        cv2.drawContours(picture, contours, -1, color, thickness, offset=(left, top))
+        return
+    dash = _dash(thickness)
+    for contour in contours:
+        moved = contour + np.array([left, top], np.int32)
+        dashes = [moved[at : at + dash] for at in range(0, len(contour), 2 * dash)]
+        cv2.polylines(picture, dashes, isClosed=False, color=color, thickness=thickness)
 
 
 def _mask_region(mask: Any, height: int, width: int) -> tuple[Image, int, int]:

@@ -48,7 +48,7 @@ LARGEST_IMAGE = 100_000_000
 LONGER_SIDE = 640
 """Pixels of the longer side of a large image; the page shows it at up to half of that."""
 
-SMALL_SIDE = 512
+SMALL_SIDE = 400
 """A smaller image is enlarged by a whole factor up to this longer side, so that names can be read."""
 
 QUALITIES = (80, 60, 40, 20)
@@ -64,7 +64,7 @@ class NoPicture(Exception):
 
 @dataclass(frozen=True)
 class PictureSource:
-    """What pictures are drawn from.
+    """Detections, annotations, and records that pictures are drawn from.
 
     Attributes:
         results: detections of the evaluation.
@@ -133,7 +133,7 @@ def _picture(image: ShownImage, source: PictureSource, limit: int, *, about_one:
         image: the image.
         source: what it is drawn from.
         limit: characters.
-        about_one: whether the first object stands out.
+        about_one: whether only the first object has its name and mask.
 
     Raises:
         NoPicture: the record can't be read, or no quality is small enough.

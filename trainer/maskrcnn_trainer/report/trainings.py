@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from maskrcnn_trainer.report.content import Curve, TrainingHistory
 from maskrcnn_trainer.report.inputs.recorded import TOTAL_LOSS, History, Window
 
-CHECKPOINT_METRICS = ("mask_AP", "AP")
+CHECKPOINT_METRICS = {"mask_AP": "mask AP", "AP": "box AP"}
 MOST_LOSSES = 30
 
 
@@ -28,7 +28,11 @@ def training_history(step: str, history: History) -> TrainingHistory:
         ),
         learning_rate=_if_any(_curve("learning rate", history.windows, lambda window: window.learning_rate)),
         images_per_second=_if_any(_curve("images/s", history.windows, lambda window: window.images_per_second)),
-        evaluations=tuple(curve for name in CHECKPOINT_METRICS if (curve := _if_any(_checkpoints(name, history)))),
+        evaluations=tuple(
+            curve
+            for name, title in CHECKPOINT_METRICS.items()
+            if (curve := _if_any(_checkpoints(name, title, history))) is not None
+        ),
     )
 
 
@@ -36,10 +40,10 @@ def _curve(name: str, windows: Sequence[Window], value: Callable[[Window], float
     return Curve(name, tuple(float(window.step) for window in windows), tuple(value(window) for window in windows))
 
 
-def _checkpoints(name: str, history: History) -> Curve:
+def _checkpoints(name: str, title: str, history: History) -> Curve:
     values = [metrics.get(name) for metrics in history.evaluations.values()]
     return Curve(
-        name,
+        title,
         tuple(float(step) for step in history.evaluations),
         tuple(None if value is None or value < 0 else value for value in values),  # -1: no objects
     )

@@ -25,14 +25,14 @@ class Moved:
 
     @classmethod
     def of(cls, recorded: str, present: Path) -> Moved:
-        """Return the largest directories that differ in their names alone.
+        """Return the lowest directories above which the two names differ; a workspace is never left.
 
         Args:
             recorded: a directory as a task recorded it.
             present: the same directory on this machine, absolute.
         """
         before, now = PurePosixPath(recorded), present
-        while before.name and before.name == now.name:
+        while before.name and before.name == now.name and str(before) != WORKSPACE_MOUNT:
             before, now = before.parent, now.parent
         return cls(before, now)
 
@@ -53,7 +53,8 @@ class RecordedPaths:
         for one in self._moved:
             if path.is_relative_to(one.recorded) and path.is_absolute() == one.recorded.is_absolute():
                 candidate = one.present / path.relative_to(one.recorded)
-                if os.path.lexists(candidate) or any(character in candidate.name for character in "*?["):
+                # a pattern exists if its directory does
+                if os.path.lexists(candidate.parent if "*" in candidate.name else candidate):
                     return candidate
         return real_path(recorded)
 
@@ -67,7 +68,6 @@ class RecordedPaths:
         Experiments that ran in different workspaces then have equal specs where they name the same files.
         """
         for one in self._moved:
-            inside = value.startswith(f"{one.present}/")
-            if inside and one.recorded == PurePosixPath(WORKSPACE_MOUNT) != PurePosixPath(one.present):
+            if str(one.recorded) == WORKSPACE_MOUNT and value.startswith(f"{one.present}/"):
                 return f"{one.recorded}{value[len(str(one.present)) :]}"
         return value

@@ -1,4 +1,4 @@
-"""What tasks record for the report: ``history.jsonl`` of train, ``images.json`` of evaluate, ``facts`` of a result."""
+"""Records of tasks for the report: ``history.jsonl`` of train, ``images.json`` of evaluate, ``facts`` of a result."""
 
 from __future__ import annotations
 

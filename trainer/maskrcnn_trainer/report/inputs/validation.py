@@ -1,4 +1,4 @@
-"""What an evaluation compared: its annotations, and the images that it saw with their records."""
+"""Validation data of an evaluation: annotations, and the images that it saw with their records."""
 
 from __future__ import annotations
 

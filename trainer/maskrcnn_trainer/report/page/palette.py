@@ -66,7 +66,7 @@ PICTURE_COLORS: Mapping[Role, tuple[int, int, int]] = {
     "true": (63, 217, 139), "false": (224, 49, 26), "missed": (185, 165, 255),
 }  # fmt: skip
 """Red, green, and blue of the outlines in pictures, which lie on photographs in both themes. Green and red differ in
-lightness too, for readers who can't tell their hues apart. A found object is where its true detection is."""
+lightness too, for readers to whom their hues look alike. A found object is where its true detection is."""
 
 THEMES: Mapping[str, Theme] = {"light": LIGHT, "dark": DARK}
 
