@@ -34,7 +34,7 @@ _CHOICE = re.compile(r"\(\?:([^()]+\|[^()]+)\)")
 
 MEANINGS = {
     RUN_FILE: "The one run that may write here: its token and its fingerprint. A pod with an older token is refused.",
-    RESULT_FILE: "Result of the finished task: metrics, and artifacts with their sizes and SHA-256.",
+    RESULT_FILE: "Result of the finished task: metrics, facts for the report, artifacts with sizes and SHA-256.",
     STATUS_FILE: "Progress, as TAO writes it: one JSON object a line.",
     TERMINATION_FILE: "What a pod has as its termination message; only if the step runs without a cluster.",
     "logs/attempt-N[.node-N].log[.1]": "Log of each node in each attempt; at most 16 MiB for a node, ten attempts.",
@@ -44,9 +44,12 @@ MEANINGS = {
     "TAG_warnings.json": "Objects and images that were left out or corrected.",
     "model.step-N.tlt": "Checkpoints. The newest `keepCheckpoints` and the best one are kept.",
     "evaluations.json": "Metrics by step, with the SHA-256 of the checkpoint and the identity of the validation data.",
+    "history.jsonl": "Losses, learning rate, images/s, and metrics by step: one JSON object a line, below 5 MB. A long "
+    "training keeps every second, fourth, ... line of losses.",
     ".train.lock": "Lock of the training that writes here.",
     "metrics.json": "COCO metrics.",
     "detections.json": "Detections in COCO format.",
+    "images.json": "Images that were evaluated: id, and the record as file and offset of its payload in bytes.",
     "detections.png": "Picture of detections; written by the demo of an earlier release.",
     "model.tlt": "Pruned model. It must be trained before it is used.",
     "images_annotated/IMAGE.EXT": "Images with boxes, masks, and names drawn.",

@@ -31,6 +31,7 @@ _FILES = _any_of(
         *(pattern for entry in TASKS.values() for pattern in entry.files),
     ]
 )
+_EARLY = _any_of(pattern for entry in TASKS.values() for pattern in entry.early)
 _LOG_FILES = _any_of(LOG_FILES)
 _UNFINISHED = tuple(re.compile(pattern) for entry in TASKS.values() for pattern in entry.unfinished)
 # the number is absent in files of older releases
@@ -77,6 +78,15 @@ def may_stand_unclaimed(path: str) -> bool:
     A task that ended before it claimed its directory may have written it. It isn't moved or deleted.
     """
     return is_log(path) or path in _LOCKS | {STATUS_FILE, TERMINATION_FILE} or is_temporary(path)
+
+
+def is_result(path: str) -> bool:
+    """Return whether a file is one of a finished result or of a checkpoint, other than logs and reports of a run.
+
+    Args:
+        path: relative to the results directory, with slashes.
+    """
+    return not (may_stand_unclaimed(path) or path == RUN_FILE or _EARLY.fullmatch(path) is not None)
 
 
 def is_kept_by_us(path: str) -> bool:
