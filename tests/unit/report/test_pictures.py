@@ -179,7 +179,8 @@ def point_to_a_device(home: Path) -> None:
 
 
 def forget(home: Path) -> None:
-    entries(home, lambda images: [{"id": one["id"]} for one in images])
+    (home / "evaluate" / "images.json").unlink()
+    delete(home)
 
 
 def entries(home: Path, changed: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:

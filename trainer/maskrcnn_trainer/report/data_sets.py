@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Any
 
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.coco_results import ImageId
 from maskrcnn_trainer.report.content import ClassCount, DataSet
 from maskrcnn_trainer.report.inputs.experiment_directory import ExperimentDirectory
 from maskrcnn_trainer.report.inputs.files import whole
-from maskrcnn_trainer.report.inputs.recorded import recorded_classes
 from maskrcnn_trainer.report.inputs.step import Step
+from maskrcnn_trainer.results.facts import ConversionFacts, read_conversion_facts
 from maskrcnn_trainer.shared.messages import RECORDS_ARTIFACT
 from maskrcnn_trainer.spec.task_name import TaskName
 
@@ -21,6 +20,7 @@ SMALL_AREA, LARGE_AREA = 32**2, 96**2
 """COCO's bounds of the areas in pixels (https://cocodataset.org/#detection-eval)."""
 
 IMAGES = "images"
+"""Metric of a conversion, for results of earlier releases, which have no facts."""
 
 
 def conversion_of(found: ExperimentDirectory, patterns: str | None) -> Step | None:
@@ -52,11 +52,16 @@ def data_set(name: str, conversion: Step | None, *, images: int | None, identity
     """
     classes: tuple[ClassCount, ...] = ()
     if conversion is not None:
-        classes = tuple(
-            ClassCount(one.category, one.name, one.objects, one.small, one.medium, one.large)
-            for one in recorded_classes(conversion.facts)
-        )
-        images = _images(conversion.facts, conversion.metrics) or images
+        facts = read_conversion_facts(conversion.directory)
+        if isinstance(facts, ConversionFacts):
+            images = facts.images
+            classes = tuple(
+                ClassCount(one.id, one.name, one.objects, one.small, one.medium, one.large)
+                for one in facts.classes or ()
+            )
+        else:
+            recorded = whole(conversion.metrics.get(IMAGES))
+            images = images if recorded is None else recorded
     if images is None and identity is None:
         return None
     return DataSet(name, images, classes, identity)
@@ -71,13 +76,8 @@ def counted(ground_truth: GroundTruth, image_ids: Iterable[ImageId]) -> tuple[Cl
             if not annotation["iscrowd"]:
                 category, area = annotation["category_id"], annotation["area"]
                 totals[category] += 1
-                sizes[category, (area >= SMALL_AREA) + (area > LARGE_AREA)] += 1
+                sizes[category, (area >= SMALL_AREA) + (area >= LARGE_AREA)] += 1
     return tuple(
         ClassCount(category, name or str(category), totals[category], *(sizes[category, size] for size in range(3)))
         for category, name in sorted(ground_truth.category_names.items())
     )
-
-
-def _images(facts: Mapping[str, Any], metrics: Mapping[str, float]) -> int | None:
-    recorded = whole(facts.get(IMAGES))
-    return whole(metrics.get(IMAGES)) if recorded is None else recorded

@@ -16,13 +16,14 @@ from maskrcnn_trainer.report.facts import facts_of
 from maskrcnn_trainer.report.inputs.detections import Metrics, read_detections, read_metrics
 from maskrcnn_trainer.report.inputs.experiment_directory import ExperimentDirectory
 from maskrcnn_trainer.report.inputs.files import Unreadable, text, whole
-from maskrcnn_trainer.report.inputs.recorded import read_history
+from maskrcnn_trainer.report.inputs.history import history_of
 from maskrcnn_trainer.report.inputs.spec import ModelDescription, description_of_model, spec_in, spec_of_attempt
 from maskrcnn_trainer.report.inputs.step import Step
 from maskrcnn_trainer.report.inputs.validation import Validation, open_validation, recorded_identity
 from maskrcnn_trainer.report.models import model_rows
 from maskrcnn_trainer.report.spec_differences import differences_from_defaults, values_of
 from maskrcnn_trainer.report.trainings import training_history
+from maskrcnn_trainer.results.history import History
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.task_name import TaskName
 
@@ -178,10 +179,11 @@ class _Reader:
         """Return the curves of each train step."""
         found = []
         for step in self._directory.of(TaskName.TRAIN):
-            try:
-                found.append(training_history(step.name, read_history(step.directory)))
-            except Unreadable as error:
-                self.notes.append(str(error))
+            history = history_of(step.directory)
+            if isinstance(history, History):
+                found.append(training_history(step.name, history))
+            else:
+                self.notes.append(f"{step.name}/{history.reason}.")
         return tuple(found)
 
     def analyzed(self, step: Step, metrics: Metrics, spec: ExperimentSpec | None) -> Analyzed | None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from maskrcnn_trainer.report.inputs.files import text
 from maskrcnn_trainer.report.inputs.step import Step
 from maskrcnn_trainer.shared.text import format_seconds
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.task_name import TaskName
 
 COMPUTES = (TaskName.TRAIN, TaskName.EVALUATE, TaskName.PRUNE, TaskName.EXPORT)
-DEVICE = "device"
 
 
 def facts_of(steps: Sequence[Step], spec: ExperimentSpec | None) -> dict[str, str]:
@@ -46,14 +44,11 @@ def _by_steps(label: str, steps: Sequence[Step], value: Callable[[Step], str | N
 
 
 def _hardware(step: Step) -> str | None:
-    if step.task not in COMPUTES:
+    if step.task not in COMPUTES or step.processes is None or step.threads is None:
         return None
-    device = text(step.facts.get(DEVICE))
-    if step.processes is None or step.threads is None:
-        return device
     processes = f"{step.processes} {'process' if step.processes == 1 else 'processes'}"
     threads = f"{step.threads} CPU {'thread' if step.threads == 1 else 'threads'}"
-    return f"{device + ', ' if device else ''}{processes} with {threads}{'' if step.processes == 1 else ' each'}"
+    return f"{processes} with {threads}{'' if step.processes == 1 else ' each'}"
 
 
 def _versions(step: Step) -> str | None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from maskrcnn_trainer.report.content import ModelRow
 from maskrcnn_trainer.report.inputs.detections import Metrics
 from maskrcnn_trainer.report.inputs.experiment_directory import ExperimentDirectory
-from maskrcnn_trainer.report.inputs.files import text, whole
+from maskrcnn_trainer.report.inputs.files import whole
 from maskrcnn_trainer.report.inputs.step import Step, StoredFile
+from maskrcnn_trainer.results.facts import ModelFacts, read_model_facts
 from maskrcnn_trainer.spec.task_name import TaskName
 
 METRICS = ("AP", "AP50", "mask_AP", "mask_AP50")
 BYTES_PER_MB = 1e6
-PARAMETERS, DATA_TYPE = "parameters", "dtype"
 UNKNOWN_KIND = "not recorded"
 
 
@@ -64,14 +64,15 @@ def kind_of(step: Step, *, retrained: bool) -> str:
         return "retrained" if retrained else "trained"
     if step.task is TaskName.PRUNE:
         return "pruned"
-    recorded = text(step.facts.get(DATA_TYPE))
+    facts = read_model_facts(step.directory)
+    recorded = facts.dtype if isinstance(facts, ModelFacts) else None
     return recorded or ("int8" if "calibration_cache" in step.artifacts else "exported")
 
 
 def parameters_of(step: Step) -> int | None:
     """Return the number of weights of the model that a step made; prune of earlier releases has it as a metric."""
-    recorded = whole(step.facts.get(PARAMETERS))
-    return whole(step.metrics.get("param_count")) if recorded is None else recorded
+    facts = read_model_facts(step.directory)
+    return facts.parameters if isinstance(facts, ModelFacts) else whole(step.metrics.get("param_count"))
 
 
 def _made(found: ExperimentDirectory) -> Iterator[tuple[Step, str, StoredFile]]:

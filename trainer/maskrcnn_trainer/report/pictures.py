@@ -29,9 +29,9 @@ from maskrcnn_trainer.images.decode import UnreadableImage, decode_image, image_
 from maskrcnn_trainer.report.content import Evaluation, ShownImage, ShownObject
 from maskrcnn_trainer.report.inputs.files import MIB, shown_path
 from maskrcnn_trainer.report.inputs.paths import RecordedPaths
-from maskrcnn_trainer.report.inputs.recorded import EvaluatedImage
 from maskrcnn_trainer.report.inputs.validation import Validation
 from maskrcnn_trainer.report.page.palette import PICTURE_COLORS
+from maskrcnn_trainer.results.evaluated_images import EvaluatedImage
 from maskrcnn_trainer.shared.files import open_regular
 from maskrcnn_trainer.task.progress_bar import progress_bar
 
@@ -174,18 +174,18 @@ def _drawn(
     )  # fmt: skip
 
 
-def _pixels(source: PictureSource, place: EvaluatedImage, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _pixels(source: PictureSource, place: EvaluatedImage | None, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the image of a record, uint8 RGB [H, W, 3].
 
     Raises:
         NoPicture: the record is gone or damaged, or belongs to another image.
     """
-    if place.file is None or place.offset is None:
+    if place is None:
         raise NoPicture("it isn't recorded where the validation records are")
     file = source.paths.present(place.file)
     try:
         record = read_image(RecordReader(_index_of(file, place.offset)), 0)
-        if record.source_id != str(place.image_id).encode():
+        if record.source_id != str(place.id).encode():
             raise NoPicture(f"the validation records have changed ({shown_path(file)})")
         height, width = image_size(record.encoded)
         if height * width > LARGEST_IMAGE:

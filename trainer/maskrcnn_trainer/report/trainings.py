@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from maskrcnn_trainer.report.content import Curve, TrainingHistory
-from maskrcnn_trainer.report.inputs.recorded import TOTAL_LOSS, History, Window
+from maskrcnn_trainer.results.history import History, HistoryWindow
 
 CHECKPOINT_METRICS = {"mask_AP": "mask AP", "AP": "box AP"}
+TOTAL_LOSS = ("total_loss", "loss")
+"""Names of the total loss in ``history.jsonl`` and, of earlier releases, in ``status.json``."""
+
 MOST_LOSSES = 30
 
 
@@ -36,15 +39,15 @@ def training_history(step: str, history: History) -> TrainingHistory:
     )
 
 
-def _curve(name: str, windows: Sequence[Window], value: Callable[[Window], float | None]) -> Curve:
+def _curve(name: str, windows: Sequence[HistoryWindow], value: Callable[[HistoryWindow], float | None]) -> Curve:
     return Curve(name, tuple(float(window.step) for window in windows), tuple(value(window) for window in windows))
 
 
 def _checkpoints(name: str, title: str, history: History) -> Curve:
-    values = [metrics.get(name) for metrics in history.evaluations.values()]
+    values = [one.metrics.get(name) for one in history.evaluations]
     return Curve(
         title,
-        tuple(float(step) for step in history.evaluations),
+        tuple(float(one.step) for one in history.evaluations),
         tuple(None if value is None or value < 0 else value for value in values),  # -1: no objects
     )
 

@@ -47,13 +47,13 @@ def test_values_of_other_types_in_a_result_are_not_recorded(tmp_path: Path) -> N
     made.write_json(
         tmp_path / "exp" / "evaluate" / "result.json",
         {"task": "evaluate", "code": 0, "modelPath": 5, "artifacts": {"a": 1, "b": {"path": "x\0", "bytes": 1},
-         "c": {"path": "/w/c", "bytes": "many"}}, "metrics": "none", "facts": [1], "versions": {"python": 3},
+         "c": {"path": "/w/c", "bytes": "many"}}, "metrics": "none", "versions": {"python": 3},
          "processes": -1, "threads": 1.5, "startTime": "yesterday", "completionTime": "2026-11-29T10:00:00"},
     )  # fmt: skip
     (step,) = open_directory(tmp_path / "exp" / "evaluate").steps
     assert (step.model_path, step.processes, step.threads, step.started, step.completed) == (None,) * 5
     assert {name: (one.path, one.size) for name, one in step.artifacts.items()} == {"c": ("/w/c", None)}
-    assert (step.metrics, step.facts, step.versions) == ({}, {}, {})
+    assert (step.metrics, step.versions) == ({}, {})
 
 
 def test_failed_steps_are_left_out(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import CHECKPOINT, EVALUATIONS_FILE, METRICS_FILE
 
 LARGEST_RESULT = MIB
-FACTS = "facts"
 _COMMANDS = {name.command: name for name in TaskName}
 
 
@@ -39,7 +38,6 @@ class Step:
         model_path: the model that it made, or that evaluate evaluated, as recorded.
         artifacts: by name.
         metrics: of the result.
-        facts: member ``facts`` of the result; unchecked, empty in results of earlier releases.
         versions: of Python and packages.
         image: of the pod.
         processes, threads: number of processes and of threads of each.
@@ -52,7 +50,6 @@ class Step:
     model_path: str | None = None
     artifacts: Mapping[str, StoredFile] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     image: str | None = None
     processes: int | None = None
@@ -97,7 +94,6 @@ def read_step(directory: Path) -> Step | None:
     task = _COMMANDS.get(command) if isinstance(command, str) else None
     if task is None:
         raise Unreadable(f"{directory.name}/{RESULT_FILE} wasn't written by a task.")
-    facts = content.get(FACTS)
     return Step(
         directory=directory,
         task=task,
@@ -105,7 +101,6 @@ def read_step(directory: Path) -> Step | None:
         model_path=text(content.get(ResultKey.MODEL_PATH)),
         artifacts=_artifacts(content.get(ResultKey.ARTIFACTS)),
         metrics=numbers(content.get(ResultKey.METRICS)),
-        facts=facts if isinstance(facts, dict) else {},
         versions=texts(content.get(ResultKey.VERSIONS)),
         image=text(content.get(ResultKey.IMAGE)),
         processes=whole(content.get(ResultKey.PROCESSES)),

@@ -14,9 +14,9 @@ from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.errors import TaskError
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.coco_results import ImageId, json_image_ids
-from maskrcnn_trainer.report.inputs.files import MIB, NotRecorded, Unreadable, shown_path
+from maskrcnn_trainer.report.inputs.files import MIB, Unreadable, shown_path
 from maskrcnn_trainer.report.inputs.paths import RecordedPaths
-from maskrcnn_trainer.report.inputs.recorded import EvaluatedImage, EvaluatedOn, read_evaluated_images
+from maskrcnn_trainer.results.evaluated_images import EvaluatedImage, EvaluatedImageList, read_evaluated_images
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.task.artifacts import file_sha256
 
@@ -30,12 +30,12 @@ class Validation:
 
     Attributes:
         ground_truth: annotations of at least the evaluated images.
-        images: the evaluated images by id, in the order of their records; without a place if that is unknown.
+        images: the evaluated images by id, in the order of their records; None for one whose record is unknown.
         identity: digest of the annotation file and of the ids of the evaluated images, hexadecimal.
     """
 
     ground_truth: GroundTruth
-    images: Mapping[ImageId, EvaluatedImage]
+    images: Mapping[ImageId, EvaluatedImage | None]
     identity: str
 
 
@@ -59,13 +59,13 @@ def open_validation(
     file = paths.present(named)
     truth = _ground_truth(file)
     images = _evaluated_images(directory, spec, paths, truth, evaluated)
-    unknown = [one.image_id for one in images if one.image_id not in truth.images]
+    unknown = [image_id for image_id in images if image_id not in truth.images]
     if unknown:
         raise Unreadable(f"{shown_path(file)} has no image with id {str(unknown[0])[:60]!r}, which was evaluated.")
     digest = hashlib.sha256(file_sha256(file).encode())
-    for text in sorted({str(one.image_id) for one in images}):
+    for text in sorted(map(str, images)):
         digest.update(b"\0" + text.encode("utf-8", "backslashreplace"))
-    return Validation(truth, {one.image_id: one for one in images}, digest.hexdigest()[:IDENTITY_DIGITS])
+    return Validation(truth, images, digest.hexdigest()[:IDENTITY_DIGITS])
 
 
 def _ground_truth(file: Path) -> GroundTruth:
@@ -83,25 +83,25 @@ def _ground_truth(file: Path) -> GroundTruth:
 
 def _evaluated_images(
     directory: Path, spec: ExperimentSpec, paths: RecordedPaths, truth: GroundTruth, evaluated: int | None
-) -> tuple[EvaluatedImage, ...]:
-    try:
-        return read_evaluated_images(directory).images
-    except NotRecorded:
-        pass
+) -> Mapping[ImageId, EvaluatedImage | None]:
+    recorded = read_evaluated_images(directory)
+    if isinstance(recorded, EvaluatedImageList):
+        return {image.id: image for image in recorded.images}
     # an earlier release evaluated: the images are the first ones of the records, if those are still there
+    images: Mapping[ImageId, EvaluatedImage | None]
     try:
         images = _images_of_records(spec, paths, truth)
     except TaskError:
-        images = tuple(EvaluatedImage(image_id) for image_id in truth.image_ids)
-    if evaluated is not None and evaluated == len({one.image_id for one in images}):
+        images = dict.fromkeys(truth.image_ids)
+    if evaluated == len(images):
         return images
     raise Unreadable(
-        f"{directory.name}/images.json doesn't exist, and the present validation records aren't those of the "
-        "evaluation, so it is unknown which images it saw."
+        f"{directory.name}/{recorded.reason}. The present validation records aren't those of the evaluation either, so "
+        "it is unknown which images it saw."
     )
 
 
-def _images_of_records(spec: ExperimentSpec, paths: RecordedPaths, truth: GroundTruth) -> tuple[EvaluatedImage, ...]:
+def _images_of_records(spec: ExperimentSpec, paths: RecordedPaths, truth: GroundTruth) -> dict[ImageId, EvaluatedImage]:
     """Return the first ``evalSamples`` images of the validation records.
 
     Raises:
@@ -114,7 +114,7 @@ def _images_of_records(spec: ExperimentSpec, paths: RecordedPaths, truth: Ground
     names = [one.decode("utf-8", "replace") for one in record_summary(index, records=np.arange(limit)).source_ids]
     if not all(name in ids for name in names):
         raise TaskError("the annotations lack an image of the records")
-    return tuple(_place(index, record, ids[name]) for record, name in enumerate(names))
+    return {ids[name]: _place(index, record, ids[name]) for record, name in enumerate(names)}
 
 
 def _place(index: RecordIndex, record: int, image_id: ImageId) -> EvaluatedImage:
@@ -123,8 +123,5 @@ def _place(index: RecordIndex, record: int, image_id: ImageId) -> EvaluatedImage
 
 def recorded_identity(directory: Path) -> str | None:
     """Return the identity of the validation data that an evaluation recorded; None if it recorded none."""
-    try:
-        found: EvaluatedOn = read_evaluated_images(directory)
-    except Unreadable:
-        return None
-    return found.identity
+    found = read_evaluated_images(directory)
+    return found.evaluated_on if isinstance(found, EvaluatedImageList) else None
