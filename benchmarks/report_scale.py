@@ -1,15 +1,17 @@
-"""Analysis of a large evaluation for the report: seconds and peak memory by part.
+"""Report about a large evaluation: seconds and peak memory of the analysis by part, and of the whole command.
 
     python benchmarks/report_scale.py [--images 5000] [--detections 100] [--objects 8]
 
 Annotations and detections are synthetic: images of 480x640 pixels, 80 categories, masks with 180 characters of run
-lengths on average. They are written to files and read by a process that runs the analysis alone, so that its memory is
-measured without that of making them. Seconds are those of the clock, and of the CPU in parentheses.
+lengths on average, and records with a gray image each. They are written to files. One process runs the analysis alone,
+and one is ``maskrcnn report``, so that their memory is measured without that of making the files. Seconds are those of
+the clock, and of the CPU in parentheses.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import resource
 import subprocess
@@ -20,7 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from evaluation_scale import made_up
+from PIL import Image
+
+from evaluation_scale import HEIGHT, WIDTH, made_up
+from maskrcnn_trainer.conversion.example import make_example
+from maskrcnn_trainer.data.records import frame
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.report import analysis
 
@@ -54,8 +60,39 @@ def analyze(folder: Path) -> None:
     )
 
 
+def write_experiment(folder: Path, images: int) -> Path:
+    """Write the results directory of an evaluation of the files in a folder, and return it."""
+    step = folder / "made" / "evaluate"
+    (step / "logs").mkdir(parents=True)
+    (folder / "detections.json").rename(step / "detections.json")
+    stream = io.BytesIO()
+    Image.new("RGB", (WIDTH, HEIGHT), (90, 90, 90)).save(stream, "JPEG")
+    with (folder / "val-00000-of-00001.tfrecord").open("wb") as file:
+        for number in range(1, images + 1):
+            texts = {"image/encoded": [stream.getvalue()], "image/source_id": [str(number).encode()]}
+            file.write(frame(make_example(byte_lists=texts, float_lists={}, int_lists={})))
+    data = {
+        "imageSize": [832, 1344], "numClasses": 91, "valJsonFile": str(folder / "annotations.json"),
+        "validationFilePattern": f"{folder}/val-*.tfrecord",
+    }  # fmt: skip
+    spec = {"totalSteps": 1, "initLearningRate": 0.01, "dataConfig": data}
+    (step / "logs" / "attempt-1.spec.yaml").write_text(json.dumps(spec))
+    (step / "metrics.json").write_text(json.dumps({"metrics": {}, "num_images": images}))
+    (step / "result.json").write_text(json.dumps({"task": "evaluate", "code": 0, "modelPath": "model.tlt"}))
+    return step
+
+
+def run_command(step: Path) -> None:
+    """Run ``maskrcnn report`` on a results directory, and print its seconds, peak memory, and page."""
+    clock = time.monotonic()
+    subprocess.run([sys.executable, "-m", "maskrcnn_trainer.cli", "report", "-r", str(step)], check=True)
+    seconds, used = time.monotonic() - clock, resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"maskrcnn report: {seconds:.1f} s, peak {used.ru_maxrss / KIB_PER_MIB:,.0f} MiB (of all processes so far)")
+    print(f"page: {(step / 'report.html').stat().st_size:,} bytes")
+
+
 def main() -> None:
-    """Make the files, then analyze them in another process."""
+    """Make the files, then analyze them and make the report in other processes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--detections", type=int, default=100)
@@ -70,6 +107,7 @@ def main() -> None:
         Path(folder, "annotations.json").write_text(json.dumps(dataset))
         Path(folder, "detections.json").write_text(json.dumps([found for image in results for found in image]))
         subprocess.run([sys.executable, __file__, "--folder", folder], check=True)
+        run_command(write_experiment(Path(folder), arguments.images))
 
 
 if __name__ == "__main__":

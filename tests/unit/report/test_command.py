@@ -134,6 +134,16 @@ def test_wrong_arguments_are_refused_and_nothing_is_written(
     assert sorted(home.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", ["report.html", "report.json"])
+def test_other_file_of_the_same_name_is_not_overwritten(
+    home: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (home / name).write_text("<p>mine</p>")
+    assert report("-r", home) == 64
+    assert f"{home}/{name} isn't a report" in caplog.text
+    assert (home / name).read_text() == "<p>mine</p>"
+
+
 def test_failed_write_leaves_no_file(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "old.html").write_text("old")
     monkeypatch.setattr(making, "compact_json", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))

@@ -23,7 +23,14 @@ from maskrcnn_trainer.results.ours import (
     may_stand_unclaimed,
 )
 from maskrcnn_trainer.results.task_files import labels_of
-from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
+from maskrcnn_trainer.shared.messages import (
+    REPORT_FILE,
+    REPORT_NUMBERS_FILE,
+    RESULT_FILE,
+    RUN_FILE,
+    STATUS_FILE,
+    TERMINATION_FILE,
+)
 from maskrcnn_trainer.spec import task_table
 from maskrcnn_trainer.training import checkpoint
 
@@ -33,6 +40,8 @@ OF_TASKS = [
     RESULT_FILE,
     STATUS_FILE,
     TERMINATION_FILE,
+    REPORT_FILE,
+    REPORT_NUMBERS_FILE,
     # dataset_convert
     shard_name("train", 0, 256),
     shard_name("a.b c-1", 3, 99_999),

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from tests.unit.results.directories import A, B, C, assert_refused, start
 
+from maskrcnn_trainer.report.content import Report
+from maskrcnn_trainer.report.page.page import page
 from maskrcnn_trainer.results.contents import remove_ours
 from maskrcnn_trainer.results.task_files import TASK_FILES
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
+from maskrcnn_trainer.task.files import compact_json
 
 WITH_ENTRY = {
     TaskName.DATASET_CONVERT: "a user's own shards have the same names",
@@ -48,6 +51,8 @@ def test_task_with_an_entry_has_a_name_that_is_not_fixed(name: TaskName) -> None
 WRITTEN = {
     "images.json": b'{"version": 1, "evaluatedOn": "0123", "images": []}',
     "history.jsonl": b'{"step":10,"losses":{}}\n',
+    "report.html": page(Report("a", "2026-11-29T10:00:00Z", "1", ())).encode(),
+    "report.json": compact_json(Report("a", "2026-11-29T10:00:00Z", "1", ()).to_json()),
 }
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.report.inputs.experiment_directory import open_directory
+from maskrcnn_trainer.results.recorded import beginning_of
+from maskrcnn_trainer.results.report_files import begins_as_report
+from maskrcnn_trainer.shared.messages import REPORT_FILE
 from maskrcnn_trainer.task.files import directory_fault
 
 log = logging.getLogger(__name__)
 
-REPORT_FILE = "report.html"
 SUFFIXES = (".html", ".htm")
 
 
@@ -74,6 +76,8 @@ def _check_output(output: Path, *, flag: str) -> None:
     for file in (output, output.with_suffix(".json")):
         if file.is_dir():
             raise InvalidInput(f"{flag} {output}: {file} is a directory; give the path of a file")
+        if flag == "-r" and file.exists() and not begins_as_report(file.name, beginning_of(file)):
+            raise InvalidInput(f"{file} isn't a report and would be overwritten; move it, or give another file with -o")
     folder = output.parent
     if fault := directory_fault(folder):
         raise InvalidInput(f"{flag} {output}: {folder}: {fault}")

@@ -21,6 +21,7 @@ from maskrcnn_trainer.results.evaluated_images import begins_as_evaluated_images
 from maskrcnn_trainer.results.history import begins_as_history
 from maskrcnn_trainer.results.ours import is_temporary
 from maskrcnn_trainer.results.recorded import beginning_of
+from maskrcnn_trainer.results.report_files import begins_as_report, is_report
 from maskrcnn_trainer.shared.fingerprints import FINGERPRINT, fingerprints_in
 from maskrcnn_trainer.shared.messages import RECORDS_ARTIFACT
 from maskrcnn_trainer.spec.task_name import TaskName
@@ -144,9 +145,14 @@ class _Checkpoints(TaskFiles):
 
 
 class _Evaluated(TaskFiles):
-    """Files of an evaluation; a user may have an ``images.json`` too, such as annotations."""
+    """Files of an evaluation, and reports, which other steps may have too.
+
+    A user may have an ``images.json`` of their own, such as annotations, or a report of their own.
+    """
 
     def is_foreign(self, path: str) -> bool:
+        if is_report(path):
+            return not begins_as_report(path, beginning_of(self.directory.path / path))
         return path == EVALUATED_FILE and not begins_as_evaluated_images(beginning_of(self.directory.path / path))
 
     def is_kept(self, path: str) -> bool:

@@ -28,6 +28,8 @@ RESULT_FILE = "result.json"
 STATUS_FILE = "status.json"
 TERMINATION_FILE = "termination.json"
 """The termination message of a task that runs without a cluster."""
+REPORT_FILE, REPORT_NUMBERS_FILE = "report.html", "report.json"
+"""Report about a step or an experiment: the page, and all its numbers."""
 
 RECORDS_ARTIFACT = "records"
 """Name of the artifact with the TFRecords of a conversion, whose path is a pattern."""

@@ -19,6 +19,7 @@ from maskrcnn_trainer.report.page.side_by_side import side_by_side
 from maskrcnn_trainer.report.page.styles import style_sheet
 from maskrcnn_trainer.report.page.summary import summary
 from maskrcnn_trainer.report.page.training import training
+from maskrcnn_trainer.results.report_files import GENERATOR
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """Content security policy: a browser loads nothing and runs no script, whatever the page has in it."""
@@ -76,6 +77,7 @@ def _document(report: Report, links: Iterable[Markup], parts: Iterable[Markup]) 
     title = shortened(report.title, LONGEST_TITLE)
     head = element(
         "head",
+        element("meta", name="generator", content=GENERATOR),
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
