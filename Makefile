@@ -13,7 +13,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order gpu-check bench-nuclei bench-nuclei-gang soak image-gpu gpu-placement gpu-kernels clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order gpu-check bench-nuclei bench-nuclei-gang soak gpu-placement gpu-kernels clean
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -163,9 +163,6 @@ bench-nuclei-gang: setup ## measure mask AP on the same data with two processes
 
 soak: setup ## run the operator for half an hour with injected faults (ARGS="--experiments 20 --minutes 3": a short run)
 	$(VENV)/python scripts/soak.py $(ARGS)
-
-image-gpu: ## build the trainer image with CUDA, with docker (ARGS: those of docker build)
-	docker build -f images/trainer/Dockerfile --target gpu $(ARGS) .
 
 dist: setup ## build the sdist and the wheel in dist/python
 	rm -rf dist/python

@@ -62,7 +62,7 @@ def pretended_gpu() -> Iterator[None]:
 @contextlib.contextmanager
 def deterministic_operations() -> Iterator[None]:
     """Trace as in a training with ``deterministic: true``."""
-    from tensorflow.python.framework import config  # there is no public way back
+    from tensorflow.python.framework import config  # TensorFlow has no public function to disable it
 
     tf.config.experimental.enable_op_determinism()
     try:

@@ -103,7 +103,7 @@ def functions_of(op: tf.Operation) -> Sequence[tf.Graph]:
         return tuple(cond_v2.get_func_graphs(op))
     if op.type in LOOPS:
         return (
-            while_v2._get_graph(op, "cond", "_cond_graph"),  # noqa: SLF001 - there is no public way
+            while_v2._get_graph(op, "cond", "_cond_graph"),  # noqa: SLF001 - TensorFlow has no public function
             while_v2._get_graph(op, "body", "_body_graph"),  # noqa: SLF001
         )
     if op.type in CALLS:
