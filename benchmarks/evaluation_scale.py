@@ -57,14 +57,14 @@ def shapes() -> list[list[tuple[list[float], dict[str, Any]]]]:
     return found
 
 
-def made_up(images: int, detections: int) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
-    """Return a synthetic COCO data set, and the results of each image, best first."""
+def made_up(images: int, detections: int, number: int = OBJECTS) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
+    """Return a synthetic COCO data set with this number of objects per image, and the results of each, best first."""
     pool, generator = shapes(), np.random.default_rng(2)
     annotations: list[dict[str, Any]] = []
     results = []
     for image in range(1, images + 1):
         categories = generator.integers(1, CATEGORIES + 1, 12)
-        objects = [(int(category), int(generator.integers(SHAPES))) for category in categories[:OBJECTS]]
+        objects = [(int(category), int(generator.integers(SHAPES))) for category in categories[:number]]
         for category, shape in objects:
             box, rle = pool[shape][0]
             annotations.append(
@@ -74,7 +74,7 @@ def made_up(images: int, detections: int) -> tuple[dict[str, Any], list[list[dic
         found = []
         for score in np.sort(generator.beta(0.4, 3, detections))[::-1]:
             if generator.uniform() < 0.3 + 0.6 * score:
-                category, shape = objects[int(generator.integers(OBJECTS))]
+                category, shape = objects[int(generator.integers(number))]
             else:
                 category, shape = int(generator.choice(categories)), int(generator.integers(SHAPES))
             box, rle = pool[shape][int(generator.integers(VARIANTS))]

@@ -15,7 +15,14 @@ from pathlib import Path
 
 from maskrcnn_operator.api.generated import write_or_check
 from maskrcnn_trainer.results.ours import LOG_FILES
-from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
+from maskrcnn_trainer.shared.messages import (
+    REPORT_FILE,
+    REPORT_NUMBERS_FILE,
+    RESULT_FILE,
+    RUN_FILE,
+    STATUS_FILE,
+    TERMINATION_FILE,
+)
 from maskrcnn_trainer.spec.task_table import TASKS, TaskEntry
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "files.md"
@@ -34,9 +41,11 @@ _CHOICE = re.compile(r"\(\?:([^()]+\|[^()]+)\)")
 
 MEANINGS = {
     RUN_FILE: "The one run that may write here: its token and its fingerprint. A pod with an older token is refused.",
-    RESULT_FILE: "Result of the finished task: metrics, and artifacts with their sizes and SHA-256.",
+    RESULT_FILE: "Result of the finished task: metrics, facts for the report, artifacts with sizes and SHA-256.",
     STATUS_FILE: "Progress, as TAO writes it: one JSON object a line.",
     TERMINATION_FILE: "What a pod has as its termination message; only if the step runs without a cluster.",
+    REPORT_FILE: "Report about the step and its experiment: one page that needs no other file.",
+    REPORT_NUMBERS_FILE: "All numbers of the report.",
     "logs/attempt-N[.node-N].log[.1]": "Log of each node in each attempt; at most 16 MiB for a node, ten attempts.",
     "logs/attempt-N.spec.yaml": "Specification that the attempt was started with.",
     "logs/tensorboard/events.out.tfevents....": "Losses, learning rate, throughput, and metrics for TensorBoard.",
@@ -44,9 +53,12 @@ MEANINGS = {
     "TAG_warnings.json": "Objects and images that were left out or corrected.",
     "model.step-N.tlt": "Checkpoints. The newest `keepCheckpoints` and the best one are kept.",
     "evaluations.json": "Metrics by step, with the SHA-256 of the checkpoint and the identity of the validation data.",
+    "history.jsonl": "Losses, learning rate, images/s, and metrics by step: one JSON object a line, below 5 MB. A long "
+    "training keeps every second, fourth, ... line of losses.",
     ".train.lock": "Lock of the training that writes here.",
     "metrics.json": "COCO metrics.",
     "detections.json": "Detections in COCO format.",
+    "images.json": "Images that were evaluated: id, and the record as file and offset of its payload in bytes.",
     "detections.png": "Picture of detections; written by the demo of an earlier release.",
     "model.tlt": "Pruned model. It must be trained before it is used.",
     "images_annotated/IMAGE.EXT": "Images with boxes, masks, and names drawn.",
@@ -59,6 +71,8 @@ MEANINGS = {
     "labels.txt": "Names of the classes for DeepStream, one a line, from `BG` on.",
 }
 """Meaning of each file, by its name as the page shows it."""
+
+OF_EACH_TASK = (RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE, REPORT_FILE, REPORT_NUMBERS_FILE)
 
 INTRODUCTION = """# Files
 
@@ -105,7 +119,7 @@ def of_task(entry: TaskEntry) -> list[str]:
 
 def page() -> str:
     """Return the page as Markdown."""
-    parts = [INTRODUCTION, "## Each task", "", table((RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE)), ""]
+    parts = [INTRODUCTION, "## Each task", "", table(OF_EACH_TASK), ""]
     parts += ["## Logs", "", table(map(readable, LOG_FILES)), ""]
     for name, entry in TASKS.items():
         parts += [f"## {name.command}", "", table(of_task(entry)), ""]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
+from maskrcnn_trainer.report import command as report_command
 from maskrcnn_trainer.shared.files import named_in_errors
 from maskrcnn_trainer.shared.messages import TaskFailure
 from maskrcnn_trainer.shared.standard_streams import ClosedStream, open_closed_streams
@@ -71,7 +72,8 @@ def _write_termination_message(task: str, error: TaskError) -> None:
     """Write the termination message of a task that was refused before it had a Reporter; launch writes its own."""
     try:
         environment = TaskEnvironment.from_environ()
-        if task == "launch" or horovod_number("RANK", least=0) > 0:
+        # evaluate makes its report in a process with the same variables
+        if task in ("launch", "report") or horovod_number("RANK", least=0) > 0:
             return
     except InvalidInput:
         return
@@ -157,6 +159,15 @@ def build_parser() -> argparse.ArgumentParser:
     importing.add_argument("spec", help="the prototxt file")
     importing.add_argument("--claim", default="maskrcnn", help="name of the workspace's PersistentVolumeClaim")
     importing.set_defaults(run=_import_spec)
+
+    report = tasks.add_parser(
+        "report",
+        help="make a page about an evaluation and its experiment, or compare experiments",
+        description="Make one self-contained HTML page: what was trained on what, why the AP is what it is, and every "
+        "model side by side. With several directories, compare their experiments.",
+    )
+    report_command.add_arguments(report)
+    report.set_defaults(run=report_command.run)
 
     decrypt = tasks.add_parser(
         "decrypt",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tensorflow.python.eager import context
 
 from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.identity import validation_identity
 from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.detector import Detections
 from maskrcnn_trainer.errors import Stopped
@@ -120,3 +121,19 @@ def test_stop_request_ends_an_evaluation_between_batches(spec: ExperimentSpec) -
     with pytest.raises(Stopped):
         DetectorValidation(spec, BoxDetector(), open_validation(spec), threads=1).run(check_stop=check)
     assert next(asked, None) is None
+
+
+def test_evaluated_images_have_the_places_of_their_records(spec: ExperimentSpec) -> None:
+    limited = spec.model_copy(update={"data_config": spec.data_config.model_copy(update={"eval_samples": IMAGES - 1})})
+    own = DetectorValidation(limited, BoxDetector(), open_validation(limited), threads=1)
+    result = own.run()
+    assert result is not None
+    found = own.evaluated_images(result)
+    assert found.evaluated_on == validation_identity(limited, own.records)
+    assert [image.id for image in found.images] == list(range(1, IMAGES))
+    for image in found.images:
+        payload = Path(image.file).read_bytes()[image.offset :]
+        assert str(image.id).encode() in payload[: len(payload) // IMAGES]
+        assert Path(image.file).is_absolute()
+    offsets = [image.offset for image in found.images]
+    assert offsets == [int(offset) for offset in own.records.offsets[: IMAGES - 1]]

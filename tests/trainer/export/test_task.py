@@ -22,7 +22,7 @@ from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK
 from maskrcnn_trainer.export.calibration.images import CalibrationSet, directory_batches, record_batches
 from maskrcnn_trainer.export.calibration.tensorfile import TensorFile
-from maskrcnn_trainer.model_files.model_file import ModelFile, write_model_file
+from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file, write_model_file
 from maskrcnn_trainer.spec import load_spec
 
 pytestmark = pytest.mark.trainer
@@ -101,6 +101,8 @@ def test_int8_from_records_with_all_other_files(folder: Path, tmp_path: Path) ->
     assert result["modelPath"] == str(tmp_path / "m.onnx")
     assert result["artifacts"].keys() == {"model", "calibration_cache", "deepstream_config", "labels"}
     assert result["metrics"]["size"] == (tmp_path / "m.onnx").stat().st_size
+    parameters = sum(value.size for value in read_model_file(folder / "model.tlt").variables.values())
+    assert result["facts"] == {"parameters": parameters, "dtype": "int8"}
     statuses = [json.loads(line)["status"] for line in (tmp_path / "status.json").read_text().splitlines()]
     assert statuses == ["STARTED", "SUCCESS"]
 

@@ -101,6 +101,7 @@ def test_strong_filters_stay_and_the_file_requires_retraining(
     result = json.loads((tmp_path / "result.json").read_text())
     metrics = result["metrics"]
     assert metrics["param_count"] == counts[1]
+    assert result["facts"] == {"parameters": counts[1]}
     assert metrics["pruning_ratio"] == pytest.approx(counts[1] / counts[0])
     assert metrics["size"] == (tmp_path / "model.tlt").stat().st_size == result["artifacts"]["model"]["bytes"]
     assert 0 < metrics["flops_ratio"] < 1

@@ -86,8 +86,8 @@ def store_of(directory: Path) -> CheckpointStore:
 def trained(spec: ExperimentSpec, directory: Path, *fingerprints: str) -> ModelFile:
     """Train to the last step, and return its checkpoint."""
     store, reporter = store_of(directory), Reporter("train", directory, TaskEnvironment())
-    last = train(spec, DistributedContext(), store, reporter, StopRequest(), key=None, fingerprints=fingerprints)
-    return read_model_file(store.path(last))
+    done = train(spec, DistributedContext(), store, reporter, StopRequest(), key=None, fingerprints=fingerprints)
+    return read_model_file(store.path(done.steps))
 
 
 def resume(spec: ExperimentSpec, directory: Path, *fingerprints: str) -> Continuation:

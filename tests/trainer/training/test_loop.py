@@ -70,6 +70,7 @@ class Training:
         self.events: list[Event] = []
         self.seconds: list[float] = []
         self.epochs: list[float] = []
+        self.flushes: list[int] = []
         self.now = 0.0
         self.step = SimpleNamespace(numpy=lambda: np.int64(0))
         self._given = 0
@@ -84,7 +85,9 @@ class Training:
             progress=DataProgress(DataPosition(), images_per_step=1),
             context=SimpleNamespace(barrier_and_shutdown=lambda: None),  # type: ignore[arg-type]
             stop=part,
-            telemetry=SimpleNamespace(step=self._reported, epoch_finished=self._epoch_finished),  # type: ignore[arg-type]
+            telemetry=SimpleNamespace(  # type: ignore[arg-type]
+                step=self._reported, epoch_finished=self._epoch_finished, flush=self._flush
+            ),
             writer=SimpleNamespace(write=self._write),  # type: ignore[arg-type]
             evaluator=SimpleNamespace(evaluate=self._evaluate),  # type: ignore[arg-type]
         )
@@ -126,6 +129,9 @@ class Training:
         self.events.append(("epoch", number))
         self.epochs.append(ended)
 
+    def _flush(self) -> None:
+        self.flushes.append(len(self.events))
+
     def _write(self, done: int) -> None:
         self.events.append(("write", done))
 
@@ -146,6 +152,12 @@ def test_every_result_is_read_before_a_checkpoint_and_its_evaluation() -> None:
         at = events.index(("write", done))
         assert [number for what, number in events[:at] if what == "report"] == list(range(1, done + 1))
         assert events[at + 1] == ("evaluate", done)
+
+
+def test_history_is_written_before_each_checkpoint() -> None:
+    training = Training(5, per_eval=2)
+    events = training.run()
+    assert training.flushes == [events.index(("write", done)) for done in (2, 4, 5)]
 
 
 @pytest.mark.parametrize("bad", [1, 2, 3, 4])

@@ -21,6 +21,7 @@ import yaml
 from maskrcnn_trainer.conversion.dataset import convert_dataset
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file
+from maskrcnn_trainer.results.history import History, read_history
 from maskrcnn_trainer.spec import parse_spec
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.reporter import Reporter
@@ -223,6 +224,14 @@ def test_killed_and_resumed_ends_with_the_same_bits(
     assert (result["code"], result["checkpointStep"], result["processes"]) == (0, 4, ranks)
     assert result["modelPath"] == str(whole / "model.step-4.tlt")
     assert {"AP", "mask_AP50"} <= set(result["metrics"])
+    model = read_model_file(whole / "model.step-4.tlt")
+    assert result["facts"] == {"parameters": sum(value.size for value in model.variables.values())}
+    histories = [read_history(directory) for directory in (whole, cut)]
+    for found in histories:
+        assert isinstance(found, History)
+        assert ([one.step for one in found.windows], [one.step for one in found.evaluations]) == ([1, 2, 3, 4], [2, 4])
+        assert found.evaluations == histories[0].evaluations
+        assert [one.losses for one in found.windows] == [one.losses for one in histories[0].windows]
     assert [record["status"] for record in records(whole)][0::1000] == ["STARTED"]
     assert records(whole)[-1]["status"] == "SUCCESS"
     assert list((whole / "logs" / "tensorboard").glob("events.*"))
@@ -308,6 +317,9 @@ def test_a_stop_leaves_a_checkpoint_of_the_step_reached_and_an_encrypted_model_e
     assert metrics["num_images"] == VALIDATION_IMAGES
     assert 0.0 <= metrics["metrics"]["mask_AP"] <= 1.0
     assert isinstance(json.loads((evaluated / "detections.json").read_text()), list)
+    images = json.loads((evaluated / "images.json").read_text())["images"]
+    annotated = json.loads((data / "val.json").read_text())["images"]
+    assert sorted(image["id"] for image in images) == sorted(image["id"] for image in annotated)
 
 
 def test_loss_that_is_not_a_number_ends_with_64_and_names_the_step(data: Path, tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ PACKAGES = (ROOT / "operator" / "maskrcnn_operator", ROOT / "trainer" / "maskrcn
 DEFINED_TWICE = {
     # operator and trainer
     "Progress": "progress in the status of a step, and callback of a conversion",
+    "Report": "message of a step about its progress, and content of a page about an experiment",
     "Steps": "status by name of a step, and training steps at which the learning rate changes",
     # trainer
     "Batch": "batch of the evaluation, and of the calibration",
+    "Evaluation": "evaluation of a checkpoint during training, and analysis of one in a report",
     "Implementation": "implementations of NMS, and of RoIAlign",
     "MAGIC": "first bytes of an encrypted model, and of an HDF5 file",
     "OUTPUTS": "files that the evaluation writes, and that the inference writes",

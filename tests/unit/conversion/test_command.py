@@ -143,6 +143,10 @@ def test_run_reports_its_result(folder: Path) -> None:
     metrics = result["metrics"]
     assert metrics.pop("seconds") > 0
     assert metrics == {"images": 1, "objects": 1, "skipped_objects": 1, "warned_images": 1, "skipped_images": 0}
+    assert result["facts"] == {
+        "images": 1,
+        "classes": [{"id": 1, "name": "thing", "objects": 1, "small": 1, "medium": 0, "large": 0}],
+    }
     records, warnings = result["artifacts"]["records"], result["artifacts"]["warnings"]
     assert records["path"] == str(folder / "out" / "set-*-of-00002.tfrecord")
     assert records["bytes"] == sum(path.stat().st_size for path in (folder / "out").glob("*.tfrecord"))

@@ -29,6 +29,12 @@ def test_a_termination_message() -> None:
     assert result.checkpoint_step == 120000
 
 
+@pytest.mark.parametrize("facts", [{"images": 343, "classes": [{"id": 1, "name": "person"}]}, None, 7, ["x"]])
+def test_facts_of_a_result_are_ignored(facts: object) -> None:
+    content = {"code": 0, "fingerprint": "f", "metrics": {"AP": 0.5}}
+    assert parse_result(json.dumps(content | {"facts": facts})) == parse_result(json.dumps(content))
+
+
 def test_result_that_already_existed() -> None:
     content = {"code": 0, "fingerprint": "f"}
     said = [parse_result(json.dumps(content | more)) for more in ({"upToDate": True}, {}, {"upToDate": "no"})]

@@ -14,7 +14,7 @@ from tests.unit.small_records import annotations, spec_of, write_json, write_rec
 from maskrcnn_trainer.cli import main
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "detections.json"])
+@pytest.mark.parametrize("name", ["metrics.json", "detections.json", "images.json"])
 def test_files_that_no_evaluation_has_written_are_not_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
@@ -23,6 +23,17 @@ def test_files_that_no_evaluation_has_written_are_not_replaced(
         assert main(["evaluate", "-m", "model.tlt", "-e", "spec.yaml", "-r", str(tmp_path)]) == 64
     assert f"{tmp_path} contains {name}" in caplog.text
     assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_file_of_images_is_not_replaced_either_where_an_older_release_evaluated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("metrics.json", "status.json", "images.json"):
+        (tmp_path / name).write_text("{}")
+    with caplog.at_level(logging.ERROR):
+        assert main(["evaluate", "-m", "model.tlt", "-e", "spec.yaml", "-r", str(tmp_path)]) == 64
+    assert f"{tmp_path} contains images.json, which evaluate didn't write" in caplog.text
+    assert (tmp_path / "images.json").read_text() == "{}"
 
 
 REFUSED_EARLY = """

@@ -161,3 +161,23 @@ def test_a_narrow_image_is_not_enlarged_past_what_its_format_holds(
 )
 def test_a_name_is_drawn_in_letters_that_the_font_has(name: str, drawn: str) -> None:
     assert drawn_name(name, 7) == drawn
+
+
+def test_color_of_an_object_replaces_that_of_its_class() -> None:
+    drawn = draw_objects(GRAY, [DrawnObject((30, 20, 80, 90), 2, "thing", color=(1, 2, 250))])
+    assert tuple(drawn[30, 50]) == (1, 2, 250)
+
+
+def test_dashed_object_has_gaps_and_no_fill() -> None:
+    mask = np.zeros((100, 120), bool)
+    mask[40:60, 40:80] = True
+    item = DrawnObject((30, 20, 80, 90), 2, "thing", None, mask, color=(1, 2, 250), dashed=True, labeled=False)
+    painted = (draw_objects(GRAY, [item]) == (1, 2, 250)).all(axis=-1)
+    for line in (painted[30, 20:90], painted[79, 20:90], painted[30:80, 20], painted[30:80, 89], painted[40, 40:80]):
+        assert 0.3 < line.mean() < 0.7
+    assert (draw_objects(GRAY, [item])[45:55, 45:75] == 90).all()
+
+
+def test_object_without_a_label_is_only_an_outline() -> None:
+    item = DrawnObject((40, 20, 80, 90), 2, "thing", color=(1, 2, 250), labeled=False)
+    assert (draw_objects(GRAY, [item])[:40] == 90).all()

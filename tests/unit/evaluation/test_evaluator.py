@@ -103,6 +103,12 @@ def test_every_image_counts_once(ground_truth: GroundTruth, caplog: pytest.LogCa
     assert again.results == result.results
 
 
+def test_places_of_images_are_those_of_their_first_records(ground_truth: GroundTruth) -> None:
+    result = Evaluator(detect, lambda: batches([4, 1, 4, 0, 1, 2], size=4), RawIds(), ground_truth).evaluate()
+    assert result is not None
+    assert list(result.images.items()) == [(104, 0), (101, 1), (100, 3), (102, 5)]
+
+
 def gang(
     shares: list[list[int]], ground_truth: GroundTruth, **settings: Any
 ) -> tuple[EvaluationResult, list[NDArray[np.uint8]]]:

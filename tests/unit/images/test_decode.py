@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn_trainer.images.decode import UnreadableImage, decode_image
+from maskrcnn_trainer.images.decode import UnreadableImage, decode_image, image_size
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
 
@@ -125,3 +125,11 @@ def test_eps_is_refused_as_image(tmp_path: Path) -> None:
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n%%EndComments\nshowpage\n%%EOF\n")
     with pytest.raises(UnreadableImage, match="EPS images aren't supported; convert it to PNG"):
         decode_image(path)
+
+
+def test_size_is_known_without_the_pixels() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(RGB).save(stream, "PNG")
+    assert image_size(stream.getvalue()[:-200]) == (12, 17)
+    with pytest.raises(UnreadableImage):
+        image_size(b"an image")

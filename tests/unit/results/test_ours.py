@@ -23,7 +23,14 @@ from maskrcnn_trainer.results.ours import (
     may_stand_unclaimed,
 )
 from maskrcnn_trainer.results.task_files import labels_of
-from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
+from maskrcnn_trainer.shared.messages import (
+    REPORT_FILE,
+    REPORT_NUMBERS_FILE,
+    RESULT_FILE,
+    RUN_FILE,
+    STATUS_FILE,
+    TERMINATION_FILE,
+)
 from maskrcnn_trainer.spec import task_table
 from maskrcnn_trainer.training import checkpoint
 
@@ -33,6 +40,8 @@ OF_TASKS = [
     RESULT_FILE,
     STATUS_FILE,
     TERMINATION_FILE,
+    REPORT_FILE,
+    REPORT_NUMBERS_FILE,
     # dataset_convert
     shard_name("train", 0, 256),
     shard_name("a.b c-1", 3, 99_999),
@@ -41,10 +50,12 @@ OF_TASKS = [
     checkpoint.checkpoint_name(1),
     checkpoint.checkpoint_name(1_200_000),
     task_table.EVALUATIONS_FILE,
+    task_table.HISTORY_FILE,
     task_table.TRAINING_LOCK,
     # evaluate, prune
     task_table.METRICS_FILE,
     task_table.DETECTIONS_FILE,
+    task_table.EVALUATED_FILE,
     "detections.png",
     task_table.PRUNED_MODEL_FILE,
     # inference
@@ -96,6 +107,8 @@ FOREIGN = [
     "images_annotated/.cache/a.png",
     "labels/classes.txt",
     "labels.json",
+    "images.jsonl",
+    "old/history.jsonl",
     "logs",
     "mylogs/a.log",
     ".notes.partial",
@@ -170,9 +183,9 @@ def test_the_labels_of_an_image_are_found_by_its_name(tmp_path: Path) -> None:
 
 
 def test_every_name_of_a_result_in_the_sources_is_in_the_table() -> None:
-    name = re.compile(r'"([A-Za-z][A-Za-z_.-]*\.(?:json|tlt|onnx|etlt|txt|bin|engine|tfrecord|csv|png|h5))"')
+    name = re.compile(r'"([A-Za-z][A-Za-z_.-]*\.(?:jsonl?|tlt|onnx|etlt|txt|bin|engine|tfrecord|csv|png|h5))"')
     sources = Path(maskrcnn_trainer.__file__).parent.rglob("*.py")
     found = {match for source in sources for match in name.findall(source.read_text())}
-    assert {"predictions.json", "cal.bin"} < found
+    assert {"predictions.json", "cal.bin", "history.jsonl"} < found
     inside_a_model_file = {"model.json"}
     assert {match for match in found if not is_ours(match)} == inside_a_model_file

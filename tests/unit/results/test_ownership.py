@@ -317,6 +317,7 @@ def test_attempts_without_results_do_not_displace_older_results(tmp_path: Path) 
     for fingerprint in (B, C, D):
         start(directory, fingerprint)
         write(directory, "logs/attempt-1.node-0.log")
+        (directory / "history.jsonl").write_text('{"step":1,"losses":{}}\n')  # of a training without a checkpoint
     assert sorted(folders(tmp_path)) == ["train", "train.aaaaaaaa", "train.cccccccc"]
     start(directory, A)
     assert (directory / "model.step-5.tlt").exists()

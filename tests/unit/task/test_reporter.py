@@ -128,6 +128,27 @@ def test_success_writes_result_and_termination_message(tmp_path: Path, environme
     assert read_result(tmp_path, "9f2c-v1") is None
 
 
+def test_facts_are_in_the_result_and_not_in_the_termination_message(
+    tmp_path: Path, environment: TaskEnvironment
+) -> None:
+    facts = {"images": 2, "classes": [{"id": 1, "name": "a" * 5000}]}
+    with task_report(TaskName.DATASET_CONVERT, tmp_path, environment) as reporter:
+        reporter.succeeded(metrics={"images": 2}, facts=facts)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["facts"] == facts
+    assert read_result(tmp_path, "9f2c-v1") == result
+    message = json.loads((tmp_path / "termination.json").read_bytes())
+    assert message.keys() < result.keys()
+    assert "facts" not in message
+    assert "facts" not in (tmp_path / "status.json").read_text()
+
+
+def test_result_without_facts_has_no_member_for_them(tmp_path: Path, environment: TaskEnvironment) -> None:
+    with task_report(TaskName.EVALUATE, tmp_path, environment) as reporter:
+        reporter.succeeded()
+    assert "facts" not in json.loads((tmp_path / "result.json").read_text())
+
+
 def test_an_artifact_can_be_a_set_of_files(tmp_path: Path) -> None:
     for index in range(3):
         (tmp_path / f"train-{index:05d}-of-00003.tfrecord").write_bytes(b"x" * (index + 1))

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskrcnn_trainer.data.records import frame, index_records
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model_files.model_file import ModelFile
-from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.task_table import EVALUATIONS_FILE
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
-from maskrcnn_trainer.training.evaluations import Evaluations, validation_identity
+from maskrcnn_trainer.training.evaluations import Evaluations
 
 GOOD, BETTER = {"mask_AP": 0.4}, {"mask_AP": 0.6}
 
@@ -123,36 +121,3 @@ def test_an_earlier_release_reads_the_metrics(tmp_path: Path) -> None:
         for step, entry in entries(tmp_path).items()
     }
     assert numbers == {"2": BETTER, "4": GOOD}
-
-
-def test_all_that_metrics_depend_on_is_part_of_the_identity(tmp_path: Path) -> None:
-    for folder in ("val", "moved", "other"):
-        (tmp_path / folder).mkdir()
-        payload = b"other" if folder == "other" else b"record"
-        (tmp_path / folder / "val-00000-of-00001.tfrecord").write_bytes(frame(payload))
-    annotations = tmp_path / "val.json"
-    annotations.write_text("{}")
-
-    def identity(folder: str = "val", samples: int = 0, nms: float = 0.5) -> str:
-        spec = ExperimentSpec.model_validate(
-            {
-                "totalSteps": 1,
-                "initLearningRate": 0.01,
-                "dataConfig": {
-                    "imageSize": [128, 128],
-                    "numClasses": 2,
-                    "valJsonFile": str(annotations),
-                    "evalSamples": samples,
-                },
-                "maskrcnnConfig": {"testNms": nms},
-            }
-        )
-        return validation_identity(spec, index_records(str(tmp_path / folder / "val-*.tfrecord")))
-
-    first = identity()
-    assert identity("moved") == first
-    annotations.touch()
-    assert identity() == first
-    assert len({first, identity("other"), identity(samples=3), identity(nms=0.6)}) == 4
-    annotations.write_text('{"images": []}')
-    assert identity() != first

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnn_trainer.model_files.model_file import ModelFile
+from maskrcnn_trainer.results.history import HistoryEvaluation, HistoryWindow, HistoryWriter
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import only_training
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
@@ -40,12 +41,16 @@ def train(directory: Path, say: Callable[[str], object]) -> None:
         done = found.step if found is not None else 0
         say(f"resumed {done}")
         store.take_up(done or None, "val")
+        history = HistoryWriter(directory, before_write=lambda: None, seconds_between_writes=0.0)
+        history.take_up(done, store.metrics(done) if done else None)
         for step in (done, *range(done + 2, 10, 2)):
             if step > done:
+                history.window(HistoryWindow(step, {"total_loss": 1.0 / step}))
                 store.write(model(step))
                 say(f"written {step}")
             if step and store.metrics(step) is None:
                 store.record_evaluation(step, {"mask_AP": QUALITY[step]})
+                history.evaluation(HistoryEvaluation(step, {"mask_AP": QUALITY[step]}))
         say(f"best {store.best()}")
 
 
@@ -100,6 +105,7 @@ class Outcome:
     after: list[str]
     files: list[str]
     evaluations: dict[str, dict[str, float]]
+    history: list[str]
 
 
 def outcome(directory: Path, *kills: int) -> Outcome:
@@ -110,7 +116,8 @@ def outcome(directory: Path, *kills: int) -> Outcome:
     _, after = in_a_process(directory, None)
     entries = json.loads((directory / "evaluations.json").read_text())
     metrics = {step: {"mask_AP": entry["mask_AP"]} for step, entry in entries.items()}
-    return Outcome(killed, before, after, sorted(path.name for path in directory.iterdir()), metrics)
+    files = sorted(path.name for path in directory.iterdir())
+    return Outcome(killed, before, after, files, metrics, (directory / "history.jsonl").read_text().splitlines())
 
 
 def main(root: Path) -> None:
@@ -131,11 +138,14 @@ def test_a_training_killed_at_any_change_of_a_file_ends_like_one_that_was_not(tm
     )
     assert done.returncode == 0, done.stderr[-2000:]
     whole, *others = (Outcome(**json.loads(line)) for line in done.stdout.splitlines())
-    assert whole.files == ["evaluations.json", "model.step-2.tlt", "model.step-8.tlt"]
+    assert whole.files == ["evaluations.json", "history.jsonl", "model.step-2.tlt", "model.step-8.tlt"]
     assert whole.evaluations == {str(step): {"mask_AP": quality} for step, quality in QUALITY.items()}
-    assert sum(one.killed for one in others) > 30
+    entries = [(entry["step"], "metrics" in entry) for entry in map(json.loads, whole.history)]
+    assert entries == [(step, evaluated) for step in QUALITY for evaluated in (False, True)]
+    assert sum(one.killed for one in others) > 45
     for one in others:
         assert (one.files, one.evaluations) == (whole.files, whole.evaluations), one
+        assert one.history == whole.history, one
         assert one.after[-1] == "best 2", one
         # no step with a written checkpoint is trained again
         confirmed = [int(said.split()[1]) for said in one.before if said.startswith("written")]

@@ -29,6 +29,7 @@ from maskrcnn_trainer.conversion.tally import (
 from maskrcnn_trainer.data.coco import PROBLEMS_SHOWN, CocoDataset, CocoImage, Problems, load_coco
 from maskrcnn_trainer.data.shard_names import SHARD, shard_name
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.results.facts import ClassObjects
 from maskrcnn_trainer.shared.files import LONGEST_NAME
 from maskrcnn_trainer.task.cpus import usable_cpus
 from maskrcnn_trainer.task.files import directory_fault, make_directory
@@ -57,6 +58,7 @@ class ConversionSummary:
         seconds: duration of the conversion.
         pattern: file pattern that matches the shards.
         warnings_file: path; None if there are no warnings.
+        classes: written objects by class, without crowds.
     """
 
     images: int
@@ -67,6 +69,7 @@ class ConversionSummary:
     seconds: float
     pattern: str
     warnings_file: str | None
+    classes: tuple[ClassObjects, ...]
 
 
 def convert_dataset(
@@ -153,6 +156,7 @@ def convert_dataset(
         seconds=time.monotonic() - began,
         pattern=str(target / f"{tag}-*-of-{num_shards:05d}.tfrecord"),
         warnings_file=str(files[-1]) if tally.warnings else None,
+        classes=tally.classes.of(dataset.categories),
     )
 
 

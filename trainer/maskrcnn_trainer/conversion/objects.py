@@ -54,11 +54,13 @@ class Outcome:
         findings: about the object.
         overlap: IoU of the box and the mask's own box, 0 to 1; None if there is no mask or it is empty.
         corner_overlap: the same, for the box read as x1, y1, x2, y2.
+        area: in pixels, as in the record; None for an object that is left out or written as a crowd.
     """
 
     findings: tuple[Finding, ...] = ()
     overlap: float | None = None
     corner_overlap: float | None = None
+    area: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

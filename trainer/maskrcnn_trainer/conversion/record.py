@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maskrcnn_trainer.conversion.example import make_example
@@ -70,6 +70,8 @@ def convert_image(
         return ConvertedImage(b"", 0, (), f"{settings.path_of(image)}: {error}")
     objects = [convert_object(annotation, image, settings.include_mask) for annotation in annotations]
     kept = [one.annotation for one in objects if one.annotation is not None]
+    areas = [None if one.annotation is None else area_of(one.annotation, image) for one in objects]
+    crowds = [annotation.is_crowd and not settings.crowd_as_objects for annotation in annotations]
     width, height = image.width, image.height
     boxes = [annotation.bbox for annotation in kept]
     byte_lists: dict[str, list[bytes]] = {
@@ -89,18 +91,22 @@ def convert_image(
             "image/object/bbox/xmax": [(x + w) / width for x, _, w, _ in boxes],
             "image/object/bbox/ymin": [y / height for _, y, _, _ in boxes],
             "image/object/bbox/ymax": [(y + h) / height for _, y, _, h in boxes],
-            "image/object/area": [area_of(annotation, image) for annotation in kept],
+            "image/object/area": [area for area in areas if area is not None],
         },
         int_lists={
             "image/height": [height],
             "image/width": [width],
             "image/object/class/label": [annotation.category_id for annotation in kept],
             "image/object/is_crowd": [
-                int(annotation.is_crowd and not settings.crowd_as_objects) for annotation in kept
+                int(crowd) for crowd, one in zip(crowds, objects, strict=True) if one.annotation is not None
             ],
         },
     )
-    return ConvertedImage(frame(payload), len(kept), tuple(one.outcome for one in objects), "")
+    outcomes = tuple(
+        replace(one.outcome, area=None if crowd else area)
+        for one, area, crowd in zip(objects, areas, crowds, strict=True)
+    )
+    return ConvertedImage(frame(payload), len(kept), outcomes, "")
 
 
 def _utf8(text: str) -> bytes:

@@ -9,6 +9,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from maskrcnn_trainer.conversion.class_counts import ClassCounts
 from maskrcnn_trainer.conversion.images import CheckedImage
 from maskrcnn_trainer.conversion.objects import Box, Cause, Finding, Outcome, box_in_image
 from maskrcnn_trainer.conversion.shards import Warnings
@@ -49,12 +50,14 @@ class ObjectTally:
         written: number of objects written.
         skipped: number of objects left out.
         warnings: content of the warnings file.
+        classes: counts of the written objects by class.
     """
 
     def __init__(self) -> None:
         self.written = 0
         self.skipped = 0
         self.warnings: Warnings = {}
+        self.classes = ClassCounts()
         self._left_out: dict[Cause, _Seen] = {}
         self._cut = _Seen()
         self._compared = 0
@@ -71,6 +74,8 @@ class ObjectTally:
             annotations: of the image.
             outcomes: of its annotations, in their order.
         """
+        annotations, outcomes = tuple(annotations), tuple(outcomes)
+        self.classes.add(annotations, outcomes)
         for annotation, outcome in zip(annotations, outcomes, strict=True):
             where = f"image {image.id}, object {annotation.id}"
             for finding in outcome.findings:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.conversion.dataset import ConversionSummary, convert_dataset
 from maskrcnn_trainer.conversion.interruption import stopping_on_sigterm
+from maskrcnn_trainer.results.facts import ConversionFacts
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.shared.messages import RECORDS_ARTIFACT
@@ -83,7 +84,10 @@ def convert_task(
                 before_publish=before_publish,
             )
         reporter.succeeded(
-            "Conversion finished successfully.", metrics=metrics_of(summary), artifacts=artifacts_of(summary)
+            "Conversion finished successfully.",
+            metrics=metrics_of(summary),
+            artifacts=artifacts_of(summary),
+            facts=ConversionFacts(summary.images, summary.classes).to_json(),
         )
 
 

@@ -66,6 +66,33 @@ class RecordScan(NamedTuple):
     object_fault: str
 
 
+class RecordImage(NamedTuple):
+    """Image of one record: its encoded bytes, and ``image/source_id``."""
+
+    encoded: bytes
+    source_id: bytes
+
+
+def read_image(reader: RecordReader, record: int) -> RecordImage:
+    """Return the image of one record, after verifying the record's checksum.
+
+    Raises:
+        InvalidInput: the file can't be read, or the record is damaged or has no image.
+    """
+    reader.read(record)
+    window = _Window(reader, record)
+    found = {_ENCODED: b"", _SOURCE_ID: b""}
+    try:
+        for key, begin, end in _features(window):
+            if key in found:
+                found[key] = next(_items(window, begin, end), b"")
+    except ValueError as error:
+        raise InvalidInput(f"{reader.index.place(record)}: is not a tf.train.Example ({error})") from error
+    if not found[_ENCODED]:
+        raise InvalidInput(f"{reader.index.place(record)}: has no image")
+    return RecordImage(found[_ENCODED], found[_SOURCE_ID])
+
+
 def scan_record(reader: RecordReader, record: int) -> RecordScan:
     """Scan one record.
 

@@ -54,18 +54,30 @@ def accumulate(matches: DetectionMatches, kind: int, kinds: int, categories: int
         for m, limit in enumerate(limits):
             within = positions[rows] < limit
             for area in np.flatnonzero(objects):
-                curve, reached = _curve(hits[within, area].T, false_alarms[within, area].T, int(objects[area]))
+                curve, reached = precision_at_recalls(
+                    hits[within, area].T, false_alarms[within, area].T, int(objects[area])
+                )
                 precision[:, :, category, area, m] = curve
                 recall[:, category, area, m] = reached
     return Curves(precision, recall)
 
 
-def _curve(
-    hits: NDArray[np.bool_], false_alarms: NDArray[np.bool_], objects: int
+def precision_at_recalls(
+    hits: NDArray[np.bool_],
+    false_alarms: NDArray[np.bool_],
+    objects: int,
+    recalls: NDArray[np.float64] = RECALLS,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return precision [T, R] and the largest recall [T] of detections [T, N], best first."""
+    """Return precision [T, R] and the largest recall [T] of the detections of one class, best first.
+
+    Args:
+        hits: [T, N], set if the detection matches an object that counts, for each of T IoU thresholds.
+        false_alarms: [T, N], set if the detection counts and matches no object.
+        objects: number of objects that count, at least 1.
+        recalls: [R], ascending.
+    """
     thresholds, detections = hits.shape
-    curve = np.zeros((thresholds, len(RECALLS)))
+    curve = np.zeros((thresholds, len(recalls)))
     if not detections:
         return curve, np.zeros(thresholds)
     true_positives = np.cumsum(hits, axis=1).astype(float)
@@ -74,7 +86,7 @@ def _curve(
     precision = true_positives / (false_positives + true_positives + np.spacing(1))
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     for row in range(thresholds):
-        at = np.searchsorted(recall[row], RECALLS, side="left")
+        at = np.searchsorted(recall[row], recalls, side="left")
         reached = at < detections
         curve[row, reached] = envelope[row, at[reached]]
     return curve, recall[:, -1]

@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
+from maskrcnn_trainer.results.evaluated_images import begins_as_evaluated_images
+from maskrcnn_trainer.results.recorded import beginning_of
 from maskrcnn_trainer.shared.messages import STATUS_FILE
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
-from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, METRICS_FILE
+from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, EVALUATED_FILE, METRICS_FILE
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
@@ -31,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-r",
         "--results-dir",
         metavar="DIR",
-        help="directory for metrics.json and detections.json (default: evaluation/ next to the model)",
+        help="directory for metrics.json, detections.json, and images.json (default: evaluation/ next to the model)",
     )
     add_key(parser)
     add_gpu_index(parser)
@@ -56,9 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
     environment = TaskEnvironment.from_environ()
     model_path = Path(arguments.model_path)
     results_dir = Path(arguments.results_dir or environment.results_dir or model_path.parent / "evaluation")
-    existing = [name for name in OUTPUTS if (results_dir / name).exists()]
-    # an earlier evaluation would have left its status.json too
-    if existing and environment.fingerprint is None and not (results_dir / STATUS_FILE).exists():
+    # an earlier evaluation would have left its status.json too, but one of an older release no images.json
+    evaluated = (results_dir / STATUS_FILE).exists()
+    existing = [name for name in OUTPUTS if (results_dir / name).exists() and not evaluated]
+    images = results_dir / EVALUATED_FILE
+    if images.exists() and not begins_as_evaluated_images(beginning_of(images)):
+        existing.append(EVALUATED_FILE)
+    if existing and environment.fingerprint is None:
         raise InvalidInput(
             f"{results_dir} contains {', '.join(existing)}, which evaluate didn't write; give another -r, or remove "
             "them",

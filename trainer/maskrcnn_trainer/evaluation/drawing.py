@@ -47,6 +47,9 @@ class DrawnObject:
         score: 0..1, or None for ground truth.
         mask: bool [H, W], or COCO run lengths, or a pasted mask, or None.
         crowd: whether it is a region of many objects, drawn as a gray outline.
+        color: RGB; None for the color of the class.
+        dashed: whether the box is dashed, and the mask has no fill.
+        labeled: whether class name and score are drawn.
     """
 
     box: tuple[float, float, float, float]
@@ -55,6 +58,9 @@ class DrawnObject:
     score: float | None = None
     mask: NDArray[np.bool_] | Mapping[str, Any] | PastedMask | None = None
     crowd: bool = False
+    color: Color | None = None
+    dashed: bool = False
+    labeled: bool = True
 
 
 def class_color(class_id: int) -> Color:
@@ -135,10 +141,31 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
     thickness = _line_width(picture)
     for item in ordered:
         y1, x1, y2, x2 = (round(value * factor) for value in item.box)
-        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _color(item), thickness, cv2.LINE_8)
-    for label in reversed(_place_labels(picture, ordered[::-1], factor)):
+        if item.dashed:
+            _draw_dashes(picture, (x1, y1, x2 - 1, y2 - 1), _color(item), thickness)
+        else:
+            cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _color(item), thickness, cv2.LINE_8)
+    labeled = [item for item in ordered[::-1] if item.labeled]
+    for label in reversed(_place_labels(picture, labeled, factor)):
         _draw_label(picture, label)
     return picture
+
+
+def _draw_dashes(picture: Image, corners: tuple[int, int, int, int], color: Color, thickness: int) -> None:
+    """Draw a rectangle of dashes, from x1, y1 to x2, y2."""
+    x1, y1, x2, y2 = corners
+    dash = _dash(thickness)
+    for at in range(x1, x2 + 1, 2 * dash):
+        for y in (y1, y2):
+            cv2.line(picture, (at, y), (min(at + dash, x2), y), color, thickness, cv2.LINE_8)
+    for at in range(y1, y2 + 1, 2 * dash):
+        for x in (x1, x2):
+            cv2.line(picture, (x, at), (x, min(at + dash, y2)), color, thickness, cv2.LINE_8)
+
+
+def _dash(thickness: int) -> int:
+    """Return the length of a dash, and of the gap after it, in pixels."""
+    return 4 * thickness + 2
 
 
 def _draw_mask(picture: Image, item: DrawnObject, height: int, width: int, factor: int) -> None:
@@ -151,12 +178,20 @@ def _draw_mask(picture: Image, item: DrawnObject, height: int, width: int, facto
         mask = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
         top, left = top * factor, left * factor
     color = _color(item)
-    if not item.crowd:
+    if not item.crowd and not item.dashed:
         part = picture[top : top + mask.shape[0], left : left + mask.shape[1]]
         mixed = cv2.addWeighted(part, 1 - MASK_OPACITY, np.full_like(part, color), MASK_OPACITY, 0)
         np.copyto(part, mixed, where=mask.astype(bool)[..., None])
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, color, _line_width(picture) // 2 or 1, offset=(left, top))
+    thickness = _line_width(picture) // 2 or 1
+    if not item.dashed:
+        cv2.drawContours(picture, contours, -1, color, thickness, offset=(left, top))
+        return
+    dash = _dash(thickness)
+    for contour in contours:
+        moved = contour + np.array([left, top], np.int32)
+        dashes = [moved[at : at + dash] for at in range(0, len(contour), 2 * dash)]
+        cv2.polylines(picture, dashes, isClosed=False, color=color, thickness=thickness)
 
 
 def _mask_region(mask: Any, height: int, width: int) -> tuple[Image, int, int]:
@@ -176,6 +211,8 @@ def _mask_region(mask: Any, height: int, width: int) -> tuple[Image, int, int]:
 
 
 def _color(item: DrawnObject) -> Color:
+    if item.color is not None:
+        return item.color
     return CROWD_COLOR if item.crowd else class_color(item.class_id)
 
 

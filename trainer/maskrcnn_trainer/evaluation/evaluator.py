@@ -58,6 +58,7 @@ class EvaluationResult:
         num_images: number of images of all ranks.
         num_detections: number of detections of all ranks.
         seconds: time from the first batch to the metrics.
+        images: rank 0's images in the order of its data set: the number of each, from 0, by image id.
         results: the detections of rank 0's images as COCO results, if requested.
         previews: the first images of rank 0 with their detections, if requested.
     """
@@ -67,6 +68,7 @@ class EvaluationResult:
     num_images: int
     num_detections: int
     seconds: float
+    images: Mapping[ImageId, int]
     results: list[CocoResult] = field(default_factory=list)
     previews: list[Preview] = field(default_factory=list)
 
@@ -75,6 +77,7 @@ class EvaluationResult:
 class _Own:
     """Images that a rank has evaluated so far: the index and the number of detections of each, and the matches."""
 
+    places: dict[ImageId, int] = field(default_factory=dict)
     images: list[int] = field(default_factory=list)
     detections: list[int] = field(default_factory=list)
     matches: list[DetectionMatches] = field(default_factory=list)
@@ -159,7 +162,14 @@ class Evaluator:
             num_images, seconds, num_images / max(seconds, 1e-9), num_detections,
         )  # fmt: skip
         return EvaluationResult(
-            metrics.values, metrics.per_class, num_images, num_detections, seconds, own.results, own.previews
+            metrics.values,
+            metrics.per_class,
+            num_images,
+            num_detections,
+            seconds,
+            own.places,
+            own.results,
+            own.previews,
         )
 
     def _compared(self, collected: Sequence[NDArray[np.uint8]]) -> tuple[CocoMetrics, int, int]:
@@ -180,7 +190,7 @@ class Evaluator:
 
     def _run(self, previews: int, keep_results: bool) -> _Own:  # noqa: C901 - one loop from batches to matches
         own = _Own()
-        begun: set[int] = set()
+        seen = 0
         pending: deque[tuple[int, Any, Any, Future[tuple[list[CocoResult], DetectionMatches]]]] = deque()
 
         def take_oldest() -> None:
@@ -204,15 +214,16 @@ class Evaluator:
                 info = np.asarray(batch["image_info"])
                 source_ids = np.asarray(batch["source_id"])
                 rows = np.flatnonzero(np.asarray(batch["valid"]))
-                for row in rows:
+                for place, row in enumerate(rows, start=seen):
                     image_id = known_image_id(source_ids[row], self._image_ids)
-                    image = self._matching.number(image_id)
-                    if image in begun:
+                    if image_id in own.places:
                         continue
-                    begun.add(image)
+                    own.places[image_id] = place
+                    image = self._matching.number(image_id)
                     future = pool.submit(self._matched, image_id, info[row], found[row])
-                    padded = images[row].copy() if len(begun) <= previews else None
+                    padded = images[row].copy() if len(own.places) <= previews else None
                     pending.append((image, padded, info[row], future))
+                seen += len(rows)
                 while len(pending) > 4 * self._threads + len(rows):
                     take_oldest()
                 progress.advance(len(rows))

@@ -8,6 +8,7 @@ from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.evaluation.evaluator import write_evaluation
 from maskrcnn_trainer.evaluation.validation_data import open_validation
 from maskrcnn_trainer.model_files.model_file import require_model
+from maskrcnn_trainer.results.evaluated_images import write_evaluated_images
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.spec import load_spec, require_paths
@@ -29,7 +30,7 @@ def evaluate_task(
     environment: TaskEnvironment,
     token: str | None,
 ) -> None:
-    """Run ``maskrcnn evaluate``: write ``metrics.json`` and ``detections.json``, and report the metrics.
+    """Run ``maskrcnn evaluate``: write ``images.json``, ``metrics.json``, and ``detections.json``; report the metrics.
 
     Args:
         spec_path: the experiment spec.
@@ -68,6 +69,7 @@ def evaluate_task(
         if result is None:
             raise AssertionError("a single process has rank 0")
         remove_leftovers(results_dir)
+        write_evaluated_images(results_dir, validation.evaluated_images(result), before_write=guard)
         metrics_file, detections_file = write_evaluation(
             results_dir, result, validation.names, step=detector.step, before_write=guard
         )

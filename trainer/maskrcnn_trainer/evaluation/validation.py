@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.faults import named_faults
+from maskrcnn_trainer.data.identity import validation_identity
 from maskrcnn_trainer.data.pipeline import evaluation_dataset
 from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.detector import Detector
@@ -21,6 +23,7 @@ from maskrcnn_trainer.evaluation.evaluator import EvaluationResult, Evaluator
 from maskrcnn_trainer.evaluation.preview import PREVIEW_IMAGES
 from maskrcnn_trainer.evaluation.validation_data import ValidationData
 from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.results.evaluated_images import EvaluatedImage, EvaluatedImageList
 from maskrcnn_trainer.spec import ExperimentSpec
 
 
@@ -98,6 +101,22 @@ class DetectorValidation:
         """
         self._check_stop = check_stop or (lambda: None)
         return self._evaluator.evaluate(previews=PREVIEW_IMAGES if previews else 0, keep_results=keep_results)
+
+    def evaluated_images(self, result: EvaluationResult) -> EvaluatedImageList:
+        """Return the images of ``result`` with their records; of a worker group, those of rank 0."""
+        records = self.records
+        numbers = ((image, self._rows[place]) for image, place in result.images.items())
+        return EvaluatedImageList(
+            validation_identity(self._spec, records),
+            [
+                EvaluatedImage(
+                    image,
+                    os.path.abspath(records.files[records.file_ids[number]]),  # noqa: PTH100 - links unresolved
+                    int(records.offsets[number]),
+                )
+                for image, number in numbers
+            ],
+        )
 
     def preview_pictures(self, result: EvaluationResult) -> dict[str, NDArray[Any]]:
         """Return the pictures of ``result``, uint8 [H, W, 3], under TAO Toolkit's summary names."""

@@ -28,6 +28,7 @@ from maskrcnn_trainer.export.half import half_precision
 from maskrcnn_trainer.export.outputs import PLAIN, ExportFiles, write_model
 from maskrcnn_trainer.export.quantize import FLOAT_LAYERS, calibrated_tensors, quantized
 from maskrcnn_trainer.model.restore import network_of
+from maskrcnn_trainer.results.facts import ModelFacts
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
@@ -111,7 +112,7 @@ def export_task(
         for path in files.all:
             make_directory(path.parent)
         remove_leftovers(results_dir, outputs=[*files.all, *([settings.tensor_file] if settings.tensor_file else [])])
-        model = _exported(model_path, key, spec, settings, threads)
+        model, parameters = _exported(model_path, key, spec, settings, threads)
         artifacts = {"model": files.model}
         if settings.data_type == "int8" and files.cache is not None:
             batches = _calibration_batches(spec, settings, guard)
@@ -130,25 +131,29 @@ def export_task(
             metrics={"size": files.model.stat().st_size},
             artifacts=artifacts,
             model_path=files.model,
+            facts=ModelFacts(parameters, settings.data_type).to_json(),
         )
 
 
 def _exported(
     model_path: Path, key: str | None, spec: ExperimentSpec, settings: ExportSettings, threads: int
-) -> onnx.ModelProto:
-    """Return the checked graph, in half precision for fp16."""
+) -> tuple[onnx.ModelProto, int]:
+    """Return the checked graph, in half precision for fp16, and the number of parameters of the model."""
     model = read_trained_model(model_path, key, spec)
     prepare_tensorflow(threads=threads)
+    network = network_of(model)
     graph = check_graph(
         export_graph(
-            network_of(model),
+            network,
             spec,
             class_map_of(model),
             preprocessing=settings.preprocessing,
             step=model.step,
         )
     )
-    return check_graph(half_precision(graph)) if settings.data_type == "fp16" else graph
+    if settings.data_type == "fp16":
+        graph = check_graph(half_precision(graph))
+    return graph, network.parameter_count
 
 
 @dataclass(frozen=True)

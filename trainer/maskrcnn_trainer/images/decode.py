@@ -47,6 +47,17 @@ def decode_image(source: bytes | Path, *, exif: bool = False) -> NDArray[np.uint
         return to_rgb(ImageOps.exif_transpose(image) if exif else image)
 
 
+def image_size(data: bytes) -> tuple[int, int]:
+    """Return height and width of an image in pixels, without decoding it.
+
+    Raises:
+        UnreadableImage: the image has an unknown format or 32 bits per channel.
+    """
+    with opened(data) as image:
+        width, height = image.size
+    return height, width
+
+
 def read_bytes(path: Path) -> bytes:
     """Return the content of an image file.
 

@@ -106,6 +106,11 @@ class MaskRCNN:
         return dict(self._variables)
 
     @property
+    def parameter_count(self) -> int:
+        """Number of all parameters, including moving statistics."""
+        return sum(variable.shape.num_elements() for variable in self.variables)
+
+    @property
     def variables(self) -> list[tf.Variable]:
         """All variables in listing order; their TensorFlow names are like ``conv1/kernel:0``."""
         return list(self._variables.values())

@@ -14,6 +14,7 @@ from maskrcnn_trainer.pruning.flops import network_flops
 from maskrcnn_trainer.pruning.groups import connectivity
 from maskrcnn_trainer.pruning.retain import PruneSettings
 from maskrcnn_trainer.pruning.table import Cost, cost_lines, pruning_table
+from maskrcnn_trainer.results.facts import ModelFacts
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.spec import parse_spec
@@ -127,6 +128,7 @@ def prune_task(
             },
             artifacts={"model": output},
             model_path=output,
+            facts=ModelFacts(pruning.after.parameters).to_json(),
         )
 
 

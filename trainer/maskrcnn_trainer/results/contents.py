@@ -17,6 +17,7 @@ from maskrcnn_trainer.results.ours import (
     is_ignored,
     is_kept_by_us,
     is_ours,
+    is_result,
     may_stand_unclaimed,
 )
 from maskrcnn_trainer.results.run_file import Mark, MarkState
@@ -145,8 +146,8 @@ def remove_ours(directory: Path, below: str = "") -> list[str]:
 
 
 def holds_results(directory: Path) -> bool:
-    """Return whether a directory has a finished file of a task, other than logs and reports."""
-    return any(not (may_stand_unclaimed(entry.path) or entry.path == RUN_FILE) for entry in entries(directory))
+    """Return whether a directory has a finished file of a task, other than logs and reports (:func:`is_result`)."""
+    return any(is_result(entry.path) for entry in entries(directory))
 
 
 def unfinished_fingerprints(directory: Path, key: str | None) -> tuple[str, ...]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
+from maskrcnn_trainer.results.report_files import is_report
+from maskrcnn_trainer.shared.messages import (
+    REPORT_FILE,
+    REPORT_NUMBERS_FILE,
+    RESULT_FILE,
+    RUN_FILE,
+    STATUS_FILE,
+    TERMINATION_FILE,
+)
 from maskrcnn_trainer.spec.task_table import TASKS
 
 LOGS = "logs"
@@ -24,13 +32,14 @@ def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
 
 _LOCKS = frozenset(name for entry in TASKS.values() for name in entry.locks)
 # termination.json is written when the step runs without a cluster
-_ABOUT_THE_RUN = frozenset({RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE})
+_ABOUT_THE_RUN = frozenset({RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE, REPORT_FILE, REPORT_NUMBERS_FILE})
 _FILES = _any_of(
     [
         *map(re.escape, sorted(_ABOUT_THE_RUN | _LOCKS)),
         *(pattern for entry in TASKS.values() for pattern in entry.files),
     ]
 )
+_EARLY = _any_of(pattern for entry in TASKS.values() for pattern in entry.early)
 _LOG_FILES = _any_of(LOG_FILES)
 _UNFINISHED = tuple(re.compile(pattern) for entry in TASKS.values() for pattern in entry.unfinished)
 # the number is absent in files of older releases
@@ -77,6 +86,15 @@ def may_stand_unclaimed(path: str) -> bool:
     A task that ended before it claimed its directory may have written it. It isn't moved or deleted.
     """
     return is_log(path) or path in _LOCKS | {STATUS_FILE, TERMINATION_FILE} or is_temporary(path)
+
+
+def is_result(path: str) -> bool:
+    """Return whether a file is one of a finished result or of a checkpoint, other than logs and reports of a run.
+
+    Args:
+        path: relative to the results directory, with slashes.
+    """
+    return not (may_stand_unclaimed(path) or path == RUN_FILE or is_report(path) or _EARLY.fullmatch(path) is not None)
 
 
 def is_kept_by_us(path: str) -> bool:

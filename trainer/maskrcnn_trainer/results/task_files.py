@@ -17,16 +17,19 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from maskrcnn_trainer.data.shard_names import SHARD
+from maskrcnn_trainer.results.evaluated_images import begins_as_evaluated_images
+from maskrcnn_trainer.results.history import begins_as_history
 from maskrcnn_trainer.results.ours import is_temporary
+from maskrcnn_trainer.results.recorded import beginning_of
+from maskrcnn_trainer.results.report_files import begins_as_report, is_report
 from maskrcnn_trainer.shared.fingerprints import FINGERPRINT, fingerprints_in
 from maskrcnn_trainer.shared.messages import RECORDS_ARTIFACT
 from maskrcnn_trainer.spec.task_name import TaskName
-from maskrcnn_trainer.spec.task_table import CHECKPOINT, IMAGES_DIR, LABELS_DIR
+from maskrcnn_trainer.spec.task_table import CHECKPOINT, EVALUATED_FILE, HISTORY_FILE, IMAGES_DIR, LABELS_DIR
 from maskrcnn_trainer.task.files import DAMAGED_ZIP, stored_member
 
 log = logging.getLogger(__name__)
 
-_LABEL_BYTES = 100
 _LABEL = re.compile(rb'\[\]\s*$|\[\{"area": \d+, "is_crowd": 0, "image_id": ')
 """Beginning of a label file of an inference."""
 
@@ -100,13 +103,15 @@ class _OneSet(TaskFiles):
 
 
 class _Checkpoints(TaskFiles):
-    """Checkpoints of a training, which hold the fingerprint of their step."""
+    """Checkpoints of a training, which hold the fingerprint of their step, and its history."""
 
     def is_foreign(self, path: str) -> bool:
         """Return whether ``maskrcnn train`` wrote a checkpoint outside of an experiment: it has no fingerprint.
 
         A damaged or encrypted checkpoint counts as one of a step.
         """
+        if path == HISTORY_FILE:
+            return not begins_as_history(beginning_of(self.directory.path / path))
         if not CHECKPOINT.fullmatch(path):
             return False
         try:
@@ -115,6 +120,9 @@ class _Checkpoints(TaskFiles):
             return state.get(FINGERPRINT) is None
         except (OSError, *DAMAGED_ZIP):
             return False
+
+    def is_kept(self, path: str) -> bool:
+        return path == HISTORY_FILE and self.is_foreign(path)
 
     def fingerprints(self, key: str | None) -> tuple[str, ...]:
         """Return the fingerprints of the newest readable checkpoint."""
@@ -134,6 +142,21 @@ class _Checkpoints(TaskFiles):
         if newest.problem is not None:
             log.warning("%s; no checkpoint in %s can be opened", newest.problem, results_dir)
         return newest.content or ()
+
+
+class _Evaluated(TaskFiles):
+    """Files of an evaluation, and reports, which other steps may have too.
+
+    A user may have an ``images.json`` of their own, such as annotations, or a report of their own.
+    """
+
+    def is_foreign(self, path: str) -> bool:
+        if is_report(path):
+            return not begins_as_report(path, beginning_of(self.directory.path / path))
+        return path == EVALUATED_FILE and not begins_as_evaluated_images(beginning_of(self.directory.path / path))
+
+    def is_kept(self, path: str) -> bool:
+        return self.is_foreign(path)
 
 
 class _Inferred(TaskFiles):
@@ -166,11 +189,7 @@ class _Inferred(TaskFiles):
         return frozenset(path for path in self.directory.files_below(LABELS_DIR) if self._begins_as_ours(path))
 
     def _begins_as_ours(self, path: str) -> bool:
-        try:
-            with (self.directory.path / path).open("rb") as file:
-                return _LABEL.match(file.read(_LABEL_BYTES)) is not None
-        except OSError:
-            return False
+        return _LABEL.match(beginning_of(self.directory.path / path)) is not None
 
 
 def labels_of(image: str) -> frozenset[str]:
@@ -192,6 +211,7 @@ TASK_FILES: Mapping[TaskName, Callable[[ResultsDirectory], TaskFiles]] = Mapping
     {
         TaskName.DATASET_CONVERT: _OneSet,
         TaskName.TRAIN: _Checkpoints,
+        TaskName.EVALUATE: _Evaluated,
         TaskName.INFERENCE: _Inferred,
     }
 )

@@ -28,6 +28,8 @@ RESULT_FILE = "result.json"
 STATUS_FILE = "status.json"
 TERMINATION_FILE = "termination.json"
 """The termination message of a task that runs without a cluster."""
+REPORT_FILE, REPORT_NUMBERS_FILE = "report.html", "report.json"
+"""Report about a step or an experiment: the page, and all its numbers."""
 
 RECORDS_ARTIFACT = "records"
 """Name of the artifact with the TFRecords of a conversion, whose path is a pattern."""
@@ -74,6 +76,7 @@ class ResultKey(StrEnum):
     THREADS = "threads"
     START_TIME = "startTime"
     COMPLETION_TIME = "completionTime"
+    FACTS = "facts"
 
 
 class ArtifactKey(StrEnum):
@@ -227,6 +230,7 @@ class Result:
         versions: versions of Python and of packages that can change a result.
         start_time, completion_time: RFC 3339 in UTC.
         fingerprints: all fingerprints of the step, oldest first.
+        facts: numbers for the report, as a JSON object (:mod:`maskrcnn_trainer.results.facts`); left out if empty.
     """
 
     message: TerminationMessage
@@ -238,6 +242,7 @@ class Result:
     completion_time: str
     fingerprints: Sequence[str] = ()
     image: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the members of the JSON object."""
@@ -253,6 +258,7 @@ class Result:
             ResultKey.START_TIME: self.start_time,
             ResultKey.COMPLETION_TIME: self.completion_time,
             **fingerprints.as_members(self.fingerprints),
+            **({ResultKey.FACTS: dict(self.facts)} if self.facts else {}),
         }
 
 

@@ -15,8 +15,8 @@ from maskrcnn_trainer.spec.purposes import Purpose, Purposes
 from maskrcnn_trainer.spec.task_name import TaskName
 
 WARNINGS_SUFFIX = "_warnings.json"
-TRAINING_LOCK, EVALUATIONS_FILE = ".train.lock", "evaluations.json"
-METRICS_FILE, DETECTIONS_FILE = "metrics.json", "detections.json"
+TRAINING_LOCK, EVALUATIONS_FILE, HISTORY_FILE = ".train.lock", "evaluations.json", "history.jsonl"
+METRICS_FILE, DETECTIONS_FILE, EVALUATED_FILE = "metrics.json", "detections.json", "images.json"
 PRUNED_MODEL_FILE = "model.tlt"
 IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE = "images_annotated", "labels", "predictions.json"
 ONNX_FILE, ENCRYPTED_ONNX_FILE = "model.onnx", "model.etlt"
@@ -44,6 +44,7 @@ class TaskEntry:
             ``check(arguments, node_rank)`` too where ``several_processes``.
         help, description: texts of the command's help.
         files: files that it writes into its results directory, as regular expressions over paths relative to it.
+        early: those of ``files`` that a run writes before it has a result; they alone aren't a result.
         unfinished: files that a killed run leaves there, in addition to temporaries of ``files``.
         locks: files that it locks; they may exist before the directory is claimed and after the task has finished.
         reads: purposes for which it reads the spec with any options; those fields determine its result.
@@ -58,6 +59,7 @@ class TaskEntry:
     help: str
     description: str
     files: tuple[str, ...]
+    early: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
     reads: Purposes = frozenset()
@@ -94,7 +96,8 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             help="train a model with one or more processes",
             description="Train a model on TFRecords, with one process or one per GPU. A training that was stopped "
             "resumes from its newest checkpoint.",
-            files=(r"model\.step-\d+\.tlt", re.escape(EVALUATIONS_FILE)),
+            files=(r"model\.step-\d+\.tlt", re.escape(EVALUATIONS_FILE), re.escape(HISTORY_FILE)),
+            early=(re.escape(HISTORY_FILE),),
             locks=(TRAINING_LOCK,),
             reads=frozenset({Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.TRAINING}),
             # it always evaluates its checkpoints; the metrics determine the result only with --output best
@@ -107,7 +110,12 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             help="compute the COCO metrics of a model",
             description="Compute the COCO metrics (boxes and masks) of a model on the validation records of the spec.",
             # the demo of an earlier release wrote detections.png
-            files=(re.escape(METRICS_FILE), re.escape(DETECTIONS_FILE), r"detections\.png"),
+            files=(
+                re.escape(METRICS_FILE),
+                re.escape(DETECTIONS_FILE),
+                re.escape(EVALUATED_FILE),
+                r"detections\.png",
+            ),
             reads=frozenset(
                 {Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.DETECTION, Purpose.VALIDATION}
             ),

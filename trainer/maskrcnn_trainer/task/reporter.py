@@ -190,6 +190,7 @@ class Reporter:
         artifacts: Mapping[str, PathLike] | None = None,
         model_path: PathLike | None = None,
         checkpoint_step: int | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         """Write result.json, the termination message, and the last record.
 
@@ -199,6 +200,7 @@ class Reporter:
             artifacts: files, directories, or patterns by name; those in a local workspace with ``/workspace`` paths.
             model_path: the model that the task produced.
             checkpoint_step: training step of the newest checkpoint; default: the last one recorded.
+            facts: JSON object for the report; only in result.json, since a termination message has to be small.
         """
         if self.silent:
             return
@@ -224,6 +226,7 @@ class Reporter:
             start_time=self._start_time,
             completion_time=_utc_now(),
             fingerprints=self.environment.fingerprints,
+            facts=facts or {},
         )
         self.accepted()
         if self._before_write is not None:

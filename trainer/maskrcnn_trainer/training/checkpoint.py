@@ -39,6 +39,9 @@ class CheckpointStore:
         key: encryption key of the files; None for no encryption.
         keep: number of newest checkpoints to keep; 0 for all.
         guard: called before each change of the directory; raises if another run owns it.
+
+    Attributes:
+        directory, guard: as given.
     """
 
     def __init__(self, directory: Path, *, key: str | None, keep: int, guard: Callable[[], None]) -> None:
@@ -46,7 +49,7 @@ class CheckpointStore:
         self.directory = directory
         self._key = key
         self._keep = keep
-        self._guard = guard
+        self.guard = guard
         self._evaluations = Evaluations(directory)
         self._hashes: dict[int, str] = {}
 
@@ -105,7 +108,7 @@ class CheckpointStore:
             evaluated_on: identity of the validation data (:func:`validation_identity`).
         """
         if self._evaluations.take_up(step, evaluated_on):
-            self._guard()
+            self.guard()
             self._evaluations.write()
 
     def write(self, model: ModelFile) -> Path:
@@ -120,7 +123,7 @@ class CheckpointStore:
         """
         path = self.path(model.step)
         self._hashes.pop(model.step, None)
-        write_model_file(path, model, self._key, before_rename=self._guard)
+        write_model_file(path, model, self._key, before_rename=self.guard)
         self._remove_old(model.step)
         return path
 
@@ -144,7 +147,7 @@ class CheckpointStore:
             WorkspaceFull: there is no space left.
         """
         self._evaluations.add(step, metrics, self._hash(step))
-        self._guard()
+        self.guard()
         self._evaluations.write()
         self._remove_old(step)
 
@@ -172,7 +175,7 @@ class CheckpointStore:
         # among the newest, and don't remove them.
         steps = [step for step in self.steps() if step <= reached]
         for step in steps_to_remove(steps, keep=self._keep, best=self._best(steps)):
-            self._guard()
+            self.guard()
             self.path(step).unlink(missing_ok=True)
 
 

@@ -7,7 +7,6 @@ release reads only the metrics and writes no texts. An entry without texts appli
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -17,13 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_trainer.data.identity import records_digest
-from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.files import read_text
-from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.task_table import EVALUATIONS_FILE
-from maskrcnn_trainer.task.artifacts import file_sha256
 from maskrcnn_trainer.task.files import write_json_atomically
 
 log = logging.getLogger(__name__)
@@ -44,7 +39,8 @@ class Evaluation:
     Attributes:
         metrics: by name.
         checkpoint: SHA-256 of the file that was evaluated, hexadecimal; None from an earlier release.
-        evaluated_on: identity of the validation data (:func:`validation_identity`); None from an earlier release.
+        evaluated_on: identity of the validation data
+            (:func:`maskrcnn_trainer.data.identity.validation_identity`); None from an earlier release.
     """
 
     metrics: Metrics
@@ -82,23 +78,6 @@ def best_step(metrics: Mapping[int, Metrics]) -> int | None:
         if BEST_BY in one and math.isfinite(one[BEST_BY]) and one[BEST_BY] >= 0
     }
     return min(scored, key=lambda step: (-scored[step], step)) if scored else None
-
-
-def validation_identity(spec: ExperimentSpec, records: RecordIndex) -> str:
-    """Return a digest of everything that metrics depend on, except for the checkpoint, 32 hexadecimal digits.
-
-    Args:
-        spec: names the annotations and has the inference settings.
-        records: of ``validationFilePattern``.
-    """
-    heads = spec.maskrcnn_config.model_dump(mode="json")
-    content = {
-        "records": records_digest(records),
-        "annotations": file_sha256(Path(str(spec.data_config.val_json_file))),
-        "samples": spec.data_config.eval_samples,
-        "settings": {name: value for name, value in heads.items() if name.startswith("test_")},
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class Evaluations:

@@ -124,6 +124,7 @@ class TrainingLoop:
                     # No checkpoint may follow a loss that isn't finite. A request to stop in the last value is
                     # obeyed, too, but after the last step there is nothing to stop.
                     stopping |= reports.read() and done < total
+                    self.telemetry.flush()
                     self.writer.write(done)
                 if stopping:
                     self.context.barrier_and_shutdown()

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK
+from maskrcnn_trainer.results.facts import ModelFacts
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import only_training, ownership_guard
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
@@ -87,14 +88,14 @@ def train_task(
         store = (
             CheckpointStore(directory, key=key, keep=spec.keep_checkpoints, guard=guard) if context.rank == 0 else None
         )
-        last = train(spec, context, store, reporter, stop, key=key, fingerprints=environment.fingerprints)
+        trained = train(spec, context, store, reporter, stop, key=key, fingerprints=environment.fingerprints)
         if store is not None:
-            _conclude(last, store, reporter, output)
+            _conclude(trained.steps, trained.parameters, store, reporter, output)
         context.barrier_and_shutdown()
     return EXIT_OK
 
 
-def _conclude(last: int, store: CheckpointStore, reporter: Reporter, output: str) -> None:
+def _conclude(last: int, parameters: int, store: CheckpointStore, reporter: Reporter, output: str) -> None:
     chosen = store.best() if output == "best" else last
     if chosen is None:
         log.warning("--output best: no checkpoint has a mask AP; using the last one as the result")
@@ -106,4 +107,5 @@ def _conclude(last: int, store: CheckpointStore, reporter: Reporter, output: str
         artifacts={"model": model},
         model_path=model,
         checkpoint_step=last,
+        facts=ModelFacts(parameters).to_json(),
     )

@@ -1,4 +1,4 @@
-"""Telemetry of a running training: the progress line, TensorBoard, and the records of ``status.json``."""
+"""Telemetry of a running training: the progress line, TensorBoard, the records of ``status.json``, and the history."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from maskrcnn_trainer.results.history import HistoryEvaluation, HistoryWindow, HistoryWriter
 from maskrcnn_trainer.spec import StepPlan
 from maskrcnn_trainer.task.progress_bar import ProgressMeter
 from maskrcnn_trainer.task.reporter import Reporter
@@ -40,6 +41,7 @@ class Telemetry:
         plan: total steps and epochs.
         images_per_step: over all ranks.
         logging_frequency: number of steps that are averaged for one report.
+        history: of the training; None on ranks that write none.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class Telemetry:
         *,
         images_per_step: int,
         logging_frequency: int,
+        history: HistoryWriter | None = None,
     ) -> None:
         self._writer = tf.summary.create_file_writer(str(directory)) if directory is not None else None
         self._reporter = reporter
         self._plan = plan
         self._images_per_step = images_per_step
         self._frequency = logging_frequency
+        self._history = history
         self._window: list[dict[str, float]] = []
         self._seconds = 0.0
         self._training_seconds = 0.0
@@ -95,6 +99,9 @@ class Telemetry:
         self.scalars(
             step, {f"train/{name}": value for name, value in {**means, **skipped, "images_per_second": speed}.items()}
         )
+        if self._history is not None:
+            losses = {name: value for name, value in means.items() if name.endswith("_loss")}
+            self._history.window(HistoryWindow(step, losses, means["learning_rate"], speed))
         now = time.monotonic()
         if now - self._last_record >= SECONDS_BETWEEN_RECORDS or step == self._plan.total_steps:
             self._last_record = now
@@ -131,6 +138,8 @@ class Telemetry:
     def evaluated(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Report the metrics of a checkpoint."""
         self.scalars(step, {f"evaluation/{name}": value for name, value in metrics.items()})
+        if self._history is not None:
+            self._history.evaluation(HistoryEvaluation(step, metrics))
         self._reporter.running(
             "Evaluation metrics generated.",
             epoch=epoch,
@@ -166,8 +175,14 @@ class Telemetry:
                 tf.summary.image(name, picture[None])
         self._writer.flush()
 
+    def flush(self) -> None:
+        """Write what the history has not written yet, before work that may take long."""
+        if self._history is not None:
+            self._history.flush()
+
     def close(self) -> None:
-        """Close the TensorBoard writer."""
+        """Write the rest of the history, and close the TensorBoard writer."""
+        self.flush()
         if self._writer is not None:
             self._writer.close()
 

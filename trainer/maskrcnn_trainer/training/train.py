@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
+from maskrcnn_trainer.data.identity import validation_identity
 from maskrcnn_trainer.evaluation.validation import Validation
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN, variable_listing
+from maskrcnn_trainer.results.history import HistoryWriter
 from maskrcnn_trainer.spec import ExperimentSpec, StepPlan
 from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.reporter import Reporter
@@ -22,7 +24,6 @@ from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.checkpointing import CheckpointEvaluator, CheckpointWriter
 from maskrcnn_trainer.training.continuation import find_continuation
 from maskrcnn_trainer.training.distributed import DistributedContext
-from maskrcnn_trainer.training.evaluations import validation_identity
 from maskrcnn_trainer.training.initial_model import find_initial_model, load_initial_state
 from maskrcnn_trainer.training.loop import TrainingLoop, training_batches
 from maskrcnn_trainer.training.position import DataProgress
@@ -34,6 +35,19 @@ from maskrcnn_trainer.training.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """Result of a training.
+
+    Attributes:
+        steps: of the whole training.
+        parameters: of the network, including moving statistics.
+    """
+
+    steps: int
+    parameters: int
+
+
 def train(
     spec: ExperimentSpec,
     context: DistributedContext,
@@ -43,7 +57,7 @@ def train(
     *,
     key: str | None,
     fingerprints: Sequence[str],
-) -> int:
+) -> Trained:
     """Train to the last step; every ``num_steps_per_eval`` steps write a checkpoint and evaluate it.
 
     The training continues from the newest checkpoint if there is one. All ranks call this function together, since it
@@ -57,9 +71,6 @@ def train(
         stop: request to stop.
         key: encryption key of a pruned or pretrained model.
         fingerprints: of the step of the experiment, the recorded one last; empty for a run without an operator.
-
-    Returns:
-        The number of steps of the whole training.
 
     Raises:
         Stopped: a stop was requested; the checkpoint of the last step done was written.
@@ -116,7 +127,7 @@ def train(
     )
     with closing(telemetry):
         loop.run(partial(training_batches, spec, data, anchors, context, progress))
-    return plan.total_steps
+    return Trained(plan.total_steps, network.parameter_count)
 
 
 def _telemetry(
@@ -128,7 +139,14 @@ def _telemetry(
         plan,
         images_per_step=progress.images_per_step,
         logging_frequency=spec.logging_frequency,
+        history=_history(store, progress.start.step) if store is not None else None,
     )
+
+
+def _history(store: CheckpointStore, resumed: int) -> HistoryWriter:
+    history = HistoryWriter(store.directory, before_write=store.guard)
+    history.take_up(resumed, store.metrics(resumed) if resumed else None)
+    return history
 
 
 def _build_network(spec: ExperimentSpec, architecture: Architecture, context: DistributedContext) -> MaskRCNN:

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.report.page import sample
+from tests.unit.report.page.html_reading import words
+
+from maskrcnn_trainer.report.content import Curve, ErrorType, Evaluation, Experiment
+from maskrcnn_trainer.report.page.advice import findings, ranked_types
+from maskrcnn_trainer.report.page.layout import Nesting
+
+
+def advice(experiment: Experiment) -> list[str]:
+    """Return the findings as text."""
+    return [words(finding) for finding in findings(experiment, Nesting())]
+
+
+def with_costs(costs: dict[ErrorType, float], **changes: object) -> Experiment:
+    """Return the sample experiment with other costs of the errors."""
+    experiment = sample.experiment(with_pictures=False)
+    found = evaluation(experiment)
+    errors = tuple(replace(one, ap50=47.1, lost=dict.fromkeys(sample.ERRORS, 0.0) | costs) for one in found.errors)
+    return replace(experiment, evaluation=replace(found, errors=errors, **changes))  # type: ignore[arg-type]
+
+
+def evaluation(experiment: Experiment) -> Evaluation:
+    assert experiment.evaluation is not None
+    return experiment.evaluation
+
+
+def test_largest_error_is_named_first_with_its_cost() -> None:
+    first = advice(with_costs({"Cls": 21.3, "Loc": 9.0, "Miss": 0.8}))[0]
+    assert first.startswith("Class confusion costs 21.3 points of mask AP50 (mask AP50 is 47.1 points of 100).")
+    assert first.endswith("The other errors and their cost: localization 9.0 and missed objects 0.8.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("Loc", "annotations are tight"), ("Both", "wrong class"), ("Dupe", "maskrcnnConfig.testNms"),
+     ("Bkg", "annotate what was forgotten"), ("Miss", "maskrcnnConfig.anchorScale")],
+)  # fmt: skip
+def test_each_error_has_advice(kind: ErrorType, expected: str) -> None:
+    assert expected in advice(with_costs({kind: 5.0}))[0]
+
+
+def test_costs_of_the_kind_that_counts_are_named() -> None:
+    assert "points of box AP50" in advice(with_costs({"Loc": 5.0}, kind="bbox"))[0]
+
+
+def test_costs_shown_as_zero_are_left_out() -> None:
+    experiment = with_costs({"Cls": 21.3, "Dupe": 0.04})
+    assert ranked_types(evaluation(experiment).errors[0]) == ["Cls"]
+    assert "other errors" not in advice(experiment)[0]
+
+
+def test_most_frequent_confusion_is_named() -> None:
+    experiment = sample.experiment(with_pictures=False)
+    matrix = evaluation(experiment).confusion
+    assert matrix is not None
+    counts = ((5, 9, 0, 1), (2, 5, 0, 0), (0, 0, 5, 0), (1, 0, 0, 0))
+    shares = tuple(tuple(value / sum(row) for value in row) for row in counts)
+    changed = replace(evaluation(experiment), confusion=replace(matrix, counts=counts, normalized=shares))
+    assert "9 × disc was detected as square, 60% of its objects" in advice(replace(experiment, evaluation=changed))[1]
+
+
+def test_lowest_class_has_its_objects_of_both_data_sets() -> None:
+    experiment = sample.experiment(with_pictures=False)
+    text = " ".join(advice(experiment))
+    lowest = min(evaluation(experiment).classes, key=lambda one: one.metrics["mask_AP50"])
+    trained = next(row.objects for row in experiment.data[0].classes if row.category == lowest.category)
+    assert f"The class {lowest.name} has the lowest mask AP50: {lowest.metrics['mask_AP50']:.3f}" in text
+    assert f"with {lowest.objects} objects here and {trained} in the training set" in text
+
+
+def test_class_without_objects_is_not_the_lowest() -> None:
+    experiment = sample.experiment(with_pictures=False)
+    found = evaluation(experiment)
+    undefined = replace(found.classes[0], name="unseen", metrics=dict.fromkeys(found.classes[0].metrics, -1.0))
+    changed = replace(experiment, evaluation=replace(found, classes=(undefined, *found.classes[1:])))
+    assert "The class unseen" not in " ".join(advice(changed))
+
+
+def test_best_score_is_named_as_picked_on_this_set() -> None:
+    assert "picked on this very set" in " ".join(advice(sample.experiment(with_pictures=False)))
+
+
+def test_rising_ap_of_the_evaluated_model_suggests_a_longer_training() -> None:
+    text = " ".join(advice(sample.experiment(with_pictures=False)))
+    assert "Mask AP was still rising at the end of step train (0.245 at training step 500)" in text
+
+
+def test_ap_that_fell_names_the_best_checkpoint() -> None:
+    experiment = sample.experiment(with_pictures=False)
+    curve = Curve("mask_AP", (100.0, 200.0, 300.0), (0.2, 0.31, 0.25))
+    changed = replace(experiment, trainings=(replace(experiment.trainings[0], evaluations=(curve,)),))
+    text = " ".join(advice(changed))
+    assert "was highest at training step 200 (0.310); at the last one it is 0.250" in text
+
+
+def test_nothing_detected_is_the_only_finding() -> None:
+    (only,) = advice(sample.nothing_detected())
+    assert only.startswith("Nothing was detected.")
+
+
+def test_evaluation_without_objects_is_named() -> None:
+    experiment = sample.experiment(with_pictures=False)
+    empty = replace(experiment, evaluation=replace(evaluation(experiment), objects=0))
+    assert "have no objects" in advice(empty)[0]
+
+
+def test_experiment_without_evaluation_has_no_findings() -> None:
+    assert advice(sample.bare_experiment()) == []

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from tests.unit.report.page.html_reading import words
+
+from maskrcnn_trainer.report.content import ModelRow
+from maskrcnn_trainer.report.page.layout import Nesting
+from maskrcnn_trainer.report.page.models import models
+
+
+def drawn(*rows: ModelRow) -> str:
+    return words(models(rows).drawn(Nesting()))
+
+
+def test_model_has_accuracy_size_weights_and_speed() -> None:
+    metrics = {"mask_AP": 0.25, "mask_AP50": 0.5, "AP": 0.3, "AP50": 0.6}
+    text = drawn(ModelRow("export", "int8", "export/model.onnx", metrics, 8.31, 8_102_400, 21.74))
+    assert "int8exportexport/model.onnx0.2500.5000.3000.6008.31 MB8,102,40021.7" in text
+
+
+def test_what_no_step_recorded_is_named_so() -> None:
+    assert drawn(ModelRow("prune", "pruned", "p")).count("not recorded") == 7
+
+
+def test_no_models_are_not_recorded() -> None:
+    assert "Models: not recorded." in drawn()

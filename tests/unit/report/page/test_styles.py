@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import re
+
+from tests.unit.report.page import sample
+from tests.unit.report.page.html_reading import IN_STYLES
+
+from maskrcnn_trainer.report.page.page import page
+from maskrcnn_trainer.report.page.styles import style_sheet
+
+
+def test_style_sheet_loads_nothing_and_can_not_end_early() -> None:
+    assert not IN_STYLES.search(style_sheet())
+    assert "<" not in style_sheet()
+
+
+def test_every_color_that_is_used_is_defined_in_both_themes() -> None:
+    used = set(re.findall(r"var\(--(\w+)\)", style_sheet())) - {"v", "w"}
+    light, dark = re.findall(r":root\{([^}]*)\}", style_sheet())
+    for theme in (light, dark):
+        assert used <= set(re.findall(r"--(\w+):#[0-9a-f]{6};", theme))
+
+
+def test_dark_theme_is_not_printed() -> None:
+    assert "@media screen and (prefers-color-scheme:dark)" in style_sheet()
+
+
+def test_braces_are_balanced() -> None:
+    assert style_sheet().count("{") == style_sheet().count("}")
+
+
+def test_every_class_of_the_page_with_a_color_is_in_the_style_sheet() -> None:
+    used = set(re.findall(r'class="([^"]+)"', page(sample.report())))
+    names = {name for value in used for name in value.split()}
+    plain = {"chart", "heat", "created", "text", "t0"}
+    assert {name for name in names - plain if f".{name}" not in style_sheet()} == set()

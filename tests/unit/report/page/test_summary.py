@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.unit.report.page import sample
+from tests.unit.report.page.html_reading import words
+
+from maskrcnn_trainer.report.content import Experiment
+from maskrcnn_trainer.report.page.layout import Nesting
+from maskrcnn_trainer.report.page.summary import summary
+
+EXPERIMENT = sample.experiment(with_pictures=False)
+
+
+def drawn(experiment: Experiment = EXPERIMENT) -> str:
+    return words(summary(experiment, Nesting()).drawn(Nesting()))
+
+
+def test_main_numbers_are_shown_with_the_best_score() -> None:
+    assert EXPERIMENT.evaluation is not None
+    point = replace(EXPERIMENT.evaluation.operating_point, best_score=0.62, best_f1=0.71)
+    evaluation = replace(
+        EXPERIMENT.evaluation, operating_point=point, images=60, objects=1377, metrics={"AP": 0.2, "mask_AP": 0.3}
+    )  # fmt: skip
+    text = drawn(replace(EXPERIMENT, evaluation=evaluation))
+    assert "mask AP0.300IoU 0.50 to 0.95" in text
+    assert "box AP0.200IoU 0.50 to 0.95" in text
+    assert "best F10.710at score 0.620, picked on this set" in text
+    assert "images60evaluatedobjects1,377without crowds" in text
+
+
+def test_model_without_masks_has_no_tiles_of_masks() -> None:
+    assert EXPERIMENT.evaluation is not None
+    evaluation = replace(EXPERIMENT.evaluation, metrics={"AP": 0.2, "AP50": 0.3})
+    assert "mask AP0" not in drawn(replace(EXPERIMENT, evaluation=evaluation))
+    assert "mask AP50not recorded" not in drawn(replace(EXPERIMENT, evaluation=evaluation))
+
+
+def test_best_score_of_nothing_detected_is_named_so() -> None:
+    assert "best F1–nothing was detected" in drawn(sample.nothing_detected())
+
+
+def test_inputs_that_can_not_be_read_are_pointed_at() -> None:
+    assert "Some inputs can't be read" in drawn(replace(EXPERIMENT, notes=("x isn't there.",)))
+    assert "Some inputs can't be read" not in drawn()
+
+
+def test_without_an_evaluation_the_notes_are_shown() -> None:
+    assert "No evaluation can be read, so there are no metrics.train/history.jsonl isn't there." in drawn(
+        sample.bare_experiment()
+    )

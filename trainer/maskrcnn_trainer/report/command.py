@@ -1,0 +1,88 @@
+"""``maskrcnn report``: one page about an evaluation and its experiment, or about several experiments side by side."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
+from maskrcnn_trainer.report.inputs.experiment_directory import open_directory
+from maskrcnn_trainer.results.recorded import beginning_of
+from maskrcnn_trainer.results.report_files import begins_as_report
+from maskrcnn_trainer.shared.messages import REPORT_FILE
+from maskrcnn_trainer.task.files import directory_fault
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".html", ".htm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    parser.add_argument(
+        "-r",
+        "--results-dir",
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="results directory of a step, or the directory of an experiment, which has those of its steps; several "
+        "are shown side by side",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the page to write, a .html; required for several directories (default: report.html in DIR). A .json with "
+        "all its numbers is written next to it",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make a report.
+
+    Returns:
+        0.
+
+    Raises:
+        InvalidInput: a directory has no results, or the page can't be written; nothing was written then.
+    """
+    if len(arguments.results_dir) > 1 and arguments.output is None:
+        raise InvalidInput("-o is missing: with several directories, give the page to write, such as compared.html")
+    directories = [open_directory(Path(given)) for given in arguments.results_dir]
+    output = Path(arguments.output) if arguments.output else Path(arguments.results_dir[0]) / REPORT_FILE
+    _check_output(output, flag="-o" if arguments.output else "-r")
+    # loads NumPy and OpenCV, which a mistake in the command line doesn't need
+    from maskrcnn_trainer.report.making import make_report, write_report
+
+    report, page = make_report(directories)
+    write_report(report, page, output)
+    for experiment in report.experiments:
+        for note in experiment.notes:
+            log.info("%s: not in the report: %s", experiment.name, note)
+    log.info("Report: %s (%.1f MB)", output, len(page.encode()) / 1e6)
+    return EXIT_OK
+
+
+def _check_output(output: Path, *, flag: str) -> None:
+    """Check before the work that the page can be written.
+
+    Raises:
+        InvalidInput: it can't.
+    """
+    if output.suffix.lower() not in SUFFIXES:
+        raise InvalidInput(f"{flag} {output}: the page is HTML; give a path that ends with .html")
+    for file in (output, output.with_suffix(".json")):
+        if file.is_dir():
+            raise InvalidInput(f"{flag} {output}: {file} is a directory; give the path of a file")
+        if flag == "-r" and file.exists() and not begins_as_report(file.name, beginning_of(file)):
+            raise InvalidInput(f"{file} isn't a report and would be overwritten; move it, or give another file with -o")
+    folder = output.parent
+    if fault := directory_fault(folder):
+        raise InvalidInput(f"{flag} {output}: {folder}: {fault}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InvalidInput(
+            f"{flag} {output}: {folder} is not writable; give a file in another directory with -o, or change its "
+            "permissions"
+        )

@@ -1,0 +1,42 @@
+"""Confusion matrix with background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maskrcnn_trainer.report.comparison import Comparison
+from maskrcnn_trainer.report.content import Confusion
+from maskrcnn_trainer.report.matching import matches_of_any_class
+
+
+def confusion(comparison: Comparison, iou: float, score: float, names: Sequence[str]) -> Confusion:
+    """Return how often objects of each class are detected as each class.
+
+    Args:
+        comparison: detections and objects.
+        iou: smallest IoU of a match.
+        score: smallest score of a detection.
+        names: name of each category.
+    """
+    background = comparison.categories
+    matches = matches_of_any_class(comparison, iou, score)
+    found = comparison.detections.categories
+    truth = comparison.objects.categories
+    matched = matches.objects[matches.hits]
+    missed = np.ones(len(truth), bool)
+    missed[matched] = False
+    counts = np.zeros((background + 1, background + 1), np.int64)
+    np.add.at(counts, (truth[matched], found[matches.hits]), 1)
+    counts[background] += np.bincount(found[matches.false_alarms], minlength=background + 1)
+    counts[:, background] += np.bincount(truth[missed], minlength=background + 1)
+    occur = np.flatnonzero(counts.any(axis=0)[:-1] | counts.any(axis=1)[:-1])
+    kept = np.append(occur, background)
+    counts = counts[np.ix_(kept, kept)]
+    return Confusion(
+        score=score,
+        names=tuple(names[category] for category in occur),
+        counts=tuple(tuple(row) for row in counts.tolist()),
+        normalized=tuple(tuple(value / sum(row) for value in row) if any(row) else None for row in counts.tolist()),
+    )

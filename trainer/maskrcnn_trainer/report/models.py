@@ -1,0 +1,113 @@
+"""Every model of an experiment side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from maskrcnn_trainer.report.content import ModelRow
+from maskrcnn_trainer.report.inputs.detections import Metrics
+from maskrcnn_trainer.report.inputs.experiment_directory import ExperimentDirectory
+from maskrcnn_trainer.report.inputs.files import whole
+from maskrcnn_trainer.report.inputs.step import Step, StoredFile
+from maskrcnn_trainer.results.facts import ModelFacts, read_model_facts
+from maskrcnn_trainer.spec.task_name import TaskName
+
+METRICS = ("AP", "AP50", "mask_AP", "mask_AP50")
+BYTES_PER_MB = 1e6
+UNKNOWN_KIND = "not recorded"
+
+
+def model_rows(
+    found: ExperimentDirectory, evaluations: Mapping[Step, Metrics], *, retrained: frozenset[str]
+) -> tuple[ModelRow, ...]:
+    """Return a row for each model that a step made, in the order of the steps, and for each other evaluated one.
+
+    Args:
+        found: steps of the experiment.
+        evaluations: metrics of each evaluate step that can be read; the last one of a model counts.
+        retrained: names of the train steps that started from a pruned model.
+    """
+    rows = []
+    listed: list[str] = []
+    for step, name, file in _made(found):
+        metrics = _metrics_of(found, evaluations, file.path)
+        # an engine, a calibration cache, or an earlier checkpoint is a model of its own only where it was evaluated
+        if name != "model" and metrics is None:
+            continue
+        listed.append(file.path)
+        kind = kind_of(step, retrained=step.name in retrained)
+        rows.append(_row(step, kind if name == "model" else f"{kind}, {name}", file, metrics))
+    for evaluation in evaluations:
+        model = evaluation.model_path
+        if model is None or any(found.paths.same_file(model, path) for path in listed):
+            continue
+        listed.append(model)
+        maker = found.maker(model)
+        kind = UNKNOWN_KIND if maker is None else kind_of(maker, retrained=maker.name in retrained)
+        file = StoredFile(model, _size(found, model))
+        metrics = _metrics_of(found, evaluations, model)
+        rows.append(
+            ModelRow(
+                "" if maker is None else maker.name, kind, model, _shown(metrics), _megabytes(file.size),
+                None if maker is None else parameters_of(maker), metrics.images_per_second if metrics else None,
+            )
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def kind_of(step: Step, *, retrained: bool) -> str:
+    """Return the kind of the model that a step made, such as "trained" or "int8".
+
+    An export of an earlier release doesn't record its data type, but only INT8 has a calibration cache.
+    """
+    if step.task is TaskName.TRAIN:
+        return "retrained" if retrained else "trained"
+    if step.task is TaskName.PRUNE:
+        return "pruned"
+    facts = read_model_facts(step.directory)
+    recorded = facts.dtype if isinstance(facts, ModelFacts) else None
+    return recorded or ("int8" if "calibration_cache" in step.artifacts else "exported")
+
+
+def parameters_of(step: Step) -> int | None:
+    """Return the number of weights of the model that a step made; prune of earlier releases has it as a metric."""
+    facts = read_model_facts(step.directory)
+    return facts.parameters if isinstance(facts, ModelFacts) else whole(step.metrics.get("param_count"))
+
+
+def _made(found: ExperimentDirectory) -> Iterator[tuple[Step, str, StoredFile]]:
+    for step in found.steps:
+        if step.task in (TaskName.TRAIN, TaskName.PRUNE, TaskName.EXPORT):
+            for name, file in step.artifacts.items():
+                yield step, name, file
+
+
+def _metrics_of(found: ExperimentDirectory, evaluations: Mapping[Step, Metrics], model: str) -> Metrics | None:
+    of_model = [
+        metrics
+        for step, metrics in evaluations.items()
+        if step.model_path is not None and found.paths.same_file(step.model_path, model)
+    ]
+    return of_model[-1] if of_model else None
+
+
+def _row(step: Step, kind: str, file: StoredFile, metrics: Metrics | None) -> ModelRow:
+    return ModelRow(
+        step.name, kind, file.path, _shown(metrics), _megabytes(file.size), parameters_of(step),
+        metrics.images_per_second if metrics else None,
+    )  # fmt: skip
+
+
+def _shown(metrics: Metrics | None) -> dict[str, float]:
+    return {} if metrics is None else {name: metrics.values[name] for name in METRICS if name in metrics.values}
+
+
+def _megabytes(size: int | None) -> float | None:
+    return None if size is None else size / BYTES_PER_MB
+
+
+def _size(found: ExperimentDirectory, model: str) -> int | None:
+    try:
+        return found.paths.present(model).stat().st_size
+    except (OSError, ValueError):
+        return None

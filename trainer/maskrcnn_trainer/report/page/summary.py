@@ -1,0 +1,62 @@
+"""First section: the main numbers, and what to do next."""
+
+from __future__ import annotations
+
+from maskrcnn_trainer.report.content import Evaluation, Experiment
+from maskrcnn_trainer.report.page.advice import findings
+from maskrcnn_trainer.report.page.class_lines import kinds_of
+from maskrcnn_trainer.report.page.layout import Nesting, Section, heading, named, note, paragraph
+from maskrcnn_trainer.report.page.markup import Markup, element, joined
+from maskrcnn_trainer.report.page.models import METRICS
+from maskrcnn_trainer.report.page.numbers import NOT_RECORDED, count, fraction
+
+IN_WORDS = {"mask_AP": "IoU 0.50 to 0.95", "mask_AP50": "IoU 0.50", "AP": "IoU 0.50 to 0.95", "AP50": "IoU 0.50"}
+
+
+def summary(experiment: Experiment, place: Nesting) -> Section:
+    """Return the section with the main numbers and the findings."""
+    evaluation = experiment.evaluation
+    if evaluation is None:
+        content = [
+            note("No evaluation can be read, so there are no metrics."),
+            *(note(text) for text in experiment.notes),
+        ]
+        return Section("summary", "Summary", joined(content))
+    notes = [
+        note("Some inputs can't be read; see ", place.link("setup", "what can't be shown"), ".")
+    ] if experiment.notes else []  # fmt: skip
+    found = findings(experiment, place)
+    parts = [
+        paragraph("Evaluation of ", element("code", evaluation.model), " by step ", named(evaluation.step), " on its "
+                  "validation images. Metrics go from 0 to 1; one point is 0.01."),
+        _tiles(evaluation),
+        heading(place, "What to do next") if found else None,
+        element("ul", *found, class_="next") if found else None,
+        *notes,
+    ]  # fmt: skip
+    return Section("summary", "Summary", joined(parts))
+
+
+def _tiles(evaluation: Evaluation) -> Markup:
+    tiles = [
+        (name, _metric(evaluation.metrics.get(key)), IN_WORDS[key])
+        for key, name in METRICS if key.startswith("mask_") <= ("segm" in kinds_of(evaluation.metrics))
+    ]  # fmt: skip
+    point = evaluation.operating_point
+    at = "nothing was detected"
+    if point.best_score is not None:
+        at = f"at score {fraction(point.best_score)}, picked on this set"
+    tiles += [
+        ("best F1", fraction(point.best_f1), at),
+        ("images", count(evaluation.images), "evaluated"),
+        ("objects", count(evaluation.objects), "without crowds"),
+        ("detections", count(evaluation.detections), "of any score"),
+    ]
+    return element("dl", *(
+        element("div", element("dt", name), element("dd", element("b", number), element("small", meaning)))
+        for name, number, meaning in tiles
+    ), class_="tiles")  # fmt: skip
+
+
+def _metric(value: float | None) -> str:
+    return NOT_RECORDED if value is None else fraction(value)

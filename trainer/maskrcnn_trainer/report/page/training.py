@@ -1,0 +1,82 @@
+"""Section with the curves of each training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from maskrcnn_trainer.report.content import Curve, Experiment, TrainingHistory
+from maskrcnn_trainer.report.page.class_lines import in_words
+from maskrcnn_trainer.report.page.layout import Nesting, Section, figure, grid, heading, note, paragraph
+from maskrcnn_trainer.report.page.line_chart import Line, Point, line_chart
+from maskrcnn_trainer.report.page.markup import Markup, joined
+from maskrcnn_trainer.report.page.numbers import NOT_RECORDED
+from maskrcnn_trainer.report.page.scales import Axis, axis, is_drawn
+
+STEP = "training step"
+LEAD = (
+    "Curves over the training steps. If a loss still falls, or an AP still rises at the end, train for more steps. If "
+    "a loss jumps or rises, lower the learning rate. If an AP falls while the loss falls, the model overfits: use more "
+    "images, or augmentation."
+)
+
+
+def training(experiment: Experiment, place: Nesting) -> Section:
+    """Return the section with losses, learning rate, AP, and images/s of each training."""
+    if not experiment.trainings:
+        return Section(
+            "training", "Training curves", note("Losses, learning rate, and AP over steps: ", NOT_RECORDED, ".")
+        )
+    parts = [paragraph(LEAD)]
+    for history in experiment.trainings:
+        parts += [heading(place, f"Step {history.step}"), _curves(history)]
+    return Section("training", "Training curves", joined(parts))
+
+
+def curve_points(curve: Curve) -> Sequence[Point]:
+    """Return the points of a curve."""
+    return list(zip(curve.x, curve.y, strict=False))
+
+
+def training_of(experiment: Experiment) -> TrainingHistory | None:
+    """Return the training whose step is a directory in the evaluated model's path; else the last, if there is any."""
+    folders = PurePosixPath(experiment.evaluation.model).parts if experiment.evaluation else ()
+    named_in_path = [history for history in experiment.trainings if history.step in folders]
+    return next(reversed([*experiment.trainings, *named_in_path]), None)
+
+
+def checkpoints(history: TrainingHistory, key: str) -> list[Curve]:
+    """Return the curve of a metric such as ``mask_AP`` over the checkpoints, if it is there."""
+    return [curve for curve in history.evaluations if curve.name in (key, key.replace("_", " "), in_words(key))][:1]
+
+
+def _curves(history: TrainingHistory) -> Markup:
+    charts = (
+        ("Total loss", "loss", history.losses[:1]),
+        ("Parts of the loss", "loss", history.losses[1:]),
+        ("AP of the checkpoints", "AP", history.evaluations),
+        ("Learning rate", "learning rate", [history.learning_rate] if history.learning_rate else []),
+        ("Throughput", "images/s", [history.images_per_second] if history.images_per_second else []),
+    )
+    figures = []
+    missing = []
+    for title, unit, curves in charts:
+        if any(curve.x for curve in curves):
+            figures.append(figure(title, curves_over_steps(title, unit, curves)))
+        else:
+            missing.append(title)
+    absent = note(", ".join(missing), ": ", NOT_RECORDED, ".") if missing else None
+    return joined([grid(*figures) if figures else None, absent])
+
+
+def curves_over_steps(title: str, unit: str, curves: Sequence[Curve]) -> Markup:
+    """Return a chart of curves over training steps, from 0 to the last step."""
+    steps = [x for curve in curves for x in curve.x]
+    vertical = axis(unit, [0.0, *(y for curve in curves for y in curve.y)])
+    lines = [Line(curve.name, curve_points(curve), number) for number, curve in enumerate(curves)]
+    return line_chart(title, lines, step_axis(steps), vertical)
+
+
+def step_axis(steps: Sequence[float]) -> Axis:
+    """Return an axis from 0 to the last of some training steps."""
+    return axis(STEP, low=0.0, high=max(filter(is_drawn, steps), default=1.0), ticks=4, whole=True)
