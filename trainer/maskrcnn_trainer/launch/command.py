@@ -228,6 +228,7 @@ def _already_done(environment: TaskEnvironment, settings: LaunchSettings) -> boo
             metrics=result.get(ResultKey.METRICS),
             artifacts=artifacts,
             checkpoint_step=result.get(ResultKey.CHECKPOINT_STEP),
+            report_path=result.get(ResultKey.REPORT_PATH),
             up_to_date=True,
         )
         write_termination_message(environment, message)

@@ -69,6 +69,7 @@ class ResultKey(StrEnum):
     ARTIFACTS = "artifacts"
     CHECKPOINT_STEP = "checkpointStep"
     ERROR = "error"
+    REPORT_PATH = "reportPath"
     UP_TO_DATE = "upToDate"
     IMAGE = "image"
     VERSIONS = "versions"
@@ -188,6 +189,8 @@ class TerminationMessage:
         metrics: finite numbers; fractions, such as 0.377.
         checkpoint_step: training step of the newest checkpoint.
         error: None if ``code`` is 0.
+        report_path: path of the report that the task wrote; None if it wrote none. It is no artifact, because a report
+            that is written again later doesn't make the result a different one.
         up_to_date: whether the result existed already, so nothing was done.
     """
 
@@ -200,6 +203,7 @@ class TerminationMessage:
     artifacts: Mapping[str, StoredArtifact] = field(default_factory=dict)
     checkpoint_step: int | None = None
     error: TaskFailure | None = None
+    report_path: str | None = None
     up_to_date: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -215,6 +219,7 @@ class TerminationMessage:
             ResultKey.ARTIFACTS: {name: artifact.to_json() for name, artifact in self.artifacts.items()},
             ResultKey.CHECKPOINT_STEP: self.checkpoint_step,
             ResultKey.ERROR: None if self.error is None else self.error.to_json(),
+            **({} if self.report_path is None else {ResultKey.REPORT_PATH: self.report_path}),
             **({ResultKey.UP_TO_DATE: True} if self.up_to_date else {}),
         }
 

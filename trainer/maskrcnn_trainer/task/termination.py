@@ -38,6 +38,7 @@ def termination_message(
     artifacts: Mapping[str, StoredArtifact] | None = None,
     checkpoint_step: int | None = None,
     error: TaskFailure | None = None,
+    report_path: PathLike | None = None,
     up_to_date: bool = False,
 ) -> TerminationMessage:
     """Return the termination message of a task.
@@ -51,6 +52,7 @@ def termination_message(
         artifacts: artifacts by name.
         checkpoint_step: training step of the newest checkpoint.
         error: None if ``code`` is 0.
+        report_path: path on this machine, or below ``/workspace``.
         up_to_date: whether the result existed already, so nothing was done.
 
     Raises:
@@ -66,6 +68,7 @@ def termination_message(
         artifacts=dict(artifacts or {}),
         checkpoint_step=checkpoint_step,
         error=error,
+        report_path=None if report_path is None else manifest_path(os.fspath(report_path)),
         up_to_date=up_to_date,
     )
 
@@ -90,8 +93,8 @@ def encode_termination_message(content: TerminationMessage, limit: int = TERMINA
     for part in (ResultKey.METRICS, ResultKey.ARTIFACTS):
         while len(compact_json(message)) > limit and message.get(part):
             message[part].popitem()
-    for part in (ResultKey.MODEL_PATH, ResultKey.ERROR):
-        if len(compact_json(message)) > limit:
+    for part in (ResultKey.REPORT_PATH, ResultKey.MODEL_PATH, ResultKey.ERROR):
+        if part in message and len(compact_json(message)) > limit:
             message[part] = None
     return compact_json(message)
 
