@@ -123,7 +123,7 @@ STATES = (
         "Done",
         "All steps have succeeded.",
         "Succeeded",
-        ("StepStarted", "StepSucceeded", "StepStarted", "StepSucceeded", "Succeeded"),
+        ("StepStarted", "StepSucceeded", "StepStarted", "StepSucceeded", "ReportWritten", "Succeeded"),
         steps=(TRAIN, EVALUATE),
     ),
     # last, since the events of a Job are read after 15 s

@@ -45,8 +45,9 @@ MEANINGS = {
     "with sizes and SHA-256.",
     STATUS_FILE: "Progress, as TAO writes it: one JSON object a line.",
     TERMINATION_FILE: "What a pod has as its termination message; only if the step runs without a cluster.",
-    REPORT_FILE: "Report about the step and its experiment: one page that needs no other file.",
-    REPORT_NUMBERS_FILE: "All numbers of the report.",
+    REPORT_FILE: "Report about the step and its experiment: one page that needs no other file. That of the whole "
+    "experiment, by `maskrcnn-operator run`, is in `<experiment>/`.",
+    REPORT_NUMBERS_FILE: "All numbers of the report, next to its page.",
     "logs/attempt-N[.node-N].log[.1]": "Log of each node in each attempt; at most 16 MiB for a node, ten attempts.",
     "logs/attempt-N.spec.yaml": "Specification that the attempt was started with.",
     "logs/tensorboard/events.out.tfevents....": "Losses, learning rate, throughput, and metrics for TensorBoard.",

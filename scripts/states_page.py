@@ -17,10 +17,11 @@ STEP_FIELDS = (
     "Name",
     "Next Attempt Time",
     "Reason",
+    "Report Path",
     "Restarts",
     "State",
 )
-EXPLAINED = ("attempt", "disruptions", "exitCode", "modelPath", "nextAttemptTime", "restarts")
+EXPLAINED = ("attempt", "disruptions", "exitCode", "modelPath", "nextAttemptTime", "reportPath", "restarts")
 """Fields of a step whose name does not say all."""
 EVENT_COLUMNS = ("Type", "Reason", "Age", "Message")
 AGE = "1m"

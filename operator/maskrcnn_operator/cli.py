@@ -40,7 +40,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"maskrcnn-operator {version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
-    run = commands.add_parser("run", help="run an experiment on this machine, without a cluster", allow_abbrev=False)
+    run = commands.add_parser(
+        "run",
+        help="run an experiment on this machine, without a cluster",
+        description="Run an experiment on this machine, without a cluster. At the end a report of all its results is "
+        "written to report.html in the experiment's directory.",
+        allow_abbrev=False,
+    )
     run_command.add_arguments(run)
     controller = commands.add_parser("controller", help="run experiments on a Kubernetes cluster", allow_abbrev=False)
     controller_command.add_arguments(controller)

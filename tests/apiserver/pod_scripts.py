@@ -101,7 +101,7 @@ def termination_message(facts: PodFacts, play: Play, code: int) -> str:
         return ""
     results = f"/workspace/{facts.experiment}/{facts.step}"
     step = play.checkpoint_step
-    model, artifacts, metrics = None, {}, dict(play.metrics or {})
+    model, report, artifacts, metrics = None, None, {}, dict(play.metrics or {})
     if code == 0:
         if facts.task == "train":
             step = 1000 if step is None else step
@@ -110,8 +110,9 @@ def termination_message(facts: PodFacts, play: Play, code: int) -> str:
             model = f"{results}/model.tlt"
         elif facts.task == "export":
             model = f"{results}/model.onnx"
-        elif facts.task == "evaluate" and play.metrics is None:
-            metrics = {"AP": 0.377, "AP50": 0.591, "mask_AP": 0.342}
+        elif facts.task == "evaluate":
+            report = f"{results}/report.html"
+            metrics = {"AP": 0.377, "AP50": 0.591, "mask_AP": 0.342} if play.metrics is None else metrics
         if model:
             artifacts = {"model": {"path": model, "bytes": ARTIFACT_BYTES}}
     error = None if code == 0 else {"reason": ERRORS.get(code, "Failed"), "message": f"played: exit code {code}"}
@@ -126,5 +127,6 @@ def termination_message(facts: PodFacts, play: Play, code: int) -> str:
         "artifacts": artifacts,
         "checkpointStep": step,
         "error": error,
+        **({"reportPath": report} if report else {}),
     }
     return json.dumps(content, separators=(",", ":"))

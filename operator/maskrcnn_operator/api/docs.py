@@ -44,7 +44,13 @@ def reference() -> str:
     lines += ["", "Rules between steps, checked by the operator:", "", *(f"- {rule}" for rule in RULES_OF_THE_GRAPH)]
     for name in spec:
         lines += _section(types, name, with_bounds=True)
-    lines += ["", "## status", "", "Only the operator writes the status."]
+    lines += [
+        "",
+        "## status",
+        "",
+        "Only the operator writes the status. Its paths are those in the workspace: [how to open a report "
+        "from a claim](../how-to/inspect-and-resume.md#open-a-report-from-a-claim).",
+    ]
     for name in status:
         lines += _section(types, name, with_bounds=False)
     return "\n".join([*lines, *_columns(), ""])

@@ -78,6 +78,7 @@ class Reason(StrEnum):
     # events only
     STEP_STARTED = "StepStarted"
     STEP_SUCCEEDED = "StepSucceeded"
+    REPORT_WRITTEN = "ReportWritten"
     STEP_RESTARTING = "StepRestarting"
     RESUMED = "Resumed"
     CONDITIONS_REMOVED = "ConditionsRemoved"
@@ -163,6 +164,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     "spec.preRunningDeadlineSeconds.",
     Reason.STEP_STARTED: "Nothing.",
     Reason.STEP_SUCCEEDED: "Nothing.",
+    Reason.REPORT_WRITTEN: "Copy the page from the claim (kubectl cp), and open it in a browser.",
     Reason.STEP_RESTARTING: "Nothing, or read the message of the last attempt.",
     Reason.RESUMED: "Nothing.",
     Reason.CONDITIONS_REMOVED: "Make other controllers write fewer or shorter conditions to the experiment.",

@@ -167,6 +167,9 @@ class StepStatus(StatusModel):
     checkpoint_step: Size | None = Field(default=None, description="Training step of the newest checkpoint.")
     exit_code: Code | None = Field(default=None, description="Exit code of the newest attempt that ended.")
     model_path: str | None = Field(default=None, description="Path of the model that the step has made.")
+    report_path: str | None = Field(
+        default=None, description="Path of the report about the step, a page of HTML; absent if there is none."
+    )
     artifacts: dict[str, Artifact] = Field(
         default={}, description="Files and directories that the step has produced, by name."
     )

@@ -201,6 +201,7 @@ def _succeeded(step: StepStatus, run: Run, ended: datetime, settings: Settings) 
             "message": "",
             "completion_time": ended,
             "model_path": result.model_path,
+            "report_path": result.report_path,
             "artifacts": dict(result.artifacts),
             "metrics": result.metrics,
         }

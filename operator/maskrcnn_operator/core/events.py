@@ -48,4 +48,7 @@ def _of_step(before: StepStatus, after: StepStatus) -> list[Event]:
         event = Event("Warning", Reason.STEP_FAILED, f"step {after.name}: {after.reason}: {after.message}")
     elif before.state in LIVE_STATES and after.state is StepState.PENDING and after.next_attempt_time:
         event = Event("Warning", Reason.STEP_RESTARTING, f"step {after.name}: {after.reason}: {after.message}")
-    return [event] if event else []
+    found = [event] if event else []
+    if after.state is StepState.SUCCEEDED and before.state is not StepState.SUCCEEDED and after.report_path:
+        found.append(Event("Normal", Reason.REPORT_WRITTEN, f"step {after.name}: report {after.report_path}"))
+    return found

@@ -38,6 +38,7 @@ class TaskResult:
         fingerprint: fingerprint of the result.
         attempt: number of the attempt that reported the result.
         model_path: path of the model that the task has made; None if it has made none.
+        report_path: path of the report's page; None if there is none.
         metrics: final metrics of the task.
         artifacts: files and directories that the task has produced, by name.
         checkpoint_step: training step of the newest checkpoint.
@@ -50,6 +51,7 @@ class TaskResult:
     fingerprint: str = ""
     attempt: int = 0
     model_path: str | None = None
+    report_path: str | None = None
     metrics: tuple[Metric, ...] = ()
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     checkpoint_step: int | None = None
@@ -64,7 +66,9 @@ def parse_result(text: str | bytes) -> TaskResult | None:
 
     It is unreadable without an exit code from 0 to 255, or with an invalid fingerprint, model, or artifact, because a
     result without these, or with parts of them, would be a different result. Other invalid values are left out (metrics
-    that are not finite, or are too many; a size or a checkpoint out of range), and long messages and names are cut.
+    that are not finite, or are too many; a size or a checkpoint out of range), and long messages and names are cut. A
+    report's path that is too long or no printable text is left out, too: a report can be made again at any time, so it
+    isn't part of the result.
     """
     try:
         return _from_object(json.loads(text))
@@ -85,6 +89,7 @@ def _from_object(content: object) -> TaskResult:
         fingerprints=tuple(_exact(name, RESULT_NAME_LENGTH) for name in fingerprints_in(content)),
         attempt=whole_number(content.get(ResultKey.ATTEMPT), most=INT32_MAX) or 0,
         model_path=_exact(content.get(ResultKey.MODEL_PATH) or "", PATH_LENGTH) or None,
+        report_path=_printable_path(content.get(ResultKey.REPORT_PATH)),
         metrics=metrics_of(content.get(ResultKey.METRICS)),
         artifacts=_artifacts(_object(content, ResultKey.ARTIFACTS)),
         checkpoint_step=whole_number(content.get(ResultKey.CHECKPOINT_STEP)),
@@ -111,6 +116,12 @@ def _exact(value: object, limit: int) -> str:
     if text != value:
         raise ValueError(f"must be a string of at most {limit} characters")
     return text
+
+
+def _printable_path(value: object) -> str | None:
+    """Return a path that events and logs can show on one line; None for other values."""
+    path = clean(value, PATH_LENGTH)
+    return path if path and path == value and path.isprintable() else None
 
 
 def _artifacts(values: Mapping[str, Any]) -> dict[str, Artifact]:

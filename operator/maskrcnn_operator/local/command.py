@@ -26,6 +26,7 @@ from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, 
 from maskrcnn_operator.local.notes import crowding, ignored_fields, shared_gpus, unmet_gpus
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
+from maskrcnn_operator.local.report import end_with_report
 from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, LOCAL_SETTINGS, ExperimentOutcome, run_experiment
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput, as_task_error
 from maskrcnn_trainer.shared.nvidia import has_nvidia_device
@@ -88,11 +89,13 @@ def run_manifest(
 ) -> int:
     """Run the experiment of a manifest; log all problems of the manifest and return 64 if there are any.
 
+    It ends with a report of the experiment, which doesn't affect the exit code.
+
     Args:
         manifest: YAML file with one experiment.
         workspace: directory that the manifest calls ``/workspace``.
         jobs: maximum number of steps to run at a time.
-        console: receives the live table, if it is a terminal, and the final tables.
+        console: receives the live table, if it is a terminal, the final tables, and the path of the report.
         trainer: the command ``maskrcnn``.
         settings: limits of the reconciliation; ``jobs`` replaces ``max_parallel_steps``.
 
@@ -126,6 +129,7 @@ def run_manifest(
         log.error("--workspace %s cannot be used: %s", workspace, explained or error.strerror)
         return explained.exit_code if explained else EXIT_INVALID
     _show_end(console, experiment, outcome, place)
+    end_with_report(experiment.name, outcome, place, console, trainer=trainer)
     return outcome.exit_code
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from maskrcnn_operator.core.arguments import (
 )
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
+from maskrcnn_operator.local.log_end import last_line
 from maskrcnn_operator.local.paths import LocalWorkspace, without_ours
 from maskrcnn_operator.local.process import AttemptProcess, Files
 from maskrcnn_operator.local.results import finished_result, reported_result
@@ -30,8 +30,6 @@ from maskrcnn_trainer.shared.nvidia import has_nvidia_device
 from maskrcnn_trainer.shared.variables import GPUS_VARIABLE, KEY_VARIABLE, NO_GPU_VARIABLES, WORKSPACE_VARIABLE
 
 STAGING = ".staging"
-_END_OF_LOG = 4000
-_TIME_AND_LEVEL = re.compile(r"^[0-9:]{8} [A-Z]+ +")
 
 
 class LocalExecutor:
@@ -190,11 +188,10 @@ class LocalExecutor:
         if process.log != process.files.unclaimed_log:
             return ""
         try:
-            end = process.log.read_bytes()[-_END_OF_LOG:].decode(errors="replace")
+            line = last_line(process.log.read_bytes())
         except OSError:
             return ""
-        lines = [_TIME_AND_LEVEL.sub("", line).strip() for line in end.splitlines() if line.strip()]
-        return f": {self.workspace.in_manifest_form(lines[-1])}" if lines else ""
+        return f": {self.workspace.in_manifest_form(line)}" if line else ""
 
     def new_records(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the records that running steps have added to their ``status.json`` since the last call.

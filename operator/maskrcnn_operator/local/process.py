@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from maskrcnn_operator.local.records import RecordFollower
 from maskrcnn_trainer.shared.files import read_regular, replace_file
@@ -34,6 +35,39 @@ def trainer_command() -> tuple[str, ...]:
     """Return the command ``maskrcnn`` of this environment: the script next to the interpreter, else the module."""
     script = Path(sys.executable).with_name("maskrcnn")
     return (str(script),) if script.is_file() else (sys.executable, "-m", "maskrcnn_trainer.cli")
+
+
+def start_process(
+    arguments: Sequence[str], environment: Mapping[str, str], output: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start a trainer command in a process group of its own; it ends with this process.
+
+    Args:
+        arguments: command line.
+        environment: all its environment variables.
+        output: file that receives its output and its errors.
+
+    Raises:
+        OSError: the process can't be started.
+    """
+    return subprocess.Popen(
+        list(arguments),
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        process_group=0,
+        # after SIGKILL of the run, a training must not continue unattended
+        preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no thread of this process holds a lock here
+    )
+
+
+def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to all processes in the group of a process; none may be left."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
 
 
 @dataclass(frozen=True)
@@ -118,16 +152,7 @@ class AttemptProcess:
         records = RecordFollower(files.directory / STATUS_FILE)
         started = datetime.now(UTC).replace(microsecond=0)
         with files.staged_log.open("xb") as output:
-            process = subprocess.Popen(
-                list(arguments),
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-                # after SIGKILL of the run, a training must not continue unattended
-                preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no thread of this process holds a lock here
-            )
+            process = start_process(arguments, environment, output)
         return cls(process, files, records, uid=uid, fingerprint=fingerprint, started=started)
 
     def poll(self) -> int | None:
@@ -139,7 +164,7 @@ class AttemptProcess:
         if self.ended is None:
             self.ended = datetime.now(UTC).replace(microsecond=0)
             # processes that outlive the group's leader are of no use
-            self._signal_group(signal.SIGKILL)
+            signal_group(self._process, signal.SIGKILL)
             _clear(self.files.staging)
         return code if code >= 0 else 128 - code
 
@@ -153,18 +178,12 @@ class AttemptProcess:
         """Kill the whole process group."""
         self.stopping = True
         if self._process.poll() is None:
-            self._signal_group(signal.SIGKILL)
+            signal_group(self._process, signal.SIGKILL)
 
     @property
     def log(self) -> Path:
         """Return the current path of the log file."""
         return self._published or self.files.staged_log
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self._process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            return
 
     def _publish_log(self, code: int | None) -> None:
         if self._published:

@@ -47,6 +47,7 @@ def _read(file: Path, workspace: LocalWorkspace) -> TaskResult | None:
         result,
         message=workspace.in_manifest_form(result.message),
         model_path=workspace.to_manifest(result.model_path) if result.model_path else None,
+        report_path=workspace.to_manifest(result.report_path) if result.report_path else None,
         artifacts={
             name: replace(artifact, path=workspace.to_manifest(artifact.path))
             for name, artifact in result.artifacts.items()

@@ -55,12 +55,14 @@ class ExperimentOutcome:
     Attributes:
         exit_code: of the command.
         status: of the experiment at the end.
-        logs: newest log by step.
+        logs: newest log by step of which an attempt was started.
+        interrupted: whether a signal to stop was received.
     """
 
     exit_code: int
     status: ExperimentStatus
     logs: dict[str, Path]
+    interrupted: bool = False
 
 
 def run_experiment(
@@ -105,7 +107,9 @@ def run_experiment(
         finally:
             executor.kill()
             clear_staging(directory / STAGING)
-        return ExperimentOutcome(exit_code(final, interrupts.first), final, dict(executor.logs))
+        return ExperimentOutcome(
+            exit_code(final, interrupts.first), final, dict(executor.logs), interrupted=interrupts.asked
+        )
 
 
 def _refuse_links(directory: Path) -> None:

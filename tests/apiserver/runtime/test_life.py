@@ -44,8 +44,13 @@ def test_nine_steps_succeed(operator: RunningOperator, cluster: Cluster, kubelet
     assert done["metadata"].get("annotations") is None
     assert done["metadata"].get("finalizers") is None
 
+    reports = {step["name"]: step["reportPath"] for step in status["steps"] if "reportPath" in step}
+    evaluations = ("evaluate", "evaluate-pruned")
+    assert reports == {name: f"/workspace/nuclei/{name}/report.html" for name in evaluations}
+
     names = cluster.wait_event("nuclei", "Succeeded")
     assert names.count("StepStarted") == names.count("StepSucceeded") == 9
+    assert names.count("ReportWritten") == 2
     assert names[-1] == "Succeeded"
 
     gang = [facts for facts in kubelet.started if facts.step == "train"]

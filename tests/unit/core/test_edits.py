@@ -99,6 +99,14 @@ def test_an_invalid_spec_starts_nothing(make: Any, change: Any, reason: str, fie
     assert field in ready.message
 
 
+def test_edited_step_loses_the_report_of_its_old_result(training: World, make: Any) -> None:
+    training.succeed("train", "evaluate")
+    assert training.step("evaluate").report_path == "/workspace/nuclei/evaluate/report.html"
+    training.edit(make(lambda spec: spec["experiment"].update(seed=7)))
+    training.look()
+    assert training.step("evaluate").report_path is None
+
+
 def test_an_invalid_edit_loses_no_result(training: World, make: Any) -> None:
     training.edit(make(lambda spec: spec["steps"][3].update(modelFrom="nobody")))
     training.settle()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import RunKey, RunState
 
 from .world import World
@@ -21,6 +22,24 @@ def test_start_causes_an_event_although_the_end_of_the_last_attempt_was_not_obse
     training.runs[RunKey("train", 2)] = replace(first, attempt=2)
     events = training.look().events
     assert [(event.reason, event.message) for event in events] == [("StepStarted", "step train: attempt 2")]
+
+
+def test_step_that_succeeds_with_a_report_causes_an_event_with_its_path(training: World) -> None:
+    found = TaskResult(0, training.newest("train").fingerprint, report_path="/workspace/nuclei/train/report.html")
+    training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=found)
+    events = [(event.type, event.reason, event.message) for event in training.look().events]
+    assert events[:2] == [
+        ("Normal", "StepSucceeded", "step train: Completed"),
+        ("Normal", "ReportWritten", "step train: report /workspace/nuclei/train/report.html"),
+    ]
+    training.settle()
+    assert training.events.count("ReportWritten") == 1
+
+
+def test_step_that_succeeds_without_a_report_causes_no_event_about_one(training: World) -> None:
+    training.succeed("train")
+    assert "StepSucceeded" in training.events
+    assert "ReportWritten" not in training.events
 
 
 def test_stop_for_a_suspension_causes_no_restart_event(training: World) -> None:

@@ -61,7 +61,11 @@ def test_nine_steps_run_to_completion(world: World) -> None:
     assert (status.restarts, status.current_step, status.active_since) == (0, None, None)
     assert status.active_seconds == 45
     assert status.completion_time == world.now
+    reports = {step.name: step.report_path for step in status.steps if step.report_path}
+    evaluations = ("evaluate", "evaluate-pruned")
+    assert reports == {name: f"/workspace/nuclei/{name}/report.html" for name in evaluations}
     assert world.events.count("StepSucceeded") == 9
+    assert world.events.count("ReportWritten") == 2
     assert world.events[-1] == "Succeeded"
 
 

@@ -94,6 +94,28 @@ def test_values_out_of_bounds_are_left_out_or_cut() -> None:
     assert result.metrics == (Metric(name="AP", value="0.5"), Metric(name="\ufffd", value="1"))
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(None, 7, "", ["/workspace/report.html"], "/" + "x" * 4_096),
+        *("/workspace/\udce9.html", "/workspace/report.html\nFailed", "/workspace/\x1b[2Jreport.html"),
+    ],
+)
+def test_result_with_an_invalid_report_is_taken_without_it(path: object) -> None:
+    content = {"code": 0, "fingerprint": "f", "modelPath": "/workspace/m.tlt"}
+    result = parse_result(json.dumps(content | {"reportPath": path}))
+    assert result == parse_result(json.dumps(content))
+    assert result is not None
+    assert result.report_path is None
+
+
+def test_longest_path_of_a_report_is_taken() -> None:
+    path = "/" + "x" * 4_095
+    result = parse_result(json.dumps({"code": 0, "reportPath": path}))
+    assert result is not None
+    assert result.report_path == path
+
+
 def test_metrics_are_bounded_in_number() -> None:
     result = parse_result(json.dumps({"code": 0, "metrics": {f"metric-{number}": 1 for number in range(1_000)}}))
     assert result is not None
@@ -105,6 +127,7 @@ WORDS = (
     '{"code":0,"checkpointStep":99999999999999999999}',
     '{"code":0,"artifacts":{"a":{"path":"/x","bytes":1000000000000000000000}}}',
     '{"code":0,"metrics":{"\\udce9":1,"\\udcea":2}}',
+    '{"code":0,"reportPath":"/workspace/\\udce9"}',
     '{"code":64,"error":{"reason":"\\udce9","message":"\\udce9"}}',
     '{"code":64,"error":{"reason":"x","message":"' + "x" * 50_000 + '"}}',
 )

@@ -96,6 +96,7 @@ class World:
             run = self.newest(name)
             model = f"/workspace/nuclei/{name}/model.tlt"
             makes_model = name in ("train", "prune", "retrain", "export")
+            report = f"/workspace/nuclei/{name}/report.html" if name.startswith("evaluate") else None
             self.run(name)
             self.now += timedelta(seconds=5)
             self.change(
@@ -108,6 +109,7 @@ class World:
                     fingerprint=fingerprint or run.fingerprint,
                     attempt=run.attempt,
                     model_path=model if makes_model else None,
+                    report_path=report,
                     metrics=(Metric(name="AP", value=f"0.{len(name)}"),),
                     artifacts={"model": Artifact(path=model, bytes=1)} if makes_model else {},
                 ),

@@ -3,6 +3,9 @@
 FAKE_TRAINER is a JSON object with a list for each step. The list has the behavior of each attempt; the last one applies
 to all further attempts. A behavior is "ok" (the default), "wait" (run until SIGTERM, then exit with 143 after a
 checkpoint), "stubborn" (ignore SIGTERM), "silent" (exit with 0 without a termination message), or an exit code.
+
+The command ``report`` records its call and behaves as the first entry of FAKE_TRAINER's list "report": "ok", "wait"
+(run until SIGTERM), "stubborn", or an exit code.
 """
 
 from __future__ import annotations
@@ -14,13 +17,38 @@ import sys
 import time
 from pathlib import Path
 
+arguments = sys.argv[1:]
+given = json.loads(os.environ.get("FAKE_TRAINER", "{}"))
+
+
+def make_report(directory: Path, behavior: object) -> int:
+    """Make the report of an experiment; return the exit code."""
+    seen = {name: os.environ[name] for name in os.environ if name.startswith(("MASKRCNN_", "CUDA_", "NVIDIA_"))}
+    with (directory / "reports.jsonl").open("a") as reports:
+        reports.write(json.dumps({"arguments": arguments, "environment": seen}) + "\n")
+    if behavior in ("wait", "stubborn"):
+        if behavior == "stubborn":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (directory / "report-started").touch()
+        while True:
+            time.sleep(0.02)
+    if behavior != "ok":
+        sys.stderr.write(f"12:00:00 INFO    Reading {directory}\n12:00:01 ERROR   {directory}:  no\x1bresults.\n\n")
+        return int(str(behavior))
+    for name in ("report.json", "report.html"):
+        (directory / name).write_text("made")
+    return 0
+
+
+if arguments[0] == "report":
+    sys.exit(make_report(Path(arguments[2]), given.get("report", ["ok"])[0]))
+
 results = Path(os.environ["MASKRCNN_RESULTS_DIR"])
 attempt = int(os.environ["MASKRCNN_ATTEMPT"])
 fingerprint = os.environ["MASKRCNN_FINGERPRINT"]
 fingerprints = os.environ.get("MASKRCNN_FINGERPRINTS", fingerprint).split()
-arguments = sys.argv[1:]
 task = arguments[arguments.index("--") + 1 :]
-behaviors = json.loads(os.environ.get("FAKE_TRAINER", "{}")).get(results.name, ["ok"])
+behaviors = given.get(results.name, ["ok"])
 behavior = behaviors[min(attempt, len(behaviors)) - 1]
 
 
@@ -48,6 +76,8 @@ def write_result(code: int, error: str | None = None) -> None:
         message["artifacts"] = {"model": {"path": str(model), "bytes": 10}}
         message["metrics"] = {"AP": 0.25} if task[0] == "evaluate" else {"count": 3}
         message["modelPath"] = str(model) if task[0] == "train" else None
+        if task[0] == "evaluate":
+            message["reportPath"] = str(results / "report.html")
         (results / "result.json").write_text(json.dumps(message))
     Path(os.environ["MASKRCNN_TERMINATION_LOG"]).write_text(json.dumps(message))
 

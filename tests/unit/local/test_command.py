@@ -6,16 +6,9 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 from rich.console import Console
@@ -25,157 +18,11 @@ from maskrcnn_operator.cli import main
 from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.local.command import run_manifest
 from maskrcnn_operator.local.display import PlainDisplay
-from maskrcnn_operator.local.runner import LOCAL_SETTINGS
 
-FAKE = Path(__file__).with_name("fake_trainer.py")
-FAST = replace(LOCAL_SETTINGS, back_off_base=timedelta(milliseconds=10))
-
-DEADLINE = 60.0
-BENCH_VARIABLE = "TEST_BENCH"
+from .bench import Bench, wait_for
 
 # A hanging run must fail before CI kills pytest, which would then run no finalizers and leave processes behind.
 pytestmark = pytest.mark.timeout(300)
-
-MANIFEST: dict[str, Any] = {
-    "apiVersion": "maskrcnn.dev/v1alpha1",
-    "kind": "MaskRCNNExperiment",
-    "metadata": {"name": "shapes"},
-    "spec": {
-        "workspace": {"persistentVolumeClaim": {"claimName": "maskrcnn"}},
-        "maxRestarts": 2,
-        "experiment": {
-            "initLearningRate": 0.01,
-            "totalSteps": 10,
-            "checkpoint": "/workspace/weights/resnet.npz",
-            "dataConfig": {"imageSize": [128, 128], "numClasses": 4},
-        },
-        "steps": [
-            {
-                "name": "convert",
-                "datasetConvert": {"imageDir": "/workspace/raw", "annotationsFile": "/data/train.json"},
-            },
-            {
-                "name": "convert-val",
-                "datasetConvert": {
-                    "imageDir": "/workspace/raw",
-                    "annotationsFile": "/workspace/raw/val.json",
-                    "split": "val",
-                },
-            },
-            {"name": "train", "train": {}, "nodes": 2},
-            {"name": "evaluate", "evaluate": {}},
-        ],
-    },
-}
-
-
-class Bench:
-    """Workspace with a manifest, and the commands that were started on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.workspace = folder / "ws"
-        self.manifest = json.loads(json.dumps(MANIFEST))
-        self.commands: list[subprocess.Popen[bytes]] = []
-
-    @property
-    def home(self) -> Path:
-        return self.workspace / "shapes"
-
-    def write(self) -> Path:
-        file = self.folder / "experiment.yaml"
-        file.write_text(yaml.safe_dump(self.manifest))
-        return file
-
-    def run(self, *, jobs: int = 1, **behavior: list[object]) -> int:
-        os.environ["FAKE_TRAINER"] = json.dumps(behavior)
-        self.output = io.StringIO()
-        console = Console(file=self.output, width=200)
-        return run_manifest(
-            self.write(),
-            self.workspace,
-            jobs=jobs,
-            console=console,
-            trainer=(sys.executable, str(FAKE)),
-            settings=FAST,
-        )
-
-    def start(self, behavior: dict[str, list[object]], *options: str) -> subprocess.Popen[bytes]:
-        """Start the command as a separate process, so that it can receive signals."""
-        program = (
-            "import sys, pathlib;"
-            "from maskrcnn_operator.local import command;"
-            f"command.trainer_command = lambda: ({sys.executable!r}, {str(FAKE)!r});"
-            "from maskrcnn_operator.cli import main; sys.exit(main(sys.argv[1:]))"
-        )
-        arguments = ["run", str(self.write()), "--workspace", str(self.workspace), *options]
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            env={**os.environ, "FAKE_TRAINER": json.dumps(behavior), "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        self.commands.append(process)
-        return process
-
-    def kill_all(self) -> None:
-        """Kill all processes that were started on this bench, including trainers that outlived their command."""
-        for process in self.commands:
-            process.kill()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
-        while left := self.left():
-            for process in left:
-                process.kill()
-            psutil.wait_procs(left)
-
-    def left(self) -> list[psutil.Process]:
-        """Return the running processes of this bench, except pytest itself."""
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            return process.pid != os.getpid() and process.environ().get(BENCH_VARIABLE) == str(self.folder)
-        except psutil.Error:
-            return False
-
-    def status(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.home / "experiment-status.json").read_text())
-        return dict(content["status"])
-
-    def step(self, name: str) -> dict[str, Any]:
-        return next(step for step in self.status()["steps"] if step["name"] == name)
-
-    def conditions(self) -> dict[str, str]:
-        return {condition["type"]: condition["status"] for condition in self.status()["conditions"]}
-
-    def calls(self) -> list[dict[str, Any]]:
-        file = self.home / "calls.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-    def started(self) -> list[str]:
-        return [call["step"] for call in self.calls()]
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setenv("FAKE_TRAINER", "{}")
-    monkeypatch.setenv(BENCH_VARIABLE, str(tmp_path))
-    monkeypatch.delenv("MASKRCNN_KEY", raising=False)
-    bench = Bench(tmp_path)
-    yield bench
-    bench.kill_all()
-
-
-def wait_for(what: str, condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait until the condition holds; fail if ``process`` ends before."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        if process is not None and process.poll() is not None:
-            pytest.fail(f"ended with {process.returncode} before {what}: {process.communicate()[0].decode()}")
-        assert time.monotonic() < deadline, f"timed out waiting for {what}"
-        time.sleep(0.02)
 
 
 def test_experiment_runs_all_steps_and_succeeds(bench: Bench) -> None:
@@ -415,57 +262,6 @@ def test_ignored_fields_and_too_many_processes_are_logged(bench: Bench, caplog: 
     ):
         assert f"{field} is ignored in a local run" in caplog.text
     assert "step train runs 999 processes" in caplog.text
-
-
-@pytest.mark.parametrize("device", [False, True])
-def test_gpus_are_required_only_where_there_is_a_device(
-    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, device: bool
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    for module in ("command", "executor"):
-        monkeypatch.setattr(f"maskrcnn_operator.local.{module}.has_nvidia_device", lambda: device)
-    for step in bench.manifest["spec"]["steps"][2:]:
-        step.update(gpusPerNode=1)
-    assert bench.run() == 0
-    required = {call["step"]: call["environment"].get("MASKRCNN_GPUS") for call in bench.calls()}
-    number = "1" if device else None
-    assert required == {"convert": None, "convert-val": None, "train": number, "evaluate": number}
-    said = (
-        "gpusPerNode of train, evaluate isn't met: this machine has no NVIDIA device (/dev/nvidia0), so the steps run "
-        "on the CPUs"
-    )
-    warnings = [record.getMessage() for record in caplog.records if "gpusPerNode" in record.getMessage()]
-    assert warnings == ([] if device else [said])
-    hidden = {call["step"]: call["environment"].get("CUDA_VISIBLE_DEVICES") for call in bench.calls()}
-    assert hidden == {"convert": "-1", "convert-val": "-1", "train": "0", "evaluate": "0"}
-
-
-def test_gpus_of_a_conversion_are_not_missed(
-    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("maskrcnn_operator.local.command.has_nvidia_device", lambda: False)
-    bench.manifest["spec"]["steps"][0].update(gpusPerNode=1)
-    assert bench.run() == 0
-    assert "gpusPerNode" not in caplog.text
-
-
-@pytest.mark.parametrize("case", [(2, True, True), (1, True, False), (2, False, False)])
-def test_steps_that_may_share_a_gpu_are_named(
-    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, case: tuple[int, bool, bool]
-) -> None:
-    jobs, device, warned = case
-    monkeypatch.setattr("maskrcnn_operator.local.command.has_nvidia_device", lambda: device)
-    for step in bench.manifest["spec"]["steps"][2:]:
-        step.update(gpusPerNode=1)
-    assert bench.run(jobs=jobs) == 0
-    assert ("--jobs 2: train, evaluate request GPUs, and each starts with the first one" in caplog.text) is warned
-
-
-def test_processes_that_would_share_a_gpu_start_no_step(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    bench.manifest["spec"]["steps"][2].update(gpusPerNode=1, processesPerNode=2)
-    assert bench.run() == 64
-    assert "spec.steps[2].processesPerNode: found 2, but gpusPerNode is 1" in caplog.text
-    assert not bench.calls()
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,21 @@ def test_images_in_the_directory_of_a_removed_step_stay(workspace: Path) -> None
     assert {"a.png", "b.png", "run.json"} < set(names(home / "images"))
 
 
+def test_users_page_with_the_name_of_the_report_stays(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
+    home = workspace / "raw"
+    (home / "images").rename(home / "own")
+    content = manifest("/workspace/raw/own", step="convert")
+    (home / "report.html").write_text("mine")
+    assert run(workspace, content) == 0
+    assert (home / "report.html").read_text() == "mine"
+    assert f"No report was made: exit code 64: {home}/report.html isn't a report and would be" in caplog.text
+    (home / "report.html").unlink()
+    caplog.clear()
+    assert run(workspace, content) == 0
+    assert (home / "report.html").read_text().startswith("<!doctype html>")
+    assert caplog.text == ""
+
+
 def test_clearing_the_staging_folder_keeps_files_of_users(tmp_path: Path) -> None:
     staging = tmp_path / ".staging"
     mine = (

@@ -1,0 +1,167 @@
+"""Workspace for local runs with a fake trainer."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from rich.console import Console
+
+from maskrcnn_operator.local.command import run_manifest
+from maskrcnn_operator.local.runner import LOCAL_SETTINGS
+
+FAKE = Path(__file__).with_name("fake_trainer.py")
+FAST = replace(LOCAL_SETTINGS, back_off_base=timedelta(milliseconds=10))
+
+DEADLINE = 60.0
+BENCH_VARIABLE = "TEST_BENCH"
+
+MANIFEST: dict[str, Any] = {
+    "apiVersion": "maskrcnn.dev/v1alpha1",
+    "kind": "MaskRCNNExperiment",
+    "metadata": {"name": "shapes"},
+    "spec": {
+        "workspace": {"persistentVolumeClaim": {"claimName": "maskrcnn"}},
+        "maxRestarts": 2,
+        "experiment": {
+            "initLearningRate": 0.01,
+            "totalSteps": 10,
+            "checkpoint": "/workspace/weights/resnet.npz",
+            "dataConfig": {"imageSize": [128, 128], "numClasses": 4},
+        },
+        "steps": [
+            {
+                "name": "convert",
+                "datasetConvert": {"imageDir": "/workspace/raw", "annotationsFile": "/data/train.json"},
+            },
+            {
+                "name": "convert-val",
+                "datasetConvert": {
+                    "imageDir": "/workspace/raw",
+                    "annotationsFile": "/workspace/raw/val.json",
+                    "split": "val",
+                },
+            },
+            {"name": "train", "train": {}, "nodes": 2},
+            {"name": "evaluate", "evaluate": {}},
+        ],
+    },
+}
+
+
+class Bench:
+    """Workspace with a manifest, and the commands that were started on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workspace = folder / "ws"
+        self.manifest = json.loads(json.dumps(MANIFEST))
+        self.commands: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def home(self) -> Path:
+        return self.workspace / "shapes"
+
+    def write(self) -> Path:
+        file = self.folder / "experiment.yaml"
+        file.write_text(yaml.safe_dump(self.manifest))
+        return file
+
+    def run(self, *, jobs: int = 1, width: int = 200, **behavior: list[object]) -> int:
+        os.environ["FAKE_TRAINER"] = json.dumps(behavior)
+        self.output = io.StringIO()
+        console = Console(file=self.output, width=width)
+        return run_manifest(
+            self.write(),
+            self.workspace,
+            jobs=jobs,
+            console=console,
+            trainer=(sys.executable, str(FAKE)),
+            settings=FAST,
+        )
+
+    def start(self, behavior: dict[str, list[object]], *options: str) -> subprocess.Popen[bytes]:
+        """Start the command as a separate process, so that it can receive signals."""
+        program = (
+            "import sys, pathlib;"
+            "from maskrcnn_operator.local import command;"
+            f"command.trainer_command = lambda: ({sys.executable!r}, {str(FAKE)!r});"
+            "from maskrcnn_operator.cli import main; sys.exit(main(sys.argv[1:]))"
+        )
+        arguments = ["run", str(self.write()), "--workspace", str(self.workspace), *options]
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            env={**os.environ, "FAKE_TRAINER": json.dumps(behavior), "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self.commands.append(process)
+        return process
+
+    def kill_all(self) -> None:
+        """Kill all processes that were started on this bench, including trainers that outlived their command."""
+        for process in self.commands:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        while left := self.left():
+            for process in left:
+                process.kill()
+            psutil.wait_procs(left)
+
+    def left(self) -> list[psutil.Process]:
+        """Return the running processes of this bench, except pytest itself."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.pid != os.getpid() and process.environ().get(BENCH_VARIABLE) == str(self.folder)
+        except psutil.Error:
+            return False
+
+    def status(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.home / "experiment-status.json").read_text())
+        return dict(content["status"])
+
+    def step(self, name: str) -> dict[str, Any]:
+        return next(step for step in self.status()["steps"] if step["name"] == name)
+
+    def conditions(self) -> dict[str, str]:
+        return {condition["type"]: condition["status"] for condition in self.status()["conditions"]}
+
+    def calls(self) -> list[dict[str, Any]]:
+        return _lines(self.home / "calls.jsonl")
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Return the calls of ``maskrcnn report``."""
+        return _lines(self.home / "reports.jsonl")
+
+    def started(self) -> list[str]:
+        return [call["step"] for call in self.calls()]
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def wait_for(what: str, condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until the condition holds; fail if ``process`` ends before."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        if process is not None and process.poll() is not None:
+            pytest.fail(f"ended with {process.returncode} before {what}: {process.communicate()[0].decode()}")
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
+        time.sleep(0.02)

@@ -1,0 +1,20 @@
+"""A bench for each test, whose processes end with the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .bench import BENCH_VARIABLE, Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setenv("FAKE_TRAINER", "{}")
+    monkeypatch.setenv(BENCH_VARIABLE, str(tmp_path))
+    monkeypatch.delenv("MASKRCNN_KEY", raising=False)
+    bench = Bench(tmp_path)
+    yield bench
+    bench.kill_all()
