@@ -75,8 +75,8 @@ def read_experiment(directory: ExperimentDirectory) -> ReadExperiment:
     metrics = reader.metrics()
     evaluation = directory.evaluation
     training = reader.training()
-    spec = specs.of(training) if training is not None else None
-    spec = spec or specs.of(evaluation)
+    with_spec = next((step for step in (training, evaluation) if step is not None and specs.of(step)), None)
+    spec = specs.of(with_spec)
     analyzed = None
     if evaluation is None:
         reader.notes.append("No evaluation is there, so there are no metrics.")
@@ -96,6 +96,7 @@ def read_experiment(directory: ExperimentDirectory) -> ReadExperiment:
         models=model_rows(directory, metrics, retrained=specs.retrained()),
         evaluation=None if analyzed is None else analyzed.evaluation,
         notes=tuple(dict.fromkeys((*directory.notes, *reader.notes))),
+        spec_step=None if with_spec is None else with_spec.name,
     )
     return ReadExperiment(experiment, directory, values, identity, recorded, analyzed)
 

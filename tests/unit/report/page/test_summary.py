@@ -29,6 +29,12 @@ def test_main_numbers_are_shown_with_the_best_score() -> None:
     assert "images60evaluatedobjects1,377without crowds" in text
 
 
+def test_other_evaluations_of_the_experiment_are_named() -> None:
+    assert "has other evaluations, by evaluate-pruned and evaluate-int8; their metrics are in" in drawn()
+    own = tuple(replace(row, evaluation="evaluate") for row in EXPERIMENT.models)
+    assert "other evaluations" not in drawn(replace(EXPERIMENT, models=own))
+
+
 def test_model_without_masks_has_no_tiles_of_masks() -> None:
     assert EXPERIMENT.evaluation is not None
     evaluation = replace(EXPERIMENT.evaluation, metrics={"AP": 0.2, "AP50": 0.3})
