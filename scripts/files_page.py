@@ -41,7 +41,8 @@ _CHOICE = re.compile(r"\(\?:([^()]+\|[^()]+)\)")
 
 MEANINGS = {
     RUN_FILE: "The one run that may write here: its token and its fingerprint. A pod with an older token is refused.",
-    RESULT_FILE: "Result of the finished task: metrics, facts for the report, artifacts with sizes and SHA-256.",
+    RESULT_FILE: "Result of the finished task: metrics, device, facts for the report, path of the report, artifacts "
+    "with sizes and SHA-256.",
     STATUS_FILE: "Progress, as TAO writes it: one JSON object a line.",
     TERMINATION_FILE: "What a pod has as its termination message; only if the step runs without a cluster.",
     REPORT_FILE: "Report about the step and its experiment: one page that needs no other file.",
@@ -58,7 +59,8 @@ MEANINGS = {
     ".train.lock": "Lock of the training that writes here.",
     "metrics.json": "COCO metrics.",
     "detections.json": "Detections in COCO format.",
-    "images.json": "Images that were evaluated: id, and the record as file and offset of its payload in bytes.",
+    "images.json": "Annotation file, and the images that were evaluated: id, and the record as file and offset of its "
+    "payload in bytes.",
     "detections.png": "Picture of detections; written by the demo of an earlier release.",
     "model.tlt": "Pruned model. It must be trained before it is used.",
     "images_annotated/IMAGE.EXT": "Images with boxes, masks, and names drawn.",

@@ -130,6 +130,7 @@ def test_evaluated_images_have_the_places_of_their_records(spec: ExperimentSpec)
     assert result is not None
     found = own.evaluated_images(result)
     assert found.evaluated_on == validation_identity(limited, own.records)
+    assert found.annotations == limited.data_config.val_json_file
     assert [image.id for image in found.images] == list(range(1, IMAGES))
     for image in found.images:
         payload = Path(image.file).read_bytes()[image.offset :]

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.task.device import cpu_name, device_name
 from maskrcnn_trainer.task.runtime import describe_runtime, prepare_tensorflow
 
 
@@ -101,3 +102,11 @@ def test_first_line_names_tf32_where_float32_products_are_in_it(
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _device: details)
     monkeypatch.setattr(tf.config.experimental, "tensor_float_32_execution_enabled", lambda: tf32)
     assert f"1 process with 2 threads, {expected}; maskrcnn" in describe_runtime(dtype, processes=1, threads=2)
+
+
+def test_device_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _kind: ["gpu:0"])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _device: {"device_name": "GPU of a test"})
+    assert device_name() == "GPU of a test"
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _kind: [])
+    assert device_name() == cpu_name()

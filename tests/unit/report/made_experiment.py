@@ -133,6 +133,7 @@ def write_result(
             "versions": VERSIONS,
             "processes": 1,
             "threads": 2,
+            "device": "NVIDIA H100 80GB HBM3 (81,559 MiB)",
             "startTime": f"2026-11-29T10:{minute:02d}:00Z",
             "completionTime": f"2026-11-29T10:{minute:02d}:59Z",
             **({"facts": facts} if facts else {}),
@@ -168,6 +169,7 @@ def evaluate(
         {
             "version": 1,
             "evaluatedOn": "0" * 32,
+            "annotations": "/workspace/raw/val.json",
             "images": [
                 {"id": image, "file": recorded(shard), "offset": offset}
                 for image, offset in zip(ids, offsets, strict=False)

@@ -168,7 +168,7 @@ def test_facts_have_seed_hardware_versions_and_durations(home: Path) -> None:
     facts = read(home).facts
     assert facts["seed"] == "7"
     assert facts["network"] == "resnet-18"
-    assert facts["hardware"] == "1 process with 2 CPU threads"
+    assert facts["hardware"] == "1 process with 2 CPU threads, NVIDIA H100 80GB HBM3 (81,559 MiB)"
     assert facts["versions"] == "python 3.11.7, numpy 2.0.2"
     assert facts["duration of retrain"] == "0:00:59"
 
@@ -255,6 +255,7 @@ def test_encrypted_model_leaves_the_spec_unrecorded(home: Path) -> None:
     found = read(home)
     assert (found.differences, found.spec_step) == (None, None)
     assert "The spec isn't recorded, or its model is encrypted." in found.notes
+    assert found.evaluation is not None
     assert found.models[0].metrics["AP50"] > 0
 
 
@@ -262,9 +263,18 @@ def test_deleted_sibling_steps_are_left_out(home: Path) -> None:
     for step in ("convert-train", "convert-val", "train", "prune", "retrain", "evaluate"):
         shutil.rmtree(home / step)
     found = read(home / "evaluate-fp16")
-    assert found.evaluation is None
+    assert found.evaluation is not None
     assert [row.kind for row in found.models] == ["fp16"]
     assert found.models[0].metrics["AP50"] > 0
+
+
+def test_older_release_without_a_spec_leaves_out_the_analysis(home: Path) -> None:
+    for step in ("train", "retrain"):
+        shutil.rmtree(home / step)
+    (home / "evaluate" / "images.json").unlink()
+    found = read(home / "evaluate")
+    assert found.evaluation is None
+    assert any("the spec with its annotation file isn't recorded" in note for note in found.notes)
 
 
 def test_model_in_another_directory_brings_its_step(home: Path, tmp_path: Path) -> None:

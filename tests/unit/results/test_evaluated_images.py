@@ -20,7 +20,9 @@ from maskrcnn_trainer.results.evaluated_images import (
 from maskrcnn_trainer.results.recorded import NotRecorded
 
 FILE = "/data/val-00000-of-00001.tfrecord"
-IMAGES = EvaluatedImageList("0123abcd", [EvaluatedImage(17, FILE, 12), EvaluatedImage("b", FILE, 1234)])
+IMAGES = EvaluatedImageList(
+    "0123abcd", "/data/val.json", [EvaluatedImage(17, FILE, 12), EvaluatedImage("b", FILE, 1234)]
+)
 
 
 def write(directory: Path, images: EvaluatedImageList = IMAGES) -> None:
@@ -37,16 +39,19 @@ def test_images_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "images.json").read_text()) == {
         "version": 1,
         "evaluatedOn": "0123abcd",
+        "annotations": "/data/val.json",
         "images": [{"id": 17, "file": FILE, "offset": 12}, {"id": "b", "file": FILE, "offset": 1234}],
     }
 
 
 def test_files_of_a_local_workspace_are_recorded_as_in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKRCNN_WORKSPACE", str(tmp_path))
-    write(tmp_path, EvaluatedImageList("a", [EvaluatedImage(1, str(tmp_path / "data" / "val.tfrecord"), 12)]))
+    image = EvaluatedImage(1, str(tmp_path / "data" / "val.tfrecord"), 12)
+    write(tmp_path, EvaluatedImageList("a", str(tmp_path / "val.json"), [image]))
     found = read_evaluated_images(tmp_path)
     assert isinstance(found, EvaluatedImageList)
     assert found.images[0].file == "/workspace/data/val.tfrecord"
+    assert found.annotations == "/workspace/val.json"
 
 
 def test_run_that_lost_its_directory_writes_no_images(tmp_path: Path) -> None:
@@ -85,6 +90,7 @@ IMAGE = {"id": 1, "file": FILE, "offset": 12}
         (changed(images=[IMAGE | {"offset": -1}]), "no valid offset"),
         (changed(images=[IMAGE | {"offset": 1.5}]), "no valid offset"),
         (changed(evaluatedOn=None), "no valid evaluatedOn"),
+        (changed(annotations=["/data/val.json"]), "no valid annotations"),
     ],
 )
 def test_content_that_no_evaluation_writes_is_not_recorded(tmp_path: Path, content: str, reason: str) -> None:

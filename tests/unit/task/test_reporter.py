@@ -93,6 +93,30 @@ def test_a_torn_line_does_not_swallow_the_next_record(tmp_path: Path, environmen
     assert json.loads(record)["message"] == "again"
 
 
+def test_report_is_made_about_a_finished_result_and_named_in_it(tmp_path: Path, environment: TaskEnvironment) -> None:
+    seen = []
+
+    def make_report() -> Path:
+        seen.append(json.loads((tmp_path / "result.json").read_text()))
+        return tmp_path / "report.html"
+
+    with task_report(TaskName.EVALUATE, tmp_path, environment) as reporter:
+        reporter.succeeded("Finished.", metrics={"AP": 0.377}, device="GPU of a test", make_report=make_report)
+    (before,) = seen
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert "reportPath" not in before
+    assert before["device"] == "GPU of a test"
+    assert result == before | {"reportPath": f"{tmp_path}/report.html"}
+    assert json.loads((tmp_path / "termination.json").read_bytes())["reportPath"] == result["reportPath"]
+
+
+def test_result_without_a_report_names_none(tmp_path: Path, environment: TaskEnvironment) -> None:
+    with task_report(TaskName.EVALUATE, tmp_path, environment) as reporter:
+        reporter.succeeded("Finished.", make_report=lambda: None)
+    for name in ("result.json", "termination.json"):
+        assert "reportPath" not in json.loads((tmp_path / name).read_bytes())
+
+
 def test_success_writes_result_and_termination_message(tmp_path: Path, environment: TaskEnvironment) -> None:
     model = tmp_path / "model.step-7.tlt"
     model.write_bytes(b"weights")

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-r",
         "--results-dir",
         metavar="DIR",
-        help="directory for metrics.json, detections.json, and images.json (default: evaluation/ next to the model)",
+        help="directory for the metrics, the detections, and the report (default: evaluation/ next to the model)",
     )
     add_key(parser)
     add_gpu_index(parser)

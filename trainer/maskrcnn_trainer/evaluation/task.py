@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.evaluation.evaluator import write_evaluation
+from maskrcnn_trainer.evaluation.report_process import make_report
 from maskrcnn_trainer.evaluation.validation_data import open_validation
 from maskrcnn_trainer.model_files.model_file import require_model
 from maskrcnn_trainer.results.evaluated_images import write_evaluated_images
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
-from maskrcnn_trainer.spec import load_spec, require_paths
+from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.cpus import task_threads
+from maskrcnn_trainer.task.device import device_name
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_failures
 from maskrcnn_trainer.task.reporter import task_report
@@ -30,7 +33,7 @@ def evaluate_task(
     environment: TaskEnvironment,
     token: str | None,
 ) -> None:
-    """Run ``maskrcnn evaluate``: write ``images.json``, ``metrics.json``, and ``detections.json``; report the metrics.
+    """Run ``maskrcnn evaluate``: write ``images.json``, ``metrics.json``, and ``detections.json``, then the report.
 
     Args:
         spec_path: the experiment spec.
@@ -56,26 +59,50 @@ def evaluate_task(
     ):
         spec = load_spec(spec_path)
         require_paths(spec, TaskName.EVALUATE, source=str(spec_path))
-        data = open_validation(spec)
-        require_model(model_path)
-        stop.check()
-        from maskrcnn_trainer.evaluation.validation import DetectorValidation  # loads TensorFlow
-
-        prepare_tensorflow(threads=threads, deterministic=spec.deterministic, tf32=spec.tf32, seed=spec.seed)
-        detector = open_detector(model_path, spec, key=key, threads=threads)
-        data.check_model(detector.class_map, str(model_path))
-        validation = DetectorValidation(spec, detector, data, threads=threads)
-        result = validation.run(check_stop=stop.check, keep_results=True)
-        if result is None:
-            raise AssertionError("a single process has rank 0")
-        remove_leftovers(results_dir)
-        write_evaluated_images(results_dir, validation.evaluated_images(result), before_write=guard)
-        metrics_file, detections_file = write_evaluation(
-            results_dir, result, validation.names, step=detector.step, before_write=guard
+        metrics, artifacts = _evaluate(
+            spec, model_path, results_dir, key=key, threads=threads, check_stop=stop.check, guard=guard
         )
         reporter.succeeded(
             "Evaluation finished successfully.",
-            metrics=result.metrics,
-            artifacts={"metrics": metrics_file, "detections": detections_file},
+            metrics=metrics,
+            artifacts=artifacts,
             model_path=model_path,
+            device=device_name(),
+            make_report=lambda: make_report(
+                results_dir, Path(str(spec.data_config.val_json_file)), stop=stop, before_write=guard
+            ),
         )
+
+
+def _evaluate(
+    spec: ExperimentSpec,
+    model_path: Path,
+    results_dir: Path,
+    *,
+    key: str | None,
+    threads: int,
+    check_stop: Callable[[], None],
+    guard: Callable[[], None],
+) -> tuple[Mapping[str, float], Mapping[str, Path]]:
+    """Evaluate a model, and write the files; return the metrics and the artifacts.
+
+    The network, the annotations, and the detections aren't needed any more after this.
+    """
+    data = open_validation(spec)
+    require_model(model_path)
+    check_stop()
+    from maskrcnn_trainer.evaluation.validation import DetectorValidation  # loads TensorFlow
+
+    prepare_tensorflow(threads=threads, deterministic=spec.deterministic, tf32=spec.tf32, seed=spec.seed)
+    detector = open_detector(model_path, spec, key=key, threads=threads)
+    data.check_model(detector.class_map, str(model_path))
+    validation = DetectorValidation(spec, detector, data, threads=threads)
+    result = validation.run(check_stop=check_stop, keep_results=True)
+    if result is None:
+        raise AssertionError("a single process has rank 0")
+    remove_leftovers(results_dir)
+    write_evaluated_images(results_dir, validation.evaluated_images(result), before_write=guard)
+    metrics_file, detections_file = write_evaluation(
+        results_dir, result, validation.names, step=detector.step, before_write=guard
+    )
+    return result.metrics, {"metrics": metrics_file, "detections": detections_file}

@@ -108,10 +108,11 @@ class DetectorValidation:
         numbers = ((image, self._rows[place]) for image, place in result.images.items())
         return EvaluatedImageList(
             validation_identity(self._spec, records),
+            _absolute(str(self._spec.data_config.val_json_file)),
             [
                 EvaluatedImage(
                     image,
-                    os.path.abspath(records.files[records.file_ids[number]]),  # noqa: PTH100 - links unresolved
+                    _absolute(records.files[records.file_ids[number]]),
                     int(records.offsets[number]),
                 )
                 for image, number in numbers
@@ -149,6 +150,10 @@ class DetectorValidation:
         for batch in named_faults(self._dataset, self.records, lambda k: self._rows[k * size : (k + 1) * size]):
             self._check_stop()
             yield batch
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - links unresolved
 
 
 class Validation(DetectorValidation):

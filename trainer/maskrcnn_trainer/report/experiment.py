@@ -189,9 +189,6 @@ class _Reader:
 
     def analyzed(self, step: Step, metrics: Metrics, spec: ExperimentSpec | None) -> Analyzed | None:
         """Return the analysis of an evaluation; None if one of its inputs can't be read."""
-        if spec is None:
-            self.notes.append(f"{step.name}: without the spec, its annotation file is unknown.")
-            return None
         try:
             log.info("Reading the detections and annotations of %s", step.name)
             validation = open_validation(step.directory, spec, self._directory.paths, evaluated=metrics.images)

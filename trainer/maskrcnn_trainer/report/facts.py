@@ -48,7 +48,8 @@ def _hardware(step: Step) -> str | None:
         return None
     processes = f"{step.processes} {'process' if step.processes == 1 else 'processes'}"
     threads = f"{step.threads} CPU {'thread' if step.threads == 1 else 'threads'}"
-    return f"{processes} with {threads}{'' if step.processes == 1 else ' each'}"
+    device = "" if step.device is None else f", {step.device}"
+    return f"{processes} with {threads}{'' if step.processes == 1 else ' each'}{device}"
 
 
 def _versions(step: Step) -> str | None:

@@ -1,4 +1,4 @@
-"""Images that an evaluation saw, ``images.json``: the id and the record of each, in the order of the records.
+"""Data that an evaluation saw, ``images.json``: its annotation file, and the id and the record of each image.
 
 ``detections.json`` has no entry for an image without detections, and an evaluation may be limited to the first records.
 """
@@ -45,10 +45,12 @@ class EvaluatedImageList:
     Attributes:
         evaluated_on: identity of the validation data and of the inference settings
             (:func:`maskrcnn_trainer.data.identity.validation_identity`).
+        annotations: the annotation file, with a path as those of the images.
         images: in the order of the records, each id once.
     """
 
     evaluated_on: str
+    annotations: str
     images: Sequence[EvaluatedImage]
 
     def to_json(self) -> dict[str, Any]:
@@ -56,6 +58,7 @@ class EvaluatedImageList:
         return {
             "version": _VERSION,
             "evaluatedOn": self.evaluated_on,
+            "annotations": manifest_path(self.annotations),
             "images": [
                 {"id": image.id, "file": manifest_path(image.file), "offset": image.offset} for image in self.images
             ],
@@ -89,7 +92,11 @@ def read_evaluated_images(results_dir: Path) -> EvaluatedImageList | NotRecorded
         found = [_image(image) for image in images]
         if len({image.id for image in found}) < len(found):
             raise Unusable("has an image twice")
-        return EvaluatedImageList(recorded.text(content.get("evaluatedOn"), "evaluatedOn"), found)
+        return EvaluatedImageList(
+            recorded.text(content.get("evaluatedOn"), "evaluatedOn"),
+            recorded.text(content.get("annotations"), "annotations"),
+            found,
+        )
     except Unusable as error:
         return NotRecorded(f"{EVALUATED_FILE} {error}")
 

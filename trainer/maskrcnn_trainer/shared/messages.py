@@ -75,6 +75,7 @@ class ResultKey(StrEnum):
     VERSIONS = "versions"
     PROCESSES = "processes"
     THREADS = "threads"
+    DEVICE = "device"
     START_TIME = "startTime"
     COMPLETION_TIME = "completionTime"
     FACTS = "facts"
@@ -234,6 +235,7 @@ class Result:
         image: image of the pod; None without a cluster.
         versions: versions of Python and of packages that can change a result.
         start_time, completion_time: RFC 3339 in UTC.
+        device: name of the GPU or CPU of the first process; None for a task whose speed doesn't depend on it.
         fingerprints: all fingerprints of the step, oldest first.
         facts: numbers for the report, as a JSON object (:mod:`maskrcnn_trainer.results.facts`); left out if empty.
     """
@@ -247,6 +249,7 @@ class Result:
     completion_time: str
     fingerprints: Sequence[str] = ()
     image: str | None = None
+    device: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -260,6 +263,7 @@ class Result:
             ResultKey.VERSIONS: dict(self.versions),
             ResultKey.PROCESSES: self.processes,
             ResultKey.THREADS: self.threads,
+            **({} if self.device is None else {ResultKey.DEVICE: self.device}),
             ResultKey.START_TIME: self.start_time,
             ResultKey.COMPLETION_TIME: self.completion_time,
             **fingerprints.as_members(self.fingerprints),

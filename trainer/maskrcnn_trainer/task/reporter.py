@@ -13,6 +13,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,9 @@ class Reporter:
         artifacts: Mapping[str, PathLike] | None = None,
         model_path: PathLike | None = None,
         checkpoint_step: int | None = None,
+        device: str | None = None,
         facts: Mapping[str, Any] | None = None,
+        make_report: Callable[[], PathLike | None] | None = None,
     ) -> None:
         """Write result.json, the termination message, and the last record.
 
@@ -200,7 +203,10 @@ class Reporter:
             artifacts: files, directories, or patterns by name; those in a local workspace with ``/workspace`` paths.
             model_path: the model that the task produced.
             checkpoint_step: training step of the newest checkpoint; default: the last one recorded.
+            device: name of the GPU or CPU that it computed on; only in result.json.
             facts: JSON object for the report; only in result.json, since a termination message has to be small.
+            make_report: makes a report about this result, once result.json is there, and returns its path if it could.
+                A process that is killed meanwhile has its result already.
         """
         if self.silent:
             return
@@ -226,12 +232,19 @@ class Reporter:
             start_time=self._start_time,
             completion_time=_utc_now(),
             fingerprints=self.environment.fingerprints,
+            device=device,
             facts=facts or {},
         )
         self.accepted()
         if self._before_write is not None:
             self._before_write()
         write_json_atomically(self.results_dir / RESULT_FILE, result.to_json(), indent=2)
+        report = None if make_report is None else make_report()
+        if report is not None:
+            ended = replace(ended, report_path=manifest_path(os.fspath(report)))
+            if self._before_write is not None:
+                self._before_write()
+            write_json_atomically(self.results_dir / RESULT_FILE, replace(result, message=ended).to_json(), indent=2)
         self.finished = True
         self._checkpoint_step = ended.checkpoint_step
         self._record(TaskStatus.SUCCESS, message, kpi=ended.metrics)

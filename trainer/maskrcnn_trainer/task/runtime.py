@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.shared.version import version
+from maskrcnn_trainer.task.device import gpu_name
 from maskrcnn_trainer.task.gpu_diagnosis import why_no_gpu
-from maskrcnn_trainer.task.gpus import GpuRequest, described, memory_of_gpu, own_gpu
+from maskrcnn_trainer.task.gpus import GpuRequest, own_gpu
 from maskrcnn_trainer.task.reporter import installed_versions
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def describe_runtime(dtype: str, *, processes: int, threads: int) -> str:
         if dtype == "float32" and _multiplies_in_tf32(details):
             number_format = "float32 (products in TF32)"
         # only rank 0 logs this line, and its GPU is the first
-        device = described(str(details.get("device_name", "a GPU")), memory_of_gpu(0))
+        device = gpu_name() or device
     versions = installed_versions()
     names = ("tensorflow", "tensorflow-cpu"), ("horovod",)
     found = [next((f"{these[0]} {versions[one]}" for one in these if one in versions), "") for these in names]

@@ -13,6 +13,7 @@ from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import only_training, ownership_guard
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.task.device import device_name
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_failures
 from maskrcnn_trainer.task.reporter import Reporter, task_report
@@ -107,5 +108,6 @@ def _conclude(last: int, parameters: int, store: CheckpointStore, reporter: Repo
         artifacts={"model": model},
         model_path=model,
         checkpoint_step=last,
+        device=device_name(),
         facts=ModelFacts(parameters).to_json(),
     )

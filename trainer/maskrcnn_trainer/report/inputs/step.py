@@ -41,6 +41,7 @@ class Step:
         versions: of Python and packages.
         image: of the pod.
         processes, threads: number of processes and of threads of each.
+        device: name of the GPU or CPU.
         started, completed: in UTC.
     """
 
@@ -54,6 +55,7 @@ class Step:
     image: str | None = None
     processes: int | None = None
     threads: int | None = None
+    device: str | None = None
     started: datetime | None = None
     completed: datetime | None = None
 
@@ -105,6 +107,7 @@ def read_step(directory: Path) -> Step | None:
         image=text(content.get(ResultKey.IMAGE)),
         processes=whole(content.get(ResultKey.PROCESSES)),
         threads=whole(content.get(ResultKey.THREADS)),
+        device=text(content.get(ResultKey.DEVICE)),
         started=_time(content.get(ResultKey.START_TIME)),
         completed=_time(content.get(ResultKey.COMPLETION_TIME)),
     )

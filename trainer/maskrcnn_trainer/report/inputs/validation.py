@@ -40,25 +40,37 @@ class Validation:
 
 
 def open_validation(
-    directory: Path, spec: ExperimentSpec, paths: RecordedPaths, *, evaluated: int | None
+    directory: Path, spec: ExperimentSpec | None, paths: RecordedPaths, *, evaluated: int | None
 ) -> Validation:
     """Return the validation data of an evaluation.
 
     Args:
         directory: results directory of the evaluation.
-        spec: names the annotation file and the validation records.
+        spec: names the annotation file and the validation records of an earlier release, which recorded neither; None
+            if it isn't recorded.
         paths: recorded paths as paths of this machine.
         evaluated: number of images that the evaluation saw, from its metrics; None if it isn't recorded.
 
     Raises:
         Unreadable: the annotation file can't be read, or it is unknown which images were evaluated.
     """
-    named = spec.data_config.val_json_file
-    if not named:
-        raise Unreadable("The spec doesn't name the annotation file of the validation images.")
-    file = paths.present(named)
-    truth = _ground_truth(file)
-    images = _evaluated_images(directory, spec, paths, truth, evaluated)
+    recorded = read_evaluated_images(directory)
+    if isinstance(recorded, EvaluatedImageList):
+        file = paths.present(recorded.annotations)
+        truth = _ground_truth(file)
+        images: Mapping[ImageId, EvaluatedImage | None] = {image.id: image for image in recorded.images}
+    elif spec is None:
+        raise Unreadable(f"{directory.name}/{recorded.reason}, and the spec with its annotation file isn't recorded.")
+    else:
+        file = _annotation_file(spec, paths)
+        truth = _ground_truth(file)
+        found = _images_of_earlier_release(spec, paths, truth, evaluated)
+        if found is None:
+            raise Unreadable(
+                f"{directory.name}/{recorded.reason}. The present validation records aren't those of the evaluation "
+                "either, so it is unknown which images it saw."
+            )
+        images = found
     unknown = [image_id for image_id in images if image_id not in truth.images]
     if unknown:
         raise Unreadable(f"{shown_path(file)} has no image with id {str(unknown[0])[:60]!r}, which was evaluated.")
@@ -81,24 +93,22 @@ def _ground_truth(file: Path) -> GroundTruth:
         raise Unreadable(f"The annotation file can't be read: {str(error).splitlines()[0].rstrip('.')}.") from None
 
 
-def _evaluated_images(
-    directory: Path, spec: ExperimentSpec, paths: RecordedPaths, truth: GroundTruth, evaluated: int | None
-) -> Mapping[ImageId, EvaluatedImage | None]:
-    recorded = read_evaluated_images(directory)
-    if isinstance(recorded, EvaluatedImageList):
-        return {image.id: image for image in recorded.images}
-    # an earlier release evaluated: the images are the first ones of the records, if those are still there
+def _annotation_file(spec: ExperimentSpec, paths: RecordedPaths) -> Path:
+    if not spec.data_config.val_json_file:
+        raise Unreadable("The spec doesn't name the annotation file of the validation images.")
+    return paths.present(spec.data_config.val_json_file)
+
+
+def _images_of_earlier_release(
+    spec: ExperimentSpec, paths: RecordedPaths, truth: GroundTruth, evaluated: int | None
+) -> Mapping[ImageId, EvaluatedImage | None] | None:
+    """Return the first images of the records, without their places if those are gone; None if others were seen."""
     images: Mapping[ImageId, EvaluatedImage | None]
     try:
         images = _images_of_records(spec, paths, truth)
     except TaskError:
         images = dict.fromkeys(truth.image_ids)
-    if evaluated == len(images):
-        return images
-    raise Unreadable(
-        f"{directory.name}/{recorded.reason}. The present validation records aren't those of the evaluation either, so "
-        "it is unknown which images it saw."
-    )
+    return images if evaluated == len(images) else None
 
 
 def _images_of_records(spec: ExperimentSpec, paths: RecordedPaths, truth: GroundTruth) -> dict[ImageId, EvaluatedImage]:
