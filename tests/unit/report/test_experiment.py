@@ -199,6 +199,13 @@ def test_changed_annotations_are_noted(home: Path) -> None:
     assert any("mask_AP50 in metrics.json" in note for note in read(home).notes)
 
 
+def test_experiment_without_an_evaluate_step_is_advised_to_add_one(home: Path) -> None:
+    for step in ("evaluate", "evaluate-fp16"):
+        shutil.rmtree(home / step)
+    (note,) = read(home).notes
+    assert note == "No evaluate step has finished. Add one to the experiment: {name: evaluate, evaluate: {}}."
+
+
 def test_unfinished_steps_are_left_out(home: Path) -> None:
     (home / "evaluate-fp16" / "result.json").unlink()
     found = read(home)

@@ -29,6 +29,7 @@ from maskrcnn_trainer.spec.task_name import TaskName
 
 log = logging.getLogger(__name__)
 
+NO_EVALUATION = "No evaluate step has finished. Add one to the experiment: {name: evaluate, evaluate: {}}."
 RECORDS_DIGEST, RECORDS = "recordsDigest", "records"
 
 
@@ -79,7 +80,7 @@ def read_experiment(directory: ExperimentDirectory) -> ReadExperiment:
     spec = specs.of(with_spec)
     analyzed = None
     if evaluation is None:
-        reader.notes.append("No evaluation is there, so there are no metrics.")
+        reader.notes.append(NO_EVALUATION)
     elif evaluation in metrics:
         analyzed = reader.analyzed(evaluation, metrics[evaluation], specs.of(evaluation) or spec)
     values = None if spec is None else values_of(spec, directory.paths)

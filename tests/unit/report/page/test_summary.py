@@ -51,6 +51,11 @@ def test_inputs_that_can_not_be_read_are_pointed_at() -> None:
     assert "Some inputs can't be read" not in drawn()
 
 
+def test_without_an_evaluation_the_ap_of_the_checkpoints_is_pointed_at() -> None:
+    assert "AP of the checkpoints is in the training curves." in drawn(replace(EXPERIMENT, evaluation=None))
+    assert "AP of the checkpoints" not in drawn(sample.bare_experiment())
+
+
 def test_without_an_evaluation_the_notes_are_shown() -> None:
     assert "No evaluation can be read, so there are no metrics.train/history.jsonl isn't there." in drawn(
         sample.bare_experiment()

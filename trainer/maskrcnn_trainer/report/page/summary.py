@@ -20,7 +20,9 @@ def summary(experiment: Experiment, place: Nesting) -> Section:
         content = [
             note("No evaluation can be read, so there are no metrics."),
             *(note(text) for text in experiment.notes),
-        ]
+            note("AP of the checkpoints is in the ", place.link("training", "training curves"), ".")
+            if any(history.evaluations for history in experiment.trainings) else None,
+        ]  # fmt: skip
         return Section("summary", "Summary", joined(content))
     notes = [
         note("Some inputs can't be read; see ", place.link("setup", "what can't be shown"), ".")
