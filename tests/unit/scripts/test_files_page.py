@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scripts.files_page import MEANINGS, PAGE, main, of_task, page, readable, table
+from scripts.files_page import MEANINGS, OF_EACH_TASK, PAGE, main, of_task, page, readable, table
 
 from maskrcnn_trainer.results.ours import LOG_FILES
-from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
 from maskrcnn_trainer.spec.task_table import TASKS
 
 
@@ -38,7 +37,7 @@ def test_pattern_becomes_a_name_that_is_readable(pattern: str, name: str) -> Non
 def test_each_meaning_is_of_a_file() -> None:
     of_tasks = {name for entry in TASKS.values() for name in of_task(entry)}
     logs = {readable(pattern) for pattern in LOG_FILES}
-    assert of_tasks | logs | {RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE} == set(MEANINGS)
+    assert of_tasks | logs | set(OF_EACH_TASK) == set(MEANINGS)
 
 
 def test_file_without_a_meaning_is_refused_by_name() -> None:
