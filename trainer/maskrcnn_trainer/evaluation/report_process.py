@@ -33,9 +33,9 @@ from maskrcnn_trainer.task.stopping import StopRequest
 log = logging.getLogger(__name__)
 
 MIB = 1 << 20
-LEAST_MEMORY = 512 * MIB
-MEMORY_BY_BYTE_READ = 8
-"""Bytes of memory for each byte of detections and annotations (``benchmarks/report_scale.py``)."""
+LEAST_MEMORY = 256 * MIB
+MEMORY_BY_BYTE_READ = 5
+"""Bytes of memory for each byte of detections and annotations; ``benchmarks/report_scale.py`` measured four."""
 
 POLL_SECONDS = 0.2
 SECONDS_AFTER_TERM = 5.0
