@@ -14,7 +14,7 @@ from maskrcnn_trainer.report import content
 from maskrcnn_trainer.report.inputs.detections import LARGEST_DETECTIONS
 from maskrcnn_trainer.report.inputs.experiment_directory import MOST_ENTRIES, MOST_STEPS
 from maskrcnn_trainer.report.inputs.validation import LARGEST_ANNOTATIONS
-from maskrcnn_trainer.report.making import LARGEST_PAGE
+from maskrcnn_trainer.report.making import LARGEST_REPORT
 from maskrcnn_trainer.report.page.class_lines import LARGEST_WITH_ALL, LARGEST_WITH_THIN
 from maskrcnn_trainer.report.page.confusion import MOST_DRAWN
 from maskrcnn_trainer.report.page.errors import TYPES
@@ -43,7 +43,7 @@ def test_each_type_of_error_is_explained() -> None:
 
 def test_limits_are_those_of_the_code() -> None:
     limits = PAGE.partition("\n## Limits\n")[2].partition("\n## ")[0]
-    assert f"| the page | {LARGEST_PAGE // 1_000_000} MB;" in limits
+    assert f"| the page | {LARGEST_REPORT // 1_000_000} MB;" in limits
     assert f"| {MOST_ENTRIES:,}, and {MOST_STEPS} steps |" in limits
     assert {LARGEST_DETECTIONS, LARGEST_ANNOTATIONS} == {GIB}
     assert "| detections.json, annotation file | 1 GiB each |" in limits

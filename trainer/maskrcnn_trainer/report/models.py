@@ -13,7 +13,7 @@ from maskrcnn_trainer.report.inputs.step import Step, StoredFile
 from maskrcnn_trainer.results.facts import ModelFacts, read_model_facts
 from maskrcnn_trainer.spec.task_name import TaskName
 
-METRICS = ("AP", "AP50", "mask_AP", "mask_AP50")
+SHOWN_METRICS = ("AP", "AP50", "mask_AP", "mask_AP50")
 BYTES_PER_MB = 1e6
 UNKNOWN_KIND = "not recorded"
 
@@ -91,7 +91,7 @@ def _evaluated(row: ModelRow, evaluation: Step | None, evaluations: Mapping[Step
     if evaluation is None:
         return row
     metrics = evaluations[evaluation]
-    shown = {name: metrics.values[name] for name in METRICS if name in metrics.values}
+    shown = {name: metrics.values[name] for name in SHOWN_METRICS if name in metrics.values}
     return replace(row, metrics=shown, images_per_second=metrics.images_per_second, evaluation=evaluation.name)
 
 
