@@ -51,8 +51,8 @@ class Picture:
 
 
 PICTURES = (
-    Picture("report-1400-light", DEMO, 1400, "light", 1420),
-    Picture("report-1400-dark", DEMO, 1400, "dark", 1420),
+    Picture("report-1400-light", DEMO, 1400, "light", 1440),
+    Picture("report-1400-dark", DEMO, 1400, "dark", 1440),
     Picture("report-400-light", DEMO, 400, "light", 1300),
     Picture("report-400-dark", DEMO, 400, "dark", 1300),
     Picture("report-errors", DEMO, 1400, "light", 540, "#errors", 950),
