@@ -43,7 +43,7 @@ test-trainer: setup ## run the tests that need TensorFlow and Horovod
 test-tensorrt: setup ## parse and build the exported graphs with TensorRT, without a GPU (downloads 90 MB once)
 	@scripts/test_tensorrt.sh
 
-test-report: setup ## compare the report's errors with tidecv's, on made-up detections and on those of make demo
+test-report: setup ## compare the report's errors with tidecv's, also on detections of make demo, and open its pages in Chromium
 	@scripts/test_report.sh $(ARGS)
 
 test-apiserver: setup ## run the tests with a real API server (whose binaries are found, downloaded, or built once)

@@ -36,6 +36,9 @@ maskrcnn-operator run --help
 ```
 """
 
+PAGES = {"maskrcnn report": "[Read a report](../how-to/report.md) explains the page."}
+"""Sentences about pages that explain a command."""
+
 COMPUTED = {"lease_namespace": "the pod's namespace"}
 """Defaults that depend on where the command runs, by argument."""
 
@@ -75,8 +78,10 @@ def is_shown(action: argparse.Action) -> bool:
 
 
 def description(parser: argparse.ArgumentParser) -> str:
-    """Return a command's description as a paragraph; empty if it has none."""
-    text = textwrap.fill(escaped(" ".join((parser.description or "").split())), LINE, break_on_hyphens=False)
+    """Return a command's description as a paragraph, with the page that explains it; empty if it has neither."""
+    described = escaped(" ".join((parser.description or "").split()))
+    sentences = filter(None, (described, PAGES.get(parser.prog)))
+    text = textwrap.fill(" ".join(sentences), LINE, break_on_hyphens=False)
     return f"{text}\n\n" if text else ""
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Tests of the report that need other programs. tidecv, the reference code of TIDE, is installed into an environment of
-# its own in the user's cache, one for each version of the lock file, because nothing else needs it.
+# Tests of the report that need other programs: tidecv, the reference code of TIDE, and Chromium. tidecv is installed into
+# an environment of its own in the user's cache, one for each version of the lock file, because nothing else needs it.
+# Chromium is found in PATH or by CHROMIUM; as root on Debian it is installed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -14,14 +14,18 @@ DEFINED_TWICE = {
     # operator and trainer
     "Progress": "progress in the status of a step, and callback of a conversion",
     "Report": "message of a step about its progress, and content of a page about an experiment",
+    "Step": "step of a manifest, and results of one that a report reads",
     "Steps": "status by name of a step, and training steps at which the learning rate changes",
     # trainer
     "Batch": "batch of the evaluation, and of the calibration",
     "Evaluation": "evaluation of a checkpoint during training, and analysis of one in a report",
     "Implementation": "implementations of NMS, and of RoIAlign",
     "MAGIC": "first bytes of an encrypted model, and of an HDF5 file",
+    "Metrics": "metrics of an evaluation in a report's input, and of a checkpoint",
+    "NotRecorded": "input of a report that doesn't exist, and absence of what a task would have recorded",
     "OUTPUTS": "files that the evaluation writes, and that the inference writes",
     "SIGNATURE": "first bytes of a JPEG file, and of a PNG file",
+    "Validation": "evaluation of a network, and validation data that a report reads",
 }
 """Names with several definitions, and the meaning of each."""
 

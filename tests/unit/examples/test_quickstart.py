@@ -1,4 +1,4 @@
-"""Report of the quickstart, on a workspace as its steps leave it, and what its parts name in common."""
+"""Summary of the quickstart, on a workspace as its steps leave it, and what its parts name in common."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FOLDER = ROOT / "examples" / "quickstart"
 
 
 @pytest.fixture(scope="module")
-def report() -> ModuleType:
+def summary() -> ModuleType:
     """Return the example's script as a module."""
-    spec = importlib.util.spec_from_file_location("quickstart_report", FOLDER / "report.py")
+    spec = importlib.util.spec_from_file_location("quickstart_summary", FOLDER / "summary.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -30,10 +30,9 @@ def report() -> ModuleType:
     return module
 
 
-def test_report_prints_metrics_and_writes_one_picture(
-    report: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train, inference = (tmp_path / "quickstart" / step for step in ("train", "inference"))
+def make_results(summary: ModuleType, experiment: Path) -> None:
+    """Write what the summary reads of the experiment."""
+    train, inference = (experiment / step for step in ("train", "inference"))
     (inference / "images_annotated").mkdir(parents=True)
     train.mkdir()
     metrics = {"AP": 0.25, "AP50": 0.5, "mask_AP": 0.125, "mask_AP50": 0.375}
@@ -41,20 +40,42 @@ def test_report_prints_metrics_and_writes_one_picture(
     categories = [{"id": 1, "name": "disc"}, {"id": 2, "name": "square"}]
     found = {"categories": categories, "annotations": [{"category_id": 1}] * 11}
     (inference / "predictions.json").write_text(json.dumps(found))
-    for number in range(report.COLUMNS * report.ROWS + 1):
+    for number in range(summary.COLUMNS * summary.ROWS + 1):
         write_image(inference / "images_annotated" / f"{number}.png", np.full((8, 8, 3), number, np.uint8))
-    monkeypatch.setattr("sys.argv", ["report.py", "--workspace", str(tmp_path)])
 
-    assert report.main() == 0
+
+def test_summary_prints_metrics_and_writes_one_picture(
+    summary: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_results(summary, tmp_path / "quickstart")
+    monkeypatch.setattr("sys.argv", ["summary.py", "--workspace", str(tmp_path)])
+
+    assert summary.main() == 0
     printed = capsys.readouterr().out
     assert all(text in printed for text in ("0.2500", "0.5000", "0.1250", "0.3750", "discs", "11", "detections.png"))
     picture = decode_image(tmp_path / "quickstart" / "detections.png")
-    assert picture.shape == (report.ROWS * report.SIDE, report.COLUMNS * report.SIDE, 3)
+    assert picture.shape == (summary.ROWS * summary.SIDE, summary.COLUMNS * summary.SIDE, 3)
     assert picture[0, 0, 0] == 0
-    assert picture[-1, -1, 0] == report.COLUMNS * report.ROWS - 1
+    assert picture[-1, -1, 0] == summary.COLUMNS * summary.ROWS - 1
 
 
-def test_script_manifest_and_report_name_the_same_paths() -> None:
+@pytest.mark.parametrize("made", [True, False])
+def test_last_line_names_the_report_or_the_command_that_makes_it(
+    summary: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: bool
+) -> None:
+    experiment = tmp_path / "quickstart"
+    make_results(summary, experiment)
+    if made:
+        (experiment / "report.html").touch()
+    monkeypatch.setattr("sys.argv", ["summary.py", "--workspace", str(tmp_path)])
+    assert summary.main() == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == (
+        f"Report: {experiment}/report.html" if made else f"No report is there; make it: maskrcnn report -r {experiment}"
+    )
+
+
+def test_script_manifest_and_summary_name_the_same_paths() -> None:
     script = (ROOT / "scripts" / "quickstart.sh").read_text()
     manifest = yaml.safe_load((FOLDER / "experiment.yaml").read_text())
     [raw] = re.findall(r'--output "\$workspace/([\w/]+)"', script)

@@ -35,7 +35,7 @@ def test_page_and_its_numbers_are_written_to_the_directory(home: Path) -> None:
     assert content["title"] == "shapes"
     assert content["comparable"] is None
     assert "picture" not in (home / "report.json").read_text().replace("pictures_missing", "")
-    assert len(page) < making.LARGEST_PAGE
+    assert len(page) < making.LARGEST_REPORT
 
 
 def test_page_of_a_step_is_in_its_directory(home: Path) -> None:
@@ -95,16 +95,16 @@ def test_experiments_with_equal_names_are_distinguished_by_their_paths(home: Pat
 
 
 def test_page_stays_below_its_limit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(making, "LARGEST_PAGE", 200_000)
+    monkeypatch.setattr(making, "LARGEST_REPORT", 200_000)
     _, page = making.make_report([open_directory(home)])
     assert len(page) < 200_000
     # the text alone needs more than was kept free for it
-    monkeypatch.setattr(making, "LARGEST_PAGE", 400_000)
+    monkeypatch.setattr(making, "LARGEST_REPORT", 400_000)
     monkeypatch.setattr(making, "TEXT_OF_EXPERIMENT", 0)
     found, page = making.make_report([open_directory(home)])
     assert len(page) < 400_000
     assert found.experiments[0].evaluation is not None
-    assert found.experiments[0].evaluation.pictures_missing == making.TOO_LARGE
+    assert found.experiments[0].evaluation.pictures_missing == making.TOO_LARGE_WITH_PICTURES
 
 
 @pytest.mark.parametrize(

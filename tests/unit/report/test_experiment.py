@@ -97,6 +97,12 @@ def test_each_model_has_its_size_its_weights_and_the_metrics_of_its_own_evaluati
     assert set(rows["trained"].metrics) == {"AP", "AP50", "mask_AP", "mask_AP50"}
     assert rows["fp16"].metrics["AP50"] < rows["trained"].metrics["AP50"]
     assert rows["pruned"].metrics == rows["retrained"].metrics == {}
+    assert {kind: row.evaluation for kind, row in rows.items()} == {
+        "trained": "evaluate",
+        "pruned": None,
+        "retrained": None,
+        "fp16": "evaluate-fp16",
+    }
 
 
 def test_evaluated_checkpoint_that_is_no_artifact_has_a_row(home: Path) -> None:
@@ -115,6 +121,16 @@ def test_spec_differences_are_those_of_the_model_that_was_trained(home: Path) ->
     assert values["dataConfig.imageSize"] == ("(required)", "[128, 128]")
     assert values["maskrcnnConfig.nlayers"] == ("50", "18")
     assert "momentum" not in values
+
+
+def test_step_whose_spec_is_shown_is_the_training_of_the_model_or_else_the_evaluation(home: Path) -> None:
+    assert read(home / "evaluate").spec_step == "train"
+    assert read(home).spec_step == "retrain"
+    spec = json.loads(json.dumps(made.SPEC).replace("/workspace", str(home.parent)))
+    made.write_json(home / "evaluate" / "logs" / "attempt-1.spec.yaml", spec)
+    shutil.rmtree(home / "train")
+    shutil.rmtree(home / "retrain")
+    assert read(home / "evaluate").spec_step == "evaluate"
 
 
 def test_spec_next_to_the_log_counts_for_a_local_run(home: Path) -> None:
@@ -183,6 +199,13 @@ def test_changed_annotations_are_noted(home: Path) -> None:
     assert any("mask_AP50 in metrics.json" in note for note in read(home).notes)
 
 
+def test_experiment_without_an_evaluate_step_is_advised_to_add_one(home: Path) -> None:
+    for step in ("evaluate", "evaluate-fp16"):
+        shutil.rmtree(home / step)
+    (note,) = read(home).notes
+    assert note == "No evaluate step has finished. Add one to the experiment: {name: evaluate, evaluate: {}}."
+
+
 def test_unfinished_steps_are_left_out(home: Path) -> None:
     (home / "evaluate-fp16" / "result.json").unlink()
     found = read(home)
@@ -237,7 +260,7 @@ def test_encrypted_model_leaves_the_spec_unrecorded(home: Path) -> None:
     for step, steps in (("train", 40), ("retrain", 20)):
         made.write_model(home / step / f"model.step-{steps}.tlt", made.SPEC, steps, key="secret")
     found = read(home)
-    assert found.differences is None
+    assert (found.differences, found.spec_step) == (None, None)
     assert "The spec isn't recorded, or its model is encrypted." in found.notes
     assert found.evaluation is not None
     assert found.models[0].metrics["AP50"] > 0

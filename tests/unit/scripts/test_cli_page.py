@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 import pytest
-from scripts.cli_page import PAGE, commands, default, main, page, row, section
+from scripts.cli_page import PAGE, PAGES, commands, default, main, page, row, section
 
 from maskrcnn_trainer.task.arguments import IgnoredFlag
 
@@ -49,6 +50,17 @@ def test_section_has_description_usage_and_shown_arguments() -> None:
     assert text.startswith("## tool\n\nDo two \\| things.\n\n```text\ntool ")
     assert "--old" not in text.partition("| Argument")[2]
     assert "--help" not in text.partition("| Argument")[2]
+
+
+def test_page_that_explains_a_command_follows_its_description(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PAGES, "tool", "[A page](page.md) explains it.")
+    assert section(parser()).startswith("## tool\n\nDo two \\| things. [A page](page.md) explains it.\n\n")
+
+
+def test_pages_that_explain_commands_exist() -> None:
+    for text in PAGES.values():
+        for link in re.findall(r"\]\(([^)#]+)", text):
+            assert (PAGE.parent / link).exists()
 
 
 @pytest.mark.parametrize(

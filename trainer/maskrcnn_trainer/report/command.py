@@ -16,7 +16,7 @@ from maskrcnn_trainer.task.files import directory_fault
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".html", ".htm")
+PAGE_SUFFIXES = (".html", ".htm")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +71,7 @@ def _check_output(output: Path, *, flag: str) -> None:
     Raises:
         InvalidInput: it can't.
     """
-    if output.suffix.lower() not in SUFFIXES:
+    if output.suffix.lower() not in PAGE_SUFFIXES:
         raise InvalidInput(f"{flag} {output}: the page is HTML; give a path that ends with .html")
     for file in (output, output.with_suffix(".json")):
         if file.is_dir():

@@ -115,6 +115,7 @@ class ModelRow:
         megabytes: size of the file.
         parameters: number of weights.
         images_per_second: of its evaluation.
+        evaluation: step that evaluated it, the last one of several; None without any.
     """
 
     step: str
@@ -124,6 +125,7 @@ class ModelRow:
     megabytes: float | None = None
     parameters: int | None = None
     images_per_second: float | None = None
+    evaluation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -345,6 +347,8 @@ class Experiment:
         models: every model, side by side.
         evaluation: of the step that the report is about; None if no evaluation can be read.
         notes: what can't be read, one sentence each.
+        spec_step: step whose spec the differences are about: the training of the evaluated model, else the last
+            training, else the evaluation; None if no spec is recorded.
     """
 
     name: str
@@ -355,6 +359,7 @@ class Experiment:
     models: tuple[ModelRow, ...]
     evaluation: Evaluation | None
     notes: tuple[str, ...] = ()
+    spec_step: str | None = None
 
 
 @dataclass(frozen=True)

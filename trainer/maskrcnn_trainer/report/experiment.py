@@ -29,6 +29,7 @@ from maskrcnn_trainer.spec.task_name import TaskName
 
 log = logging.getLogger(__name__)
 
+NO_EVALUATION = "No evaluate step has finished. Add one to the experiment: {name: evaluate, evaluate: {}}."
 RECORDS_DIGEST, RECORDS = "recordsDigest", "records"
 
 
@@ -75,11 +76,11 @@ def read_experiment(directory: ExperimentDirectory) -> ReadExperiment:
     metrics = reader.metrics()
     evaluation = directory.evaluation
     training = reader.training()
-    spec = specs.of(training) if training is not None else None
-    spec = spec or specs.of(evaluation)
+    with_spec = next((step for step in (training, evaluation) if step is not None and specs.of(step)), None)
+    spec = specs.of(with_spec)
     analyzed = None
     if evaluation is None:
-        reader.notes.append("No evaluation is there, so there are no metrics.")
+        reader.notes.append(NO_EVALUATION)
     elif evaluation in metrics:
         analyzed = reader.analyzed(evaluation, metrics[evaluation], specs.of(evaluation) or spec)
     values = None if spec is None else values_of(spec, directory.paths)
@@ -96,6 +97,7 @@ def read_experiment(directory: ExperimentDirectory) -> ReadExperiment:
         models=model_rows(directory, metrics, retrained=specs.retrained()),
         evaluation=None if analyzed is None else analyzed.evaluation,
         notes=tuple(dict.fromkeys((*directory.notes, *reader.notes))),
+        spec_step=None if with_spec is None else with_spec.name,
     )
     return ReadExperiment(experiment, directory, values, identity, recorded, analyzed)
 

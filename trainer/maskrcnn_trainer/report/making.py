@@ -19,7 +19,7 @@ from maskrcnn_trainer.task.files import compact_json, write_atomically
 
 log = logging.getLogger(__name__)
 
-LARGEST_PAGE = 8_000_000
+LARGEST_REPORT = 8_000_000
 """Bytes of the page: it is still opened at once, and can be sent by mail."""
 
 TEXT_OF_EXPERIMENT = 750_000
@@ -28,7 +28,7 @@ TEXT_OF_EXPERIMENT = 750_000
 MOST_PARTS = 10
 """Parts of a path in the name of an experiment."""
 
-TOO_LARGE = f"with them the page would exceed {LARGEST_PAGE // 1_000_000} MB"
+TOO_LARGE_WITH_PICTURES = f"with them the page would exceed {LARGEST_REPORT // 1_000_000} MB"
 
 
 def make_report(directories: Sequence[ExperimentDirectory]) -> tuple[Report, str]:
@@ -36,7 +36,7 @@ def make_report(directories: Sequence[ExperimentDirectory]) -> tuple[Report, str
 
     The experiments are read one after the other, so that only the detections of one are in memory.
     """
-    budget = max(0, LARGEST_PAGE - TEXT_OF_EXPERIMENT * (len(directories) + 1)) // len(directories)
+    budget = max(0, LARGEST_REPORT - TEXT_OF_EXPERIMENT * (len(directories) + 1)) // len(directories)
     read = []
     for directory in directories:
         log.info("Reading %s", directory.path)
@@ -52,7 +52,7 @@ def make_report(directories: Sequence[ExperimentDirectory]) -> tuple[Report, str
         comparable=comparable(read) if len(read) > 1 else None,
     )
     text = page(report)
-    if len(text.encode()) > LARGEST_PAGE:
+    if len(text.encode()) > LARGEST_REPORT:
         report = replace(report, experiments=tuple(_without(experiment) for experiment in experiments))
         text = page(report)
     return report, text
@@ -96,7 +96,7 @@ def _without_inputs(read: ReadExperiment, budget: int) -> ReadExperiment:
 def _without(experiment: Experiment) -> Experiment:
     if experiment.evaluation is None:
         return experiment
-    return replace(experiment, evaluation=without_pictures(experiment.evaluation, TOO_LARGE))
+    return replace(experiment, evaluation=without_pictures(experiment.evaluation, TOO_LARGE_WITH_PICTURES))
 
 
 def _distinct(names: Sequence[str], paths: Sequence[Path]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from maskrcnn_trainer.report.content import ModelRow
 from maskrcnn_trainer.report.inputs.detections import Metrics
@@ -12,7 +13,7 @@ from maskrcnn_trainer.report.inputs.step import Step, StoredFile
 from maskrcnn_trainer.results.facts import ModelFacts, read_model_facts
 from maskrcnn_trainer.spec.task_name import TaskName
 
-METRICS = ("AP", "AP50", "mask_AP", "mask_AP50")
+SHOWN_METRICS = ("AP", "AP50", "mask_AP", "mask_AP50")
 BYTES_PER_MB = 1e6
 UNKNOWN_KIND = "not recorded"
 
@@ -30,28 +31,25 @@ def model_rows(
     rows = []
     listed: list[str] = []
     for step, name, file in _made(found):
-        metrics = _metrics_of(found, evaluations, file.path)
+        evaluation = _evaluation_of(found, evaluations, file.path)
         # an engine, a calibration cache, or an earlier checkpoint is a model of its own only where it was evaluated
-        if name != "model" and metrics is None:
+        if name != "model" and evaluation is None:
             continue
         listed.append(file.path)
         kind = kind_of(step, retrained=step.name in retrained)
-        rows.append(_row(step, kind if name == "model" else f"{kind}, {name}", file, metrics))
-    for evaluation in evaluations:
-        model = evaluation.model_path
+        title = kind if name == "model" else f"{kind}, {name}"
+        made = ModelRow(step.name, title, file.path, {}, _megabytes(file.size), parameters_of(step))
+        rows.append(_evaluated(made, evaluation, evaluations))
+    for of_another in evaluations:
+        model = of_another.model_path
         if model is None or any(found.paths.same_file(model, path) for path in listed):
             continue
         listed.append(model)
         maker = found.maker(model)
         kind = UNKNOWN_KIND if maker is None else kind_of(maker, retrained=maker.name in retrained)
-        file = StoredFile(model, _size(found, model))
-        metrics = _metrics_of(found, evaluations, model)
-        rows.append(
-            ModelRow(
-                "" if maker is None else maker.name, kind, model, _shown(metrics), _megabytes(file.size),
-                None if maker is None else parameters_of(maker), metrics.images_per_second if metrics else None,
-            )
-        )  # fmt: skip
+        weights = None if maker is None else parameters_of(maker)
+        made = ModelRow("" if maker is None else maker.name, kind, model, {}, _megabytes(_size(found, model)), weights)
+        rows.append(_evaluated(made, _evaluation_of(found, evaluations, model), evaluations))
     return tuple(rows)
 
 
@@ -82,24 +80,19 @@ def _made(found: ExperimentDirectory) -> Iterator[tuple[Step, str, StoredFile]]:
                 yield step, name, file
 
 
-def _metrics_of(found: ExperimentDirectory, evaluations: Mapping[Step, Metrics], model: str) -> Metrics | None:
+def _evaluation_of(found: ExperimentDirectory, evaluations: Mapping[Step, Metrics], model: str) -> Step | None:
     of_model = [
-        metrics
-        for step, metrics in evaluations.items()
-        if step.model_path is not None and found.paths.same_file(step.model_path, model)
+        step for step in evaluations if step.model_path is not None and found.paths.same_file(step.model_path, model)
     ]
     return of_model[-1] if of_model else None
 
 
-def _row(step: Step, kind: str, file: StoredFile, metrics: Metrics | None) -> ModelRow:
-    return ModelRow(
-        step.name, kind, file.path, _shown(metrics), _megabytes(file.size), parameters_of(step),
-        metrics.images_per_second if metrics else None,
-    )  # fmt: skip
-
-
-def _shown(metrics: Metrics | None) -> dict[str, float]:
-    return {} if metrics is None else {name: metrics.values[name] for name in METRICS if name in metrics.values}
+def _evaluated(row: ModelRow, evaluation: Step | None, evaluations: Mapping[Step, Metrics]) -> ModelRow:
+    if evaluation is None:
+        return row
+    metrics = evaluations[evaluation]
+    shown = {name: metrics.values[name] for name in SHOWN_METRICS if name in metrics.values}
+    return replace(row, metrics=shown, images_per_second=metrics.images_per_second, evaluation=evaluation.name)
 
 
 def _megabytes(size: int | None) -> float | None:

@@ -13,7 +13,7 @@ from maskrcnn_trainer.spec.base import SpecModel
 from maskrcnn_trainer.spec.partial import nested_model
 
 REQUIRED = "(required)"
-NOT_RECORDED = "not recorded"
+VALUE_NOT_RECORDED = "not recorded"
 
 
 def values_of(spec: ExperimentSpec, paths: RecordedPaths) -> dict[str, str]:
@@ -41,7 +41,9 @@ def differences_between(specs: Sequence[Mapping[str, str] | None]) -> tuple[Fiel
     recorded = [values for values in specs if values is not None]
     fields = dict.fromkeys(field for values in recorded for field in values)
     return tuple(
-        FieldDifference(field, tuple(NOT_RECORDED if values is None else values.get(field, "null") for values in specs))
+        FieldDifference(
+            field, tuple(VALUE_NOT_RECORDED if values is None else values.get(field, "null") for values in specs)
+        )
         for field in fields
         if len({values.get(field, "null") for values in recorded}) > 1
     )

@@ -2,7 +2,7 @@
 
 Definitions: Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors", arXiv:2008.08115, sections
 2.2 and 2.3. Where the paper leaves something open, the rules of its reference code ``tidecv`` 1.0.1 apply, so that both
-give the same numbers; ``scripts/tide_parity.py`` compares them.
+give the same numbers; ``tests/report/test_tide_parity.py`` compares them.
 """
 
 from __future__ import annotations

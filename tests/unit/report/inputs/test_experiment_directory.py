@@ -56,6 +56,16 @@ def test_values_of_other_types_in_a_result_are_not_recorded(tmp_path: Path) -> N
     assert (step.metrics, step.versions) == ({}, {})
 
 
+@pytest.mark.parametrize(
+    "older", ["train.8cdddf8c", "train.8cdddf8c.2", "train.12345678", "train.damaged-1", "train.changed-2"]
+)
+def test_older_results_of_a_step_are_left_out_unless_they_are_given(tmp_path: Path, older: str) -> None:
+    for minute, name in enumerate((older, "train", "train.20261129")):
+        made.write_result(tmp_path / "exp" / name, "train", minute)
+    assert [step.name for step in open_directory(tmp_path / "exp").steps] == ["train", "train.20261129"]
+    assert older in [step.name for step in open_directory(tmp_path / "exp" / older).steps]
+
+
 def test_failed_steps_are_left_out(tmp_path: Path) -> None:
     for name in ("evaluate", "failed"):
         made.write_result(tmp_path / "exp" / name, "evaluate", 1)

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from html.parser import HTMLParser
 
-VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
+VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta", "wbr"})
 LOADING = frozenset({"script", "link", "iframe", "object", "embed", "base", "form", "image", "use", "foreignobject"})
 """Elements that load or run something, or take a reader elsewhere."""
 

@@ -87,12 +87,14 @@ def experiment(
         },
         trainings=(_training("train", 500, random), _training("retrain", 200, random)),
         models=(
-            ModelRow("train", "trained", "train/model.step-500.tlt", metrics, 88.4, 22_341_910, 9.95),
+            ModelRow("train", "trained", "train/model.step-500.tlt", metrics, 88.4, 22_341_910, 9.95, "evaluate"),
             ModelRow("prune", "pruned", "prune/model.tlt", {}, 31.2, 8_102_400),
-            ModelRow("retrain", "retrained", "retrain/model.tlt", _scaled(metrics, 0.97), 31.2, 8_102_400, 14.2),
-            ModelRow("export-int8", "int8", "export-int8/model.onnx", _scaled(metrics, 0.95), 8.3, 8_102_400, 21.7),
+            ModelRow("retrain", "retrained", "retrain/model.tlt", _scaled(metrics, 0.97), 31.2, 8_102_400, 14.2,
+                     "evaluate-pruned"),
+            ModelRow("export-int8", "int8", "export-int8/model.onnx", _scaled(metrics, 0.95), 8.3, 8_102_400,
+                     21.7, "evaluate-int8"),
         ),
-        evaluation=found,
+        evaluation=found, spec_step="train",
     )  # fmt: skip
 
 
@@ -234,10 +236,13 @@ def _confusion(random: np.random.Generator, names: Sequence[str], scored: Sequen
 
 def _errors(kind: Kind, classes: Sequence[ClassAnalysis], ap50: float, random: np.random.Generator) -> Errors:
     lost = {"Cls": 21.3, "Loc": 9.0, "Both": 1.2, "Dupe": 0.1, "Bkg": 3.4, "Miss": 0.8}
+    counts = {"Cls": 84, "Loc": 61, "Both": 12, "Dupe": 3, "Bkg": 140, "Miss": 11}
+    if len(classes) == 1:
+        lost, counts = (values | {"Cls": 0, "Both": 0} for values in (lost, counts))
     return Errors(
         kind, ap50 * 100, {error: lost[error] for error in ERRORS}, 18.6, 6.5,
         {one.category: {error: lost[error] * float(random.uniform(0.3, 2)) for error in ERRORS} for one in classes},
-        {"Cls": 84, "Loc": 61, "Both": 12, "Dupe": 3, "Bkg": 140, "Miss": 11},
+        {error: int(counts[error]) for error in ERRORS},
     )  # fmt: skip
 
 
@@ -299,7 +304,9 @@ def _shown(
         detected = float(random.uniform(score, 1)) if role in ("true", "false") else None
         objects.append(ShownObject(role, category + 1, names[category], detected, box, index))
     picture = _picture(objects) if with_pictures else None
-    return ShownImage(number + 1, float(random.uniform(0, 1)), tuple(objects), picture)
+    true, false, missed = (sum(one.role == role for one in objects) for role in ("true", "false", "missed"))
+    f1 = 2 * true / (2 * true + false + missed) if true + false + missed else 1.0
+    return ShownImage(number + 1, f1, tuple(objects), picture)
 
 
 def _picture(objects: Sequence[ShownObject]) -> str:

@@ -82,12 +82,32 @@ def test_class_without_objects_is_not_the_lowest() -> None:
 
 
 def test_best_score_is_named_as_picked_on_this_set() -> None:
-    assert "picked on this very set" in " ".join(advice(sample.experiment(with_pictures=False)))
+    experiment = sample.experiment(with_pictures=False)
+    point = replace(evaluation(experiment).operating_point, best_score=0.62)
+    text = " ".join(advice(replace(experiment, evaluation=replace(evaluation(experiment), operating_point=point))))
+    assert "picked on this very set" in text
+    assert "(threshold: 0.620 in a step, -t 0.620 in a command)" in text
 
 
 def test_rising_ap_of_the_evaluated_model_suggests_a_longer_training() -> None:
     text = " ".join(advice(sample.experiment(with_pictures=False)))
     assert "Mask AP was still rising at the end of step train (0.245 at training step 500)" in text
+
+
+@pytest.mark.parametrize(("number", "expected"), [(1, "once"), (2, "twice")])
+def test_ap_of_few_checkpoints_suggests_more_evaluations(number: int, expected: str) -> None:
+    experiment = sample.experiment(with_pictures=False)
+    curve = Curve("mask_AP", (100.0, 200.0)[:number], (0.2, 0.31)[:number])
+    changed = replace(experiment, trainings=(replace(experiment.trainings[0], evaluations=(curve,)),))
+    text = " ".join(advice(changed))
+    assert f"Mask AP was measured only {expected} during step train" in text
+    assert "numStepsPerEval" in text
+
+
+def test_training_without_an_ap_has_no_advice_about_its_length() -> None:
+    experiment = sample.experiment(with_pictures=False)
+    changed = replace(experiment, trainings=(replace(experiment.trainings[0], evaluations=()),))
+    assert "numStepsPerEval" not in " ".join(advice(changed))
 
 
 def test_ap_that_fell_names_the_best_checkpoint() -> None:

@@ -21,9 +21,14 @@ def test_field_has_its_default_and_its_value() -> None:
     assert "totalStepsnull500" in words(drawn(differences=(FieldDifference("totalSteps", ("null", "500")),)))
 
 
+def test_step_whose_spec_is_shown_is_named() -> None:
+    assert "The spec is that of step retrain;" in words(drawn(spec_step="retrain"))
+    assert "The spec is that of" not in words(drawn(spec_step=None, differences=None))
+
+
 def test_spec_of_defaults_and_spec_that_is_not_recorded_differ() -> None:
     assert "None: all fields have the same values." in words(drawn(differences=()))
-    assert "default specnot recorded" in words(drawn(differences=None))
+    assert "default specnot recorded" in words(drawn(differences=None, spec_step=None))
 
 
 def test_classes_of_both_data_sets_are_in_one_table() -> None:
@@ -31,8 +36,8 @@ def test_classes_of_both_data_sets_are_in_one_table() -> None:
     validation = DataSet("validation", None, (ClassCount(1, "cat", 7), ClassCount(2, "dog", 3)))
     text = words(drawn(data=(training, validation)))
     assert "classtraining: objectsvalidation: objectscat1,5847dognot recorded3" in text
-    assert "training: 10 images; digest of the records: abc" in text
-    assert "validation: not recorded images; digest of the records: not recorded" in text
+    assert "training: 10 images; digest: abc" in text
+    assert "validation: not recorded images; digest: not recorded" in text
 
 
 def test_sizes_are_stacked_where_they_are_recorded() -> None:

@@ -29,6 +29,12 @@ def test_main_numbers_are_shown_with_the_best_score() -> None:
     assert "images60evaluatedobjects1,377without crowds" in text
 
 
+def test_other_evaluations_of_the_experiment_are_named() -> None:
+    assert "has other evaluations, by evaluate-pruned and evaluate-int8; their metrics are in" in drawn()
+    own = tuple(replace(row, evaluation="evaluate") for row in EXPERIMENT.models)
+    assert "other evaluations" not in drawn(replace(EXPERIMENT, models=own))
+
+
 def test_model_without_masks_has_no_tiles_of_masks() -> None:
     assert EXPERIMENT.evaluation is not None
     evaluation = replace(EXPERIMENT.evaluation, metrics={"AP": 0.2, "AP50": 0.3})
@@ -43,6 +49,11 @@ def test_best_score_of_nothing_detected_is_named_so() -> None:
 def test_inputs_that_can_not_be_read_are_pointed_at() -> None:
     assert "Some inputs can't be read" in drawn(replace(EXPERIMENT, notes=("x isn't there.",)))
     assert "Some inputs can't be read" not in drawn()
+
+
+def test_without_an_evaluation_the_ap_of_the_checkpoints_is_pointed_at() -> None:
+    assert "AP of the checkpoints is in the training curves." in drawn(replace(EXPERIMENT, evaluation=None))
+    assert "AP of the checkpoints" not in drawn(sample.bare_experiment())
 
 
 def test_without_an_evaluation_the_notes_are_shown() -> None:

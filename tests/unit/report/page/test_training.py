@@ -22,6 +22,10 @@ def test_total_loss_parts_ap_learning_rate_and_throughput_have_a_chart() -> None
     assert titles == ["Total loss", "Parts of the loss", "AP of the checkpoints", "Learning rate", "Throughput"]
 
 
+def test_names_of_the_parts_of_the_loss_are_explained_once() -> None:
+    assert words(drawn(EXPERIMENT.trainings[0])).count("Those that begin with rpn are of the proposals") == 1
+
+
 def test_axes_have_units() -> None:
     text = words(drawn(EXPERIMENT.trainings[0]))
     assert all(unit in text for unit in ("training step", "loss", "images/s", "learning rate"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,6 +24,9 @@ MOST_STEPS = 200
 
 BY_HAND = "evaluation"
 """Directory that ``maskrcnn evaluate`` without -r creates next to the model."""
+
+_OLDER = re.compile(r".+\.(?:(?!(?:19|20)\d{6}$)[0-9a-f]{8}(?:\.\d+)?|(?:damaged|changed)-\d+)")
+"""Older results of a step, which ran again since; a date (``train.20261129``) is a name that a user gave."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -117,7 +121,7 @@ def _steps_in(directory: Path, notes: list[str]) -> list[Step]:
         return []
     steps: list[Step] = []
     for name in sorted(names):
-        if name.startswith(".") or len(steps) == MOST_STEPS:
+        if name.startswith(".") or _OLDER.fullmatch(name) or len(steps) == MOST_STEPS:
             continue
         step = _read(directory / name, notes)
         if step is not None:

@@ -12,12 +12,13 @@ from typing import Any
 
 from maskrcnn_trainer.errors import TaskError
 from maskrcnn_trainer.report.inputs.files import MIB, Unreadable, read_bytes, shown_path
+from maskrcnn_trainer.results.ours import LOGS
 from maskrcnn_trainer.shared.files import open_regular
 from maskrcnn_trainer.spec import ExperimentSpec, parse_spec, read_spec
 from maskrcnn_trainer.task.files import DAMAGED_ZIP, stored_member
 
 LARGEST_SPEC, LARGEST_DESCRIPTION = MIB, 16 * MIB
-LOGS, DESCRIPTION = "logs", "model.json"
+_DESCRIPTION = "model.json"
 _ATTEMPT = re.compile(r"attempt-(?P<number>[0-9]{1,9})\.spec\.yaml")
 
 
@@ -62,14 +63,14 @@ def description_of_model(file: Path) -> ModelDescription:
     """
     try:
         with open_regular(file) as stream, zipfile.ZipFile(stream) as archive:
-            if archive.getinfo(DESCRIPTION).file_size > LARGEST_DESCRIPTION:
-                raise Unreadable(f"{shown_path(file)}: its {DESCRIPTION} is too large.")
-            content = json.loads(stored_member(archive, DESCRIPTION))
+            if archive.getinfo(_DESCRIPTION).file_size > LARGEST_DESCRIPTION:
+                raise Unreadable(f"{shown_path(file)}: its {_DESCRIPTION} is too large.")
+            content = json.loads(stored_member(archive, _DESCRIPTION))
     except (OSError, *DAMAGED_ZIP):
         raise Unreadable(f"{shown_path(file)} has no spec that can be read without its key.") from None
     experiment, state = (content.get(key) if isinstance(content, dict) else None for key in ("experiment", "state"))
     if not isinstance(experiment, dict):
-        raise Unreadable(f"{shown_path(file)}: its {DESCRIPTION} has no spec.")
+        raise Unreadable(f"{shown_path(file)}: its {_DESCRIPTION} has no spec.")
     return ModelDescription(experiment, state if isinstance(state, dict) else {})
 
 

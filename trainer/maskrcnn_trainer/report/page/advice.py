@@ -163,7 +163,9 @@ def _threshold(evaluation: Evaluation, place: Nesting) -> Iterator[Markup]:
     parts = "" if at is None else f" (precision {fraction(point.precision[at])}, recall {fraction(point.recall[at])})"
     yield joined([
         element("b", f"F1 is highest from a score of {fraction(point.best_score)} on: {fraction(point.best_f1)}"),
-        parts, ". The score was picked on this very set. Use it as the threshold of an inference; see ",
+        parts, ". The score was picked on this very set. Use it as the threshold of an inference (",
+        element("code", f"threshold: {fraction(point.best_score)}"), " in a step, ",
+        element("code", f"-t {fraction(point.best_score)}"), " in a command); see ",
         place.link("f1", "F1 over the score"), ".",
     ])  # fmt: skip
 
@@ -173,12 +175,19 @@ def _last_checkpoint(experiment: Experiment, evaluation: Evaluation, place: Nest
     key = metric(evaluation.kind, "AP")
     curves = checkpoints(history, key) if history else []
     values = [(y, x) for curve in curves for x, y in curve_points(curve) if is_drawn(y)]
-    if history is None or len(values) < FEWEST_EVALUATIONS:
+    if history is None or not values:
         return
     best, last = max(values), values[-1]
     name = in_words(key).capitalize().replace("ap", "AP")
     link = place.link("training", "training curves")
-    if best == last:
+    if len(values) < FEWEST_EVALUATIONS:
+        measured = "once" if len(values) == 1 else "twice"
+        yield joined([
+            f"{name} was measured only {measured} during step ", named(history.step), ", so it isn't known whether a "
+            "longer training improves it. Set numStepsPerEval to a fifth of the training steps, and see the ", link,
+            ".",
+        ])  # fmt: skip
+    elif best == last:
         yield joined([
             element("b", f"{name} was still rising at the end of step ", named(history.step)),
             f" ({fraction(last[0])} at training step {last[1]:,.0f}): a longer training may improve it. See the ",

@@ -79,6 +79,12 @@ def value(content: str) -> Markup:
     return content if isinstance(content, Markup) else element("bdi", shortened(content, LONGEST_VALUE))
 
 
+def path(content: str) -> Markup:
+    """Return a path, which is broken after a slash where a line is too short for it."""
+    parts = [part for name in shortened(content, LONGEST_VALUE).split("/") for part in ("/", element("wbr"), name)]
+    return element("bdi", *parts[2:], class_="path")
+
+
 def figure(title: str, content: Markup, *caption: str | None, wide: bool = False) -> Markup:
     """Return a chart with its title above and a caption below."""
     below = element("figcaption", *caption) if caption else None

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
+VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta", "wbr"})
 
 JOINERS = "\u200c\u200d"
 """Invisible characters that change how neighbors are written in Persian or in emoji, and nothing else."""

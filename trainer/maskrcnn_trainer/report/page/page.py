@@ -60,6 +60,7 @@ def sections(experiment: Experiment, place: Nesting) -> list[Section]:
     """Return the sections of one experiment in their order; those about an evaluation only if there is one."""
     found = [summary(experiment, place)]
     evaluation = experiment.evaluation
+    evaluated = None if evaluation is None else evaluation.step
     if evaluation is not None:
         found += [
             errors(evaluation, place),
@@ -70,7 +71,7 @@ def sections(experiment: Experiment, place: Nesting) -> list[Section]:
             reliability(evaluation),
             pictures(evaluation, place),
         ]
-    return [*found, training(experiment, place), setup(experiment, place), models(experiment.models)]
+    return [*found, training(experiment, place), setup(experiment, place), models(experiment.models, evaluated)]
 
 
 def _document(report: Report, links: Iterable[Markup], parts: Iterable[Markup]) -> str:

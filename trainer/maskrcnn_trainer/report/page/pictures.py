@@ -16,7 +16,7 @@ LONGEST_ID = 60
 AT_ONCE = 6
 """Objects below a picture; the others are in a part that opens."""
 
-LISTS = (
+SHOWN_LISTS = (
     (
         "worst", "Worst images",
         "The images with the lowest F1. Look for what they have in common: size, light, crowding, labels.",
@@ -43,10 +43,10 @@ def pictures(evaluation: Evaluation, place: Nesting) -> Section:
         " objects have a dashed outline. F1 is that of the image; it is 1 without objects and detections.",
     )  # fmt: skip
     parts = [lead]
-    shown: list[ShownImage] = [image for name, _, _ in LISTS for image in getattr(evaluation, name)]
+    shown: list[ShownImage] = [image for name, _, _ in SHOWN_LISTS for image in getattr(evaluation, name)]
     if any(not is_picture(image.picture) for image in shown):
         parts.append(note(_without_pictures(evaluation, shown)))
-    for name, title, meaning in LISTS:
+    for name, title, meaning in SHOWN_LISTS:
         parts += [heading(place, title), paragraph(meaning), _list(getattr(evaluation, name))]
     return Section("images", "Images", joined(parts))
 

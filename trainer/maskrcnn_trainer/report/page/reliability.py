@@ -16,7 +16,8 @@ def reliability(evaluation: Evaluation) -> Section:
     lead = (
         f"Detections in ten bins of their score. A detection is right if it matches an object of its class at "
         f"{KIND_NAMES[evaluation.kind]} IoU 0.5. On the diagonal a score is the probability of being right. Below it "
-        f"the scores are too high: choose a threshold by the best score above, and don't read a score as a probability."
+        f"the scores are too high: choose a threshold by the best score above, and don't read a score as a "
+        f"probability. A bin with few detections proves little."
     )
     bins = evaluation.reliability
     filled = [one for one in bins if one.precision is not None and one.mean_score is not None]

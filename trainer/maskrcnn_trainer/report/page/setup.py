@@ -14,6 +14,7 @@ from maskrcnn_trainer.report.page.layout import (
     heading,
     listed,
     long_table,
+    named,
     note,
     paragraph,
     table,
@@ -32,6 +33,7 @@ def setup(experiment: Experiment, place: Nesting) -> Section:
         paragraph("What was trained, on which data, and by which software. Compare it before you compare two results."),
         _facts(experiment),
         heading(place, "Differences from the default spec"),
+        _whose_spec(experiment),
         spec_differences(experiment.differences, ("default", "this experiment")),
         heading(place, "Data"),
         _data(experiment.data),
@@ -54,6 +56,13 @@ def spec_differences(differences: Sequence[FieldDifference] | None, columns: Seq
     return table(("field", *columns), rows, label="Differences of the spec", texts=1 + len(columns))
 
 
+def _whose_spec(experiment: Experiment) -> Markup | None:
+    if experiment.spec_step is None:
+        return None
+    return paragraph("The spec is that of step ", named(experiment.spec_step), "; fields that aren't listed have their "
+                     "default.")  # fmt: skip
+
+
 def _facts(experiment: Experiment) -> Markup:
     if not experiment.facts:
         return note("Hardware, seed, and versions: ", NOT_RECORDED, ".")
@@ -66,7 +75,8 @@ def _data(sets: Sequence[DataSet]) -> Markup:
     sized = any(row.small is not None for data in sets for row in data.classes)
     lead = (
         "Objects by class, without crowds. Small objects cover less than 32 × 32 pixels, large ones more than 96 × 96 "
-        "(COCO's areas). A class with few objects usually has a low AP: more images of it are the first thing to try."
+        "(COCO's areas). A class with few objects usually has a low AP: more images of it are the first thing to try. "
+        "Experiments that show the same digest used the same images and annotations."
     )
     figures = grid(*(_bars(data) for data in sets if data.classes))
     return joined([paragraph(lead), *(_images(data) for data in sets), figures, _by_class(sets, sized=sized)])
@@ -74,7 +84,7 @@ def _data(sets: Sequence[DataSet]) -> Markup:
 
 def _images(data: DataSet) -> Markup:
     digest = element("code", shortened(data.identity, 16)) if data.identity else NOT_RECORDED
-    return paragraph(element("b", data.name), ": ", count(data.images), " images; digest of the records: ", digest)
+    return paragraph(element("b", data.name), ": ", count(data.images), " images; digest: ", digest)
 
 
 def _bars(data: DataSet) -> Markup:

@@ -64,6 +64,8 @@ thead th{vertical-align:bottom;border-bottom:2px solid var(--line)}
 tbody th{font-weight:500}
 th:first-child,.text{text-align:left}
 th:first-child,.text{overflow-wrap:anywhere;min-width:7em;max-width:32em}
+td:not(.text){white-space:nowrap}
+.path{overflow-wrap:normal}
 tr{break-inside:avoid}
 .bar{display:block;min-width:4.5em;padding:0 4px;
 background:linear-gradient(to right,var(--shade) var(--v),transparent var(--v))}

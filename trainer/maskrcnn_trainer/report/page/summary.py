@@ -5,7 +5,7 @@ from __future__ import annotations
 from maskrcnn_trainer.report.content import Evaluation, Experiment
 from maskrcnn_trainer.report.page.advice import findings
 from maskrcnn_trainer.report.page.class_lines import kinds_of
-from maskrcnn_trainer.report.page.layout import Nesting, Section, heading, named, note, paragraph
+from maskrcnn_trainer.report.page.layout import Nesting, Section, heading, named, note, paragraph, sentence
 from maskrcnn_trainer.report.page.markup import Markup, element, joined
 from maskrcnn_trainer.report.page.models import METRICS
 from maskrcnn_trainer.report.page.numbers import NOT_RECORDED, count, fraction
@@ -20,7 +20,9 @@ def summary(experiment: Experiment, place: Nesting) -> Section:
         content = [
             note("No evaluation can be read, so there are no metrics."),
             *(note(text) for text in experiment.notes),
-        ]
+            note("AP of the checkpoints is in the ", place.link("training", "training curves"), ".")
+            if any(history.evaluations for history in experiment.trainings) else None,
+        ]  # fmt: skip
         return Section("summary", "Summary", joined(content))
     notes = [
         note("Some inputs can't be read; see ", place.link("setup", "what can't be shown"), ".")
@@ -29,12 +31,25 @@ def summary(experiment: Experiment, place: Nesting) -> Section:
     parts = [
         paragraph("Evaluation of ", element("code", evaluation.model), " by step ", named(evaluation.step), " on its "
                   "validation images. Metrics go from 0 to 1; one point is 0.01."),
+        _other_evaluations(experiment, evaluation, place),
         _tiles(evaluation),
         heading(place, "What to do next") if found else None,
         element("ul", *found, class_="next") if found else None,
         *notes,
     ]  # fmt: skip
     return Section("summary", "Summary", joined(parts))
+
+
+def _other_evaluations(experiment: Experiment, evaluation: Evaluation, place: Nesting) -> Markup | None:
+    steps = dict.fromkeys(row.evaluation for row in experiment.models if row.evaluation is not None)
+    others = [named(step) for step in steps if step != evaluation.step]
+    if not others:
+        return None
+    return paragraph(
+        "The experiment has other evaluations, by ", sentence(others), "; their metrics are in the ",
+        place.link("models", "table of models"), ". ", element("code", "maskrcnn report -r DIR"), " with the directory "
+        "of one of these steps makes a page about it.",
+    )  # fmt: skip
 
 
 def _tiles(evaluation: Evaluation) -> Markup:

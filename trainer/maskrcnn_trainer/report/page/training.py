@@ -14,10 +14,15 @@ from maskrcnn_trainer.report.page.numbers import NOT_RECORDED
 from maskrcnn_trainer.report.page.scales import Axis, axis, is_drawn
 
 STEP = "training step"
+PARTS_TITLE = "Parts of the loss"
 LEAD = (
     "Curves over the training steps. If a loss still falls, or an AP still rises at the end, train for more steps. If "
     "a loss jumps or rises, lower the learning rate. If an AP falls while the loss falls, the model overfits: use more "
     "images, or augmentation."
+)
+PARTS = (
+    "Those that begin with rpn are of the proposals, those with fast_rcnn of the class and the box of each proposal; "
+    "l1 and l2 are the weight decay, which isn't an error of the model."
 )
 
 
@@ -53,7 +58,7 @@ def checkpoints(history: TrainingHistory, key: str) -> list[Curve]:
 def _curves(history: TrainingHistory) -> Markup:
     charts = (
         ("Total loss", "loss", history.losses[:1]),
-        ("Parts of the loss", "loss", history.losses[1:]),
+        (PARTS_TITLE, "loss", history.losses[1:]),
         ("AP of the checkpoints", "AP", history.evaluations),
         ("Learning rate", "learning rate", [history.learning_rate] if history.learning_rate else []),
         ("Throughput", "images/s", [history.images_per_second] if history.images_per_second else []),
@@ -62,7 +67,8 @@ def _curves(history: TrainingHistory) -> Markup:
     missing = []
     for title, unit, curves in charts:
         if any(curve.x for curve in curves):
-            figures.append(figure(title, curves_over_steps(title, unit, curves)))
+            caption = PARTS if title == PARTS_TITLE else None
+            figures.append(figure(title, curves_over_steps(title, unit, curves), *filter(None, [caption])))
         else:
             missing.append(title)
     absent = note(", ".join(missing), ": ", NOT_RECORDED, ".") if missing else None

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Results of the demo: a table of its models, and a picture that compares ground truth with detections."""
+"""Results of the demo: a table of its models, a picture of ground truth and detections, and the report's path."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.drawing import objects_of_results, write_image
 from maskrcnn_trainer.images.decode import decode_image
 from maskrcnn_trainer.model_files.model_file import read_model_file
+from maskrcnn_trainer.shared.messages import REPORT_FILE
 
 PICTURES = 4
 MIN_SCORE = 0.5
@@ -61,7 +62,14 @@ def main() -> int:
     print(
         f"mask AP50 of {EXPECTED_MASK_AP50} {outcome}: {reached:.4f}; picture of ground truth and detections: {picture}"
     )
+    print(report_line(workspace / "shapes"))
     return 0 if reached >= EXPECTED_MASK_AP50 else 1
+
+
+def report_line(experiment: Path) -> str:
+    """Return the line that names the report of the experiment, or the command that makes it."""
+    report = experiment / REPORT_FILE
+    return f"Report: {report}" if report.exists() else f"No report is there; make it: maskrcnn report -r {experiment}"
 
 
 def table(experiment: Path) -> Table:

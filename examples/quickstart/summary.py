@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Result of the quickstart: a table of its metrics, and one picture of detections."""
+"""Result of the quickstart: a table of its metrics, one picture of detections, and the path of the report."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from maskrcnn_trainer.evaluation.drawing import Image, write_image
 from maskrcnn_trainer.images.decode import decode_image
+from maskrcnn_trainer.shared.messages import REPORT_FILE
 
 COLUMNS = 4
 ROWS = 2
@@ -34,6 +35,8 @@ def main() -> int:
     write_image(picture, tiled([decode_image(path) for path in annotated[: COLUMNS * ROWS]]))
     Console(width=120).print(table(experiment))
     print(f"Detections: {picture}")
+    report = experiment / REPORT_FILE
+    print(f"Report: {report}" if report.exists() else f"No report is there; make it: maskrcnn report -r {experiment}")
     return 0
 
 
