@@ -190,8 +190,8 @@ class TerminationMessage:
         metrics: finite numbers; fractions, such as 0.377.
         checkpoint_step: training step of the newest checkpoint.
         error: None if ``code`` is 0.
-        report_path: path of the report that the task wrote; None if it wrote none. It isn't an artifact, because a report
-            that is written again later doesn't make the result a different one.
+        report_path: path of the report that the task wrote; None if it wrote none. It isn't an artifact, because the
+            result stays the same if the report is made again later.
         up_to_date: whether the result existed already, so nothing was done.
     """
 
