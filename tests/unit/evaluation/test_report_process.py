@@ -13,7 +13,7 @@ import pytest
 from tests.unit.report import made_experiment
 
 from maskrcnn_trainer.errors import TryAgain
-from maskrcnn_trainer.evaluation.report_process import MAKER, MIB, make_report, needed_memory
+from maskrcnn_trainer.evaluation.report_process import MAKER, make_report, needed_memory
 from maskrcnn_trainer.task.stopping import StopRequest
 
 NUMBERS, PAGE = (
@@ -21,6 +21,7 @@ NUMBERS, PAGE = (
     b'<!doctype html>\n<html lang="en"><head><meta name="generator" content="maskrcnn-operator">',
 )
 FILES = ("report.html", "report.json")
+MIB = 1 << 20
 
 Make = Callable[..., Path | None]
 
@@ -154,7 +155,7 @@ def test_stop_ends_the_report_and_not_the_evaluation(
 
 
 def test_process_that_ignores_a_stop_is_killed(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("maskrcnn_trainer.evaluation.report_process.SECONDS_AFTER_TERM", 0.2)
+    monkeypatch.setattr("maskrcnn_trainer.evaluation.report_process.SECONDS_TO_END", 0.2)
     number = tmp_path / "number"
     deaf = (
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"

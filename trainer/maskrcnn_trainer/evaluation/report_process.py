@@ -32,13 +32,13 @@ from maskrcnn_trainer.task.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 
-MIB = 1 << 20
-LEAST_MEMORY = 256 * MIB
+_MIB = 1 << 20
+LEAST_MEMORY = 256 * _MIB
 MEMORY_BY_BYTE_READ = 5
 """Bytes of memory for each byte of detections and annotations; ``benchmarks/report_scale.py`` measured four."""
 
-POLL_SECONDS = 0.2
-SECONDS_AFTER_TERM = 5.0
+_POLL_SECONDS = 0.2
+SECONDS_TO_END = 5.0
 
 _LOG_PREFIX = re.compile(r"\d\d:\d\d:\d\d [A-Z]+ +")
 
@@ -76,7 +76,7 @@ def make_report(
         needed = needed_memory(_size(results_dir / DETECTIONS_FILE) + _size(annotations))
         left = memory_left(cgroup_root)
         if left is not None and left < needed:
-            raise Skipped(f"it needs {needed // MIB:,} MiB of memory, and {left // MIB:,} MiB are left")
+            raise Skipped(f"it needs {needed // _MIB:,} MiB of memory, and {left // _MIB:,} MiB are left")
         log.info("Making the report")
         with tempfile.TemporaryDirectory(prefix="maskrcnn-report-") as folder:
             made = Path(folder, REPORT_FILE)
@@ -153,7 +153,7 @@ def _run(command: Sequence[str], stop: StopRequest, memory: int | None) -> None:
         try:
             while process.poll() is None and not stop.asked:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(POLL_SECONDS)
+                    process.wait(_POLL_SECONDS)
             if stop.asked:
                 raise Skipped("a stop was requested")
         finally:
@@ -176,7 +176,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(SECONDS_AFTER_TERM)
+            process.wait(SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             process.kill()
 
