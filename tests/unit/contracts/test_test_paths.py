@@ -26,6 +26,7 @@ OF_NO_MODULE = {
     "apiserver/test_bed.py": "the tests' own control plane",
     "apiserver/test_gitops.py": "the health checks of Flux in the API server's CEL",
     "apiserver/test_kind_tutorial.py": "commands of a tutorial",
+    "apiserver/test_report_pod.py": "a pod of a how-to guide",
     "apiserver/test_scale_writes.py": "the running operator with many experiments",
 }
 """Folders and files below tests/ that mirror no module, with what they test."""
