@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 
-from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
+from maskrcnn_trainer.shared.messages import (
+    REPORT_FILE,
+    REPORT_NUMBERS_FILE,
+    RESULT_FILE,
+    RUN_FILE,
+    STATUS_FILE,
+    TERMINATION_FILE,
+)
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
 
-COMMON = (RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE)
+COMMON = (RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE, REPORT_FILE, REPORT_NUMBERS_FILE)
 
 
 def is_written_by(task: TaskName, path: str) -> bool:
