@@ -100,9 +100,10 @@ def test_every_key_of_a_record_is_written() -> None:
         attempt=1,
         artifacts={"model": StoredArtifact("/workspace/m", 1, "0f")},
         error=TaskFailure("InvalidData", "wrong"),
+        report_path="/workspace/a/evaluate/report.html",
         up_to_date=True,
     ).to_json()
-    only_of_a_result = ["image", "versions", "processes", "threads", "startTime", "completionTime"]
+    only_of_a_result = ["image", "versions", "processes", "threads", "device", "startTime", "completionTime", "facts"]
     assert [*failed, *only_of_a_result] == list(ResultKey)
     assert list(failed["artifacts"]["model"]) == list(ArtifactKey)
     assert list(failed["error"]) == list(ErrorKey)
