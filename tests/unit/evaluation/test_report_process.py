@@ -17,7 +17,7 @@ from maskrcnn_trainer.evaluation.report_process import MAKER, make_report, neede
 from maskrcnn_trainer.task.stopping import StopRequest
 
 NUMBERS, PAGE = (
-    b'{"title":"',
+    b'{"generator":"maskrcnn-operator","title":"',
     b'<!doctype html>\n<html lang="en"><head><meta name="generator" content="maskrcnn-operator">',
 )
 FILES = ("report.html", "report.json")
@@ -189,3 +189,23 @@ def test_full_disk_leaves_neither_file(make: Make, results_dir: Path, monkeypatc
     monkeypatch.setattr(report_process, "write_atomically", full)
     assert make() is None
     assert not [name for name in FILES if (results_dir / name).exists()]
+
+
+def test_signal_without_a_name_is_a_warning_too(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    assert make(["sh", "-c", "kill -40 $$"]) is None
+    assert "its process ended with signal 40" in one_warning(caplog)
+
+
+def test_modules_of_the_working_directory_are_not_run(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cv2.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    assert make() is not None
+
+
+def test_report_fits_into_the_memory_that_it_is_expected_to_need(make: Make, results_dir: Path, tmp_path: Path) -> None:
+    read = (results_dir / "detections.json").stat().st_size
+    (tmp_path / "memory.max").write_text(str(needed_memory(read) + MIB))
+    (tmp_path / "memory.current").write_text("0")
+    assert make(cgroup_root=tmp_path) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,23 @@ def test_ap50_of_another_annotation_file_is_reported(mask: bool) -> None:
     )  # fmt: skip
     name = "mask_AP50" if mask else "AP50"
     assert f"{name} in metrics.json is 1.0000, but the detections have 0.5050 on" in (contradiction(other) or "")
+
+
+def test_changed_boxes_are_reported_though_masks_decide() -> None:
+    results = [found(1, 1, A, 0.9, mask=True)]
+    page = analyzed(truth(thing(1, 1, A)), results)
+    changed = truth(thing(1, 1, A))
+    for annotation in changed.annotations:
+        annotation["bbox"] = [0, 0, 1, 1]
+    other = analyze(results, changed, [1, 2, 3], metrics=page.metrics, class_metrics={}, step="evaluate", model="m.tlt")
+    assert (contradiction(other) or "").startswith("AP50 in metrics.json is 1.0000, but the detections have 0.0000")
+
+
+def test_ap50_of_a_class_is_compared() -> None:
+    page = analyzed(truth(thing(1, 1, A)), [found(1, 1, A, 0.9, mask=True)])
+    (first, *others) = page.classes
+    changed = replace(page, classes=(replace(first, metrics={"mask_AP50": 0.25}), *others))
+    assert f"mask_AP50 of {first.name} in metrics.json is 0.2500" in (contradiction(changed) or "")
 
 
 def test_undefined_and_missing_ap50_are_not_contradicted() -> None:

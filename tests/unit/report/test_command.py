@@ -12,8 +12,10 @@ import pytest
 from tests.unit.report import made_experiment as made
 
 from maskrcnn_trainer.cli import main
+from maskrcnn_trainer.errors import WorkspaceFull
 from maskrcnn_trainer.report import making
 from maskrcnn_trainer.report.inputs.experiment_directory import open_directory
+from maskrcnn_trainer.results import report_files
 from maskrcnn_trainer.shared.variables import TERMINATION_LOG_VARIABLE
 
 
@@ -179,3 +181,75 @@ def test_report_loads_no_tensorflow(home: Path) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program, str(home)], check=False, env=dict(os.environ))
     assert ran.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["result", "data"])
+def test_output_never_replaces_a_file_of_numbers_that_is_no_report(
+    home: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (home / "data.json").write_text('{"title":"my quarterly numbers"}')
+    target = (home / "train" if name == "result" else home) / f"{name}.html"
+    before = target.with_suffix(".json").read_bytes()
+    assert report("-r", home, "-o", target) == 64
+    assert f"{name}.json isn't a report and would be overwritten" in caplog.text
+    assert target.with_suffix(".json").read_bytes() == before
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.json"])
+@pytest.mark.parametrize("kind", ["pipe", "link", "unreadable"])
+def test_what_may_be_the_users_is_not_replaced(
+    home: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = home / name
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "link":
+        file.symlink_to(home / "absent")
+    else:
+        file.write_text("precious")
+        monkeypatch.setattr(report_files, "beginning_of", lambda _file: b"")
+    assert report("-r", home) == 64
+    assert os.path.lexists(file)
+    assert not (home / ("report.json" if name == "report.html" else "report.html")).exists()
+
+
+def test_page_that_is_too_large_without_pictures_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(making, "LARGEST_REPORT", 10_000)
+    assert report("-r", home) == 64
+    assert "give fewer directories" in caplog.text
+    assert not (home / "report.html").exists()
+
+
+def test_full_disk_leaves_neither_page_nor_numbers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = making.write_atomically
+
+    def full(path: Path, payload: bytes) -> None:
+        if path.suffix == ".html":
+            raise WorkspaceFull(f"{path}: no space left")
+        written(path, payload)
+
+    monkeypatch.setattr(making, "write_atomically", full)
+    assert report("-r", home) == 70
+    assert not [path for path in home.iterdir() if path.name.startswith("report.")]
+
+
+def test_too_little_memory_has_advice_about_the_report(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def exhausted(_directories: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(making, "make_report", exhausted)
+    assert report("-r", home) == 64
+    assert "make the report where more is left" in caplog.text
+    assert "imageSize" not in caplog.text
+
+
+def test_name_that_is_too_long_and_an_empty_one_are_refused(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert report("-r", home, "-o", home / f"{'x' * 251}.html") == 64
+    assert "is longer than 255 bytes" in caplog.text
+    assert report("-r", home, "-o", "") == 64
+    assert "the value is empty" in caplog.text

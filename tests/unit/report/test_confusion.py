@@ -42,6 +42,26 @@ def test_detections_below_the_score_are_left_out_and_those_at_it_count() -> None
     assert (result.score, result.counts) == (0.5, ((1, 0, 0), (0, 0, 1), (0, 0, 0)))
 
 
+def test_false_detections_are_counted_by_where_they_are() -> None:
+    # IoU 1 with a taken object, 1/3 with an object, 0 with any
+    results = [found(1, 1, A, 0.9), found(1, 1, A, 0.8), found(1, 1, (20, 0, 40, 40), 0.7), found(1, 1, AWAY, 0.6)]
+    result = matrix([thing(1, 1, A)], results)
+    assert (result.on_taken, result.misplaced, result.on_nothing) == (1, 1, 1)
+    assert sum(result.counts[-1]) == 3
+
+
+def test_confused_object_with_a_lower_detection_of_its_class_is_found_as_well() -> None:
+    objects = [thing(1, 1, A), thing(1, 1, B), thing(2, 1, A)]
+    results = [
+        found(1, 2, A, 0.9), found(1, 1, A, 0.8),
+        found(1, 2, B, 0.9), found(1, 1, B, 0.4),  # below the score
+        found(2, 2, A, 0.9),
+    ]  # fmt: skip
+    result = matrix(objects, results)
+    assert result.counts[0][:2] == (0, 3)
+    assert result.found_as_well == 1
+
+
 def test_object_goes_to_the_highest_score_not_to_the_right_class() -> None:
     result = matrix([thing(1, 1, A)], [found(1, 1, A, 0.8), found(1, 2, (0, 0, 40, 30), 0.9)])
     assert result.counts == ((0, 1, 0), (0, 0, 0), (1, 0, 0))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import os
 import re
 import resource
 import shlex
@@ -21,8 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, TaskError, TryAgain
-from maskrcnn_trainer.results.recorded import beginning_of
-from maskrcnn_trainer.results.report_files import begins_as_report
+from maskrcnn_trainer.results.report_files import may_be_replaced
 from maskrcnn_trainer.shared.messages import REPORT_FILE, REPORT_NUMBERS_FILE
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE
 from maskrcnn_trainer.task.cpus import CGROUP_ROOT
@@ -33,20 +33,27 @@ from maskrcnn_trainer.task.stopping import StopRequest
 log = logging.getLogger(__name__)
 
 _MIB = 1 << 20
-LEAST_MEMORY = 256 * _MIB
+LEAST_MEMORY = 384 * _MIB
 MEMORY_BY_BYTE_READ = 5
 """Bytes of memory for each byte of detections and annotations; ``benchmarks/report_scale.py`` measured four."""
 
 _POLL_SECONDS = 0.2
 SECONDS_TO_END = 5.0
 
+ONE_BLAS_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+"""Each thread would reserve memory, and there is little algebra to do."""
+
 _LOG_PREFIX = re.compile(r"\d\d:\d\d:\d\d [A-Z]+ +")
 
-MAKER = (sys.executable, "-m", "maskrcnn_trainer.cli", "report")
+MAKER = (sys.executable, "-P", "-m", "maskrcnn_trainer.cli", "report")
 
 
 class Skipped(Exception):
     """There is no report; the text is the reason."""
+
+
+class FileInTheWay(Skipped):
+    """A file with the name of a report isn't one."""
 
 
 def make_report(
@@ -83,9 +90,10 @@ def make_report(
             _run([*maker, "-r", str(results_dir), "-o", str(made)], stop, container_memory_left(cgroup_root))
             _write(made.parent, results_dir, before_write)
     except (Skipped, TaskError, OSError) as error:
-        log.warning("No report was made: %s. To make one: %s", str(error).rstrip("."), command_of(results_dir))
+        command = command_of(results_dir, elsewhere=isinstance(error, FileInTheWay))
+        log.warning("No report was made: %s. To make one: %s", str(error).rstrip("."), command)
         return None
-    log.info("Report: %s (%.1f MB)", page, page.stat().st_size / 1e6)
+    log.info("Report: %s", page)
     return page
 
 
@@ -98,22 +106,23 @@ def needed_memory(read: int) -> int:
     return LEAST_MEMORY + MEMORY_BY_BYTE_READ * read
 
 
-def command_of(results_dir: Path) -> str:
-    """Return the command that makes the report of a results directory."""
-    return shlex.join(("maskrcnn", "report", "-r", str(results_dir)))
+def command_of(results_dir: Path, *, elsewhere: bool = False) -> str:
+    """Return the command that makes the report of a results directory, in that or in a file elsewhere."""
+    output = ("-o", f"{results_dir.name}-report.html") if elsewhere else ()
+    return shlex.join(("maskrcnn", "report", "-r", str(results_dir), *output))
 
 
 def _remove_older(results_dir: Path, before_write: Callable[[], None]) -> None:
     """Remove the report of an earlier evaluation, which would contradict the metrics of this one.
 
     Raises:
-        Skipped: a file with its name isn't a report.
+        FileInTheWay: a file with its name isn't a report.
     """
     files = [results_dir / name for name in (REPORT_FILE, REPORT_NUMBERS_FILE)]
     present = [file for file in files if file.is_symlink() or file.exists()]
     for file in present:
-        if file.is_symlink() or not file.is_file() or not begins_as_report(file.name, beginning_of(file)):
-            raise Skipped(f"{file} isn't a report and would be overwritten")
+        if not may_be_replaced(file, file.name):
+            raise FileInTheWay(f"{file} isn't a report and would be overwritten")
     if present:
         before_write()
     for file in present:
@@ -146,7 +155,9 @@ def _run(command: Sequence[str], stop: StopRequest, memory: int | None) -> None:
     """
     with (
         tempfile.TemporaryFile() as output,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
+        subprocess.Popen(
+            command, env=os.environ | ONE_BLAS_THREAD, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ) as process,
     ):
         if memory is not None and hasattr(resource, "prlimit"):
             resource.prlimit(process.pid, resource.RLIMIT_DATA, (memory, memory))
@@ -168,8 +179,12 @@ def _explained(code: int, output: str) -> str:
     lines = output.split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     if code < 0 or not last:
-        return f"its process ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
+        return f"its process ended with {_signal_name(-code) if code < 0 else f'exit code {code}'}"
     return _LOG_PREFIX.sub("", last)
+
+
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -10,7 +10,7 @@ from maskrcnn_trainer.evaluation.coco_metrics import MASK_PREFIX, UNDEFINED, Gro
 from maskrcnn_trainer.evaluation.coco_results import CocoResult, ImageId
 from maskrcnn_trainer.report.comparison import Comparison, EvaluatedImages, compare, evaluated_images
 from maskrcnn_trainer.report.confusion import confusion
-from maskrcnn_trainer.report.content import ClassAnalysis, Evaluation
+from maskrcnn_trainer.report.content import ClassAnalysis, Evaluation, Kind, PrecisionRecall
 from maskrcnn_trainer.report.matching import MATCH_IOU, Matches, coco_matches
 from maskrcnn_trainer.report.operating_point import operating_point
 from maskrcnn_trainer.report.precision_recall import precision_recall, rows_by_category
@@ -54,6 +54,11 @@ def analyze(
     masks = compare(evaluated, "segm") if has_masks(evaluated) else None
     decisive = boxes if masks is None else masks
     matches = coco_matches(decisive, MATCH_IOU)
+    compared = [
+        (comparison, matches if comparison is decisive else coco_matches(comparison, MATCH_IOU))
+        for comparison in (boxes, masks)
+        if comparison is not None
+    ]
     pooled = operating_point(
         decisive.detections.scores, matches.hits, matches.false_alarms, len(decisive.objects.images)
     )
@@ -66,6 +71,12 @@ def analyze(
         objects=len(decisive.objects.images),
         detections=len(decisive.detections.scores),
         metrics=dict(metrics),
+        ap50={
+            f"{prefix_of(comparison.kind)}AP50": _ap50(
+                precision_recall(comparison, found, MATCH_IOU, evaluated.category_ids)
+            )
+            for comparison, found in compared
+        },
         classes=_classes(evaluated, decisive, matches, names, class_metrics),
         precision_recall=(
             precision_recall(decisive, matches, MATCH_IOU, evaluated.category_ids),
@@ -75,15 +86,7 @@ def analyze(
         confusion=None
         if pooled.best_score is None
         else confusion(decisive, MATCH_IOU, pooled.best_score, list(names.values())),
-        errors=tuple(
-            errors(
-                comparison,
-                matches if comparison is decisive else coco_matches(comparison, MATCH_IOU),
-                evaluated.category_ids,
-            )
-            for comparison in (boxes, masks)
-            if comparison is not None
-        ),
+        errors=tuple(errors(comparison, found, evaluated.category_ids) for comparison, found in compared),
         reliability=reliability(decisive.detections.scores, matches.hits, matches.false_alarms),
         worst=shown.worst,
         confident_false=shown.confident_false,
@@ -93,20 +96,36 @@ def analyze(
 
 
 def contradiction(evaluation: Evaluation) -> str | None:
-    """Return a sentence if AP50 of the detections isn't that of ``metrics.json``; None if it is, or isn't recorded.
+    """Return a sentence if an AP50 of the detections isn't that of ``metrics.json``; None if none differs.
 
-    They differ if the annotation file, or one of the two result files, has changed since the evaluation.
+    AP50 of boxes, of masks, and of each class is compared where it is recorded. It differs if the annotation file, or
+    one of the two result files, has changed since the evaluation.
     """
-    name = (MASK_PREFIX if evaluation.kind == "segm" else "") + "AP50"
-    recorded = evaluation.metrics.get(name)
-    curve = evaluation.precision_recall[0].overall
-    computed = UNDEFINED if curve is None else float(np.mean(curve))
-    if recorded is None or abs(recorded - computed) < ROUNDING:
-        return None
-    return (
-        f"{name} in metrics.json is {recorded:.4f}, but the detections have {computed:.4f} on the annotation file: one "
-        "of these files has changed since the evaluation."
-    )
+    name = f"{prefix_of(evaluation.kind)}AP50"
+    curves = evaluation.precision_recall[0].by_class
+    decisive_first = sorted(evaluation.ap50, key=lambda key: key != name)
+    pairs = [(key, evaluation.metrics.get(key), evaluation.ap50[key]) for key in decisive_first]
+    pairs += [
+        (f"{name} of {one.name}", one.metrics.get(name), float(np.mean(curves[one.category])))
+        for one in evaluation.classes
+        if one.category in curves
+    ]
+    for what, recorded, computed in pairs:
+        if recorded is not None and abs(recorded - computed) >= ROUNDING:
+            return (
+                f"{what} in metrics.json is {recorded:.4f}, but the detections have {computed:.4f} on the annotation "
+                "file: one of these files has changed since the evaluation."
+            )
+    return None
+
+
+def prefix_of(kind: Kind) -> str:
+    """Return the prefix of the names of a kind's metrics."""
+    return MASK_PREFIX if kind == "segm" else ""
+
+
+def _ap50(found: PrecisionRecall) -> float:
+    return UNDEFINED if found.overall is None else float(np.mean(found.overall))
 
 
 def has_masks(evaluated: EvaluatedImages) -> bool:

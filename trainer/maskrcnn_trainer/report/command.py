@@ -9,9 +9,9 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.report.inputs.experiment_directory import open_directory
-from maskrcnn_trainer.results.recorded import beginning_of
-from maskrcnn_trainer.results.report_files import begins_as_report
-from maskrcnn_trainer.shared.messages import REPORT_FILE
+from maskrcnn_trainer.results.report_files import may_be_replaced
+from maskrcnn_trainer.shared.files import LONGEST_NAME
+from maskrcnn_trainer.shared.messages import REPORT_FILE, REPORT_NUMBERS_FILE
 from maskrcnn_trainer.task.files import directory_fault
 
 log = logging.getLogger(__name__)
@@ -51,16 +51,23 @@ def run(arguments: argparse.Namespace) -> int:
     if len(arguments.results_dir) > 1 and arguments.output is None:
         raise InvalidInput("-o is missing: with several directories, give the page to write, such as compared.html")
     directories = [open_directory(Path(given)) for given in arguments.results_dir]
-    output = Path(arguments.output) if arguments.output else Path(arguments.results_dir[0]) / REPORT_FILE
-    _check_output(output, flag="-o" if arguments.output else "-r")
+    given = arguments.output is not None
+    output = Path(arguments.output) if given else Path(arguments.results_dir[0]) / REPORT_FILE
+    _check_output(output, flag="-o" if given else "-r")
     # loads NumPy and OpenCV, which a mistake in the command line doesn't need
     from maskrcnn_trainer.report.making import make_report, write_report
 
-    report, page = make_report(directories)
+    try:
+        report, page = make_report(directories)
+    except MemoryError:
+        raise InvalidInput(
+            "the memory is too small for the detections and annotations; make the report where more is left",
+            reason="OutOfMemory",
+        ) from None
     write_report(report, page, output)
     for experiment in report.experiments:
         for note in experiment.notes:
-            log.info("%s: not in the report: %s", experiment.name, note)
+            log.info("%s: %s", experiment.name, note)
     log.info("Report: %s (%.1f MB)", output, len(page.encode()) / 1e6)
     return EXIT_OK
 
@@ -73,10 +80,14 @@ def _check_output(output: Path, *, flag: str) -> None:
     """
     if output.suffix.lower() not in PAGE_SUFFIXES:
         raise InvalidInput(f"{flag} {output}: the page is HTML; give a path that ends with .html")
-    for file in (output, output.with_suffix(".json")):
+    numbers = output.with_suffix(".json")
+    if len(os.fsencode(numbers.name)) > LONGEST_NAME:
+        raise InvalidInput(f"{flag}: the name {output.name[:40]!r}... is longer than {LONGEST_NAME} bytes")
+    for file, name in ((output, REPORT_FILE), (numbers, REPORT_NUMBERS_FILE)):
         if file.is_dir():
             raise InvalidInput(f"{flag} {output}: {file} is a directory; give the path of a file")
-        if flag == "-r" and file.exists() and not begins_as_report(file.name, beginning_of(file)):
+        # -o names the page alone, so its .json may be a file that the user doesn't expect to lose
+        if not (flag == "-o" and file == output) and not may_be_replaced(file, name):
             raise InvalidInput(f"{file} isn't a report and would be overwritten; move it, or give another file with -o")
     folder = output.parent
     if fault := directory_fault(folder):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskrcnn_trainer.report.comparison import Comparison
+from maskrcnn_trainer.report.comparison import SMALLEST_IOU, Comparison
 from maskrcnn_trainer.report.content import Confusion
-from maskrcnn_trainer.report.matching import matches_of_any_class
+from maskrcnn_trainer.report.matching import coco_matches, matches_of_any_class
 
 
 def confusion(comparison: Comparison, iou: float, score: float, names: Sequence[str]) -> Confusion:
@@ -31,6 +31,12 @@ def confusion(comparison: Comparison, iou: float, score: float, names: Sequence[
     np.add.at(counts, (truth[matched], found[matches.hits]), 1)
     counts[background] += np.bincount(found[matches.false_alarms], minlength=background + 1)
     counts[:, background] += np.bincount(truth[missed], minlength=background + 1)
+    overlap = np.zeros(len(found))
+    np.maximum.at(overlap, comparison.pairs.detections, comparison.pairs.ious)
+    false = overlap[matches.false_alarms]
+    of_own_class = coco_matches(comparison, iou)
+    right = of_own_class.objects[of_own_class.hits & (comparison.detections.scores >= score)]
+    confused = matched[truth[matched] != found[matches.hits]]
     occur = np.flatnonzero(counts.any(axis=0)[:-1] | counts.any(axis=1)[:-1])
     kept = np.append(occur, background)
     counts = counts[np.ix_(kept, kept)]
@@ -39,4 +45,8 @@ def confusion(comparison: Comparison, iou: float, score: float, names: Sequence[
         names=tuple(names[category] for category in occur),
         counts=tuple(tuple(row) for row in counts.tolist()),
         normalized=tuple(tuple(value / sum(row) for value in row) if any(row) else None for row in counts.tolist()),
+        on_taken=int(np.count_nonzero(false >= iou)),
+        misplaced=int(np.count_nonzero((false > SMALLEST_IOU) & (false < iou))),
+        on_nothing=int(np.count_nonzero(false <= SMALLEST_IOU)),
+        found_as_well=int(np.isin(confused, right).sum()),
     )

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from maskrcnn_trainer.results.report_files import GENERATOR
+
 Kind = Literal["bbox", "segm"]
 """Comparison of detections and objects: by boxes or by masks."""
 
@@ -201,12 +203,21 @@ class Confusion:
         counts: [K + 1, K + 1], rows are the truth, columns the detections. The last row has false detections, the last
             column missed objects; the last entry is 0.
         normalized: each row divided by its sum; None in a row without entries.
+        on_taken: false detections with an IoU of at least 0.5 with objects that better detections have.
+        misplaced: other false detections with an IoU of at least 0.1 with an object.
+        on_nothing: the rest of the false detections.
+        found_as_well: objects that are detected as another class, and have a match of their own class too, with a lower
+            score: the other numbers, which match within classes, count them as found.
     """
 
     score: float
     names: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
     normalized: tuple[tuple[float, ...] | None, ...]
+    on_taken: int = 0
+    misplaced: int = 0
+    on_nothing: int = 0
+    found_as_well: int = 0
 
 
 @dataclass(frozen=True)
@@ -301,6 +312,7 @@ class Evaluation:
         images, objects, detections: numbers of evaluated images, their objects without crowds, and detections. Objects
             without a usable mask are left out where masks count.
         metrics: box and mask metrics as in metrics.json, as fractions; -1 if undefined.
+        ap50: AP50 of the detections, computed again, under the names in metrics.json.
         classes: in the order of their ids.
         precision_recall: at IoU 0.5 and 0.75.
         operating_point: counts pooled over classes.
@@ -332,6 +344,7 @@ class Evaluation:
     missed: tuple[ShownImage, ...] = ()
     random: tuple[ShownImage, ...] = ()
     pictures_missing: str | None = None
+    ap50: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -385,7 +398,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``report.json``; pictures are left out."""
         content: dict[str, Any] = _without_pictures(asdict(self))
-        return content
+        return {"generator": GENERATOR, **content}
 
 
 def _without_pictures(value: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.report.content import Experiment, Report
 from maskrcnn_trainer.report.experiment import ReadExperiment, read_experiment
 from maskrcnn_trainer.report.inputs.experiment_directory import ExperimentDirectory
@@ -35,6 +36,9 @@ def make_report(directories: Sequence[ExperimentDirectory]) -> tuple[Report, str
     """Return the report about one experiment, or about several side by side, and its page.
 
     The experiments are read one after the other, so that only the detections of one are in memory.
+
+    Raises:
+        InvalidInput: the page would be too large.
     """
     budget = max(0, LARGEST_REPORT - TEXT_OF_EXPERIMENT * (len(directories) + 1)) // len(directories)
     read = []
@@ -55,6 +59,11 @@ def make_report(directories: Sequence[ExperimentDirectory]) -> tuple[Report, str
     if len(text.encode()) > LARGEST_REPORT:
         report = replace(report, experiments=tuple(_without(experiment) for experiment in experiments))
         text = page(report)
+    if len(text.encode()) > LARGEST_REPORT:
+        raise InvalidInput(
+            f"the page would have {len(text.encode()) / 1e6:.1f} MB, more than {LARGEST_REPORT // 1_000_000}; give "
+            "fewer directories"
+        )
     return report, text
 
 
@@ -72,7 +81,7 @@ def comparable(read: Sequence[ReadExperiment]) -> bool | None:
 
 
 def write_report(report: Report, text: str, file: Path) -> None:
-    """Write the page, and ``.json`` with all its numbers next to it, each atomically.
+    """Write the page, and ``.json`` with all its numbers next to it, each atomically; neither if one can't be written.
 
     Raises:
         OSError: one can't be written.
@@ -81,7 +90,11 @@ def write_report(report: Report, text: str, file: Path) -> None:
     numbers = compact_json(report.to_json()) + b"\n"
     content = text.encode()
     write_atomically(file.with_suffix(".json"), numbers)
-    write_atomically(file, content)
+    try:
+        write_atomically(file, content)
+    except BaseException:
+        file.with_suffix(".json").unlink(missing_ok=True)
+        raise
 
 
 def _without_inputs(read: ReadExperiment, budget: int) -> ReadExperiment:

@@ -44,6 +44,13 @@ def test_description_of_a_cell_names_truth_and_detection() -> None:
     assert "dog detected as cat: 3 (33% of the row)" in words(drawn(MATRIX))
 
 
+def test_remarks_count_false_detections_and_objects_that_are_found_as_well() -> None:
+    text = words(drawn(replace(MATRIX, on_taken=6, misplaced=2, on_nothing=1, found_as_well=3)))
+    assert "Of the 4 objects that are detected as another class, 3 also have a right detection" in text
+    assert "Of the 9 false detections, 6 lie on an object" in text
+    assert "2 are badly placed (IoU 0.1 to 0.5), and 1 are where nothing is annotated" in text
+
+
 def test_many_classes_have_tables_for_the_numbers() -> None:
     evaluation = sample.evaluation(sample.many_names(30), with_pictures=False)
     text = words(confusion(evaluation, Nesting()).drawn(Nesting()))

@@ -152,7 +152,7 @@ def test_number_that_is_not_in_report_json_is_found() -> None:
         "“Overall” pools the counts over the classes",
         "By TIDE's definitions (Bolya et al., arXiv:2008.08115)",
         "at most 100 detections per image count, crowds are ignored",
-        "lies on a crowd counts nowhere",
+        "lies on a crowd of its class counts nowhere",
         "TIDE itself has no such table",
         "Of each class in each image the 100 best detections count",
         "without crowds",

@@ -57,7 +57,7 @@ def test_rows_of_many_classes_are_in_a_part_that_opens() -> None:
 
 
 def test_what_can_not_be_read_is_listed() -> None:
-    assert "What can't be shownconvert/result.json isn't there." in words(
+    assert "Notes on the inputsconvert/result.json isn't there." in words(
         drawn(notes=("convert/result.json isn't there.",))
     )
 

@@ -47,8 +47,8 @@ def test_best_score_of_nothing_detected_is_named_so() -> None:
 
 
 def test_inputs_that_can_not_be_read_are_pointed_at() -> None:
-    assert "Some inputs can't be read" in drawn(replace(EXPERIMENT, notes=("x isn't there.",)))
-    assert "Some inputs can't be read" not in drawn()
+    assert "There are notes on the inputs" in drawn(replace(EXPERIMENT, notes=("x isn't there.",)))
+    assert "There are notes on the inputs" not in drawn()
 
 
 def test_without_an_evaluation_the_ap_of_the_checkpoints_is_pointed_at() -> None:

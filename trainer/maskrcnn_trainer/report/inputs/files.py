@@ -48,12 +48,13 @@ def read_bytes(path: Path, limit: int) -> bytes:
                 raise Unreadable(
                     f"{shown_path(path)} has {size:,} bytes; a report reads at most {limit:,} bytes of it."
                 )
-            content = stream.read(limit + 1)
+            # one more, to notice a file that grows; of what was asked for, memory is taken
+            content = stream.read(size + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise NotRecorded(f"{shown_path(path)} doesn't exist.") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise Unreadable(f"{shown_path(path)} can't be read: {getattr(error, 'strerror', None) or error}.") from None
-    if len(content) > limit:
+    if len(content) > size:
         raise Unreadable(f"{shown_path(path)} grew while it was read.")
     return content
 

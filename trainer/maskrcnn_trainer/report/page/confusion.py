@@ -46,13 +46,20 @@ def confusion(evaluation: Evaluation, place: Nesting) -> Section:
         f"score). Within an image the detections are matched by descending score: each takes the unmatched object with "
         f"the highest {kind} IoU of at least 0.5, whatever its class. The column “background” has missed objects, the "
         f"row “background” has detections that match no object. A detection that matches nothing but lies on a crowd "
-        f"counts nowhere. Of each class in each image the 100 best detections count."
+        f"of its class counts nowhere. Of each class in each image the 100 best detections count."
     )
     advice = (
         "Counts off the diagonal are mistakes. Where two classes are confused, check their labels first, then add "
         "training images in which they differ."
     )
-    parts = [paragraph(lead), paragraph(advice), *_maps(matrix), heading(place, "Largest confusions"), _largest(matrix)]
+    parts = [
+        paragraph(lead),
+        paragraph(advice),
+        *_remarks(matrix),
+        *_maps(matrix),
+        heading(place, "Largest confusions"),
+        _largest(matrix),
+    ]
     if len(matrix.names) + 1 > LARGEST_WITH_NUMBERS:
         parts += [
             heading(place, "Found, missed, and false by class"),
@@ -60,6 +67,27 @@ def confusion(evaluation: Evaluation, place: Nesting) -> Section:
             _by_class(matrix),
         ]
     return Section("confusion", title, joined(parts))
+
+
+def _remarks(matrix: Confusion) -> list[Markup]:
+    """Return what the matrix doesn't show: where false detections are, and which confused objects are found as well."""
+    size = len(matrix.names)
+    false = sum(matrix.counts[size])
+    confused = sum(matrix.counts[row][column] for row in range(size) for column in range(size) if row != column)
+    remarks = []
+    if confused:
+        remarks.append(
+            f"Of the {count(confused)} objects that are detected as another class, {count(matrix.found_as_well)} also "
+            "have a right detection with a lower score. F1, precision, and recall match within each class, so they "
+            "count these objects as found, and their recall is higher than the diagonal."
+        )
+    if false:
+        remarks.append(
+            f"Of the {count(false)} false detections, {count(matrix.on_taken)} lie on an object that a detection with "
+            f"a higher score has taken, {count(matrix.misplaced)} are badly placed (IoU 0.1 to 0.5), and "
+            f"{count(matrix.on_nothing)} are where nothing is annotated."
+        )
+    return [paragraph(remark) for remark in remarks]
 
 
 def confused_pairs(matrix: Confusion) -> list[ConfusedPair]:

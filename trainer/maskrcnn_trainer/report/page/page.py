@@ -87,7 +87,7 @@ def _document(report: Report, links: Iterable[Markup], parts: Iterable[Markup]) 
     )
     created = element(
         "p", f"Created {report.created} by maskrcnn-operator {report.version}. Every number of this page is in "
-        f"report.json.", class_="created",
+        f"the .json file next to it.", class_="created",
     )  # fmt: skip
     header = element("header", element("h1", title), created)
     contents = element("nav", element("ul", *links), aria_label="Contents")

@@ -39,7 +39,7 @@ def setup(experiment: Experiment, place: Nesting) -> Section:
         _data(experiment.data),
     ]
     if experiment.notes:
-        parts += [heading(place, "What can't be shown"), listed(experiment.notes)]
+        parts += [heading(place, "Notes on the inputs"), listed(experiment.notes)]
     return Section("setup", "What was trained on what", joined(parts))
 
 

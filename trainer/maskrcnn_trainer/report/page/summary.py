@@ -25,7 +25,8 @@ def summary(experiment: Experiment, place: Nesting) -> Section:
         ]  # fmt: skip
         return Section("summary", "Summary", joined(content))
     notes = [
-        note("Some inputs can't be read; see ", place.link("setup", "what can't be shown"), ".")
+        note("There are notes on the inputs, such as files that can't be read: see ", place.link("setup", "the notes"),
+             ".")
     ] if experiment.notes else []  # fmt: skip
     found = findings(experiment, place)
     parts = [
