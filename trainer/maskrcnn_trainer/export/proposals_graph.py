@@ -6,6 +6,7 @@ tensor of very low ranks, and TopK takes the best of that. All later shapes depe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -23,14 +24,22 @@ from maskrcnn_trainer.export.boxes_graph import (
 from maskrcnn_trainer.export.emitter import GraphBuilder
 from maskrcnn_trainer.model.predict import InferenceSettings
 
-NO_RANK = -1e30
-"""Rank of a missing proposal."""
 
-LOWEST_LOGIT = -88.0
-"""Logit below which a float32 sigmoid is 0, which marks a missing proposal in TensorFlow.
+class _Ranks(NamedTuple):
+    """Numbers by which proposals are ranked.
 
-The graph compares logits instead of sigmoids, because runtimes clamp their sigmoids.
-"""
+    The graph compares them instead of sigmoids, because runtimes clamp their sigmoids.
+    """
+
+    missing: float
+    """Rank of a missing proposal."""
+    lowest: float
+    """Rank below which a float32 sigmoid is 0, which marks a missing proposal in TensorFlow."""
+
+
+LOGITS = _Ranks(missing=-1e30, lowest=-88.0)
+SATURATED = _Ranks(missing=-3e38, lowest=-math.exp(88.0))
+"""See ``model.proposals.saturated_ranks``."""
 
 
 class Proposals(NamedTuple):
@@ -69,6 +78,7 @@ def emit_proposals(
         clip_small_deltas: see ``model.boxes.decode_boxes``.
         rank_by_sigmoid: see ``model.proposals.propose``.
     """
+    missing_rank, lowest = SATURATED if rank_by_sigmoid else LOGITS
     with g.scope("proposals"):
         longest = min(settings.pre_nms_topn, max(level_sizes.values()))
         centers = centers_and_sizes(anchors)
@@ -76,14 +86,14 @@ def emit_proposals(
         level_ranks, level_deltas, level_anchors = [], [], []
         for size, own_logits, own_deltas in zip(level_sizes.values(), logits, deltas, strict=True):
             count = min(longest, size)
-            ranks = _saturated_scores(g, own_logits) if rank_by_sigmoid else own_logits
+            ranks = _saturated_ranks(g, own_logits) if rank_by_sigmoid else own_logits
             best, index = g.ops("TopK", ranks, g.integers(count), outputs=2, axis=1)
             moved = emit_gather(g, own_deltas, index)
             around = g.op("Gather", g.constant(centers[first : first + size]), index, axis=0)
             first += size
             if count < longest:
                 missing = longest - count
-                best = g.op("Pad", best, g.integers(0, 0, 0, missing), g.number(NO_RANK))
+                best = g.op("Pad", best, g.integers(0, 0, 0, missing), g.number(missing_rank))
                 moved = g.op("Pad", moved, g.integers(0, 0, 0, 0, missing, 0))
                 around = g.op("Pad", around, g.integers(0, 0, 0, 0, missing, 0))
             level_ranks.append(g.op("Unsqueeze", best, g.integers(1)))
@@ -94,7 +104,6 @@ def emit_proposals(
         around = g.op("Concat", *level_anchors, axis=1)
         moved = g.op("Concat", *level_deltas, axis=1)
         boxes = emit_decode(g, moved, g.halves(around), image_size, clip_small=clip_small_deltas)
-        lowest = 0.0 if rank_by_sigmoid else LOWEST_LOGIT
         valid = _valid(g, boxes, candidates, max(settings.rpn_min_size, least_side), lowest)
 
         flat_ranks = g.reshape(candidates, -1, longest)
@@ -110,16 +119,16 @@ def emit_proposals(
         )
         total = len(logits) * longest
         proposals = min(settings.post_nms_topn, total)
-        kept = g.reshape(emit_kept(g, selected, flat_ranks, g.number(NO_RANK)), -1, total)
+        kept = g.reshape(emit_kept(g, selected, flat_ranks, g.number(missing_rank)), -1, total)
         best, index = g.ops("TopK", kept, g.integers(proposals), outputs=2, axis=1)
         found = g.op("Unsqueeze", g.op("Greater", best, g.number(lowest)), g.integers(-1))
         chosen = emit_gather(g, g.reshape(boxes, -1, total, 4), index)
         return Proposals(g.op("Where", found, chosen, g.number(0.0)), proposals)
 
 
-def _saturated_scores(g: GraphBuilder, logits: str) -> str:
-    """Add nodes for scores, with the steps of ``model.proposals.saturated_scores``."""
-    return g.op("Reciprocal", g.op("Add", g.op("Exp", g.op("Neg", logits)), g.number(1.0)))
+def _saturated_ranks(g: GraphBuilder, logits: str) -> str:
+    """Add nodes with the steps of ``model.proposals.saturated_ranks``."""
+    return g.op("Neg", g.op("Add", g.op("Exp", g.op("Neg", logits)), g.number(1.0)))
 
 
 def _valid(g: GraphBuilder, boxes: str, ranks: str, min_size: float, lowest: float) -> str:

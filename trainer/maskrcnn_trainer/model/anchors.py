@@ -12,7 +12,6 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-
 AnchorRounding = Literal["none", "corners"]
 """Rounding of anchors: none, or, as in torchvision, of the corners of the box around the origin."""
 

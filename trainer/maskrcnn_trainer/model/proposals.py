@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -35,8 +35,8 @@ def propose(
     sorted by logit, equal ones in the order of the anchors. There is no gradient.
 
     With ``rank_by_sigmoid`` float32 scores take the place of the logits, as in MMDetection 3.3
-    (``models/dense_heads/rpn_head.py``). Near 1 they are 6e-8 apart, so different logits have equal scores, and from
-    about 17 on all have a score of 1.
+    (``models/dense_heads/rpn_head.py``). Near 1 they are 1.2e-7 apart, so different logits have equal scores, and
+    from about 17 on all have a score of 1.
 
     Args:
         logits: [B, A] of static shape.
@@ -66,12 +66,14 @@ def propose(
         raise ValueError(f"level sizes {sizes} sum to {sum(sizes)}, but there are {num_anchors} anchors")
     logits = tf.stop_gradient(tf.cast(logits, tf.float32))
     logits = tf.where(tf.math.is_nan(logits), -float("inf"), logits)
-    ranks = saturated_scores(logits) if rank_by_sigmoid else logits
-    to_scores: Callable[[tf.Tensor], tf.Tensor] = tf.nn.relu if rank_by_sigmoid else tf.sigmoid
+    ranks = saturated_ranks(logits) if rank_by_sigmoid else logits
+    to_scores = _scores_of_saturated if rank_by_sigmoid else tf.sigmoid
     deltas = tf.stop_gradient(deltas)
     anchors = tf.convert_to_tensor(anchors, tf.float32)
 
-    candidates, boxes = _best_of_levels(ranks, deltas, anchors, sizes, pre_nms_topn, clip_small_deltas)
+    candidates, boxes = _best_of_levels(
+        ranks, deltas, anchors, sizes, pre_nms_topn, clip_small_deltas=clip_small_deltas
+    )
     boxes = clip_to_image(boxes, *image_size)
     side = tf.reduce_min(boxes[..., 2:] - boxes[..., :2], axis=-1)
     # The sigmoid of a logit below about -100 is 0 in float32, which marks a missing proposal.
@@ -93,13 +95,17 @@ def propose(
     return _padded_proposals(to_scores(best), boxes, post_nms_topn)
 
 
-def saturated_scores(logits: tf.Tensor) -> tf.Tensor:
-    """Return 1 / (1 + exp(-logit)), float32, computed in these steps.
+def saturated_ranks(logits: tf.Tensor) -> tf.Tensor:
+    """Return -(1 + exp(-logit)), float32, which has the order of the scores 1 / (1 + exp(-logit)) in these steps.
 
-    PyTorch computes it in the same ones. The kernels of TensorFlow and ONNX Runtime for a sigmoid approximate it, each
-    in its own way, and so make other scores equal.
+    PyTorch computes a score in them. The kernels of TensorFlow and ONNX Runtime for a sigmoid approximate it, each in
+    its own way, and so make other scores equal. The reciprocal is left out, since that of TensorFlow isn't exact.
     """
-    return tf.math.reciprocal(1.0 + tf.exp(-logits))
+    return -(1.0 + tf.exp(-logits))
+
+
+def _scores_of_saturated(ranks: tf.Tensor) -> tf.Tensor:
+    return tf.math.reciprocal(-ranks)
 
 
 def _best_of_levels(
@@ -108,6 +114,7 @@ def _best_of_levels(
     anchors: tf.Tensor,
     sizes: Sequence[int],
     most: int,
+    *,
     clip_small_deltas: bool,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the ``most`` best anchors of each level, decoded.

@@ -37,3 +37,10 @@ def test_layers_have_the_names_of_the_original_template() -> None:
     assert blocks[0] == ("conv1", "bn_conv1")
     assert blocks[1] == ("block_1a_conv_1", "block_1a_bn_1", "block_1a_conv_2", "block_1a_bn_2")
     assert blocks[4][-2:] == ("block_4a_conv_shortcut", "block_4a_bn_shortcut")
+
+
+def test_weights_of_torchvision_are_noted_to_fit_v1_5() -> None:
+    assert V1_5.torch_notes({}) == ()
+    for backbone, other in ((ORIGINAL, "resnet has other strides and padding"), (V1, "resnet_v1 has other strides")):
+        (note,) = backbone.torch_notes({})
+        assert other in note

@@ -249,8 +249,8 @@ class ResNet:
             return identities
         return (
             *identities,
-            f"maskrcnnConfig.arch: weights with torchvision names fit resnet_v1_5; {other}, so the features differ from "
-            "those that the weights were trained for",
+            f"maskrcnnConfig.arch: weights with torchvision names fit resnet_v1_5; {other}, so the features differ "
+            "from those that the weights were trained for",
         )
 
 
