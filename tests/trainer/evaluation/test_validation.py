@@ -107,7 +107,7 @@ def test_later_evaluations_leave_nothing_behind(spec: ExperimentSpec, monkeypatc
 
 
 @pytest.mark.parametrize(("pasting", "box"), [("pixel_centers", [8, 8, 32, 32]), ("whole_pixels", [6, 6, 36, 36])])
-def test_masks_are_pasted_as_the_model_says(pasting: MaskPasting, box: list[int], spec: ExperimentSpec) -> None:
+def test_masks_are_pasted_in_the_way_of_the_model(pasting: MaskPasting, box: list[int], spec: ExperimentSpec) -> None:
     detector = BoxDetector()
     detector.architecture = replace(BoxDetector.architecture, mask_pasting=pasting)
     result = DetectorValidation(spec, detector, open_validation(spec), threads=1).run(keep_results=True)
