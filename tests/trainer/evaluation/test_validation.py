@@ -106,7 +106,7 @@ def test_later_evaluations_leave_nothing_behind(spec: ExperimentSpec, monkeypatc
     assert len(made) == 1
 
 
-@pytest.mark.parametrize(("pasting", "box"), [("pixel_centers", [8, 8, 32, 32]), ("whole_pixels", [6, 6, 36, 36])])
+@pytest.mark.parametrize(("pasting", "box"), [("pixel_centers", [8, 8, 32, 32]), ("whole_pixels", [7, 7, 34, 34])])
 def test_masks_are_pasted_in_the_way_of_the_model(pasting: MaskPasting, box: list[int], spec: ExperimentSpec) -> None:
     detector = BoxDetector()
     detector.architecture = replace(BoxDetector.architecture, mask_pasting=pasting)

@@ -41,11 +41,8 @@ CASES: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
 
 
 ROOT = 2**0.5
-SAME_IN_ALL: dict[str, Any] = {
-    "anchor_offset": 0.0,
-    "roi_max_level": 5,
-    "aspect_ratios": [[ROOT, 1 / ROOT], [1.0, 1.0], [1 / ROOT, ROOT]],
-}
+WIDE_FIRST = [[ROOT, 1 / ROOT], [1.0, 1.0], [1 / ROOT, ROOT]]
+SAME_IN_ALL: dict[str, Any] = {"anchor_offset": 0.0, "roi_max_level": 5}
 PROJECTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "torchvision": (
         {"nlayers": 18, "arch": "resnet_v1_5"},
@@ -115,7 +112,7 @@ def test_parity_with_the_settings_of_other_projects(
     model, settings = PROJECTS[project]
     chosen = replace(InferenceSettings.from_spec(small_spec((128, 128), 6)), score_threshold=0.05, candidate_limit=3839)
     monkeypatch.setattr(InferenceSettings, "from_spec", classmethod(lambda _cls, _spec: chosen))
-    network, spec, class_map = build((128, 128), 6, settings=SAME_IN_ALL | settings, **model)
+    network, spec, class_map = build((128, 128), 6, settings=SAME_IN_ALL | settings, aspectRatios=WIDE_FIRST, **model)
     if network.architecture.rank_by_sigmoid:
         bias = network.named_variables["rpn-class/bias"]
         bias.assign(bias + 13.0)  # so that scores saturate

@@ -112,10 +112,10 @@ def test_a_mask_of_whole_pixels_is_resized_to_its_box(box: list[float]) -> None:
 
 
 def test_a_full_mask_of_whole_pixels_is_up_to_a_pixel_larger_than_its_box() -> None:
-    """The box of 4 to 20 grows to 3.43 to 20.57: rows 3 to 20, whose outer halves are the border of zeros."""
-    mask = paste_mask(np.full((28, 28), 20.0), np.array([4.0, 6.0, 20.0, 30.0]), 40, 50, "whole_pixels")
-    assert np.flatnonzero(mask.any(axis=1)).tolist() == list(range(3, 21))
-    assert np.flatnonzero(mask.any(axis=0)).tolist() == list(range(6, 31))
+    """The box of 8 to 40 grows to 6.86 to 41.14: pixels 6 to 41, of which the first and the last are mostly border."""
+    mask = paste_mask(np.full((28, 28), 20.0), np.array([8.0, 8.0, 40.0, 40.0]), 50, 50, "whole_pixels")
+    assert np.flatnonzero(mask.any(axis=1)).tolist() == list(range(7, 41))
+    assert np.flatnonzero(mask.any(axis=0)).tolist() == list(range(7, 41))
 
 
 def test_a_probability_of_one_half_is_inside_only_at_pixel_centers() -> None:

@@ -166,7 +166,7 @@ def test_stop_and_lost_directory_end_the_inference(tmp_path: Path) -> None:
         run_inference(sources, OneBox(), output(tmp_path, guard=guard), threads=2)
 
 
-@pytest.mark.parametrize(("pasting", "box"), [("pixel_centers", [8, 4, 16, 8]), ("whole_pixels", [6, 3, 20, 10])])
+@pytest.mark.parametrize(("pasting", "box"), [("pixel_centers", [8, 4, 16, 8]), ("whole_pixels", [8, 4, 17, 9])])
 def test_masks_are_pasted_in_the_way_of_the_model(pasting: MaskPasting, box: list[int], tmp_path: Path) -> None:
     write_images(tmp_path / "images", 1)
     detector = OneBox()
