@@ -144,6 +144,8 @@ def test_our_model_file_of_another_architecture_or_width(tmp_path: Path, fresh: 
     notes = load_checkpoint(written(replace(SMALL, anchor_scale=4)), fresh).notes
     assert len(notes) == 1
     assert notes[0].startswith("anchor_scale")
+    notes = load_checkpoint(written(replace(SMALL, anchor_offset=0.0, mask_pasting="whole_pixels")), fresh).notes
+    assert [note.partition(":")[0] for note in notes] == ["anchor_offset", "mask_pasting"]
     with pytest.raises(InvalidInput, match="prunedModelPath"):
         load_checkpoint(written(replace(SMALL, filters={"conv1": 32})), fresh)
 
