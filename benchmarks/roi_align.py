@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from maskrcnn_trainer.model.anchors import feature_size
-from maskrcnn_trainer.model.roi_align import pyramid_level, roi_align
+from maskrcnn_trainer.model.roi_align import roi_align
+from maskrcnn_trainer.model.roi_levels import pyramid_level
 
 MIN_LEVEL, MAX_LEVEL = 2, 6
 
