@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
+from maskrcnn_trainer.model.anchors import AnchorRounding, anchors_per_level, generate_anchors
 from maskrcnn_trainer.model.proposals import propose
 
 pytestmark = pytest.mark.trainer
@@ -26,6 +26,8 @@ class Geometry:
     num_scales: int = 1
     aspect_ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
     anchor_scale: float = 4.0
+    anchor_offset: float = 0.5
+    anchor_rounding: AnchorRounding = "none"
 
 
 ANCHORS = generate_anchors(Geometry(), IMAGE_SIZE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from maskrcnn_trainer.model.anchors import anchors_per_level, feature_size, generate_anchors
+from maskrcnn_trainer.model.anchors import AnchorRounding, anchors_per_level, feature_size, generate_anchors
 
 
 @dataclass
@@ -17,6 +17,8 @@ class Geometry:
     num_scales: int = 1
     aspect_ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
     anchor_scale: float = 8.0
+    anchor_offset: float = 0.5
+    anchor_rounding: AnchorRounding = "none"
 
 
 def anchors_one_by_one(geometry: Geometry, image_size: tuple[int, int]) -> np.ndarray:

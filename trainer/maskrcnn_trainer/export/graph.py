@@ -57,7 +57,7 @@ def export_graph(
     settings = InferenceSettings.from_spec(spec)
     image_size = (int(spec.data_config.image_size[0]), int(spec.data_config.image_size[1]))
     level_sizes = anchors_per_level(architecture, image_size)
-    check_topk(settings, level_sizes)
+    check_topk(settings, level_sizes, num_classes=architecture.num_classes)
 
     g = GraphBuilder()
     images = Emitted(_preprocessed(g) if preprocessing else INPUT, (3, *image_size))
@@ -75,8 +75,11 @@ def export_graph(
         level_sizes=level_sizes,
         image_size=image_size,
         settings=settings,
+        least_side=architecture.least_proposal_side,
+        clip_small_deltas=architecture.clip_small_deltas,
+        rank_by_sigmoid=architecture.rank_by_sigmoid,
     )
-    sheet = emit_sheet(g, maps)
+    sheet = emit_sheet(g, {level: maps[level] for level in levels if level <= architecture.highest_roi_level})
     channels = maps[architecture.min_level].shape[0]
     side = architecture.mrcnn_resolution
 
@@ -92,6 +95,8 @@ def export_graph(
         bbox_reg_weights=architecture.bbox_reg_weights,
         settings=settings,
         name=DETECTIONS,
+        least_side=architecture.least_detection_side,
+        clip_small_deltas=architecture.clip_small_deltas,
     )
     requested = settings.detections_per_image
     pooled = emit_roi_align(g, sheet, found.boxes, requested, side // 2, scope="mask_rois")
@@ -116,7 +121,7 @@ def export_graph(
     )
 
 
-def check_topk(settings: InferenceSettings, level_sizes: dict[int, int]) -> None:
+def check_topk(settings: InferenceSettings, level_sizes: dict[int, int], *, num_classes: int) -> None:
     """Check that TensorRT can sort the number of candidates in the settings; warn if only some releases can.
 
     Raises:
@@ -124,7 +129,12 @@ def check_topk(settings: InferenceSettings, level_sizes: dict[int, int]) -> None
     """
     longest = min(settings.pre_nms_topn, max(level_sizes.values()))
     proposals = min(settings.post_nms_topn, len(level_sizes) * longest)
-    for field, number in (("testRpnPreNmsTopn", longest), ("testRpnPostNmsTopn", proposals)):
+    candidates = min(settings.candidate_limit, proposals * (num_classes - 1))
+    for field, number in (
+        ("testRpnPreNmsTopn", longest),
+        ("testRpnPostNmsTopn", proposals),
+        ("testCandidateLimit", candidates),
+    ):
         if number > LARGEST_TOPK:
             raise InvalidInput(
                 f"maskrcnnConfig.{field}: the graph needs a TopK of {number}; TensorRT allows at most {LARGEST_TOPK}. "

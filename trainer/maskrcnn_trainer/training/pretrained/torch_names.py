@@ -76,8 +76,8 @@ def convert_torch(tensors: Mapping[str, NDArray[Any]], architecture: Architectur
         factors = DEVIATION / np.asarray(TORCH_DEVIATIONS)
         values[stem] = (kernel * factors[:, None]).astype(np.float32)
     for name in [n for n in values if n.endswith("/moving_variance")]:
-        _change_epsilon(values, name.rpartition("/")[0], TORCH_EPSILON, backbone.epsilon)
-    rest = backbone.torch_rest(values, architecture.nlayers)
+        _change_epsilon(values, name.rpartition("/")[0], TORCH_EPSILON, architecture.epsilon)
+    rest = backbone.torch_rest(values, architecture.nlayers, architecture.epsilon)
     notes = list(backbone.torch_notes(rest))
     if any(name.startswith(_DETECTOR) for name in unused):
         notes.append(f"the file is a torchvision detector, of which only the {backbone.title} backbone is loaded")
@@ -111,13 +111,18 @@ def _check_depth(values: Mapping[str, NDArray[Any]], architecture: Architecture,
 
 
 def _change_epsilon(values: dict[str, NDArray[Any]], norm: str, old: float, new: float) -> None:
-    """Change a batch norm so that gamma / sqrt(variance + epsilon) stays the same with another epsilon."""
+    """Change a batch norm so that gamma / sqrt(variance + epsilon) stays the same with another epsilon.
+
+    Where variance and old epsilon are both 0, gamma becomes 0, so that the output is beta as before (see `BatchNorm`).
+    """
     if old == new:
         return
     variance = np.asarray(values[f"{norm}/moving_variance"], np.float64)
     changed = variance + old - new
     # A variance cannot be negative: it becomes zero, and gamma is scaled for the rest.
-    factor = np.where(changed < 0, np.sqrt(new / (variance + old)), 1.0)
+    before = variance + old
+    factor = np.where(changed < 0, np.sqrt(new / np.where(before > 0, before, 1.0)), 1.0)
+    factor = np.where(before > 0, factor, 0.0)
     values[f"{norm}/moving_variance"] = np.maximum(changed, 0.0).astype(np.float32)
     if f"{norm}/gamma" in values:
         values[f"{norm}/gamma"] = (values[f"{norm}/gamma"] * factor).astype(np.float32)
