@@ -11,9 +11,6 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.python.framework.config import disable_op_determinism
-
-from maskrcnn_trainer.model.roi_align import Implementation, roi_align
-from maskrcnn_trainer.model.roi_levels import pyramid_level
 from tests.trainer.model.roi_align_reference import (
     LEVELS,
     boxes_of_all_kinds,
@@ -21,6 +18,9 @@ from tests.trainer.model.roi_align_reference import (
     pooled_by_loops,
     pyramid,
 )
+
+from maskrcnn_trainer.model.roi_align import Implementation, roi_align
+from maskrcnn_trainer.model.roi_levels import pyramid_level
 
 pytestmark = pytest.mark.trainer
 

@@ -99,6 +99,22 @@ class _Samples(NamedTuple):
         return total / tf.maximum(per_bin, 1.0)
 
 
+class _SampledBoxes(NamedTuple):
+    """Boxes [N] with their samples.
+
+    Attributes:
+        rows: along y.
+        columns: along x.
+        first_cell: ``index_dtype()``, index of the first cell of the box's map in the table.
+        width: ``index_dtype()``, width of the map in cells.
+    """
+
+    rows: _Samples
+    columns: _Samples
+    first_cell: tf.Tensor
+    width: tf.Tensor
+
+
 def adaptive_roi_align(
     table: tf.Tensor,
     boxes: PlacedBoxes,
@@ -120,14 +136,17 @@ def adaptive_roi_align(
         aligned: whether the center of the first cell is at half a cell.
         by_sparse_product: sum with a sparse matrix, which has no XLA kernel and none for GPUs.
     """
-    rows, columns = (_samples(side, output_size, aligned=aligned) for side in (boxes.rows, boxes.columns))
-    first_cell, width = tf.reshape(boxes.first_cell, [-1]), tf.reshape(boxes.columns.size, [-1])
+    sampled = _SampledBoxes(
+        rows=_samples(boxes.rows, output_size, aligned=aligned),
+        columns=_samples(boxes.columns, output_size, aligned=aligned),
+        first_cell=tf.reshape(boxes.first_cell, [-1]),
+        width=tf.reshape(boxes.columns.size, [-1]),
+    )
     if by_sparse_product:
-        return _sparse_sums(table, rows, columns, first_cell, width, output_size)
+        return _sparse_sums(table, sampled, output_size)
     slots = max(largest_window(size, min_level + i, min_level + len(sizes) - 1) for i, size in enumerate(sizes))
     sides = max(height for height, _ in sizes), max(width for _, width in sizes)
-    windows = _windows(rows, columns, first_cell, width, sides, output_size)
-    return _window_sums(table, windows, slots, output_size)
+    return _window_sums(table, _windows(sampled, sides, output_size), slots, output_size)
 
 
 def largest_window(size: tuple[int, int], level: int, max_level: int) -> int:
@@ -169,18 +188,16 @@ def _samples(side: Side, output_size: int, *, aligned: bool) -> _Samples:
     return _Samples(start, length / output_size, per_bin, tf.cast(tf.reshape(side.size, [-1]), tf.float32) - 1.0)
 
 
-def _sparse_sums(
-    table: tf.Tensor, rows: _Samples, columns: _Samples, first_cell: tf.Tensor, width: tf.Tensor, output_size: int
-) -> tf.Tensor:
+def _sparse_sums(table: tf.Tensor, boxes: _SampledBoxes, output_size: int) -> tf.Tensor:
     """Return the sums of all bins as a product with a sparse matrix."""
-    boxes = first_cell.shape[0]
-    bins = boxes * output_size**2
+    count = boxes.first_cell.shape[0]
+    bins = count * output_size**2
     (first_row, num_rows, row_weights), (first_column, num_columns, column_weights) = (
-        _weights_of_bins(samples, output_size) for samples in (rows, columns)
+        _weights_of_bins(samples, output_size) for samples in (boxes.rows, boxes.columns)
     )
 
     def of_bins(of_rows: tf.Tensor, of_columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        shape = [boxes, output_size, output_size]
+        shape = [count, output_size, output_size]
         return (
             tf.reshape(tf.broadcast_to(of_rows[:, :, None], shape), [-1]),
             tf.reshape(tf.broadcast_to(of_columns[:, None], shape), [-1]),
@@ -198,15 +215,16 @@ def _sparse_sums(
     column = within - row * widths
 
     most_rows, most_columns = tf.shape(row_weights)[2], tf.shape(column_weights)[2]
-    numbers = tf.reshape(tf.range(boxes * output_size), [boxes, output_size])
+    numbers = tf.reshape(tf.range(count * output_size), [count, output_size])
     row_start, column_start = of_bins(numbers * most_rows, numbers * most_columns)
     weights = tf.gather(tf.reshape(row_weights, [-1]), tf.gather(row_start, entry_bin) + row) * tf.gather(
         tf.reshape(column_weights, [-1]), tf.gather(column_start, entry_bin) + column
     )
     corner_row, corner_column = of_bins(first_row, first_column)
-    of_box = tf.repeat(tf.stack([first_cell, width], axis=-1), output_size**2, axis=0)
-    corner = of_box[:, 0] + corner_row * of_box[:, 1] + corner_column
-    cells = tf.gather(corner, entry_bin) + row * tf.gather(of_box[:, 1], entry_bin) + column
+    of_box = tf.cast(tf.stack([boxes.first_cell, boxes.width], axis=-1), tf.int32)
+    first_cell, stride = tf.unstack(tf.repeat(of_box, output_size**2, axis=0), axis=-1)
+    corner = first_cell + corner_row * stride + corner_column
+    cells = tf.gather(corner, entry_bin) + row * tf.gather(stride, entry_bin) + column
     return sparse_sums(table, tf.cast(entry_bin, tf.int64), cells, weights, bins)
 
 
@@ -230,7 +248,7 @@ class _Windows(NamedTuple):
         stride: ``index_dtype()`` [N], width of the map.
         height: float32 [N], rows of the window.
         width: float32 [N], columns of the window.
-        row_weights: float32 [N, J, n], of the rows in each row of bins; 0 for rows beyond the window.
+        row_weights: float32 [N, J, n], of the rows in each row of bins; rows beyond the window aren't used.
         column_weights: likewise.
     """
 
@@ -242,24 +260,17 @@ class _Windows(NamedTuple):
     column_weights: tf.Tensor
 
 
-def _windows(
-    rows: _Samples,
-    columns: _Samples,
-    first_cell: tf.Tensor,
-    width: tf.Tensor,
-    sides: tuple[int, int],
-    output_size: int,
-) -> _Windows:
+def _windows(boxes: _SampledBoxes, sides: tuple[int, int], output_size: int) -> _Windows:
     """Return the windows of boxes; ``sides`` are the largest height and width of a level in cells."""
     whole = tf.constant([0.0]), tf.constant([output_size - 1.0])
     found = []
-    for samples, side in zip((rows, columns), sides, strict=True):
+    for samples, side in zip(boxes[:2], sides, strict=True):
         first, count = samples.cells(*whole)
         weights = samples.weights(first[:, :, None] + tf.range(side, dtype=tf.float32)[:, None], output_size)
         found.append((tf.cast(first[:, 0], index_dtype()), count[:, 0], weights))
-    (row, height, row_weights), (column, used_width, column_weights) = found
-    corner = first_cell + row * width + column
-    return _Windows(corner, width, height, used_width, row_weights, column_weights)
+    (row, height, row_weights), (column, width, column_weights) = found
+    corner = boxes.first_cell + row * boxes.width + column
+    return _Windows(corner, boxes.width, height, width, row_weights, column_weights)
 
 
 def _window_sums(table: tf.Tensor, windows: _Windows, slots: int, output_size: int) -> tf.Tensor:
@@ -277,7 +288,8 @@ def _window_sums(table: tf.Tensor, windows: _Windows, slots: int, output_size: i
     padding = rounds * at_once - boxes
 
     def in_rounds(of_boxes: tf.Tensor) -> tf.Tensor:
-        padded = tf.pad(of_boxes, [[0, padding], *[[0, 0]] * (of_boxes.shape.rank - 1)])
+        # Not tf.pad, which has no kernel for int64 on GPUs.
+        padded = tf.concat([of_boxes, tf.zeros([padding, *of_boxes.shape[1:]], of_boxes.dtype)], axis=0)
         return tf.reshape(padded, [rounds, at_once, *of_boxes.shape[1:]])
 
     parts = _Windows(*(in_rounds(of_boxes) for of_boxes in windows))
