@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
+from tensorflow.python.eager.record import stop_recording
 
 from maskrcnn_trainer.model.cell_sums import row_adder, sparse_sums
 from maskrcnn_trainer.model.roi_levels import PlacedBoxes, Side, level_bounds
@@ -304,7 +305,9 @@ def _window_sums(table: tf.Tensor, windows: _Windows, slots: int, output_size: i
             return number + 1, sums.write(number, tf.cast(tf.matmul(weights, read, transpose_a=True), dtype))
 
         sums = tf.TensorArray(dtype, rounds, element_shape=[at_once, bins, channels])
-        _, sums = tf.while_loop(lambda number, _: number < rounds, pool, [0, sums])
+        # Under a persistent tape the loop would store all windows for a gradient of its own.
+        with stop_recording():
+            _, sums = tf.while_loop(lambda number, _: number < rounds, pool, [0, sums])
         result = tf.reshape(sums.stack(), [rounds * at_once * bins, channels])[: boxes * bins]
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
