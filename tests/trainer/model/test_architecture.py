@@ -28,6 +28,35 @@ def test_json_gives_the_same_architecture() -> None:
     assert Architecture.from_json(json.loads(json.dumps(built.to_json()))) == built
 
 
+def test_pooling_of_earlier_releases_is_left_out_of_json_and_read_from_its_absence() -> None:
+    """Those releases refuse a model file with a field that they don't know."""
+    written = Architecture(roi_aligned=True, roi_sampling_ratio=2).to_json()
+    assert not [name for name in written if name.startswith("roi_")]
+    read = Architecture.from_json(written)
+    assert (read.roi_aligned, read.roi_sampling_ratio) == (True, 2)
+
+
+def test_other_poolings_are_written_and_read() -> None:
+    built = Architecture(roi_aligned=False, roi_sampling_ratio=0)
+    written = json.loads(json.dumps(built.to_json()))
+    assert (written["roi_aligned"], written["roi_sampling_ratio"]) == (False, 0)
+    assert Architecture.from_json(written) == built
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("roi_aligned", 0, "0 is not true or false"),
+        ("roi_sampling_ratio", -1, "-1 is not at least 1, or 0 for a number by a box's size"),
+        ("roi_sampling_ratio", 2.5, "2.5 is not a whole number"),
+    ],
+)
+def test_pooling_of_a_model_file_that_is_impossible_is_refused_by_field(name: str, value: object, problem: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        Architecture.from_json({**Architecture().to_json(), name: value})
+    assert str(error.value) == f"architecture.{name}: {problem}"
+
+
 def test_spec_is_read_and_contradictions_are_named_as_in_yaml() -> None:
     spec = parse_spec(SPEC)
     built = Architecture.from_spec(spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,13 @@ def export_graph(
         clip_small_deltas=architecture.clip_small_deltas,
         rank_by_sigmoid=architecture.rank_by_sigmoid,
     )
-    sheet = emit_sheet(g, {level: maps[level] for level in levels if level <= architecture.highest_roi_level})
+    pooled_levels = {level: maps[level] for level in levels if level <= architecture.highest_roi_level}
+    sheet = emit_sheet(g, pooled_levels, aligned=architecture.roi_aligned)
+    roi_align = partial(emit_roi_align, g, sheet, sampling_ratio=architecture.roi_sampling_ratio)
     channels = maps[architecture.min_level].shape[0]
     side = architecture.mrcnn_resolution
 
-    pooled = emit_roi_align(g, sheet, proposals.boxes, proposals.per_image, side // 4, scope="box_rois")
+    pooled = roi_align(proposals.boxes, proposals.per_image, side // 4, scope="box_rois")
     logits, deltas = _head(g, network.box_head, pooled.name, (channels, side // 4, side // 4))
     found = emit_detections(
         g,
@@ -99,7 +102,7 @@ def export_graph(
         clip_small_deltas=architecture.clip_small_deltas,
     )
     requested = settings.detections_per_image
-    pooled = emit_roi_align(g, sheet, found.boxes, requested, side // 2, scope="mask_rois")
+    pooled = roi_align(found.boxes, requested, side // 2, scope="mask_rois")
     (masks,) = _head(g, network.mask_head, pooled.name, (channels, side // 2, side // 2))
     with g.scope("masks"):
         g.reshape(masks, -1, requested, architecture.num_classes, side, side, name=MASK_LOGITS)

@@ -78,6 +78,8 @@ class Architecture:
         anchor_offset: center of the anchors of the first cell, in strides of its level, 0 to 1.
         anchor_rounding: rounding of anchors, see `maskrcnn_trainer.model.anchors`.
         roi_max_level: highest level that RoIs are pooled from; None for ``max_level``, also if that is given.
+        roi_aligned: whether RoIAlign has the center of a map's first cell at half a cell, see `model.roi_align`.
+        roi_sampling_ratio: RoIAlign's samples of a bin along each axis, at least 1; 0 for a number by a box's size.
         batch_norm_epsilon: added to the variance by the batch norms, 0 to 1; None for the number of ``arch``, also
             if that is given. See `maskrcnn_trainer.model.batch_norm` for 0.
         clip_small_deltas: decoding limits dh and dw below, too, as MMDetection does.
@@ -106,6 +108,8 @@ class Architecture:
     anchor_offset: float = 0.5
     anchor_rounding: AnchorRounding = "none"
     roi_max_level: int | None = None
+    roi_aligned: bool = True
+    roi_sampling_ratio: int = 2
     batch_norm_epsilon: float | None = None
     clip_small_deltas: bool = False
     rank_by_sigmoid: bool = False
@@ -138,6 +142,7 @@ class Architecture:
                 "roi_max_level",
                 f"one of the levels {self.min_level + 1} to {self.max_level}",
             ),
+            (self.roi_sampling_ratio >= 0, "roi_sampling_ratio", "at least 1, or 0 for a number by a box's size"),
             (0 <= self.epsilon <= 1, "batch_norm_epsilon", "0 to 1"),
             (0 <= self.least_proposal_side < math.inf, "least_proposal_side", "a number of at least 0"),
             (0 <= self.least_detection_side < math.inf, "least_detection_side", "a number of at least 0"),
@@ -354,6 +359,7 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "anchor_offset": (_number, "a number"),
     "anchor_rounding": (_text, "a string"),
     "roi_max_level": (_optional(read_whole_number), "a whole number or null"),
+    "roi_aligned": (_flag, "true or false"),
     "batch_norm_epsilon": (_optional(_number), "a number or null"),
     "clip_small_deltas": (_flag, "true or false"),
     "rank_by_sigmoid": (_flag, "true or false"),

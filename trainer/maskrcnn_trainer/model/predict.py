@@ -103,8 +103,16 @@ def predict(
     )
 
     def crops(boxes: tf.Tensor, size: int) -> tf.Tensor:
-        levels = (architecture.min_level, architecture.highest_roi_level)
-        cropped = roi_align(features, boxes, size, *levels, compiled=compiled)
+        cropped = roi_align(
+            features,
+            boxes,
+            size,
+            architecture.min_level,
+            architecture.highest_roi_level,
+            sampling_ratio=architecture.roi_sampling_ratio,
+            aligned=architecture.roi_aligned,
+            compiled=compiled,
+        )
         return tf.reshape(cropped, (-1, size, size, cropped.shape[-1]))
 
     proposals_per_image = settings.post_nms_topn

@@ -308,6 +308,8 @@ class TrainStep:
             size,
             architecture.min_level,
             architecture.highest_roi_level,
+            sampling_ratio=architecture.roi_sampling_ratio,
+            aligned=architecture.roi_aligned,
             image_index=image_index,
             compiled=self._compiled,
         )
