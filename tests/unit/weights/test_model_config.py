@@ -234,10 +234,22 @@ def test_other_and_hostile_files_are_refused(tmp_path: Path, text: str, message:
 
 
 @pytest.mark.parametrize("text", ["model = dict(", "x = " + "-" * 100_000 + "1", "#" * 2_000_000])
-def test_text_in_meta_that_cannot_be_parsed_is_refused(text: str) -> None:
-    message = r"^checkpoint: model\.pth: meta is not a config of MMDetection that can be parsed: "
-    with pytest.raises(InvalidInput, match=message):
-        config_in(weight_file({}, meta={"cfg": text}))
+def test_text_in_meta_that_cannot_be_parsed_leaves_everything_open_with_a_note(text: str) -> None:
+    config = config_in(weight_file({}, meta={"cfg": text, "CLASSES": NAMES}))
+    assert config is not None
+    assert replace(config, notes=()) == ModelConfig(config.source, Project.MMDETECTION, class_names=NAMES)
+    assert config.notes[0].startswith("checkpoint: model.pth: meta: the config in it is not read: ")
+
+
+def test_text_of_several_config_files_is_read_without_the_lines_with_their_paths() -> None:
+    text = (
+        f"/data/configs/_base_/model.py\n{MMDET_2}\n/data/configs/mask_rcnn.py\n_base_ = '_base_/model.py'\n"
+        "model = dict(backbone=dict(style='caffe'))\nimg_norm_cfg = dict(\n"
+        "    mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], to_rgb=False)\n"
+    )
+    config = config_in(weight_file({}, meta={"config": text}))
+    assert config is not None
+    assert (config.stride_on, config.input, config.bn_affine_trained) == ("1x1", PIXELS, None)
 
 
 def test_config_that_does_not_exist_is_named(tmp_path: Path) -> None:

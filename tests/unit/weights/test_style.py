@@ -98,7 +98,7 @@ def test_table_is_markdown_with_a_column_per_style() -> None:
     "row",
     [
         "| Stride of a stage | on the 3x3 | on the 1x1 | on the 3x3 | on the 1x1 | on the 3x3 | on the 1x1 |",
-        "| Epsilon of batch norm | 0 | 1e-05 | 1e-05 | 1e-05 | 1e-05 | 1e-05 |",
+        "| Epsilon of batch norm | 0 | 1e-5 | 1e-5 | 1e-5 | 1e-5 | 1e-5 |",
         "| Gamma and beta | fixed | fixed | fixed | fixed | trained | fixed |",
         "| Proposals: ranked by | logit | logit | logit | logit | sigmoid | sigmoid |",
         "| Losses of boxes, RPN and box head | smooth L1, beta 1/9 | L1 | L1 | smooth L1, beta 1/9 and 1 | L1 | L1 |",

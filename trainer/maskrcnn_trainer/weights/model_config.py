@@ -7,6 +7,7 @@ hold as text: ``meta["cfg"]`` in 3.x, ``meta["config"]`` in 2.x. Neither is exec
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from maskrcnn_trainer.weights.python_literals import LONGEST_SOURCE, UnreadableS
 _DEEPEST_YAML = 50
 _LONGEST_NAME = 200
 _MOST_NAMES = 100_000
+_PATH_LINE = re.compile(r"^[^\s'\"(){}\[\]=#]+\.py$", re.MULTILINE)
 
 T = TypeVar("T")
 
@@ -120,8 +122,12 @@ def read_model_config(path: Path) -> ModelConfig:
 def config_in(file: WeightFile) -> ModelConfig | None:
     """Return the settings that a weight file holds itself: those in MMDetection's ``meta``; None if it has none.
 
+    A text that cannot be parsed leaves everything open, with a note: the style can be given. A model that was trained
+    with some releases holds the text of its config files, each after a line with its path, which is left out; of values
+    in several of them the last is read, and what only a base file has may stay open.
+
     Raises:
-        InvalidInput: the config in it cannot be parsed.
+        InvalidInput: the poolers of boxes and masks differ.
     """
     meta = file.extra.get("meta")
     if not isinstance(meta, Mapping):
@@ -130,7 +136,11 @@ def config_in(file: WeightFile) -> ModelConfig | None:
     text = next((meta[key] for key in ("cfg", "config") if isinstance(meta.get(key), str)), None)
     config = ModelConfig(source, Project.MMDETECTION)
     if text is not None:
-        config = mmdetection_config(text, source)
+        try:
+            tree = read_assignments(_PATH_LINE.sub("", text) if len(text) <= LONGEST_SOURCE else text)
+            config = _mmdetection(tree, source)
+        except UnreadableSource as error:
+            config = replace(config, notes=(f"{source}: the config in it is not read: {error}",))
     names = _names_in_meta(meta)
     if text is None and names is None:
         return None
@@ -212,6 +222,10 @@ def mmdetection_config(text: str, source: str) -> ModelConfig:
         tree = read_assignments(text)
     except UnreadableSource as error:
         raise InvalidInput(f"{source} is not a config of MMDetection that can be parsed: {error}") from None
+    return _mmdetection(tree, source)
+
+
+def _mmdetection(tree: Mapping[str, Any], source: str) -> ModelConfig:
     get = _Tree(tree)
     style = get.text("model.backbone.style")
     strides = get.numbers("model.rpn_head.anchor_generator.strides")

@@ -84,7 +84,7 @@ ROWS = (
     ),
     Row(
         "Epsilon of batch norm",
-        lambda style: f"{style.bn_epsilon:g}",
+        lambda style: f"{style.bn_epsilon:g}".replace("e-0", "e-"),
         ("bn_epsilon",),
         {
             _TV: "models/detection/mask_rcnn.py:500-502; faster_rcnn.py:566-568",
@@ -317,10 +317,27 @@ ROWS = (
         },
     ),
     Row(
+        "Normalizing",
+        _by_project("before resizing", "after resizing", "after resizing"),
+        sources={_TV: "models/detection/transform.py:129-130"},
+    ),
+    Row(
         "Padding",
         _by_project(*["zeros right and below after normalizing, to a multiple of 32"] * 3),
         sources={_TV: "models/detection/transform.py:233-243", _D2: "modeling/backbone/fpn.py:107"},
     ),
+    Row("Boxes are clipped to", _by_project(*["the image without its padding"] * 3)),
+    Row("Sides of boxes", _by_project(*["x2 - x1, without the + 1 of older models"] * 3)),
+    Row(
+        "NMS: a box is dropped at",
+        _by_project(*["an IoU above the threshold"] * 3),
+        sources={_TV: "ops/boxes.py:72", _MM: "mmcv/ops/nms.py:291-302"},
+    ),
+    Row(
+        "Stem, P6, FPN",
+        _by_project(*["7x7/2, max pool 3/2; every second pixel of P5; nearest neighbor, no normalization"] * 3),
+    ),
+    Row("Inputs of the first dense layer", _by_project(*["channel, row, column, as in this network"] * 3)),
 )
 """All differences, in the order of the documentation."""
 
