@@ -50,6 +50,11 @@ def test_given_names_precede_those_of_the_config_and_of_coco() -> None:
     assert names_of(MM, 81, config=custom) == (None, *custom)
 
 
+def test_list_of_torchvision_may_be_given_as_it_is() -> None:
+    given = ["__background__", *(COCO_NAMES.get(row, "N/A") for row in range(1, 91))]
+    assert names_of(TV, 91, given=given) == names_of(TV, 91)
+
+
 def test_another_number_of_given_names_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"^checkpointClassNames: 1 names, but m\.pth has 2 classes without the "):
         names_of(MM, 3, given=["a"])

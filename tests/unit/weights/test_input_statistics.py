@@ -104,6 +104,12 @@ def test_dead_filters_and_variances_of_zero_do_not_count() -> None:
     assert input_scale_of({**values, "bn_conv1/gamma": np.zeros(64)}, 0.0) is None
 
 
+def test_filter_of_an_extreme_size_does_not_hide_the_others() -> None:
+    values = stem(1 / 57)
+    values["bn_conv1/moving_variance"][0] = 1e-20
+    assert input_scale_of(values, 0.0) is InputScale.PIXELS
+
+
 @pytest.mark.parametrize("epsilon", [0.0, 1e-5])
 def test_stem_of_a_trained_resnet_18_was_trained_for_normalized_input(test_data: Path, epsilon: float) -> None:
     from safetensors.numpy import load_file

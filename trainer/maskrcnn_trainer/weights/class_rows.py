@@ -35,6 +35,9 @@ COCO_NAMES: Mapping[int, str] = dict(_COCO)
 _TORCHVISION_ROWS = 91
 _OTHER_ROWS = 81
 
+BACKGROUND, NO_CLASS = "__background__", "N/A"
+"""Names in torchvision's own lists (``weights.meta["categories"]``)."""
+
 CLASS_LAYERS = ("class-predict", "box-predict", "mask_fcn_logits")
 """Layers with a row for each class."""
 
@@ -48,7 +51,8 @@ def class_names_of(
         path: of the file, for messages.
         project: whose names its tensors have.
         num_classes: rows with the background, which is row 0 here.
-        given: value of ``checkpointClassNames``, without the background; None if absent.
+        given: value of ``checkpointClassNames``, without the background or with `BACKGROUND` first, and with `NO_CLASS`
+            for rows without a class, as torchvision lists them; None if absent.
         config: names in the model's own config, without the background; None if there are none.
 
     Returns:
@@ -60,11 +64,12 @@ def class_names_of(
     """
     foreground = num_classes - 1
     if given is not None:
-        if len(given) != foreground:
+        names = given[1:] if given and given[0] == BACKGROUND else given
+        if len(names) != foreground:
             raise InvalidInput(
-                f"checkpointClassNames: {len(given)} names, but {path} has {foreground} classes without the background"
+                f"checkpointClassNames: {len(names)} names, but {path} has {foreground} classes without the background"
             )
-        return (None, *given)
+        return (None, *(None if name == NO_CLASS else name for name in names))
     if config is not None and len(config) == foreground:
         return (None, *config)
     if project is Project.TORCHVISION and num_classes == _TORCHVISION_ROWS:
