@@ -151,6 +151,8 @@ NAMES = ("person", "car")
         ({"cfg": MMDET_MODEL + "\nmetainfo = dict(classes=('person', 'car'))"}, NAMES),
         ({"cfg": MMDET_MODEL, "dataset_meta": {"classes": [1, 2]}}, None),
         ({"cfg": MMDET_MODEL, "dataset_meta": object(), "CLASSES": object()}, None),
+        ({"cfg": MMDET_MODEL, "CLASSES": ["a"] * 100_001}, None),
+        ({"cfg": MMDET_MODEL, "CLASSES": ["a" * 201]}, None),
         ({"cfg": MMDET_MODEL, "CLASSES": "balloon"}, ("balloon",)),
     ],
 )
@@ -177,7 +179,9 @@ def test_class_names_alone_are_a_config_that_leaves_the_rest_open() -> None:
         "MODEL: {PIXEL_MEAN: text, PIXEL_STD: [1, 1], RESNETS: {STRIDE_IN_1X1: 1}}",
         "MODEL: {PIXEL_MEAN: [a, b, c], PIXEL_STD: [0, 0, 0], ROI_BOX_HEAD: {POOLER_TYPE: ROIPool}}",
         "MODEL: {PIXEL_MEAN: [1, 2, .nan], PIXEL_STD: [1, 1, 1], ROI_HEADS: [1]}\nINPUT: {FORMAT: BGR}",
-        "MODEL: {PIXEL_MEAN: [1, 2, 3], PIXEL_STD: [1, -1, 1], ROI_HEADS: {SCORE_THRESH_TEST: 7}}",
+        "MODEL: {PIXEL_MEAN: [1, 2, 3], ROI_HEADS: {SCORE_THRESH_TEST: 7}}\nINPUT: {FORMAT: RGB}",
+        "MODEL: {PIXEL_MEAN: [1, 2, 3], PIXEL_STD: [1, 0, 1]}\nINPUT: {FORMAT: RGB}",
+        "MODEL: {PIXEL_MEAN: [1, 2, 3], PIXEL_STD: [1, -1, 1]}\nINPUT: {FORMAT: BGR}",
         "MODEL: {PIXEL_MEAN: [1, 2, 3], PIXEL_STD: [1, 1, 1]}\nINPUT: {FORMAT: YUV}\nTEST: {DETECTIONS_PER_IMAGE: -9}",
     ],
 )
