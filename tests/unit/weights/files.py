@@ -47,6 +47,16 @@ class Call:
         raise AssertionError("a call is only written")
 
 
+@dataclass(frozen=True)
+class ModuleClass:
+    """Class of a module, which torch before 1.6 writes with its source as a persistent id."""
+
+    ref: Ref
+
+    def __call__(self, *_: object) -> None:
+        raise AssertionError("a class is only written")
+
+
 @dataclass(eq=False)
 class Storage:
     """Storage of torch: its class and its bytes."""
@@ -102,6 +112,8 @@ class FilePickler(pickle._Pickler):
         self._legacy = legacy
 
     def persistent_id(self, obj: Any) -> Any:
+        if isinstance(obj, ModuleClass):
+            return ("module", obj.ref, "model.py", "class Model: pass")
         if not isinstance(obj, Storage):
             return None
         if not obj.key:

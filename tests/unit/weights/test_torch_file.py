@@ -13,6 +13,7 @@ import pytest
 from tests.unit.weights.files import (
     STORAGES,
     Call,
+    ModuleClass,
     Ref,
     Storage,
     parameter,
@@ -255,6 +256,12 @@ def test_whole_model_is_refused_by_its_class(read: Callable[..., WeightFile]) ->
     model = Call(Ref("torchvision.models.resnet", "ResNet"), (), {"_modules": {}})
     with pytest.raises(InvalidInput, match=r"an object of torchvision.models.resnet.ResNet.*state_dict\(\)"):
         read(write_torch_zip, model)
+
+
+def test_whole_model_of_the_older_form_is_refused_by_its_class(read: Callable[..., WeightFile]) -> None:
+    model = Call(ModuleClass(Ref("torchvision.models.resnet", "ResNet")), (), {"_modules": {}})
+    with pytest.raises(InvalidInput, match=r"an object of torchvision.models.resnet.ResNet"):
+        read(write_torch_legacy, model)
 
 
 def test_older_form_of_another_machine_is_refused(read: Callable[..., WeightFile]) -> None:

@@ -100,7 +100,7 @@ ReadStorage = Callable[[Storage], "bytes | bytearray"]
 
 
 def storage_of(persistent_id: Any) -> Storage | Inert:
-    """Return the storage that a persistent id names, or an inert object for the class of a module (before torch 1.6).
+    """Return the storage that a persistent id names, or an inert object for a module's class (before torch 1.6).
 
     Raises:
         InvalidInput: it is neither.
@@ -108,7 +108,7 @@ def storage_of(persistent_id: Any) -> Storage | Inert:
     if isinstance(persistent_id, tuple) and len(persistent_id) in (4, 5, 6):
         kind, *rest = persistent_id
         if kind == "module":
-            return Inert("torch.nn.Module")
+            return Inert(rest[0].name if isinstance(rest[0], Name) else "torch.nn.Module")
         if kind == "storage" and len(rest) >= 4:
             return _storage(*rest)
     raise InvalidInput("the pickle refers to data outside of it in another way than PyTorch does: it is damaged")
