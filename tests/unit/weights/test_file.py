@@ -30,6 +30,9 @@ ARRAYS = {
 }
 
 
+FLOAT = Call(Ref("numpy", "dtype"), ("f4", False, True), (3, "<", None, None, None, -1, -1, 0))
+
+
 def assert_arrays(found: Any) -> None:
     assert list(found) == list(ARRAYS)
     for name, array in ARRAYS.items():
@@ -69,12 +72,11 @@ def test_pickle_of_numpy_1(tmp_path: Path, protocol: int) -> None:
 def test_buffers_of_protocol_5_in_either_order(tmp_path: Path, package: str) -> None:
     values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     function = Ref(f"{package}.numeric", "_frombuffer")
-    dtype = Call(Ref("numpy", "dtype"), ("f4", False, True), (3, "<", None, None, None, -1, -1, 0))
     data = values.tobytes()
     arrays = {
-        "c": Call(function, (data, dtype, (2, 3, 4), "C")),
-        "f": Call(function, (data, dtype, (4, 3, 2), "F")),
-        "k": Call(function, (data, dtype, (2, 3, 4), "K", (1, 0, 2))),
+        "c": Call(function, (data, FLOAT, (2, 3, 4), "C")),
+        "f": Call(function, (data, FLOAT, (4, 3, 2), "F")),
+        "k": Call(function, (data, FLOAT, (2, 3, 4), "K", (1, 0, 2))),
     }
     found = read_weight_file(written(tmp_path / "w.pkl", pickled(arrays, 5))).tensors
     np.testing.assert_array_equal(found["c"], values)
@@ -118,11 +120,15 @@ def test_numbers_of_numpy_become_numbers(tmp_path: Path) -> None:
     assert isinstance(extra["when"], Inert)
 
 
+@pytest.mark.parametrize("data", [b"", b"123", b"12345678", "12345678", None])
+def test_numbers_of_another_length_are_inert(tmp_path: Path, data: Any) -> None:
+    number = Call(Ref("numpy.core.multiarray", "scalar"), (FLOAT, data))
+    file = read_weight_file(written(tmp_path / "w.pkl", pickled({"model": ARRAYS, "loss": number})))
+    assert isinstance(file.extra["loss"], Inert)
+
+
 def damaged_array(state: Any) -> Call:
     return Call(Ref("numpy.core.multiarray", "_reconstruct"), (Ref("numpy", "ndarray"), (0,), b"b"), state)
-
-
-FLOAT = Call(Ref("numpy", "dtype"), ("f4", False, True), (3, "<", None, None, None, -1, -1, 0))
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,11 @@ def test_a_class_itself_is_a_name() -> None:
     assert (type(made), made.name, repr(made)) == (Name, "mmengine.config.ConfigDict", "<mmengine.config.ConfigDict>")
 
 
+def test_objects_are_not_called_by_the_name_of_their_class() -> None:
+    made = read(pickled(Call(Call(Ref("builtins", "bytes"), (1,)))))
+    assert (type(made), made.name) == (Inert, "builtins.bytes")
+
+
 def test_state_of_a_dictionary_sets_no_attribute() -> None:
     value = read(pickled(Call(Ref("collections", "OrderedDict"), (), {"_metadata": {}, "items": 1})))
     assert value == {}
@@ -180,6 +185,11 @@ HOSTILE = {
     "too many opcodes": (b"\x80\x04" + b"N" * 1_000_001 + b".", "more than 1,000,000 steps"),
     "dictionary copied many times": (
         b"\x80\x02cbuiltins\nset\nq\x00(" + b"](" + b"N" * 2000 + b"etq\x010" + b"h\x00h\x01R0" * 2000 + b"N.",
+        "more than 1,000,000 steps",
+    ),
+    "pairs copied many times": (
+        b"\x80\x02ccollections\nOrderedDict\nq\x00(" + b"](" + b"NN\x86" * 2000 + b"etq\x010" + b"h\x00h\x01R0" * 2000
+        + b"N.",
         "more than 1,000,000 steps",
     ),
     "string converted many times": (

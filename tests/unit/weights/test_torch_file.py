@@ -60,6 +60,7 @@ def test_bfloat16_becomes_float32(read: Callable[..., WeightFile], write: Write)
     file = read(write, {"x": view(storage, 0, (5,), (1,)), "one": view(storage, 1, (), ())})
     assert file.tensors["x"].dtype == file.tensors["one"].dtype == np.float32
     np.testing.assert_allclose(file.tensors["x"], numbers, rtol=2**-7)
+    assert isinstance(file.tensors["one"], np.ndarray)
     assert file.tensors["one"].shape == ()
     assert file.tensors["one"] == -2.5
 
@@ -77,6 +78,7 @@ def test_views_of_a_storage_are_read(read: Callable[..., WeightFile], write: Wri
             "number": view(storage, 23, (), ()),
             "empty": view(storage, 0, (0, 3), (3, 1)),
             "list": view(storage, 0, [24], [1]),
+            "size": view(storage, 0, Call(Ref("torch", "Size"), ((24,),)), (1,)),
         },
     )
     np.testing.assert_array_equal(file.tensors["all"], VALUES)
@@ -86,6 +88,7 @@ def test_views_of_a_storage_are_read(read: Callable[..., WeightFile], write: Wri
     assert file.tensors["number"] == 23
     assert file.tensors["empty"].shape == (0, 3)
     np.testing.assert_array_equal(file.tensors["list"], VALUES.ravel())
+    np.testing.assert_array_equal(file.tensors["size"], VALUES.ravel())
 
 
 def test_storages_of_the_older_form_that_are_views_are_read(read: Callable[..., WeightFile]) -> None:
@@ -326,3 +329,4 @@ def test_shared_storages_are_read_once(read: Callable[..., WeightFile], write: W
     storage = storage_of(VALUES)
     file = read(write, {"a": view(storage, 0, (24,), (1,)), "b": view(storage, 0, (24,), (1,))})
     assert np.shares_memory(file.tensors["a"], file.tensors["b"])
+    assert not file.tensors["a"].flags.writeable

@@ -18,7 +18,7 @@ class Deferred(Inert):
     __slots__ = ()
 
     def nbytes(self) -> int:
-        """Return the bytes of the array that `read` returns, as a Python integer of any size.
+        """Return the bytes of all values in the type that the file has, as a Python integer of any size.
 
         Raises:
             InvalidInput: the tensor is of a kind that cannot be read, or damaged.

@@ -18,7 +18,7 @@ scripts), ``state_dict`` (MMDetection), and ``blobs`` (Detectron1, for a message
 """
 _LEVELS = 2
 _LARGEST_RATIO = 4
-"""Bytes of all tensors by bytes of the file: 2 for bfloat16, twice that where two names share a tensor."""
+"""Bytes of all tensors by bytes of the file; above 1 where names share a tensor."""
 _PARALLEL = "module."
 _SHOWN = 4
 

@@ -155,9 +155,8 @@ class TorchTensor(Deferred):
 
     def nbytes(self) -> int:  # noqa: D102 - see Deferred
         storage = self._checked_storage()
-        width = 4 if storage.name == _BFLOAT16 else storage.item_size
         count: int = math.prod(self._size)
-        return count * width
+        return count * storage.item_size
 
     def read(self) -> NDArray[Any]:  # noqa: D102 - see Deferred
         storage = self._checked_storage()
@@ -170,8 +169,6 @@ class TorchTensor(Deferred):
                 "the file is damaged"
             )
         try:
-            if 0 in size:
-                return np.empty(size, np.float32 if storage.name == _BFLOAT16 else dtype)
             array: NDArray[Any] = np.ndarray(
                 size,
                 dtype,
