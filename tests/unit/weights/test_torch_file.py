@@ -288,6 +288,20 @@ def test_older_form_with_another_length_of_a_storage_is_refused(tmp_path: Path) 
             read_weight_file(path)
 
 
+def test_older_form_with_a_storage_longer_than_the_file_is_refused(read: Callable[..., WeightFile]) -> None:
+    storage = storage_of(VALUES)
+    storage.length = 2**40
+    with pytest.raises(InvalidInput, match="should have 1,099,511,627,776 elements at byte"):
+        read(write_torch_legacy, {"a": view(storage, 0, (24,), (1,))})
+
+
+def test_older_form_with_a_storage_without_a_tensor_is_refused(tmp_path: Path) -> None:
+    path = write_torch_legacy(tmp_path / "w.pth", {"a": tensor(VALUES)})
+    path.write_bytes(path.read_bytes().replace(pickle.dumps(["0"], 2), pickle.dumps(["1"], 2)))
+    with pytest.raises(InvalidInput, match="one without a tensor"):
+        read_weight_file(path)
+
+
 def test_older_form_with_two_types_of_one_storage_is_refused(read: Callable[..., WeightFile]) -> None:
     first, second = Storage("FloatStorage", bytes(8), 4, key="0"), Storage("LongStorage", bytes(8), 8, key="0")
     with pytest.raises(InvalidInput, match="two types"):

@@ -119,8 +119,8 @@ def _find_storages(stream: BinaryIO, size: int, keys: Any, known: dict[str, Stor
         raise InvalidInput("the list of storages isn't a list: the file is damaged")
     for key in keys:
         storage = known.get(key) if isinstance(key, str) else None
-        if storage is None or storage.key in places:
-            raise InvalidInput("a storage has no tensor, or occurs twice: the file is damaged")
+        if storage is None:
+            raise InvalidInput("the list of storages names one without a tensor: the file is damaged")
         header = stream.read(8)
         start = stream.tell()
         length = struct.unpack("<q", header)[0] if len(header) == 8 else -1
