@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import struct
@@ -112,7 +113,17 @@ def test_encrypted_members_are_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(data)
-    with pytest.raises(InvalidInput, match="encrypted"):
+    with pytest.raises(InvalidInput, match="is encrypted or compressed"):
+        read_weight_file(path)
+
+
+def test_failure_of_the_storage_is_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = write_zip(tmp_path / "w.npz", {"a.npy": npy(VALUES)})
+    monkeypatch.setattr(zipfile.ZipFile, "open", fail)
+    with pytest.raises(OSError, match="Input/output"):
         read_weight_file(path)
 
 

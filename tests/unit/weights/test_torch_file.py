@@ -247,6 +247,13 @@ def test_storage_of_another_length_is_refused(tmp_path: Path) -> None:
         read_weight_file(path)
 
 
+def test_pickle_of_the_top_folder_is_read(tmp_path: Path) -> None:
+    path = write_torch_zip(tmp_path / "w.pt", {"a": tensor(VALUES)})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/data/data.pkl", b"x")
+    np.testing.assert_array_equal(read_weight_file(path).tensors["a"], VALUES)
+
+
 def test_torchscript_is_refused(tmp_path: Path) -> None:
     path = write_torch_zip(tmp_path / "w.pt", {"a": tensor(VALUES)})
     with zipfile.ZipFile(path, "a") as archive:
@@ -293,6 +300,13 @@ def test_older_form_with_a_storage_longer_than_the_file_is_refused(read: Callabl
     storage.length = 2**40
     with pytest.raises(InvalidInput, match="should have 1,099,511,627,776 elements at byte"):
         read(write_torch_legacy, {"a": view(storage, 0, (24,), (1,))})
+
+
+def test_older_form_without_a_storage_is_refused(tmp_path: Path) -> None:
+    path = write_torch_legacy(tmp_path / "w.pth", {"a": tensor(VALUES)})
+    path.write_bytes(path.read_bytes().replace(pickle.dumps(["0"], 2), pickle.dumps([], 2)))
+    with pytest.raises(InvalidInput, match="storage '0' isn't in the file"):
+        read_weight_file(path)
 
 
 def test_older_form_with_a_storage_without_a_tensor_is_refused(tmp_path: Path) -> None:
