@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
+from tests.unit.weights.files import pickled, state_dict, tensor, write_torch_legacy, write_torch_zip
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.training.pretrained import load_checkpoint, torch_names
-from maskrcnn_trainer.training.pretrained.torch_names import convert_torch
+from maskrcnn_trainer.training.pretrained.torch_names import convert_torch, read_torch_file
 
 pytestmark = pytest.mark.trainer
 
@@ -156,7 +157,7 @@ def test_features_of_every_depth(depth: int, tmp_path: Path) -> None:
         save_file({prefix + name: tensor for name, tensor in tensors.items()}, path)
     network = network_of(depth, "resnet_v1_5")
     report = load_checkpoint(path, network)
-    assert list(report.unused) == [f"{prefix}fc.weight"]
+    assert list(report.unused) == ["backbone.fc.weight" if prefix else "fc.weight"]
     images = np.random.default_rng(1).uniform(size=(1, 64, 96, 3)).astype(np.float32)
     assert_close(stages_of(network, images, depth), torch_features(tensors, images, depth))
 
@@ -171,6 +172,34 @@ def test_features_with_the_stride_on_the_1x1() -> None:
     assert_close(found, torch_features(tensors, images, 50, stride_on_1x1=True))
     other = torch_features(tensors, images, 50)[-1]
     assert np.abs(found[-1] - other).max() > 0.05 * np.abs(other).max()
+
+
+def test_pickled_forms_load_as_safetensors_does(tmp_path: Path) -> None:
+    tensors = random_tensors(18)
+    save_file(tensors, tmp_path / "weights.safetensors")
+    torch = state_dict({name: tensor(array) for name, array in tensors.items()})
+    paths = [
+        write_torch_zip(tmp_path / "state.pth", torch),
+        write_torch_zip(tmp_path / "training.pth", {"model": torch, "optimizer": {"state": {}}, "epoch": 3}),
+        write_torch_legacy(tmp_path / "old.pth", torch),
+        tmp_path / "arrays.pkl",
+    ]
+    paths[-1].write_bytes(pickled({"model": tensors, "__author__": "torchvision"}, 4))
+    architecture = Architecture(nlayers=18, arch="resnet_v1_5", num_classes=2)
+    wanted = read_torch_file(tmp_path / "weights.safetensors", architecture)
+    for path in paths:
+        source = read_torch_file(path, architecture)
+        assert (source.kind, source.notes, source.unused) == (wanted.kind, wanted.notes, wanted.unused)
+        assert set(source.values) == set(wanted.values)
+        for name, value in wanted.values.items():
+            np.testing.assert_array_equal(source.values[name], value, err_msg=name)
+
+
+def test_prefix_of_data_parallel_is_noted(tmp_path: Path) -> None:
+    torch = {f"module.{name}": tensor(array) for name, array in random_tensors(10).items()}
+    path = write_torch_zip(tmp_path / "w.pth", torch)
+    source = read_torch_file(path, Architecture(nlayers=10, arch="resnet_v1_5", num_classes=2))
+    assert any("DataParallel" in note for note in source.notes)
 
 
 @pytest.mark.parametrize("depth", [18, 50])

@@ -1,9 +1,10 @@
-"""Reader of backbones with the tensor names of torchvision or timm, in ``.safetensors`` or ``.npz`` files."""
+"""Backbones with the tensor names of torchvision or timm, in any form of `maskrcnn_trainer.weights.file`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.training.pretrained.source import Source
+from maskrcnn_trainer.weights.file import read_weight_file
 
 TORCH_EPSILON = 1e-5
 # Standard deviations by which torchvision divides red, green, and blue, and the one of this network's input.
@@ -24,12 +26,14 @@ _DETECTOR = ("rpn.", "roi_heads.", "backbone.fpn.")
 
 
 def read_torch_file(path: Path, architecture: Architecture) -> Source:
-    """Read a ``.safetensors`` or ``.npz`` file with torchvision or timm names for this architecture.
+    """Read a ``.safetensors``, ``.npz``, ``.pth``, or ``.pkl`` file with torchvision or timm names for an architecture.
 
     Raises:
         InvalidInput: the file is damaged, has another depth, or does not belong to this family of backbones.
     """
-    return convert_torch(_read(path), architecture, str(path))
+    file = read_weight_file(path)
+    source = convert_torch(file.tensors, architecture, str(path))
+    return replace(source, notes=(*file.notes, *source.notes))
 
 
 def convert_torch(tensors: Mapping[str, NDArray[Any]], architecture: Architecture, path: str) -> Source:
@@ -82,18 +86,6 @@ def convert_torch(tensors: Mapping[str, NDArray[Any]], architecture: Architectur
     if any(name.startswith(_DETECTOR) for name in unused):
         notes.append(f"the file is a torchvision detector, of which only the {backbone.title} backbone is loaded")
     return Source(f"{backbone.title} with torchvision names", {**values, **rest}, tuple(notes), unused)
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        if path.read_bytes()[:2] == b"PK":
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        from safetensors.numpy import load_file
-
-        return dict(load_file(path))
-    except Exception as error:  # the readers raise many types of errors, and only their text is needed
-        raise InvalidInput(f"checkpoint: {path} cannot be read: {error}") from error
 
 
 def _layout(name: str, tensor: NDArray[Any]) -> NDArray[Any]:
