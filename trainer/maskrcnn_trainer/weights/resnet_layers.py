@@ -7,7 +7,7 @@ from collections.abc import Collection
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.backbones.resnet import ResNet
 
-RESNET = ResNet("resnet_v1_5", epsilon=1e-5, as_torchvision=True)
+RESNET = ResNet("resnet_v1_5", epsilon=1e-5, as_torchvision=True, stride_on_1x1=False)
 """ResNet with the shortcuts of all three projects; where the stride is changes no shape."""
 
 NORM_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
