@@ -11,6 +11,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.report.inputs.files import Unreadable
+from maskrcnn_trainer.report.inputs.former_workspaces import former_workspaces
 from maskrcnn_trainer.report.inputs.paths import RecordedPaths
 from maskrcnn_trainer.report.inputs.step import Step, read_step
 from maskrcnn_trainer.spec.task_name import TaskName
@@ -97,6 +98,7 @@ def open_directory(path: Path) -> ExperimentDirectory:
     paths = RecordedPaths(
         moved for step in ([own] if own else []) + steps if (moved := step.moved()) is not None
     )  # fmt: skip
+    paths = paths.with_former(former_workspaces(steps, paths))
     found = ExperimentDirectory(directory, name, tuple(steps), None, paths, tuple(notes))
     return replace(found, evaluation=_chosen(found, own))
 

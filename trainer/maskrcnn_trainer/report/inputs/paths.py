@@ -3,6 +3,8 @@
 A task records paths below ``/workspace`` or, started by hand, as they were given. The results may have been copied
 since. A file that is known under both names gives the mapping: ``/workspace/shapes/train`` that is now
 ``/data/ws/shapes/train`` shows that ``/workspace`` is ``/data/ws``.
+
+The specs of local runs have paths of the machine instead, which are those of a workspace that may have moved since.
 """
 
 from __future__ import annotations
@@ -42,14 +44,20 @@ class RecordedPaths:
 
     Args:
         moved: directories whose both names are known, the most reliable first.
+        former: directories of any machine that were ``/workspace`` when a task ran.
     """
 
-    def __init__(self, moved: Iterable[Moved]) -> None:
+    def __init__(self, moved: Iterable[Moved], former: Iterable[PurePosixPath] = ()) -> None:
         self._moved = tuple(dict.fromkeys(moved))
+        self._former = tuple(former)
+
+    def with_former(self, former: Iterable[PurePosixPath]) -> RecordedPaths:
+        """Return the same mapping with these former directories of the workspace."""
+        return RecordedPaths(self._moved, former)
 
     def present(self, recorded: str) -> Path:
         """Return a recorded path as a path of this machine; unchanged if nothing exists at any mapped one."""
-        path = PurePosixPath(recorded)
+        path = PurePosixPath(self._of_former(recorded))
         for one in self._moved:
             if path.is_relative_to(one.recorded) and path.is_absolute() == one.recorded.is_absolute():
                 candidate = one.present / path.relative_to(one.recorded)
@@ -68,6 +76,12 @@ class RecordedPaths:
         Experiments that ran in different workspaces then have equal specs where they name the same files.
         """
         for one in self._moved:
-            if str(one.recorded) == WORKSPACE_MOUNT and value.startswith(f"{one.present}/"):
+            if one.recorded.is_relative_to(WORKSPACE_MOUNT) and value.startswith(f"{one.present}/"):
                 return f"{one.recorded}{value[len(str(one.present)) :]}"
+        return self._of_former(value)
+
+    def _of_former(self, value: str) -> str:
+        for one in self._former:
+            if value.startswith(f"{one}/"):
+                return f"{WORKSPACE_MOUNT}{value[len(str(one)) :]}"
         return value
