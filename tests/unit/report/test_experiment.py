@@ -320,3 +320,19 @@ def test_copy_of_a_workspace_is_read_instead_of_the_original(home: Path, tmp_pat
     shutil.copytree(home.parent, tmp_path / "copy")
     found = open_directory(tmp_path / "copy" / "shapes")
     assert found.paths.present(f"{home.parent}/raw/val.json") == tmp_path / "copy" / "raw" / "val.json"
+
+
+def test_renamed_experiment_keeps_its_analysis(home: Path) -> None:
+    run_locally(home)
+    before = read_all(home)
+    renamed = home.rename(home.parent / "a b")
+    after = read_all(renamed)
+    assert after.experiment.notes == ()
+    assert after.experiment.evaluation == before.experiment.evaluation
+    assert after.spec == before.spec
+
+
+def test_absent_annotation_file_is_named_with_its_whole_path(home: Path) -> None:
+    (home.parent / "raw" / "val.json").unlink()
+    (note,) = read(home).notes
+    assert note == f"The annotation file {home.parent}/raw/val.json can't be read: No such file or directory."

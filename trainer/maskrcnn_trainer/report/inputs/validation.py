@@ -56,7 +56,7 @@ def open_validation(
     """
     recorded = read_evaluated_images(directory)
     if isinstance(recorded, EvaluatedImageList):
-        file = paths.present(recorded.annotations)
+        file = paths.expected(recorded.annotations)
         truth = _ground_truth(file)
         images: Mapping[ImageId, EvaluatedImage | None] = {image.id: image for image in recorded.images}
     elif spec is None:
@@ -87,7 +87,7 @@ def _ground_truth(file: Path) -> GroundTruth:
         return GroundTruth.load(file)
     except (OSError, ValueError) as error:
         raise Unreadable(
-            f"The annotation file {shown_path(file)} can't be read: {getattr(error, 'strerror', None) or error}."
+            f"The annotation file {file} can't be read: {getattr(error, 'strerror', None) or error}."
         ) from None
     except TaskError as error:
         raise Unreadable(f"The annotation file can't be read: {str(error).splitlines()[0].rstrip('.')}.") from None
@@ -96,7 +96,7 @@ def _ground_truth(file: Path) -> GroundTruth:
 def _annotation_file(spec: ExperimentSpec, paths: RecordedPaths) -> Path:
     if not spec.data_config.val_json_file:
         raise Unreadable("The spec doesn't name the annotation file of the validation images.")
-    return paths.present(spec.data_config.val_json_file)
+    return paths.expected(spec.data_config.val_json_file)
 
 
 def _images_of_earlier_release(
