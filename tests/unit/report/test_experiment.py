@@ -336,3 +336,30 @@ def test_absent_annotation_file_is_named_with_its_whole_path(home: Path) -> None
     (home.parent / "raw" / "val.json").unlink()
     (note,) = read(home).notes
     assert note == f"The annotation file {home.parent}/raw/val.json can't be read: No such file or directory."
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "detections.json"])
+def test_damaged_last_evaluation_leaves_the_one_before(home: Path, file: str) -> None:
+    (home / "evaluate-fp16" / file).write_text("{")
+    found = read_all(home)
+    assert found.experiment.evaluation is not None
+    assert found.experiment.evaluation.step == "evaluate"
+    assert found.experiment.spec_step == "train"
+    assert found.experiment.notes == (
+        f"evaluate-fp16/{file} isn't valid JSON.",
+        "Step evaluate is shown, because step evaluate-fp16 can't be analyzed.",
+    )
+
+
+def test_damaged_evaluation_is_not_replaced_in_its_own_report(home: Path) -> None:
+    (home / "evaluate-fp16" / "metrics.json").write_text("{")
+    assert read(home / "evaluate-fp16").evaluation is None
+
+
+def test_evaluations_that_can_all_not_be_read_leave_out_the_analysis(home: Path) -> None:
+    for step in ("evaluate", "evaluate-fp16"):
+        (home / step / "detections.json").unlink()
+    found = read_all(home)
+    assert found.analyzed is None
+    assert found.directory.evaluation is not None
+    assert found.directory.evaluation.name == "evaluate-fp16"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maskrcnn_trainer.errors import TaskError
@@ -74,15 +74,10 @@ def read_experiment(directory: ExperimentDirectory) -> ReadExperiment:
     reader = _Reader(directory)
     specs = reader.specs()
     metrics = reader.metrics()
-    evaluation = directory.evaluation
-    training = reader.training()
-    with_spec = next((step for step in (training, evaluation) if step is not None and specs.of(step)), None)
+    evaluation, analyzed = reader.evaluation(metrics, specs)
+    directory = replace(directory, evaluation=evaluation)
+    training, with_spec = reader.training(evaluation), reader.step_with_spec(evaluation, specs)
     spec = specs.of(with_spec)
-    analyzed = None
-    if evaluation is None:
-        reader.notes.append(NO_EVALUATION)
-    elif evaluation in metrics:
-        analyzed = reader.analyzed(evaluation, metrics[evaluation], specs.of(evaluation) or spec)
     values = None if spec is None else values_of(spec, directory.paths)
     if values is None:
         reader.notes.append("The spec isn't recorded, or its model is encrypted.")
@@ -169,13 +164,32 @@ class _Reader:
                 self.notes.append(str(error))
         return found
 
-    def training(self) -> Step | None:
+    def evaluation(self, metrics: Mapping[Step, Metrics], specs: _Specs) -> tuple[Step | None, Analyzed | None]:
+        """Return the evaluation to show, the first that can be analyzed; without one, the first, and no analysis."""
+        first = self._directory.evaluation
+        if first is None:
+            self.notes.append(NO_EVALUATION)
+            return None, None
+        for step in (first, *self._directory.other_evaluations):
+            spec = specs.of(step) or specs.of(self.step_with_spec(step, specs))
+            if step in metrics and (analyzed := self.analyzed(step, metrics[step], spec)) is not None:
+                if step != first:
+                    self.notes.append(f"Step {step.name} is shown, because step {first.name} can't be analyzed.")
+                return step, analyzed
+        return first, None
+
+    def training(self, evaluation: Step | None) -> Step | None:
         """Return the training of the evaluated model, else the last training."""
-        evaluation = self._directory.evaluation
         maker = self._directory.maker(None if evaluation is None else evaluation.model_path)
         if maker is not None and maker.task is TaskName.TRAIN:
             return maker
         return next(reversed(self._directory.of(TaskName.TRAIN)), None)
+
+    def step_with_spec(self, evaluation: Step | None, specs: _Specs) -> Step | None:
+        """Return the first of the training and the evaluation whose spec can be read."""
+        return next(
+            (step for step in (self.training(evaluation), evaluation) if step is not None and specs.of(step)), None
+        )
 
     def trainings(self) -> tuple[TrainingHistory, ...]:
         """Return the curves of each train step."""

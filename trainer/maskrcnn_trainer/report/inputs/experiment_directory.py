@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ class ExperimentDirectory:
         evaluation: the evaluate step that the report is about; None if there is none.
         paths: recorded paths as paths of this machine.
         notes: sentences about steps that can't be read.
+        other_evaluations: those to take if that one can't be read, the best first; none if that one was given.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class ExperimentDirectory:
     evaluation: Step | None
     paths: RecordedPaths
     notes: tuple[str, ...] = ()
+    other_evaluations: tuple[Step, ...] = ()
 
     def of(self, task: TaskName) -> list[Step]:
         """Return the steps of a task in their order."""
@@ -100,7 +102,8 @@ def open_directory(path: Path) -> ExperimentDirectory:
     )  # fmt: skip
     paths = paths.with_former(former_workspaces(steps, paths))
     found = ExperimentDirectory(directory, name, tuple(steps), None, paths, tuple(notes))
-    return replace(found, evaluation=_chosen(found, own))
+    evaluation, *others = [*_evaluations(found, own), None]
+    return replace(found, evaluation=evaluation, other_evaluations=tuple(filter(None, others)))
 
 
 def _around(own: Step, notes: list[str]) -> list[Step]:
@@ -145,10 +148,10 @@ def _ordered(steps: Iterable[Step]) -> list[Step]:
     return sorted(steps, key=lambda step: (step.completed or _NEVER, step.name))
 
 
-def _chosen(found: ExperimentDirectory, own: Step | None) -> Step | None:
-    """Return the own evaluation, else the last one of the own model, else the last one."""
+def _evaluations(found: ExperimentDirectory, own: Step | None) -> list[Step]:
+    """Return the own evaluation only, else those of the own model and then all others, the last ones first."""
     if own is not None and own.task is TaskName.EVALUATE:
-        return own
-    evaluations: Sequence[Step] = found.of(TaskName.EVALUATE)
-    of_own = [step for step in evaluations if own is not None and found.maker(step.model_path) == own]
-    return next(reversed([*evaluations, *of_own]), None)
+        return [own]
+    latest = list(reversed(found.of(TaskName.EVALUATE)))
+    of_own = [step for step in latest if own is not None and found.maker(step.model_path) == own]
+    return list(dict.fromkeys([*of_own, *latest]))
