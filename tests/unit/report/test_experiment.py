@@ -363,3 +363,28 @@ def test_evaluations_that_can_all_not_be_read_leave_out_the_analysis(home: Path)
     assert found.analyzed is None
     assert found.directory.evaluation is not None
     assert found.directory.evaluation.name == "evaluate-fp16"
+
+
+def test_unfinished_training_has_its_curves_and_its_spec(tmp_path: Path) -> None:
+    step = tmp_path / "ws" / "shapes" / "train"
+    made.write_json(step / "logs" / "attempt-1.spec.yaml", made.SPEC)
+    (step / "history.jsonl").write_text('{"step": 10, "losses": {"total_loss": 3.5}}\n')
+    found = read(tmp_path / "ws" / "shapes")
+    (training,) = found.trainings
+    assert (training.step, training.losses[0].y) == ("train", (3.5,))
+    assert found.spec_step == "train"
+    assert found.facts["seed"] == "7"
+    assert found.models == ()
+    assert found.notes == (
+        "No evaluate step has finished. Add one to the experiment: {name: evaluate, evaluate: {}}.",
+        "Step train hasn't finished; its curves end where it was last recorded.",
+    )
+
+
+def test_spec_of_a_finished_training_counts_more_than_that_of_an_unfinished_one(home: Path) -> None:
+    (home / "retrain" / "result.json").unlink()
+    shutil.rmtree(home / "evaluate-fp16")
+    shutil.rmtree(home / "evaluate")
+    found = read(home)
+    assert found.spec_step == "train"
+    assert [training.step for training in found.trainings] == ["train", "retrain"]

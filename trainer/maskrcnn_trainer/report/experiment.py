@@ -30,6 +30,7 @@ from maskrcnn_trainer.spec.task_name import TaskName
 log = logging.getLogger(__name__)
 
 NO_EVALUATION = "No evaluate step has finished. Add one to the experiment: {name: evaluate, evaluate: {}}."
+UNFINISHED_TRAINING = "Step {} hasn't finished; its curves end where it was last recorded."
 RECORDS_DIGEST, RECORDS = "recordsDigest", "records"
 
 
@@ -179,11 +180,11 @@ class _Reader:
         return first, None
 
     def training(self, evaluation: Step | None) -> Step | None:
-        """Return the training of the evaluated model, else the last training."""
+        """Return the training of the evaluated model, else the last training, one that has finished if there is any."""
         maker = self._directory.maker(None if evaluation is None else evaluation.model_path)
         if maker is not None and maker.task is TaskName.TRAIN:
             return maker
-        return next(reversed(self._directory.of(TaskName.TRAIN)), None)
+        return max(self._directory.of(TaskName.TRAIN)[::-1], key=lambda step: step.finished, default=None)
 
     def step_with_spec(self, evaluation: Step | None, specs: _Specs) -> Step | None:
         """Return the first of the training and the evaluation whose spec can be read."""
@@ -195,6 +196,8 @@ class _Reader:
         """Return the curves of each train step."""
         found = []
         for step in self._directory.of(TaskName.TRAIN):
+            if not step.finished:
+                self.notes.append(UNFINISHED_TRAINING.format(step.name))
             history = history_of(step.directory)
             if isinstance(history, History):
                 found.append(training_history(step.name, history))

@@ -96,7 +96,7 @@ def open_directory(path: Path) -> ExperimentDirectory:
         steps = _around(own, notes)
         name = f"{directory.parent.name}/{directory.name}".lstrip("/")
     # the unfinished step of the report itself is kept: evaluate makes its report before it has a result
-    steps = _ordered(step for step in steps if step.finished or step == own)
+    steps = _ordered(step for step in steps if step.finished or step == own or step.task is TaskName.TRAIN)
     paths = RecordedPaths(
         moved for step in ([own] if own else []) + steps if (moved := step.moved()) is not None
     )  # fmt: skip
