@@ -120,15 +120,20 @@ def _around(own: Step, notes: list[str]) -> list[Step]:
 
 def _steps_in(directory: Path, notes: list[str]) -> list[Step]:
     try:
-        names = [path.name for path in itertools.islice(directory.iterdir(), MOST_ENTRIES)]
+        names = [path.name for path in itertools.islice(directory.iterdir(), MOST_ENTRIES + 1)]
     except OSError as error:
         notes.append(f"The steps next to this one can't be read: {error.strerror}.")
         return []
+    if len(names) > MOST_ENTRIES:
+        notes.append(f"{directory.name} has more than {MOST_ENTRIES:,} entries; the others are left out.")
     steps: list[Step] = []
-    for name in sorted(names):
-        if name.startswith(".") or _OLDER.fullmatch(name) or len(steps) == MOST_STEPS:
+    for name in sorted(names[:MOST_ENTRIES]):
+        if name.startswith(".") or _OLDER.fullmatch(name):
             continue
         step = _read(directory / name, notes)
+        if step is not None and len(steps) == MOST_STEPS:
+            notes.append(f"{directory.name} has more than {MOST_STEPS} steps; those from {name} on are left out.")
+            break
         if step is not None:
             steps.append(step)
     return steps
