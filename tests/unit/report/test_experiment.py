@@ -388,3 +388,12 @@ def test_spec_of_a_finished_training_counts_more_than_that_of_an_unfinished_one(
     found = read(home)
     assert found.spec_step == "train"
     assert [training.step for training in found.trainings] == ["train", "retrain"]
+
+
+def test_data_sets_without_a_spec_are_found_by_the_names_of_their_records(home: Path) -> None:
+    for step in ("train", "prune", "retrain"):
+        shutil.rmtree(home / step)
+    training, validation = read(home).data
+    assert (training.name, training.images, training.classes[0].objects) == ("training", 100, 30)
+    assert (validation.name, validation.images) == ("validation", made.IMAGES)
+    assert validation.classes[0].objects == 30

@@ -11,7 +11,7 @@ from maskrcnn_trainer.errors import TaskError
 from maskrcnn_trainer.evaluation.coco_results import CocoResult
 from maskrcnn_trainer.report.analysis import analyze, contradiction
 from maskrcnn_trainer.report.content import DataSet, Evaluation, Experiment, TrainingHistory
-from maskrcnn_trainer.report.data_sets import conversion_of, counted, data_set
+from maskrcnn_trainer.report.data_sets import TRAINING, VALIDATION, conversion_by_tag, conversion_of, counted, data_set
 from maskrcnn_trainer.report.facts import facts_of
 from maskrcnn_trainer.report.inputs.detections import Metrics, read_detections, read_metrics
 from maskrcnn_trainer.report.inputs.experiment_directory import ExperimentDirectory
@@ -243,20 +243,26 @@ class _Reader:
         description = specs.description(training)
         state = {} if description is None else description.state
         of_training = data_set(
-            "training",
-            conversion_of(self._directory, files.training_file_pattern if files else None),
+            TRAINING,
+            conversion_of(self._directory, files.training_file_pattern)
+            if files
+            else conversion_by_tag(self._directory, TRAINING),
             images=whole(state.get(RECORDS)),
             identity=text(state.get(RECORDS_DIGEST)),
         )
-        conversion = conversion_of(self._directory, files.validation_file_pattern if files else None)
+        conversion = (
+            conversion_of(self._directory, files.validation_file_pattern)
+            if files
+            else conversion_by_tag(self._directory, VALIDATION)
+        )
         validation = None if analyzed is None else analyzed.validation
         of_validation = data_set(
-            "validation",
+            VALIDATION,
             conversion,
             images=None if validation is None else len(validation.images),
             identity=recorded if validation is None else validation.identity,
         )
         if of_validation is not None and validation is not None and not of_validation.classes:
             classes = counted(validation.ground_truth, validation.images)
-            of_validation = DataSet("validation", of_validation.images, classes, of_validation.identity)
+            of_validation = DataSet(VALIDATION, of_validation.images, classes, of_validation.identity)
         return tuple(one for one in (of_training, of_validation) if one is not None)
