@@ -397,3 +397,13 @@ def test_data_sets_without_a_spec_are_found_by_the_names_of_their_records(home: 
     assert (training.name, training.images, training.classes[0].objects) == ("training", 100, 30)
     assert (validation.name, validation.images) == ("validation", made.IMAGES)
     assert validation.classes[0].objects == 30
+
+
+def test_damaged_list_of_images_is_noted_where_the_records_are_used_instead(home: Path) -> None:
+    (home / "evaluate-fp16" / "images.json").write_text("{")
+    found = read(home)
+    assert found.evaluation is not None
+    assert found.evaluation.step == "evaluate-fp16"
+    assert found.notes == (
+        "evaluate-fp16/images.json is not valid JSON; the images are those of the validation data in the spec.",
+    )

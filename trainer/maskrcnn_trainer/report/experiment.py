@@ -23,7 +23,6 @@ from maskrcnn_trainer.report.inputs.validation import Validation, open_validatio
 from maskrcnn_trainer.report.models import model_rows
 from maskrcnn_trainer.report.spec_differences import differences_from_defaults, values_of
 from maskrcnn_trainer.report.trainings import training_history
-from maskrcnn_trainer.results.history import History
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.task_name import TaskName
 
@@ -198,11 +197,9 @@ class _Reader:
         for step in self._directory.of(TaskName.TRAIN):
             if not step.finished:
                 self.notes.append(UNFINISHED_TRAINING.format(step.name))
-            history = history_of(step.directory)
-            if isinstance(history, History):
+            history = history_of(step.directory, self.notes)
+            if history is not None:
                 found.append(training_history(step.name, history))
-            else:
-                self.notes.append(f"{step.name}/{history.reason}.")
         return tuple(found)
 
     def analyzed(self, step: Step, metrics: Metrics, spec: ExperimentSpec | None) -> Analyzed | None:
@@ -226,8 +223,7 @@ class _Reader:
         except (Unreadable, TaskError) as error:
             self.notes.append(str(error))
             return None
-        if (found := contradiction(evaluation)) is not None:
-            self.notes.append(found)
+        self.notes += filter(None, (validation.note, contradiction(evaluation)))
         return Analyzed(evaluation, results, validation)
 
     def data(

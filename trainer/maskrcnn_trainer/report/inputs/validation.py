@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from maskrcnn_trainer.report.inputs.files import MIB, Unreadable, shown_path
 from maskrcnn_trainer.report.inputs.paths import RecordedPaths
 from maskrcnn_trainer.results.evaluated_images import EvaluatedImage, EvaluatedImageList, read_evaluated_images
 from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.spec.task_table import EVALUATED_FILE
 from maskrcnn_trainer.task.artifacts import file_sha256
 
 LARGEST_ANNOTATIONS = 1024 * MIB
@@ -32,11 +34,13 @@ class Validation:
         ground_truth: annotations of at least the evaluated images.
         images: the evaluated images by id, in the order of their records; None for one whose record is unknown.
         identity: digest of the annotation file and of the ids of the evaluated images, hexadecimal.
+        note: sentence about a damaged list of the images, which are those of the spec then; else None.
     """
 
     ground_truth: GroundTruth
     images: Mapping[ImageId, EvaluatedImage | None]
     identity: str
+    note: str | None = None
 
 
 def open_validation(
@@ -55,6 +59,7 @@ def open_validation(
         Unreadable: the annotation file can't be read, or it is unknown which images were evaluated.
     """
     recorded = read_evaluated_images(directory)
+    note = None
     if isinstance(recorded, EvaluatedImageList):
         file = paths.expected(recorded.annotations)
         truth = _ground_truth(file)
@@ -71,13 +76,15 @@ def open_validation(
                 "either, so it is unknown which images it saw."
             )
         images = found
+        if os.path.lexists(directory / EVALUATED_FILE):
+            note = f"{directory.name}/{recorded.reason}; the images are those of the validation data in the spec."
     unknown = [image_id for image_id in images if image_id not in truth.images]
     if unknown:
         raise Unreadable(f"{shown_path(file)} has no image with id {str(unknown[0])[:60]!r}, which was evaluated.")
     digest = hashlib.sha256(file_sha256(file).encode())
     for text in sorted(map(str, images)):
         digest.update(b"\0" + text.encode("utf-8", "backslashreplace"))
-    return Validation(truth, images, digest.hexdigest()[:IDENTITY_DIGITS])
+    return Validation(truth, images, digest.hexdigest()[:IDENTITY_DIGITS], note)
 
 
 def _ground_truth(file: Path) -> GroundTruth:
