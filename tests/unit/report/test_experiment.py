@@ -407,3 +407,12 @@ def test_damaged_list_of_images_is_noted_where_the_records_are_used_instead(home
     assert found.notes == (
         "evaluate-fp16/images.json is not valid JSON; the images are those of the validation data in the spec.",
     )
+
+
+def test_problems_of_an_annotation_file_are_named(home: Path) -> None:
+    images = [image | {"width": -1} for image in made.DOCUMENT["images"]]
+    made.write_json(home.parent / "raw" / "val.json", made.DOCUMENT | {"images": images})
+    (note,) = read(home).notes
+    assert note.startswith(f"The annotation file can't be read: {home.parent}/raw/val.json: 4 problems: images[0]")
+    assert [f"images[{number}]" in note for number in range(4)] == [True, True, True, False]
+    assert note.endswith("; and others.")

@@ -14,6 +14,9 @@ MIB = 1 << 20
 LONGEST_TEXT = 2000
 """Characters of a text that is taken over; paths have at most 4,095 bytes, and most a hundred."""
 
+MOST_PROBLEMS, LONGEST_PROBLEM = 3, 300
+"""Problems of an error in a note, and the characters of each."""
+
 _LARGEST = 1e300
 
 
@@ -28,6 +31,14 @@ class NotRecorded(Unreadable):
 def shown_path(path: Path) -> str:
     """Return a file with its directory, as the notes of a report name it."""
     return f"{path.parent.name}/{path.name}"
+
+
+def one_sentence(error: Exception) -> str:
+    """Return the text of an error as one sentence, with at most ``MOST_PROBLEMS`` of the problems that it lists."""
+    first, *problems = str(error).splitlines() or [type(error).__name__]
+    shown = [first[:LONGEST_PROBLEM], *(line.strip()[:LONGEST_PROBLEM] for line in problems[:MOST_PROBLEMS])]
+    listed = [line.rstrip(".;") for line in shown] + ["and others"] * (len(problems) > MOST_PROBLEMS)
+    return f"{listed[0]}{' ' if problems else ''}{'; '.join(listed[1:])}."
 
 
 def read_bytes(path: Path, limit: int) -> bytes:

@@ -15,7 +15,7 @@ from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.errors import TaskError
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.coco_results import ImageId, json_image_ids
-from maskrcnn_trainer.report.inputs.files import MIB, Unreadable, shown_path
+from maskrcnn_trainer.report.inputs.files import MIB, Unreadable, one_sentence, shown_path
 from maskrcnn_trainer.report.inputs.paths import RecordedPaths
 from maskrcnn_trainer.results.evaluated_images import EvaluatedImage, EvaluatedImageList, read_evaluated_images
 from maskrcnn_trainer.spec import ExperimentSpec
@@ -97,7 +97,7 @@ def _ground_truth(file: Path) -> GroundTruth:
             f"The annotation file {file} can't be read: {getattr(error, 'strerror', None) or error}."
         ) from None
     except TaskError as error:
-        raise Unreadable(f"The annotation file can't be read: {str(error).splitlines()[0].rstrip('.')}.") from None
+        raise Unreadable(f"The annotation file can't be read: {one_sentence(error)}") from None
 
 
 def _annotation_file(spec: ExperimentSpec, paths: RecordedPaths) -> Path:
