@@ -41,31 +41,31 @@ def one_sentence(error: Exception) -> str:
     return f"{listed[0]}{' ' if problems else ''}{'; '.join(listed[1:])}."
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
+def read_bytes(path: Path, limit: int, *, name: str | None = None) -> bytes:
     """Return the content of a plain file.
 
     Args:
         path: the file; links are followed.
         limit: maximum size in bytes.
+        name: of the file in messages; by default, the file with its directory.
 
     Raises:
         NotRecorded: there is no such file.
         Unreadable: it is larger, isn't a plain file, or can't be read.
     """
+    name = name or shown_path(path)
     try:
         with open_regular(path) as stream:
             size = os.fstat(stream.fileno()).st_size
             if size > limit:
-                raise Unreadable(
-                    f"{shown_path(path)} has {size:,} bytes; a report reads at most {limit:,} bytes of it."
-                )
+                raise Unreadable(f"{name} has {size:,} bytes; a report reads at most {limit:,} bytes of it.")
             content = stream.read(limit + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotRecorded(f"{shown_path(path)} doesn't exist.") from None
+        raise NotRecorded(f"{name} doesn't exist.") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise Unreadable(f"{shown_path(path)} can't be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise Unreadable(f"{name} can't be read: {getattr(error, 'strerror', None) or error}.") from None
     if len(content) > limit:
-        raise Unreadable(f"{shown_path(path)} grew while it was read.")
+        raise Unreadable(f"{name} grew while it was read.")
     return content
 
 
