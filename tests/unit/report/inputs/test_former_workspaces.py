@@ -48,3 +48,22 @@ def test_damaged_spec_gives_nothing(tmp_path: Path) -> None:
     (tmp_path / "train" / "logs").mkdir(parents=True)
     (tmp_path / "train" / "logs" / "attempt-1.spec.yaml").write_text("{")
     assert former_workspaces([Step(tmp_path / "train", TaskName.TRAIN)], RecordedPaths([])) == ()
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [("/workspace/raw/val.json", ["/old/ws"]), ("/workspace/val.json", []), ("/workspace/other/val.json", [])],
+)
+def test_annotation_file_gives_the_workspace_where_no_step_is_named(
+    tmp_path: Path, annotations: str, expected: list[str]
+) -> None:
+    step = tmp_path / "shapes" / "evaluate"
+    spec = json.loads(json.dumps(made.SPEC).replace("/workspace/shapes/convert", "/old/ws/data"))
+    spec["dataConfig"]["valJsonFile"] = "/old/ws/raw/val.json"
+    made.write_json(step / "logs" / "attempt-1.spec.yaml", spec)
+    images = [{"id": 1, "file": "/workspace/data/val-00000-of-00001.tfrecord", "offset": 12}]
+    listed = {"version": 1, "evaluatedOn": "0" * 32, "annotations": annotations, "images": images}
+    made.write_json(step / "images.json", listed)
+    paths = RecordedPaths([Moved.of("/workspace/shapes/evaluate", step)])
+    found = former_workspaces([Step(step, TaskName.EVALUATE)], paths)
+    assert list(map(str, found)) == expected
