@@ -293,3 +293,126 @@ def test_model_in_another_directory_brings_its_step(home: Path, tmp_path: Path) 
     found = read(alone)
     assert [row.step for row in found.models] == ["train"]
     assert found.evaluation is not None
+
+
+def run_locally(home: Path) -> None:
+    """Give the steps the spec that a local run keeps, with paths of this machine."""
+    for step, pruned in (("train", {}), ("retrain", {"prunedModelPath": "/workspace/shapes/prune/model.tlt"})):
+        spec = json.dumps(made.SPEC | pruned).replace("/workspace", str(home.parent))
+        made.write_json(home / step / "logs" / "attempt-1.spec.yaml", json.loads(spec))
+
+
+def test_moved_workspace_of_a_local_run_has_its_data_and_the_spec_of_before(home: Path, tmp_path: Path) -> None:
+    run_locally(home)
+    before = read_all(home)
+    shutil.copytree(home.parent, tmp_path / "elsewhere" / "copy")
+    shutil.rmtree(home.parent)
+    after = read_all(tmp_path / "elsewhere" / "copy" / "shapes")
+    assert after.experiment.data == before.experiment.data
+    assert after.experiment.data[0].images == 100
+    assert after.spec == before.spec
+    assert after.spec is not None
+    assert after.spec["prunedModelPath"] == '"/workspace/shapes/prune/model.tlt"'
+
+
+def test_copy_of_a_workspace_is_read_instead_of_the_original(home: Path, tmp_path: Path) -> None:
+    run_locally(home)
+    shutil.copytree(home.parent, tmp_path / "copy")
+    found = open_directory(tmp_path / "copy" / "shapes")
+    assert found.paths.present(f"{home.parent}/raw/val.json") == tmp_path / "copy" / "raw" / "val.json"
+
+
+def test_renamed_experiment_keeps_its_analysis(home: Path) -> None:
+    run_locally(home)
+    before = read_all(home)
+    renamed = home.rename(home.parent / "a b")
+    after = read_all(renamed)
+    assert after.experiment.notes == ()
+    assert after.experiment.evaluation == before.experiment.evaluation
+    assert after.spec == before.spec
+
+
+def test_absent_annotation_file_is_named_with_its_whole_path(home: Path) -> None:
+    (home.parent / "raw" / "val.json").unlink()
+    (note,) = read(home).notes
+    assert note == f"The annotation file {home.parent}/raw/val.json can't be read: No such file or directory."
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "detections.json"])
+def test_damaged_last_evaluation_leaves_the_one_before(home: Path, file: str) -> None:
+    (home / "evaluate-fp16" / file).write_text("{")
+    found = read_all(home)
+    assert found.experiment.evaluation is not None
+    assert found.experiment.evaluation.step == "evaluate"
+    assert found.experiment.spec_step == "train"
+    assert found.experiment.notes == (
+        f"evaluate-fp16/{file} isn't valid JSON.",
+        "Step evaluate is shown, because step evaluate-fp16 can't be analyzed.",
+    )
+
+
+def test_damaged_evaluation_is_not_replaced_in_its_own_report(home: Path) -> None:
+    (home / "evaluate-fp16" / "metrics.json").write_text("{")
+    assert read(home / "evaluate-fp16").evaluation is None
+
+
+def test_evaluations_that_can_all_not_be_read_leave_out_the_analysis(home: Path) -> None:
+    for step in ("evaluate", "evaluate-fp16"):
+        (home / step / "detections.json").unlink()
+    found = read_all(home)
+    assert found.analyzed is None
+    assert found.directory.evaluation is not None
+    assert found.directory.evaluation.name == "evaluate-fp16"
+
+
+def test_unfinished_training_has_its_curves_and_its_spec(tmp_path: Path) -> None:
+    step = tmp_path / "ws" / "shapes" / "train"
+    made.write_json(step / "logs" / "attempt-1.spec.yaml", made.SPEC)
+    (step / "history.jsonl").write_text('{"step": 10, "losses": {"total_loss": 3.5}}\n')
+    found = read(tmp_path / "ws" / "shapes")
+    (training,) = found.trainings
+    assert (training.step, training.losses[0].y) == ("train", (3.5,))
+    assert found.spec_step == "train"
+    assert found.facts["seed"] == "7"
+    assert found.models == ()
+    assert found.notes == (
+        "No evaluate step has finished. Add one to the experiment: {name: evaluate, evaluate: {}}.",
+        "Step train hasn't finished; its curves end where it was last recorded.",
+    )
+
+
+def test_spec_of_a_finished_training_counts_more_than_that_of_an_unfinished_one(home: Path) -> None:
+    (home / "retrain" / "result.json").unlink()
+    shutil.rmtree(home / "evaluate-fp16")
+    shutil.rmtree(home / "evaluate")
+    found = read(home)
+    assert found.spec_step == "train"
+    assert [training.step for training in found.trainings] == ["train", "retrain"]
+
+
+def test_data_sets_without_a_spec_are_found_by_the_names_of_their_records(home: Path) -> None:
+    for step in ("train", "prune", "retrain"):
+        shutil.rmtree(home / step)
+    training, validation = read(home).data
+    assert (training.name, training.images, training.classes[0].objects) == ("training", 100, 30)
+    assert (validation.name, validation.images) == ("validation", made.IMAGES)
+    assert validation.classes[0].objects == 30
+
+
+def test_damaged_list_of_images_is_noted_where_the_records_are_used_instead(home: Path) -> None:
+    (home / "evaluate-fp16" / "images.json").write_text("{")
+    found = read(home)
+    assert found.evaluation is not None
+    assert found.evaluation.step == "evaluate-fp16"
+    assert found.notes == (
+        "evaluate-fp16/images.json is not valid JSON; the images are those of the validation data in the spec.",
+    )
+
+
+def test_problems_of_an_annotation_file_are_named(home: Path) -> None:
+    images = [image | {"width": -1} for image in made.DOCUMENT["images"]]
+    made.write_json(home.parent / "raw" / "val.json", made.DOCUMENT | {"images": images})
+    (note,) = read(home).notes
+    assert note.startswith(f"The annotation file can't be read: {home.parent}/raw/val.json: 4 problems: images[0]")
+    assert [f"images[{number}]" in note for number in range(4)] == [True, True, True, False]
+    assert note.endswith("; and others.")
