@@ -129,6 +129,25 @@ class ModelRow:
 
 
 @dataclass(frozen=True)
+class BetterModel:
+    """Model of the experiment with a higher AP than the one that the page is about.
+
+    Attributes:
+        step: step that made it.
+        path: its file as the task recorded it.
+        ap: its mask AP, or its box AP if boxes count, as a fraction.
+        gain: how much higher that is, in points (0..100).
+        shown_kind: kind of the model that the page is about, as in :class:`ModelRow`.
+    """
+
+    step: str
+    path: str
+    ap: float
+    gain: float
+    shown_kind: str
+
+
+@dataclass(frozen=True)
 class OperatingPoint:
     """F1 over the score at IoU 0.5, and the score that maximizes it (on this very set).
 
@@ -349,6 +368,7 @@ class Experiment:
         notes: what can't be read, one sentence each.
         spec_step: step whose spec the differences are about: the training of the evaluated model, else the last
             training, else the evaluation; None if no spec is recorded.
+        better: the best other model, if its AP is at least 1 point higher than that of the evaluated one; else None.
     """
 
     name: str
@@ -360,6 +380,7 @@ class Experiment:
     evaluation: Evaluation | None
     notes: tuple[str, ...] = ()
     spec_step: str | None = None
+    better: BetterModel | None = None
 
 
 @dataclass(frozen=True)

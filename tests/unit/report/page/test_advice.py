@@ -6,7 +6,7 @@ import pytest
 from tests.unit.report.page import sample
 from tests.unit.report.page.html_reading import words
 
-from maskrcnn_trainer.report.content import Curve, ErrorType, Evaluation, Experiment
+from maskrcnn_trainer.report.content import BetterModel, Curve, ErrorType, Evaluation, Experiment
 from maskrcnn_trainer.report.page.advice import findings, ranked_types
 from maskrcnn_trainer.report.page.layout import Nesting
 
@@ -131,3 +131,20 @@ def test_evaluation_without_objects_is_named() -> None:
 
 def test_experiment_without_evaluation_has_no_findings() -> None:
     assert advice(sample.bare_experiment()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("retrained", "retrain this one for more steps, or prune less."), ("pruned", "retrain this one, or prune less."),
+     ("int8, engine", "check the export of this one."), ("trained", "use that one instead"),
+     ("trained, best", "use that one instead")],
+)  # fmt: skip
+def test_better_model_comes_first_with_what_to_do(kind: str, expected: str) -> None:
+    better = BetterModel("train", "/workspace/shapes/train/model.tlt", 0.2451, 4.52, kind)
+    first = advice(replace(sample.experiment(with_pictures=False), better=better))[0]
+    assert first.startswith(f"The model of step train is 4.5 points of mask AP better (0.245): {expected}")
+
+
+def test_better_model_of_no_step_is_named_by_its_file() -> None:
+    better = BetterModel("", "/workspace/raw/model.tlt", 0.2451, 4.52, "trained")
+    assert "The model of /workspace/raw/model.tlt is" in advice(replace(sample.nothing_detected(), better=better))[0]

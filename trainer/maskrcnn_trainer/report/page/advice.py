@@ -58,6 +58,20 @@ NEXT: Mapping[ErrorType, tuple[str, str, str]] = {
 }  # fmt: skip
 """Meaning of a type of error, the section that shows it, and what one does about it."""
 
+USE_BETTER = "use that one instead of this one, unless this one's size or speed matters more."
+SMALLER_MODELS: Mapping[str, str] = {
+    "pruned": "retrain this one, or prune less.",
+    "retrained": "retrain this one for more steps, or prune less.",
+    "trained": USE_BETTER,
+    "not recorded": USE_BETTER,
+    "": USE_BETTER,
+}
+EXPORTED_MODEL = (
+    "check the export of this one. If the model that it was made of is as low, retrain that one for more steps, or "
+    "prune less; else export with a larger data type, or calibrate INT8 on more images."
+)
+"""What one does if another model is better, by the kind of this one; all other kinds are exports."""
+
 LINKS = {"confusion": "confusion matrix", "images": "images"}
 SMALLEST_COST = 0.05
 """Points below which a cost is shown as 0.0."""
@@ -66,7 +80,7 @@ FEWEST_EVALUATIONS = 3
 
 
 def findings(experiment: Experiment, place: Nesting) -> list[Markup]:
-    """Return what one should know first as entries of a list, the most costly error at the top.
+    """Return what one should know as entries of a list, in the order in which to look at them.
 
     Without an evaluation there are none.
     """
@@ -80,7 +94,7 @@ def findings(experiment: Experiment, place: Nesting) -> list[Markup]:
         *_threshold(evaluation, place),
         *_last_checkpoint(experiment, evaluation, place),
     ]
-    return [element("li", finding) for finding in found]
+    return [element("li", finding) for finding in (*_better_model(experiment, evaluation, place), *found)]
 
 
 def ranked_types(found: Errors | None) -> list[ErrorType]:
@@ -90,6 +104,19 @@ def ranked_types(found: Errors | None) -> list[ErrorType]:
     return sorted(
         (kind for kind, cost in found.lost.items() if cost >= SMALLEST_COST), key=lambda kind: -found.lost[kind]
     )
+
+
+def _better_model(experiment: Experiment, evaluation: Evaluation, place: Nesting) -> Iterator[Markup]:
+    better = experiment.better
+    if better is None:
+        return
+    model = ["step ", named(better.step)] if better.step else [element("code", better.path)]
+    yield joined([
+        element("b", "The model of ", *model,
+                f" is {points(better.gain)} points of {KIND_NAMES[evaluation.kind]} AP better ({fraction(better.ap)})"),
+        ": ", SMALLER_MODELS.get(better.shown_kind.partition(",")[0], EXPORTED_MODEL), " See ",
+        place.link("models", "all models"), ".",
+    ])  # fmt: skip
 
 
 def _nothing_to_measure(evaluation: Evaluation, place: Nesting) -> Iterator[Markup]:

@@ -34,7 +34,7 @@ def summary(experiment: Experiment, place: Nesting) -> Section:
         _other_evaluations(experiment, evaluation, place),
         _tiles(evaluation),
         heading(place, "What to do next") if found else None,
-        element("ul", *found, class_="next") if found else None,
+        element("ol", *found, class_="next") if found else None,
         *notes,
     ]  # fmt: skip
     return Section("summary", "Summary", joined(parts))
