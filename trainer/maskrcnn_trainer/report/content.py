@@ -93,6 +93,8 @@ class TrainingHistory:
         learning_rate: one curve; None if not recorded.
         images_per_second: one curve; None if not recorded.
         evaluations: AP and mask AP of checkpoints.
+        loss_fall: share by which the mean total loss in the last tenth of the steps is below that in the tenth before;
+            None if it isn't recorded, or didn't clearly fall.
     """
 
     step: str
@@ -100,6 +102,7 @@ class TrainingHistory:
     learning_rate: Curve | None = None
     images_per_second: Curve | None = None
     evaluations: tuple[Curve, ...] = ()
+    loss_fall: float | None = None
 
 
 @dataclass(frozen=True)

@@ -148,3 +148,24 @@ def test_better_model_comes_first_with_what_to_do(kind: str, expected: str) -> N
 def test_better_model_of_no_step_is_named_by_its_file() -> None:
     better = BetterModel("", "/workspace/raw/model.tlt", 0.2451, 4.52, "trained")
     assert "The model of /workspace/raw/model.tlt is" in advice(replace(sample.nothing_detected(), better=better))[0]
+
+
+def with_falling_loss(measured: int) -> Experiment:
+    """Return the sample experiment whose last training has a falling loss and some measurements of AP."""
+    experiment = sample.experiment(with_pictures=False)
+    train, retrain = experiment.trainings
+    curve = Curve("mask AP", (100.0, 200.0, 300.0)[:measured], (0.1, 0.2, 0.3)[:measured])
+    return replace(experiment, trainings=(train, replace(retrain, evaluations=(curve,), loss_fall=0.06)))
+
+
+FALLING = "The loss of step retrain still fell by 6.0% in the last fifth of its steps: train for more steps."
+
+
+def test_falling_loss_of_a_short_training_comes_before_the_errors() -> None:
+    assert advice(with_falling_loss(2))[0].startswith(FALLING)
+
+
+def test_falling_loss_of_a_training_with_enough_measurements_comes_after_the_score() -> None:
+    *_, score, falling, _ = advice(with_falling_loss(3))
+    assert score.startswith("F1 is highest")
+    assert falling.startswith(FALLING)

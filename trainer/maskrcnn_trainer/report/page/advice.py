@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from maskrcnn_trainer.report.content import Errors, ErrorType, Evaluation, Experiment
+from maskrcnn_trainer.report.content import Errors, ErrorType, Evaluation, Experiment, TrainingHistory
 from maskrcnn_trainer.report.page.class_lines import KIND_NAMES, by_metric, in_words, metric
 from maskrcnn_trainer.report.page.confusion import confused_pairs
 from maskrcnn_trainer.report.page.errors import errors_of
 from maskrcnn_trainer.report.page.layout import Nesting, named, sentence
+from maskrcnn_trainer.report.page.line_chart import Point
 from maskrcnn_trainer.report.page.markup import Markup, element, joined
 from maskrcnn_trainer.report.page.numbers import count, fraction, percent, points
 from maskrcnn_trainer.report.page.scales import is_drawn
@@ -87,11 +88,16 @@ def findings(experiment: Experiment, place: Nesting) -> list[Markup]:
     evaluation = experiment.evaluation
     if evaluation is None:
         return []
+    key = metric(evaluation.kind, "AP")
+    short = [history for history in experiment.trainings if len(_measured(history, key)) < FEWEST_EVALUATIONS]
+    long = [history for history in experiment.trainings if history not in short]
     found = [*_nothing_to_measure(evaluation, place)] or [
+        *_falling_losses(short, place),
         *_largest_error(evaluation, place),
         *_confusion(evaluation, place),
         *_lowest_class(experiment, evaluation, place),
         *_threshold(evaluation, place),
+        *_falling_losses(long, place),
         *_last_checkpoint(experiment, evaluation, place),
     ]
     return [element("li", finding) for finding in (*_better_model(experiment, evaluation, place), *found)]
@@ -197,11 +203,26 @@ def _threshold(evaluation: Evaluation, place: Nesting) -> Iterator[Markup]:
     ])  # fmt: skip
 
 
+def _falling_losses(trainings: Sequence[TrainingHistory], place: Nesting) -> Iterator[Markup]:
+    for history in trainings:
+        if history.loss_fall is not None:
+            yield joined([
+                element("b", "The loss of step ", named(history.step), " still fell by ", percent(history.loss_fall),
+                        " in the last fifth of its steps"),
+                ": train for more steps. See the ",
+                place.link("training", "training curves"), ".",
+            ])  # fmt: skip
+
+
+def _measured(history: TrainingHistory, key: str) -> list[Point]:
+    """Return the values of a metric over the checkpoints as (value, step)."""
+    return [(y, x) for curve in checkpoints(history, key) for x, y in curve_points(curve) if is_drawn(y)]
+
+
 def _last_checkpoint(experiment: Experiment, evaluation: Evaluation, place: Nesting) -> Iterator[Markup]:
     history = training_of(experiment)
     key = metric(evaluation.kind, "AP")
-    curves = checkpoints(history, key) if history else []
-    values = [(y, x) for curve in curves for x, y in curve_points(curve) if is_drawn(y)]
+    values = _measured(history, key) if history else []
     if history is None or not values:
         return
     best, last = max(values), values[-1]
