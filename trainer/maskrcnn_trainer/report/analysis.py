@@ -12,7 +12,7 @@ from maskrcnn_trainer.report.comparison import Comparison, EvaluatedImages, comp
 from maskrcnn_trainer.report.confusion import confusion
 from maskrcnn_trainer.report.content import ClassAnalysis, Evaluation
 from maskrcnn_trainer.report.matching import MATCH_IOU, Matches, coco_matches
-from maskrcnn_trainer.report.operating_point import operating_point
+from maskrcnn_trainer.report.operating_point import f1_at, operating_point
 from maskrcnn_trainer.report.precision_recall import precision_recall, rows_by_category
 from maskrcnn_trainer.report.reliability import reliability
 from maskrcnn_trainer.report.shown_images import shown_images
@@ -66,7 +66,7 @@ def analyze(
         objects=len(decisive.objects.images),
         detections=len(decisive.detections.scores),
         metrics=dict(metrics),
-        classes=_classes(evaluated, decisive, matches, names, class_metrics),
+        classes=_classes(evaluated, decisive, matches, names, class_metrics, score=pooled.best_score),
         precision_recall=(
             precision_recall(decisive, matches, MATCH_IOU, evaluated.category_ids),
             precision_recall(decisive, coco_matches(decisive, STRICT_IOU), STRICT_IOU, evaluated.category_ids),
@@ -122,23 +122,27 @@ def _classes(
     matches: Matches,
     names: Mapping[int, str],
     class_metrics: Mapping[int, Mapping[str, float]],
+    *,
+    score: float | None,
 ) -> tuple[ClassAnalysis, ...]:
     detections = comparison.detections
     objects = np.bincount(comparison.objects.categories, minlength=comparison.categories).tolist()
     rows = rows_by_category(detections.categories, comparison.categories)
-    return tuple(
-        ClassAnalysis(
-            category=category,
-            name=names[category],
-            objects=objects[number],
-            detections=len(rows[number]),
-            metrics=dict(class_metrics.get(category, {})),
-            operating_point=operating_point(
-                detections.scores[rows[number]],
-                matches.hits[rows[number]],
-                matches.false_alarms[rows[number]],
-                objects[number],
-            ),
+    classes = []
+    for number, category in enumerate(evaluated.category_ids):
+        own = rows[number]
+        counted = detections.scores[own], matches.hits[own], matches.false_alarms[own], objects[number]
+        point = operating_point(*counted)
+        shared = None if score is None or not objects[number] else f1_at(*counted, score)
+        classes.append(
+            ClassAnalysis(
+                category=category,
+                name=names[category],
+                objects=objects[number],
+                detections=len(own),
+                metrics=dict(class_metrics.get(category, {})),
+                operating_point=point,
+                f1_gain=None if shared is None or point.best_f1 is None else point.best_f1 - shared,
+            )
         )
-        for number, category in enumerate(evaluated.category_ids)
-    )
+    return tuple(classes)

@@ -162,6 +162,8 @@ class OperatingPoint:
         precision, recall, f1: [N].
         best_score: threshold with the highest F1, the highest of equals; None without detections.
         best_f1: F1 there; None without objects and detections.
+        equally_good: lowest and highest of the adjacent thresholds around the best score whose F1 is within 0.01 of the
+            best; None without a best score.
     """
 
     scores: tuple[float, ...]
@@ -170,6 +172,7 @@ class OperatingPoint:
     f1: tuple[float | None, ...]
     best_score: float | None
     best_f1: float | None
+    equally_good: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,7 @@ class ClassAnalysis:
         detections: detections of the class.
         metrics: ``AP``, ``AP50``, ``mask_AP``, ``mask_AP50``, as fractions; -1 without objects, as pycocotools.
         operating_point: of this class alone.
+        f1_gain: its own best F1 minus its F1 at the overall best score; None without objects or without that score.
     """
 
     category: int
@@ -206,6 +210,7 @@ class ClassAnalysis:
     detections: int
     metrics: Mapping[str, float]
     operating_point: OperatingPoint
+    f1_gain: float | None = None
 
 
 @dataclass(frozen=True)

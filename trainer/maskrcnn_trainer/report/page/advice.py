@@ -13,6 +13,7 @@ from maskrcnn_trainer.report.page.line_chart import Point
 from maskrcnn_trainer.report.page.markup import Markup, element, joined
 from maskrcnn_trainer.report.page.numbers import count, fraction, percent, points
 from maskrcnn_trainer.report.page.scales import is_drawn
+from maskrcnn_trainer.report.page.thresholds import classes_of_their_own, how_exact
 from maskrcnn_trainer.report.page.training import checkpoints, curve_points, training_of
 
 COSTS: Mapping[ErrorType, str] = {
@@ -194,12 +195,14 @@ def _threshold(evaluation: Evaluation, place: Nesting) -> Iterator[Markup]:
         return
     at = point.scores.index(point.best_score) if point.best_score in point.scores else None
     parts = "" if at is None else f" (precision {fraction(point.precision[at])}, recall {fraction(point.recall[at])})"
+    classes = classes_of_their_own(evaluation)
     yield joined([
         element("b", f"F1 is highest from a score of {fraction(point.best_score)} on: {fraction(point.best_f1)}"),
-        parts, ". The score was picked on this very set. Use it as the threshold of an inference (",
+        parts, ". The score was picked on this very set. ", how_exact(point), " Use it as the threshold of an "
+        "inference (",
         element("code", f"threshold: {fraction(point.best_score)}"), " in a step, ",
         element("code", f"-t {fraction(point.best_score)}"), " in a command); see ",
-        place.link("f1", "F1 over the score"), ".",
+        place.link("f1", "F1 over the score"), ".", *([" ", classes] if classes else []),
     ])  # fmt: skip
 
 
