@@ -162,3 +162,11 @@ def test_class_gains_f1_from_its_own_score() -> None:
     page = analyzed(truth(*objects), results)
     assert page.operating_point.best_score == 0.9
     assert [one.f1_gain for one in page.classes] == [0.0, 2 / 3]
+
+
+def test_largest_number_of_detections_in_an_image_is_counted() -> None:
+    results = [found(image, 1, box, 0.1) for image in (1, 2) for box in (A, B)] + [found(3, 1, A, 0.9)]
+    page = analyzed(truth(thing(1, 1, A)), results)
+    assert (page.most_detections, page.images_with_most) == (2, 2)
+    page = analyzed(truth(thing(1, 1, A)), [])
+    assert (page.most_detections, page.images_with_most) == (0, 0)

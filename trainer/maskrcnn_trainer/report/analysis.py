@@ -14,7 +14,7 @@ from maskrcnn_trainer.report.content import ClassAnalysis, Evaluation
 from maskrcnn_trainer.report.matching import MATCH_IOU, Matches, coco_matches
 from maskrcnn_trainer.report.operating_point import f1_at, operating_point
 from maskrcnn_trainer.report.precision_recall import precision_recall, rows_by_category
-from maskrcnn_trainer.report.reliability import reliability
+from maskrcnn_trainer.report.reliability import reliability, score_errors
 from maskrcnn_trainer.report.shown_images import shown_images
 from maskrcnn_trainer.report.tide import errors
 
@@ -58,6 +58,9 @@ def analyze(
         decisive.detections.scores, matches.hits, matches.false_alarms, len(decisive.objects.images)
     )
     shown = shown_images(evaluated, decisive, matches, pooled.best_score, names)
+    bins = reliability(decisive.detections.scores, matches.hits, matches.false_alarms)
+    of_images = np.bincount(decisive.detections.images, minlength=1)
+    most = int(of_images.max())
     return Evaluation(
         step=step,
         model=model,
@@ -84,7 +87,10 @@ def analyze(
             for comparison in (boxes, masks)
             if comparison is not None
         ),
-        reliability=reliability(decisive.detections.scores, matches.hits, matches.false_alarms),
+        reliability=bins,
+        score_errors=score_errors(bins),
+        most_detections=most,
+        images_with_most=int(np.count_nonzero(of_images == most)) if most else 0,
         worst=shown.worst,
         confident_false=shown.confident_false,
         missed=shown.missed,

@@ -278,6 +278,22 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True)
+class ScoreError:
+    """Adjacent bins with at least 20 detections each, whose mean scores are all too high or all too low by over 0.1.
+
+    Attributes:
+        low, high: bounds of the scores.
+        detections: number of them.
+        excess: their mean score minus their precision.
+    """
+
+    low: float
+    high: float
+    detections: int
+    excess: float
+
+
+@dataclass(frozen=True)
 class ShownObject:
     """Object or detection of a shown image.
 
@@ -334,6 +350,9 @@ class Evaluation:
         confusion: None if nothing was detected and there is no score.
         errors: for boxes, and for masks if there are any.
         reliability: ten bins.
+        score_errors: scores that aren't reliable, ascending; None if no bin has 20 detections.
+        most_detections: largest number of detections, of any score, in one image.
+        images_with_most: number of images that have so many; 0 without detections.
         worst: the twelve images with the lowest F1.
         confident_false: the twelve false detections with the highest scores.
         missed: the twelve largest missed objects.
@@ -359,6 +378,9 @@ class Evaluation:
     missed: tuple[ShownImage, ...] = ()
     random: tuple[ShownImage, ...] = ()
     pictures_missing: str | None = None
+    score_errors: tuple[ScoreError, ...] | None = None
+    most_detections: int = 0
+    images_with_most: int = 0
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from maskrcnn_trainer.report.content import (
     ReliabilityBin,
     Report,
     Role,
+    ScoreError,
     ShownImage,
     ShownObject,
     TrainingHistory,
@@ -138,7 +139,8 @@ def evaluation(names: Sequence[str] = SHAPES, *, seed: int = 1, with_pictures: b
         ),
         operating_point=point, confusion=_confusion(random, names, scored, point.best_score or 0.5),
         errors=(_errors("bbox", classes, mean * 1.08, random), _errors("segm", classes, mean, random)),
-        reliability=_reliability(pooled),
+        reliability=_reliability(pooled), score_errors=(ScoreError(0.4, 0.6, 61, 0.18),),
+        most_detections=30, images_with_most=45,
         worst=tuple(sorted(shown[:12], key=lambda image: image.f1)), confident_false=tuple(shown[12:24]),
         missed=tuple(shown[24:36]), random=tuple(shown[36:]),
         pictures_missing=None if with_pictures else "the validation records are gone (convert-val/*.tfrecord)",
@@ -151,7 +153,7 @@ def nothing_detected() -> Experiment:
     point = OperatingPoint((), (), (), (), None, None)
     zero = dict.fromkeys(found.metrics, 0.0)
     empty = replace(
-        found, detections=0, metrics=zero,
+        found, detections=0, most_detections=0, images_with_most=0, score_errors=None, metrics=zero,
         classes=tuple(
             replace(one, detections=0, metrics=dict.fromkeys(one.metrics, 0.0), operating_point=point)
             for one in found.classes

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tests.unit.report.page import sample
 from tests.unit.report.page.html_reading import words
 
@@ -60,3 +61,16 @@ def test_without_an_evaluation_the_notes_are_shown() -> None:
     assert "No evaluation can be read, so there are no metrics.train/history.jsonl isn't there." in drawn(
         sample.bare_experiment()
     )
+
+
+@pytest.mark.parametrize(
+    ("most", "images", "expected"),
+    [(30, 60, "of any score, 30 in each image"), (30, 45, "of any score, at most 30 in an image, so many in 45"),
+     (0, 0, "of any score")],
+)  # fmt: skip
+def test_images_with_the_largest_number_of_detections_are_counted(most: int, images: int, expected: str) -> None:
+    assert EXPERIMENT.evaluation is not None
+    evaluation = replace(
+        EXPERIMENT.evaluation, detections=7, images=60, most_detections=most, images_with_most=images
+    )  # fmt: skip
+    assert f"detections7{expected}" in drawn(replace(EXPERIMENT, evaluation=evaluation))

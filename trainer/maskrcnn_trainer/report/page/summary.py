@@ -65,12 +65,21 @@ def _tiles(evaluation: Evaluation) -> Markup:
         ("best F1", fraction(point.best_f1), at),
         ("images", count(evaluation.images), "evaluated"),
         ("objects", count(evaluation.objects), "without crowds"),
-        ("detections", count(evaluation.detections), "of any score"),
+        ("detections", count(evaluation.detections), _in_images(evaluation)),
     ]
     return element("dl", *(
         element("div", element("dt", name), element("dd", element("b", number), element("small", meaning)))
         for name, number, meaning in tiles
     ), class_="tiles")  # fmt: skip
+
+
+def _in_images(evaluation: Evaluation) -> str:
+    most, images = evaluation.most_detections, evaluation.images_with_most
+    if not most:
+        return "of any score"
+    if images == evaluation.images:
+        return f"of any score, {count(most)} in each image"
+    return f"of any score, at most {count(most)} in an image, so many in {count(images)}"
 
 
 def _metric(value: float | None) -> str:
