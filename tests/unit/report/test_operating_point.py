@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from maskrcnn_trainer.report.content import OperatingPoint
+from maskrcnn_trainer.report.interval import wilson_interval
 from maskrcnn_trainer.report.operating_point import f1_at, operating_point
 
 
@@ -111,3 +112,9 @@ def test_f1_at_a_score_counts_the_detections_from_it_on() -> None:
     assert f1_at(scores, hits, ~hits, 3, 0.7) == 4 / 6
     assert f1_at(scores, hits, hits & False, 3, 0.8) == 2 / 4
     assert f1_at(scores, hits, ~hits, 0, 0.95) is None
+
+
+def test_recall_at_the_best_score_has_its_interval() -> None:
+    assert point("TFTF", [0.9, 0.8, 0.7, 0.6], 3).recall_interval == wilson_interval(2, 3)
+    assert point("", [], 3).recall_interval is None
+    assert point("F", [0.5], 0).recall_interval is None

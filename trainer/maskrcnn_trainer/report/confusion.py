@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.report.comparison import Comparison
 from maskrcnn_trainer.report.content import Confusion
+from maskrcnn_trainer.report.interval import wilson_interval
 from maskrcnn_trainer.report.matching import matches_of_any_class
 
 
@@ -39,4 +41,15 @@ def confusion(comparison: Comparison, iou: float, score: float, names: Sequence[
         names=tuple(names[category] for category in occur),
         counts=tuple(tuple(row) for row in counts.tolist()),
         normalized=tuple(tuple(value / sum(row) for value in row) if any(row) else None for row in counts.tolist()),
+        interval=_interval_of_largest(counts),
     )
+
+
+def _interval_of_largest(counts: NDArray[np.int64]) -> tuple[float, float] | None:
+    """Return the interval of the largest count of two different classes, of equals that with the larger share."""
+    confused = counts[:-1, :-1] * ~np.eye(len(counts) - 1, dtype=bool)
+    if not confused.any():
+        return None
+    sums = counts.sum(axis=1)
+    rows = np.nonzero(confused == confused.max())[0]
+    return wilson_interval(int(confused.max()), int(sums[rows].min()))

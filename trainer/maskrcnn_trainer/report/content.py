@@ -164,6 +164,7 @@ class OperatingPoint:
         best_f1: F1 there; None without objects and detections.
         equally_good: lowest and highest of the adjacent thresholds around the best score whose F1 is within 0.01 of the
             best; None without a best score.
+        recall_interval: Wilson's 95% interval of the recall at the best score; None without it or without objects.
     """
 
     scores: tuple[float, ...]
@@ -173,6 +174,7 @@ class OperatingPoint:
     best_score: float | None
     best_f1: float | None
     equally_good: tuple[float, float] | None = None
+    recall_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -228,12 +230,14 @@ class Confusion:
         counts: [K + 1, K + 1], rows are the truth, columns the detections. The last row has false detections, the last
             column missed objects; the last entry is 0.
         normalized: each row divided by its sum; None in a row without entries.
+        interval: Wilson's 95% interval of the largest confusion's share of its row; None without confusions.
     """
 
     score: float
     names: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
     normalized: tuple[tuple[float, ...] | None, ...]
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.report.content import OperatingPoint
+from maskrcnn_trainer.report.interval import wilson_interval
 
 SCORE_STEPS = 100
 """Steps of the thresholds from 0 to 1. The best score is found among all scores of the detections."""
@@ -48,6 +49,7 @@ def operating_point(
         best_score=best_score,
         best_f1=f1[best],
         equally_good=None if best_score is None else _equally_good(thresholds, f1, best),
+        recall_interval=None if best_score is None else wilson_interval(int(true[best]), objects),
     )
 
 

@@ -191,7 +191,7 @@ def operating_point(found: Scored) -> OperatingPoint:
     best = len(f1) - 1 - int(np.argmax(f1[::-1]))
     return OperatingPoint(
         tuple(thresholds.round(2).tolist()), tuple(precision), tuple((right / found.objects).tolist()),
-        tuple(f1.tolist()), float(thresholds[best].round(2)), float(f1[best]), (0.17, 0.29),
+        tuple(f1.tolist()), float(thresholds[best].round(2)), float(f1[best]), (0.17, 0.29), (0.55, 0.67),
     )  # fmt: skip
 
 

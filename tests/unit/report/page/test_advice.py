@@ -60,8 +60,12 @@ def test_most_frequent_confusion_is_named() -> None:
     assert matrix is not None
     counts = ((5, 9, 0, 1), (2, 5, 0, 0), (0, 0, 5, 0), (1, 0, 0, 0))
     shares = tuple(tuple(value / sum(row) for value in row) for row in counts)
-    changed = replace(evaluation(experiment), confusion=replace(matrix, counts=counts, normalized=shares))
-    assert "9 × disc was detected as square, 60% of its objects" in advice(replace(experiment, evaluation=changed))[1]
+    matrix = replace(matrix, counts=counts, normalized=shares, interval=(0.36, 0.8))
+    changed = replace(evaluation(experiment), confusion=matrix)
+    assert (
+        "9 × disc was detected as square, 60% of its objects (95% interval 36% to 80%)."
+        in advice(replace(experiment, evaluation=changed))[1]
+    )
 
 
 def test_lowest_class_has_its_objects_of_both_data_sets() -> None:

@@ -164,10 +164,12 @@ def _confusion(evaluation: Evaluation, place: Nesting) -> Iterator[Markup]:
     if not pairs:
         return
     first = pairs[0]
+    interval = evaluation.confusion.interval if evaluation.confusion else None
     parts = (f"{count(first.objects)} × ", named(first.truth), " was detected as ", named(first.detected))
     yield joined([
-        "The most frequent confusion: ", element("b", *parts), f", {percent(first.share)} of its objects. The other "
-        "pairs are below the ", place.link("confusion", "confusion matrix"), ".",
+        "The most frequent confusion: ", element("b", *parts), f", {percent(first.share)} of its objects",
+        None if interval is None else f" (95% interval {percent(interval[0])} to {percent(interval[1])})",
+        ". The other pairs are below the ", place.link("confusion", "confusion matrix"), ".",
     ])  # fmt: skip
 
 

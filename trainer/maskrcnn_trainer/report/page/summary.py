@@ -33,6 +33,7 @@ def summary(experiment: Experiment, place: Nesting) -> Section:
                   "validation images. Metrics go from 0 to 1; one point is 0.01."),
         _other_evaluations(experiment, evaluation, place),
         _tiles(evaluation),
+        _uncertainty(evaluation),
         heading(place, "What to do next") if found else None,
         element("ol", *found, class_="next") if found else None,
         *notes,
@@ -71,6 +72,18 @@ def _tiles(evaluation: Evaluation) -> Markup:
         element("div", element("dt", name), element("dd", element("b", number), element("small", meaning)))
         for name, number, meaning in tiles
     ), class_="tiles")  # fmt: skip
+
+
+def _uncertainty(evaluation: Evaluation) -> Markup | None:
+    point = evaluation.operating_point
+    if point.best_score is None or point.recall_interval is None or point.best_score not in point.scores:
+        return None
+    low, high = point.recall_interval
+    return paragraph(
+        f"Recall at that score is {fraction(point.recall[point.scores.index(point.best_score)])}, with a 95% interval "
+        f"from {fraction(low)} to {fraction(high)} (Wilson's, of {count(evaluation.objects)} objects as if they were "
+        "independent). A smaller difference between two models may be chance."
+    )
 
 
 def _in_images(evaluation: Evaluation) -> str:
