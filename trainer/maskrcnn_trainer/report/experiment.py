@@ -10,6 +10,7 @@ from pathlib import Path
 from maskrcnn_trainer.errors import TaskError
 from maskrcnn_trainer.evaluation.coco_results import CocoResult
 from maskrcnn_trainer.report.analysis import analyze, contradiction
+from maskrcnn_trainer.report.better_model import better_model
 from maskrcnn_trainer.report.content import DataSet, Evaluation, Experiment, TrainingHistory
 from maskrcnn_trainer.report.data_sets import TRAINING, VALIDATION, conversion_by_tag, conversion_of, counted, data_set
 from maskrcnn_trainer.report.facts import facts_of
@@ -83,16 +84,18 @@ def read_experiment(directory: ExperimentDirectory) -> ReadExperiment:
         reader.notes.append("The spec isn't recorded, or its model is encrypted.")
     identity = None if analyzed is None else analyzed.validation.identity
     recorded = None if evaluation is None else recorded_identity(evaluation.directory)
+    models = model_rows(directory, metrics, retrained=specs.retrained())
     experiment = Experiment(
         name=directory.name,
         differences=None if values is None else differences_from_defaults(values),
         data=reader.data(spec, training, specs, analyzed, recorded),
         facts=facts_of(directory.steps, spec),
         trainings=reader.trainings(),
-        models=model_rows(directory, metrics, retrained=specs.retrained()),
+        models=models,
         evaluation=None if analyzed is None else analyzed.evaluation,
         notes=tuple(dict.fromkeys((*directory.notes, *reader.notes))),
         spec_step=None if with_spec is None else with_spec.name,
+        better=None if analyzed is None else better_model(models, analyzed.evaluation),
     )
     return ReadExperiment(experiment, directory, values, identity, recorded, analyzed)
 

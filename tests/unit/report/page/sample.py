@@ -30,6 +30,7 @@ from maskrcnn_trainer.report.content import (
     ReliabilityBin,
     Report,
     Role,
+    ScoreError,
     ShownImage,
     ShownObject,
     TrainingHistory,
@@ -117,7 +118,8 @@ def evaluation(names: Sequence[str] = SHAPES, *, seed: int = 1, with_pictures: b
     classes = tuple(
         ClassAnalysis(
             number + 1, name, one.objects, len(one.scores),
-            {"AP": ap * 0.62, "AP50": ap * 1.08, "mask_AP": ap * 0.55, "mask_AP50": ap}, operating_point(one),
+            {"AP": ap * 0.62, "AP50": ap * 1.08, "mask_AP": ap * 0.55, "mask_AP50": ap},
+            operating_point(one), 0.03 * number,
         )
         for number, (name, one, ap) in enumerate(zip(names, scored, ap50, strict=True))
     )  # fmt: skip
@@ -137,7 +139,8 @@ def evaluation(names: Sequence[str] = SHAPES, *, seed: int = 1, with_pictures: b
         ),
         operating_point=point, confusion=_confusion(random, names, scored, point.best_score or 0.5),
         errors=(_errors("bbox", classes, mean * 1.08, random), _errors("segm", classes, mean, random)),
-        reliability=_reliability(pooled),
+        reliability=_reliability(pooled), score_errors=(ScoreError(0.4, 0.6, 61, 0.18),),
+        most_detections=30, images_with_most=45,
         worst=tuple(sorted(shown[:12], key=lambda image: image.f1)), confident_false=tuple(shown[12:24]),
         missed=tuple(shown[24:36]), random=tuple(shown[36:]),
         pictures_missing=None if with_pictures else "the validation records are gone (convert-val/*.tfrecord)",
@@ -150,7 +153,7 @@ def nothing_detected() -> Experiment:
     point = OperatingPoint((), (), (), (), None, None)
     zero = dict.fromkeys(found.metrics, 0.0)
     empty = replace(
-        found, detections=0, metrics=zero,
+        found, detections=0, most_detections=0, images_with_most=0, score_errors=None, metrics=zero,
         classes=tuple(
             replace(one, detections=0, metrics=dict.fromkeys(one.metrics, 0.0), operating_point=point)
             for one in found.classes
@@ -188,7 +191,7 @@ def operating_point(found: Scored) -> OperatingPoint:
     best = len(f1) - 1 - int(np.argmax(f1[::-1]))
     return OperatingPoint(
         tuple(thresholds.round(2).tolist()), tuple(precision), tuple((right / found.objects).tolist()),
-        tuple(f1.tolist()), float(thresholds[best].round(2)), float(f1[best]),
+        tuple(f1.tolist()), float(thresholds[best].round(2)), float(f1[best]), (0.17, 0.29), (0.55, 0.67),
     )  # fmt: skip
 
 
