@@ -65,7 +65,9 @@ tbody th{font-weight:500}
 th:first-child,.text{text-align:left}
 th:first-child,.text{overflow-wrap:anywhere;min-width:7em;max-width:32em}
 td:not(.text){white-space:nowrap}
-.path{overflow-wrap:normal}
+.path,.field{overflow-wrap:normal}
+.file{display:block;color:var(--muted);min-width:8em}
+.step{display:block;white-space:normal;overflow-wrap:anywhere;min-width:5.5em;max-width:14em;margin-left:auto}
 tr{break-inside:avoid}
 .bar{display:block;min-width:4.5em;padding:0 4px;
 background:linear-gradient(to right,var(--shade) var(--v),transparent var(--v))}
@@ -87,6 +89,9 @@ th:first-child,.text{min-width:6em}.bar{min-width:3.4em}
 dl.terms{display:block}dl.terms dd{margin:0 0 .4rem}}
 @media print{
 body{max-width:none;padding:0;font-size:11pt}
+table{font-size:8.5pt}
+th,td{padding:3px 5px}
+.bar{min-width:3em}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 nav{display:none}
 .scroll,.map{overflow:visible}
