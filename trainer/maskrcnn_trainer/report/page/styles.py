@@ -96,8 +96,15 @@ th,td{padding:3px 5px}
 nav{display:none}
 .scroll,.map{overflow:visible}
 .map svg{width:min(var(--w),100%)}
-h2,h3,h4{break-after:avoid}
+h2,h3,h4,:is(h2,h3,h4)+p,thead{break-after:avoid;break-inside:avoid}
+.scroll,tr:first-child{break-before:avoid}
+.scroll,table,.grid,.pictures{break-inside:auto}
+tr,li,.tiles,.shades,.legend{break-inside:avoid}
+p{orphans:3;widows:3}
+@supports selector(::details-content){
 details::details-content{content-visibility:visible;block-size:auto}
+summary{display:none}
+}
 }
 """
 
