@@ -74,6 +74,7 @@ background:linear-gradient(to right,var(--shade) var(--v),transparent var(--v))}
 .pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,260px),1fr));gap:14px;margin:1rem 0}
 .objects{list-style:none;padding:0;margin:.4rem 0 0;font-size:.8125rem}
 .objects li{margin:1px 0}
+figure .objects b{display:inline;margin:0;font-variant-numeric:tabular-nums}
 .true{color:var(--true)}
 .false{color:var(--false)}
 .missed{color:var(--missed)}
