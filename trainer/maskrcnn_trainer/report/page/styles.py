@@ -66,7 +66,7 @@ th:first-child,.text{text-align:left}
 th:first-child,.text{overflow-wrap:anywhere;min-width:7em;max-width:32em}
 td:not(.text){white-space:nowrap}
 .path,.field{overflow-wrap:normal}
-.file{display:block;color:var(--muted);min-width:8em}
+.file{display:block;color:var(--muted);min-width:11em}
 .step{display:block;white-space:normal;overflow-wrap:anywhere;min-width:5.5em;max-width:14em;margin-left:auto}
 tr{break-inside:avoid}
 .bar{display:block;min-width:4.5em;padding:0 4px;
@@ -102,6 +102,8 @@ h2,h3,h4,:is(h2,h3,h4)+p,thead{break-after:avoid;break-inside:avoid}
 .scroll,table,.grid,.pictures{break-inside:auto}
 tr,li,.tiles,.shades,.legend{break-inside:avoid}
 p{orphans:3;widows:3}
+.pictures{grid-template-columns:repeat(3,1fr);gap:8px}
+details .objects{margin:0}
 @supports selector(::details-content){
 details::details-content{content-visibility:visible;block-size:auto}
 summary{display:none}
