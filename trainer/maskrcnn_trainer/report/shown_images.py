@@ -111,14 +111,14 @@ class _Selection:
         index = int(self._detections.index[row])
         result = self._evaluated.results[index]
         shown = self._shown(role, result["category_id"], float(result["score"]), result["bbox"], index)
-        return shown if role == "true" else replace(shown, **self._error(row))
-
-    def _error(self, row: int) -> dict[str, str | None]:
+        if role == "true":
+            return shown
         error = ERROR_TYPES[self._types[row]]
-        if error not in ("Cls", "Both"):
-            return {"error": error}
+        return replace(shown, error=error, other_class=self._other_class(row) if error in ("Cls", "Both") else None)
+
+    def _other_class(self, row: int) -> str:
         annotation = self._evaluated.annotations[int(self._objects.index[self._others[row]])]
-        return {"error": error, "other_class": self._names[annotation["category_id"]]}
+        return self._names[annotation["category_id"]]
 
     def _object(self, row: int) -> ShownObject:
         index = int(self._objects.index[row])
