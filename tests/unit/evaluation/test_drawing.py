@@ -219,10 +219,11 @@ def test_numbers_of_many_objects_do_not_cover_each_other() -> None:
         assert not any(drawing._overlap(label.area, other.area) for other in labels[:at])
 
 
-def test_strokes_enlarge_lines_and_letters() -> None:
-    item = DrawnObject((60, 20, 90, 110), 1, "x", number=1, color=(1, 2, 250))
-    painted = [
-        (draw_objects(np.full((400, 400, 3), 90, np.uint8), [item], strokes=strokes) != 90).any(axis=-1).sum()
-        for strokes in (1.0, 1.5)
-    ]
-    assert painted[1] > 1.5 * painted[0]
+@pytest.mark.parametrize("labeled", [False, True])
+def test_strokes_enlarge_lines_and_letters(labeled: bool) -> None:
+    item = DrawnObject((60, 20, 90, 110), 1, "x", number=1, color=(1, 2, 250), labeled=labeled)
+    large = np.full((400, 400, 3), 90, np.uint8)
+    thin, thick = (
+        np.count_nonzero((draw_objects(large, [item], strokes=strokes) != 90).any(axis=-1)) for strokes in (1.0, 2.0)
+    )
+    assert thick > 1.7 * thin
