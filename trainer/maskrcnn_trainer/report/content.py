@@ -320,6 +320,8 @@ class ShownObject:
         box: x, y, width, height in pixels of the original image.
         index: position among the detections (true, false) or annotations (missed, object) of the evaluation, from which
             a picture takes the mask.
+        error: type of a false detection's error, without the limit to 100 detections per image; None for others.
+        other_class: class name of the object that it overlaps most, where that has another class (Cls, Both).
     """
 
     role: Role
@@ -328,6 +330,8 @@ class ShownObject:
     score: float | None
     box: tuple[float, float, float, float]
     index: int
+    error: ErrorType | None = None
+    other_class: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maskrcnn_trainer.report.content import ModelRow
-from maskrcnn_trainer.report.page.layout import Section, bar_cell, note, paragraph, path, table
-from maskrcnn_trainer.report.page.markup import Markup, joined
+from maskrcnn_trainer.report.page.layout import Section, bar_cell, note, paragraph, path, table, value
+from maskrcnn_trainer.report.page.markup import Markup, element, joined
 from maskrcnn_trainer.report.page.numbers import DASH, NOT_RECORDED, count, fraction, measured
 
 METRICS = (("mask_AP", "mask AP"), ("mask_AP50", "mask AP50"), ("AP", "box AP"), ("AP50", "box AP50"))
@@ -26,20 +26,28 @@ def models(rows: Sequence[ModelRow], evaluation: str | None) -> Section:
     )
     if not rows:
         return Section("models", "Models side by side", note("Models: ", NOT_RECORDED, "."))
-    headers = ("model", "step", "file", *(name for _, name in METRICS), "size", "weights", "images/s", "evaluated by")
+    headers = ("model", *(name for _, name in METRICS), "size", "weights", "images/s", "made by", "evaluated by")
     return Section(
         "models",
         "Models side by side",
-        joined([paragraph(lead), table(headers, [_row(row, evaluation) for row in rows], label="Models", texts=3)]),
+        joined([paragraph(lead), table(headers, [_row(row, evaluation) for row in rows], label="Models")]),
     )
 
 
 def _row(row: ModelRow, evaluation: str | None) -> list[str]:
     return [
-        row.kind, row.step, path(row.path), *(_metric(row.metrics.get(key)) for key, _ in METRICS),
+        _named(row), *(_metric(row.metrics.get(key)) for key, _ in METRICS),
         measured(row.megabytes, "MB"), count(row.parameters), measured(row.images_per_second),
-        _evaluated_by(row.evaluation, evaluation),
+        _step(row.step or DASH), _step(_evaluated_by(row.evaluation, evaluation)),
     ]  # fmt: skip
+
+
+def _named(row: ModelRow) -> Markup:
+    return joined([value(row.kind), element("small", path(row.path), class_="file")])
+
+
+def _step(content: str) -> Markup:
+    return element("span", value(content), class_="step")
 
 
 def _evaluated_by(step: str | None, shown: str | None) -> str:
