@@ -188,3 +188,10 @@ def test_largest_number_of_detections_in_an_image_is_counted() -> None:
     assert (page.most_detections, page.images_with_most) == (2, 2)
     page = analyzed(truth(thing(1, 1, A)), [])
     assert (page.most_detections, page.images_with_most) == (0, 0)
+
+
+def test_scores_that_are_too_high_are_found() -> None:
+    page = analyzed(truth(thing(1, 1, A)), [found(1, 1, B, 0.65) for _ in range(20)])
+    assert page.score_errors is not None
+    (one,) = page.score_errors
+    assert (one.low, one.high, one.detections, one.excess) == (0.6, 0.7, 20, pytest.approx(0.65))

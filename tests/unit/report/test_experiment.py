@@ -373,3 +373,11 @@ def test_problems_of_an_annotation_file_are_named(home: Path) -> None:
     assert note.startswith(f"The annotation file can't be read: {home.parent}/raw/val.json: 4 problems: images[0]")
     assert [f"images[{number}]" in note for number in range(4)] == [True, True, True, False]
     assert note.endswith("; and others.")
+
+
+def test_better_model_of_another_step_is_found(home: Path) -> None:
+    assert read(home).better is None
+    made.evaluate(home / "evaluate-fp16", home / "export" / "model.onnx", minute=8, results=made.RESULTS[:1])
+    better = read(home).better
+    assert better is not None
+    assert (better.step, better.shown_kind) == ("train", "fp16")

@@ -1,4 +1,4 @@
-"""Whether the loss of a training still fell at its end."""
+"""Fall of the loss at the end of a training."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.report.page import sample
-from tests.unit.report.page.html_reading import words
+from tests.unit.report.page.html_reading import read, words
 
 from maskrcnn_trainer.report.content import Experiment
 from maskrcnn_trainer.report.page.layout import Nesting
@@ -84,5 +84,12 @@ def test_recall_at_the_best_score_has_its_interval() -> None:
     )  # fmt: skip
     evaluation = replace(EXPERIMENT.evaluation, operating_point=point, objects=121)
     text = drawn(replace(EXPERIMENT, evaluation=evaluation))
-    assert "Recall at that score is 0.610, with a 95% interval from 0.550 to 0.670 (Wilson's, of 121 objects" in text
+    assert (
+        "Recall at the best score is 0.610, with a 95% interval from 0.550 to 0.670 (Wilson's, of 121 objects" in text
+    )
     assert "95% interval" not in drawn(sample.nothing_detected())
+
+
+def test_findings_are_numbered() -> None:
+    found = summary(EXPERIMENT, Nesting()).content
+    assert [path for path, text in read(found).texts if text.startswith("F1 is highest")] == ["ol/li/b"]

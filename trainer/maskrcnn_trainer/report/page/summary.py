@@ -80,10 +80,11 @@ def _uncertainty(evaluation: Evaluation) -> Markup | None:
     if point.best_score is None or point.recall_interval is None or point.best_score not in point.scores:
         return None
     low, high = point.recall_interval
+    recall = point.recall[point.scores.index(point.best_score)]
     return paragraph(
-        f"Recall at that score is {fraction(point.recall[point.scores.index(point.best_score)])}, with a 95% interval "
-        f"from {fraction(low)} to {fraction(high)} (Wilson's, of {count(evaluation.objects)} objects as if they were "
-        "independent). A smaller difference between two models may be chance."
+        f"Recall at the best score is {fraction(recall)}, with a 95% interval from {fraction(low)} to {fraction(high)} "
+        f"(Wilson's, of {count(evaluation.objects)} objects as if they were independent): a difference from another "
+        "model within it may be chance."
     )
 
 
