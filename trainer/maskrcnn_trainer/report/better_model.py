@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from maskrcnn_trainer.report.content import BetterModel, Evaluation, ModelRow
 
-SMALLEST_GAIN = 1.0
+SMALLEST_AP_GAIN = 1.0
 """Points of AP below which a difference isn't worth another model."""
 
 
@@ -27,7 +27,7 @@ def better_model(rows: Sequence[ModelRow], evaluation: Evaluation) -> BetterMode
         return None
     gain = 100 * (best.metrics[key] - own)
     # One point exactly may be a little less in floating point.
-    if round(gain, 6) < SMALLEST_GAIN:
+    if round(gain, 6) < SMALLEST_AP_GAIN:
         return None
     shown_kind = next((row.kind for row in rows if _is_shown(row, evaluation)), "")
     return BetterModel(best.step, best.path, best.metrics[key], gain, shown_kind)

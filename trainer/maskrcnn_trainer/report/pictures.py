@@ -41,7 +41,7 @@ LISTS = ("worst", "confident_false", "missed", "random")
 ABOUT_ONE_OBJECT = ("confident_false", "missed")
 """Lists in which each picture is about its first object; the others are boxes with their numbers alone."""
 
-DASHES: Mapping[Role, Dashes] = {"true": "solid", "false": "dash-dotted", "missed": "dashed"}
+DASHES_OF_ROLES: Mapping[Role, Dashes] = {"true": "solid", "false": "dash-dotted", "missed": "dashed"}
 FILL: Mapping[Role, float] = {"true": 0.1, "false": 0.1, "missed": 0.0}
 """Opacity of masks, low enough that the texture of the image stays visible."""
 
@@ -177,7 +177,7 @@ def _drawn(
         mask = cv2.resize(whole, size, interpolation=cv2.INTER_NEAREST).astype(bool)
     return DrawnObject(
         (y, x, y + height, x + width), shown.category, drawn_name(shown.name, shown.category) if full else "",
-        shown.score, mask, color=PICTURE_COLORS[shown.role], dashes=DASHES[shown.role], fill=FILL[shown.role],
+        shown.score, mask, color=PICTURE_COLORS[shown.role], dashes=DASHES_OF_ROLES[shown.role], fill=FILL[shown.role],
         number=number,
     )  # fmt: skip
 

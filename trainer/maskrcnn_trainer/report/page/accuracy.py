@@ -28,7 +28,7 @@ OVERALL = (
     ("ARmax10", "AR, 10 detections per image"),
     ("ARmax100", "AR, 100 detections per image"),
 )
-LARGEST_NUMBER = 100
+MOST_OF_AR = 100
 """Largest number of detections per image for which there is an AR."""
 
 SIZE_METRICS = (
@@ -65,11 +65,11 @@ def accuracy(experiment: Experiment, evaluation: Evaluation, place: Nesting) -> 
 
 def _limit(evaluation: Evaluation) -> Markup | None:
     most = evaluation.most_detections
-    if not 0 < most < LARGEST_NUMBER:
+    if not 0 < most < MOST_OF_AR:
         return None
     return note(
         f"No image has more than {count(most)} detections ({count(evaluation.images_with_most)} of "
-        f"{count(evaluation.images)} images have so many), so AR with {LARGEST_NUMBER} detections is AR with "
+        f"{count(evaluation.images)} images have so many), so AR with {MOST_OF_AR} detections is AR with "
         f"{count(most)}. If many images have so many, the model's limit may cut detections: try a larger "
         f"maskrcnnConfig.testDetectionsPerImage."
     )

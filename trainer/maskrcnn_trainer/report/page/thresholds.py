@@ -7,7 +7,7 @@ from maskrcnn_trainer.report.page.layout import named, sentence
 from maskrcnn_trainer.report.page.markup import Markup, joined
 from maskrcnn_trainer.report.page.numbers import fraction
 
-SMALLEST_GAIN = 0.05
+SMALLEST_F1_GAIN = 0.05
 """F1 that a class must gain from its own score to be named."""
 
 MOST_CLASSES = 5
@@ -25,7 +25,7 @@ def how_exact(point: OperatingPoint) -> str:
 def classes_of_their_own(evaluation: Evaluation) -> Markup | None:
     """Return which classes gain the most F1 from their own best score; None if none gains 0.05 or more."""
     gaining = sorted(
-        (found for found in evaluation.classes if found.f1_gain is not None and found.f1_gain >= SMALLEST_GAIN),
+        (found for found in evaluation.classes if found.f1_gain is not None and found.f1_gain >= SMALLEST_F1_GAIN),
         key=lambda found: -(found.f1_gain or 0.0),
     )
     if not gaining:
