@@ -9,6 +9,7 @@ from tests.unit.report.page.html_reading import words
 from maskrcnn_trainer.report.content import BetterModel, Curve, ErrorType, Evaluation, Experiment
 from maskrcnn_trainer.report.page.advice import findings, ranked_types
 from maskrcnn_trainer.report.page.layout import Nesting
+from maskrcnn_trainer.report.page.numbers import threshold
 
 
 def advice(experiment: Experiment) -> list[str]:
@@ -173,3 +174,19 @@ def test_falling_loss_of_a_training_with_enough_measurements_comes_after_the_sco
     *_, score, falling, _ = advice(with_falling_loss(3))
     assert score.startswith("F1 is highest")
     assert falling.startswith(FALLING)
+
+
+@pytest.mark.parametrize(
+    ("score", "shown"), [(0.1879094, "0.187"), (0.9997, "0.999"), (0.00042, "0.0004"), (0.5, "0.500")]
+)
+def test_threshold_keeps_the_detection_with_the_best_score(score: float, shown: str) -> None:
+    assert threshold(score) == shown
+    assert float(shown) <= score
+
+
+def test_score_without_a_right_detection_is_no_threshold() -> None:
+    experiment = sample.experiment(with_pictures=False)
+    found = evaluation(experiment)
+    changed = replace(found, operating_point=replace(found.operating_point, best_f1=0.0))
+    assert "threshold:" in " ".join(advice(experiment))
+    assert "threshold:" not in " ".join(advice(replace(experiment, evaluation=changed)))

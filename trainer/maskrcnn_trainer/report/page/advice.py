@@ -11,7 +11,7 @@ from maskrcnn_trainer.report.page.errors import errors_of
 from maskrcnn_trainer.report.page.layout import Nesting, named, sentence
 from maskrcnn_trainer.report.page.line_chart import Point
 from maskrcnn_trainer.report.page.markup import Markup, element, joined
-from maskrcnn_trainer.report.page.numbers import count, fraction, percent, points
+from maskrcnn_trainer.report.page.numbers import count, fraction, percent, points, threshold
 from maskrcnn_trainer.report.page.scales import is_drawn
 from maskrcnn_trainer.report.page.thresholds import classes_of_their_own, how_exact
 from maskrcnn_trainer.report.page.training import checkpoints, curve_points, training_of
@@ -193,7 +193,7 @@ def _lowest_class(experiment: Experiment, evaluation: Evaluation, place: Nesting
 
 def _threshold(evaluation: Evaluation, place: Nesting) -> Iterator[Markup]:
     point = evaluation.operating_point
-    if point.best_score is None:
+    if point.best_score is None or not point.best_f1:
         return
     at = point.scores.index(point.best_score) if point.best_score in point.scores else None
     parts = "" if at is None else f" (precision {fraction(point.precision[at])}, recall {fraction(point.recall[at])})"
@@ -202,8 +202,8 @@ def _threshold(evaluation: Evaluation, place: Nesting) -> Iterator[Markup]:
         element("b", f"F1 is highest from a score of {fraction(point.best_score)} on: {fraction(point.best_f1)}"),
         parts, ". The score was picked on this very set. ", how_exact(point), " Use it as the threshold of an "
         "inference (",
-        element("code", f"threshold: {fraction(point.best_score)}"), " in a step, ",
-        element("code", f"-t {fraction(point.best_score)}"), " in a command); see ",
+        element("code", f"threshold: {threshold(point.best_score)}"), " in a step, ",
+        element("code", f"-t {threshold(point.best_score)}"), " in a command); see ",
         place.link("f1", "F1 over the score"), ".", *([" ", classes] if classes else []),
     ])  # fmt: skip
 
