@@ -23,7 +23,8 @@ def models(rows: Sequence[ModelRow], evaluation: str | None) -> Section:
         "Accuracy on the validation set, size of the file, number of weights, and images/s of its evaluation on the "
         "hardware that ran it: other work on the machine lowers it, so measure again before you decide by it. A "
         "checkpoint of train has the state of the optimizer too, which about doubles its size. Take the smallest "
-        "and fastest model whose AP is sufficient. A model without an AP has no evaluate step: add one for it to the experiment."
+        "and fastest model whose AP is sufficient. A model without an AP has no evaluate step: add one for it to the "
+        "experiment."
     )
     if not rows:
         return Section("models", "Models side by side", note("Models: ", NOT_RECORDED, "."))
