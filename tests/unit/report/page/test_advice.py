@@ -120,7 +120,17 @@ def test_ap_that_fell_names_the_best_checkpoint() -> None:
     curve = Curve("mask_AP", (100.0, 200.0, 300.0), (0.2, 0.31, 0.25))
     changed = replace(experiment, trainings=(replace(experiment.trainings[0], evaluations=(curve,)),))
     text = " ".join(advice(changed))
-    assert "was highest at training step 200 (0.310); at the last one it is 0.250" in text
+    assert "was highest at training step 200 (0.310); at the last one it is 0.250. To keep the best one" in text
+
+
+@pytest.mark.parametrize("last", [0.5, 0.503, 0.498])
+def test_ap_that_stays_suggests_no_longer_training(last: float) -> None:
+    experiment = sample.experiment(with_pictures=False)
+    curve = Curve("mask_AP", (100.0, 200.0, 300.0, 400.0), (0.5, 0.5, 0.5, last))
+    changed = replace(experiment, trainings=(replace(experiment.trainings[0], evaluations=(curve,)),))
+    text = " ".join(advice(changed))
+    assert "Mask AP no longer rose at the end of step train" in text
+    assert "still rising" not in text
 
 
 def test_nothing_detected_is_the_only_finding() -> None:

@@ -80,6 +80,9 @@ SMALLEST_COST = 0.05
 
 FEWEST_EVALUATIONS = 3
 
+SMALLEST_CHANGE = 0.005
+"""Difference of AP between two checkpoints from which on it counts as a change."""
+
 
 def findings(experiment: Experiment, place: Nesting) -> list[Markup]:
     """Return what one should know as entries of a list, in the order in which to look at them.
@@ -240,6 +243,11 @@ def _last_checkpoint(experiment: Experiment, evaluation: Evaluation, place: Nest
             "longer training improves it. Set numStepsPerEval to a fifth of the training steps, and see the ", link,
             ".",
         ])  # fmt: skip
+    elif best[0] - last[0] < SMALLEST_CHANGE and last[0] - values[-2][0] < SMALLEST_CHANGE:
+        yield joined([
+            f"{name} no longer rose at the end of step ", named(history.step), f" ({fraction(last[0])} at training "
+            f"step {last[1]:,.0f}): more steps alone are unlikely to improve it. See the ", link, ".",
+        ])  # fmt: skip
     elif best == last:
         yield joined([
             element("b", f"{name} was still rising at the end of step ", named(history.step)),
@@ -249,5 +257,6 @@ def _last_checkpoint(experiment: Experiment, evaluation: Evaluation, place: Nest
     else:
         yield joined([
             f"{name} of the checkpoints of step ", named(history.step), f" was highest at training step {best[1]:,.0f} "
-            f"({fraction(best[0])}); at the last one it is {fraction(last[0])}. See the ", link, ".",
+            f"({fraction(best[0])}); at the last one it is {fraction(last[0])}. To keep the best one, set ",
+            element("code", "train: {output: best}"), ". See the ", link, ".",
         ])  # fmt: skip
