@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from maskrcnn_trainer.evaluation import drawing
 from maskrcnn_trainer.evaluation.drawing import (
+    Dashes,
     DrawnObject,
     class_color,
     draw_objects,
@@ -171,7 +173,9 @@ def test_color_of_an_object_replaces_that_of_its_class() -> None:
 def test_dashed_object_has_gaps_and_no_fill() -> None:
     mask = np.zeros((100, 120), bool)
     mask[40:60, 40:80] = True
-    item = DrawnObject((30, 20, 80, 90), 2, "thing", None, mask, color=(1, 2, 250), dashed=True, labeled=False)
+    item = DrawnObject(
+        (30, 20, 80, 90), 2, "thing", None, mask, color=(1, 2, 250), dashes="dashed", fill=0, labeled=False
+    )
     painted = (draw_objects(GRAY, [item]) == (1, 2, 250)).all(axis=-1)
     for line in (painted[30, 20:90], painted[79, 20:90], painted[30:80, 20], painted[30:80, 89], painted[40, 40:80]):
         assert 0.3 < line.mean() < 0.7
@@ -181,3 +185,45 @@ def test_dashed_object_has_gaps_and_no_fill() -> None:
 def test_object_without_a_label_is_only_an_outline() -> None:
     item = DrawnObject((40, 20, 80, 90), 2, "thing", color=(1, 2, 250), labeled=False)
     assert (draw_objects(GRAY, [item])[:40] == 90).all()
+
+
+def test_outlines_differ_by_their_dashes_and_not_by_color_alone() -> None:
+    def rows(dashes: Dashes) -> list[int]:
+        item = DrawnObject((10, 10, 90, 110), 1, "x", color=(1, 2, 250), dashes=dashes, labeled=False)
+        painted = (draw_objects(GRAY, [item])[10, 10:110] == (1, 2, 250)).all(axis=-1)
+        ends = np.flatnonzero(np.diff(np.concatenate([[False], painted, [False]]).astype(int)))
+        return sorted(set((ends[1::2] - ends[::2]).tolist()[:-1]))
+
+    assert rows("solid") == []
+    assert rows("dashed") == [7]
+    assert rows("dash-dotted") == [2, 13]
+
+
+def test_light_fill_keeps_the_texture_of_the_image() -> None:
+    mask = np.zeros(GRAY.shape[:2], bool)
+    mask[30:80, 20:90] = True
+    item = DrawnObject((30, 20, 80, 90), 1, "x", mask=mask, color=(1, 2, 250), fill=0.1, labeled=False)
+    assert np.abs(draw_objects(GRAY, [item])[50, 50].astype(int) - 90).max() <= 16
+
+
+def test_numbers_of_many_objects_do_not_cover_each_other() -> None:
+    items = [DrawnObject((40, 30, 90, 110), 1, "a long name", 0.5, number=number) for number in range(1, 9)]
+    picture = np.full((200, 200, 3), 90, np.uint8)
+    size = drawing._text_size(picture, 1.5)
+    labels = drawing._place_labels(picture, items, 1, size)
+    assert [label.text for label in labels if label.text.isdigit()]
+    assert labels[0].text == "1 a long name"
+    for at, label in enumerate(labels):
+        x, y, width, height = label.area
+        assert (x >= 0, y >= 0, x + width <= 200, y + height <= 200) == (True,) * 4
+        assert not any(drawing._overlap(label.area, other.area) for other in labels[:at])
+
+
+@pytest.mark.parametrize("labeled", [False, True])
+def test_strokes_enlarge_lines_and_letters(labeled: bool) -> None:
+    item = DrawnObject((60, 20, 90, 110), 1, "x", number=1, color=(1, 2, 250), labeled=labeled)
+    large = np.full((400, 400, 3), 90, np.uint8)
+    thin, thick = (
+        np.count_nonzero((draw_objects(large, [item], strokes=strokes) != 90).any(axis=-1)) for strokes in (1.0, 2.0)
+    )
+    assert thick > 1.7 * thin

@@ -137,7 +137,8 @@ def test_memory_of_the_report_is_limited_to_what_the_container_has_left(
     # the limit is set after the start of the process
     hungry = (
         "import resource, sys, time\n"
-        "while resource.getrlimit(resource.RLIMIT_DATA)[0] < 0: time.sleep(0.01)\n"
+        "waits = 3000\n"
+        "while waits and resource.getrlimit(resource.RLIMIT_DATA)[0] < 0: waits -= 1; time.sleep(0.01)\n"
         "print(resource.getrlimit(resource.RLIMIT_DATA)); sys.exit(1)"
     )
     assert make(python(hungry), cgroup_root=tmp_path) is None

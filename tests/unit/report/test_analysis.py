@@ -124,6 +124,7 @@ def test_counts_are_pooled_over_classes() -> None:
     one, two = page.classes
     assert (one.operating_point.best_score, one.operating_point.best_f1) == (0.9, 1.0)
     assert (two.operating_point.best_score, two.operating_point.best_f1) == (0.7, 2 / 3)
+    assert (one.f1_gain, two.f1_gain) == (0.0, 0.0)
     assert [(one.detections, one.precision) for one in page.reliability[7:]] == [(1, 1.0), (1, 0.0), (1, 1.0)]
 
 
@@ -170,3 +171,27 @@ def test_content_is_json() -> None:
     report = Report("title", "2026-01-01", "1", (Experiment("name", None, (), {}, (), (), page),))
     content = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert content["experiments"][0]["evaluation"]["step"] == "evaluate"
+
+
+def test_class_gains_f1_from_its_own_score() -> None:
+    objects = [thing(image, 1, A) for image in range(1, 4)] + [thing(1, 2, B)]
+    results = [found(image, 1, A, 0.9) for image in range(1, 4)] + [found(2, 2, B, 0.7), found(1, 2, B, 0.5)]
+    results += [found(image, 1, B, 0.6) for image in range(1, 4)]
+    page = analyzed(truth(*objects), results)
+    assert page.operating_point.best_score == 0.9
+    assert [one.f1_gain for one in page.classes] == [0.0, 2 / 3]
+
+
+def test_largest_number_of_detections_in_an_image_is_counted() -> None:
+    results = [found(image, 1, box, 0.1) for image in (1, 2) for box in (A, B)] + [found(3, 1, A, 0.9)]
+    page = analyzed(truth(thing(1, 1, A)), results)
+    assert (page.most_detections, page.images_with_most) == (2, 2)
+    page = analyzed(truth(thing(1, 1, A)), [])
+    assert (page.most_detections, page.images_with_most) == (0, 0)
+
+
+def test_scores_that_are_too_high_are_found() -> None:
+    page = analyzed(truth(thing(1, 1, A)), [found(1, 1, B, 0.65) for _ in range(20)])
+    assert page.score_errors is not None
+    (one,) = page.score_errors
+    assert (one.low, one.high, one.detections, one.excess) == (0.6, 0.7, 20, pytest.approx(0.65))

@@ -82,7 +82,8 @@ def test_other_validation_images_are_not_comparable(home: Path, tmp_path: Path) 
 
 def test_unreadable_evaluation_leaves_comparability_unknown(home: Path, tmp_path: Path) -> None:
     other = made.make_experiment(tmp_path / "ws2", name="other")
-    (other / "evaluate-fp16" / "detections.json").unlink()
+    for step in ("evaluate", "evaluate-fp16"):
+        (other / step / "detections.json").unlink()
     file = other / "evaluate-fp16" / "images.json"
     made.write_json(file, json.loads(file.read_text()) | {"evaluatedOn": "1" * 32})
     report("-r", home, other, "-o", tmp_path / "both.html")

@@ -10,6 +10,7 @@ from tests.unit.report.scenes import found, thing, truth
 from maskrcnn_trainer.report.comparison import compare, evaluated_images
 from maskrcnn_trainer.report.confusion import confusion
 from maskrcnn_trainer.report.content import Confusion, Kind
+from maskrcnn_trainer.report.interval import wilson_interval
 
 A, B, AWAY = (0, 0, 40, 40), (100, 0, 40, 40), (150, 150, 40, 40)
 
@@ -105,3 +106,15 @@ def test_classes_that_do_not_occur_are_left_out() -> None:
 def test_neither_objects_nor_detections() -> None:
     result = matrix([], [])
     assert (result.names, result.counts, result.normalized) == ((), ((0,),), (None,))
+
+
+def test_interval_is_that_of_the_largest_confusion_in_its_row() -> None:
+    objects = [thing(1, 1, A), thing(1, 2, B), thing(2, 1, A), thing(3, 2, B), thing(3, 2, A)]
+    results = [found(1, 1, A, 0.9), found(1, 1, B, 0.8), found(2, 2, AWAY, 0.7), found(3, 2, B, 0.6)]
+    assert matrix(objects, results).interval == wilson_interval(1, 3)
+    # one confusion of each class: that of the class with fewer objects has the larger share
+    assert matrix(objects, [*results, found(2, 2, A, 0.9)]).interval == wilson_interval(1, 2)
+
+
+def test_without_a_confusion_there_is_no_interval() -> None:
+    assert matrix([thing(1, 1, A)], [found(1, 1, A, 0.9), found(1, 2, B, 0.8)]).interval is None

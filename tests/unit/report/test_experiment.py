@@ -293,3 +293,91 @@ def test_model_in_another_directory_brings_its_step(home: Path, tmp_path: Path) 
     found = read(alone)
     assert [row.step for row in found.models] == ["train"]
     assert found.evaluation is not None
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "detections.json"])
+def test_damaged_last_evaluation_leaves_the_one_before(home: Path, file: str) -> None:
+    (home / "evaluate-fp16" / file).write_text("{")
+    found = read_all(home)
+    assert found.experiment.evaluation is not None
+    assert found.experiment.evaluation.step == "evaluate"
+    assert found.experiment.spec_step == "train"
+    assert found.experiment.notes == (
+        f"evaluate-fp16/{file} isn't valid JSON.",
+        "Step evaluate is shown, because step evaluate-fp16 can't be analyzed.",
+    )
+
+
+def test_damaged_evaluation_is_not_replaced_in_its_own_report(home: Path) -> None:
+    (home / "evaluate-fp16" / "metrics.json").write_text("{")
+    assert read(home / "evaluate-fp16").evaluation is None
+
+
+def test_evaluations_that_can_all_not_be_read_leave_out_the_analysis(home: Path) -> None:
+    for step in ("evaluate", "evaluate-fp16"):
+        (home / step / "detections.json").unlink()
+    found = read_all(home)
+    assert found.analyzed is None
+    assert found.directory.evaluation is not None
+    assert found.directory.evaluation.name == "evaluate-fp16"
+
+
+def test_unfinished_training_has_its_curves_and_its_spec(tmp_path: Path) -> None:
+    step = tmp_path / "ws" / "shapes" / "train"
+    made.write_json(step / "logs" / "attempt-1.spec.yaml", made.SPEC)
+    (step / "history.jsonl").write_text('{"step": 10, "losses": {"total_loss": 3.5}}\n')
+    found = read(tmp_path / "ws" / "shapes")
+    (training,) = found.trainings
+    assert (training.step, training.losses[0].y) == ("train", (3.5,))
+    assert found.spec_step == "train"
+    assert found.facts["seed"] == "7"
+    assert found.models == ()
+    assert found.notes == (
+        "No evaluate step has finished. Add one to the experiment: {name: evaluate, evaluate: {}}.",
+        "Step train hasn't finished; its curves end where it was last recorded.",
+    )
+
+
+def test_spec_of_a_finished_training_counts_more_than_that_of_an_unfinished_one(home: Path) -> None:
+    (home / "retrain" / "result.json").unlink()
+    shutil.rmtree(home / "evaluate-fp16")
+    shutil.rmtree(home / "evaluate")
+    found = read(home)
+    assert found.spec_step == "train"
+    assert [training.step for training in found.trainings] == ["train", "retrain"]
+
+
+def test_data_sets_without_a_spec_are_found_by_the_names_of_their_records(home: Path) -> None:
+    for step in ("train", "prune", "retrain"):
+        shutil.rmtree(home / step)
+    training, validation = read(home).data
+    assert (training.name, training.images, training.classes[0].objects) == ("training", 100, 30)
+    assert (validation.name, validation.images) == ("validation", made.IMAGES)
+    assert validation.classes[0].objects == 30
+
+
+def test_damaged_list_of_images_is_noted_where_the_records_are_used_instead(home: Path) -> None:
+    (home / "evaluate-fp16" / "images.json").write_text("{")
+    found = read(home)
+    assert found.evaluation is not None
+    assert found.evaluation.step == "evaluate-fp16"
+    assert found.notes == (
+        "evaluate-fp16/images.json is not valid JSON; the images are those of the validation data in the spec.",
+    )
+
+
+def test_problems_of_an_annotation_file_are_named(home: Path) -> None:
+    images = [image | {"width": -1} for image in made.DOCUMENT["images"]]
+    made.write_json(home.parent / "raw" / "val.json", made.DOCUMENT | {"images": images})
+    (note,) = read(home).notes
+    assert note.startswith(f"The annotation file can't be read: {home.parent}/raw/val.json: 4 problems: images[0]")
+    assert [f"images[{number}]" in note for number in range(4)] == [True, True, True, False]
+    assert note.endswith("; and others.")
+
+
+def test_better_model_of_another_step_is_found(home: Path) -> None:
+    assert read(home).better is None
+    made.evaluate(home / "evaluate-fp16", home / "export" / "model.onnx", minute=8, results=made.RESULTS[:1])
+    better = read(home).better
+    assert better is not None
+    assert (better.step, better.shown_kind) == ("train", "fp16")

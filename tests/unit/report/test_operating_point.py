@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from maskrcnn_trainer.report.content import OperatingPoint
-from maskrcnn_trainer.report.operating_point import operating_point
+from maskrcnn_trainer.report.interval import wilson_interval
+from maskrcnn_trainer.report.operating_point import f1_at, operating_point
 
 
 def point(outcomes: str, scores: Sequence[float], objects: int) -> OperatingPoint:
@@ -93,3 +94,27 @@ def test_neither_objects_nor_detections() -> None:
 def test_scores_at_the_ends_of_the_range(score: float) -> None:
     result = point("T", [score], 1)
     assert (result.best_score, at(result, score)) == (score, (1, 1, 1))
+
+
+def test_scores_around_the_best_with_an_f1_within_a_hundredth_are_equally_good() -> None:
+    outcomes = "T" * 100 + "F" * 2 + "F" * 9
+    scores = [0.9] * 50 + [0.5] * 50 + [0.3] * 2 + [0.2] * 9
+    # 200 / 200 at 0.5, 200 / 202 at 0.3, 200 / 211 at 0.2, 100 / 150 from 0.51 on
+    assert point(outcomes, scores, 100).equally_good == (0.21, 0.5)
+
+
+def test_without_a_best_score_no_score_is_equally_good() -> None:
+    assert point("", [], 2).equally_good is None
+
+
+def test_f1_at_a_score_counts_the_detections_from_it_on() -> None:
+    scores, hits = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, False])
+    assert f1_at(scores, hits, ~hits, 3, 0.7) == 4 / 6
+    assert f1_at(scores, hits, hits & False, 3, 0.8) == 2 / 4
+    assert f1_at(scores, hits, ~hits, 0, 0.95) is None
+
+
+def test_recall_at_the_best_score_has_its_interval() -> None:
+    assert point("TFTF", [0.9, 0.8, 0.7, 0.6], 3).recall_interval == wilson_interval(2, 3)
+    assert point("", [], 3).recall_interval is None
+    assert point("F", [0.5], 0).recall_interval is None

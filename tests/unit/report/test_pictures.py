@@ -100,25 +100,47 @@ def test_false_detections_are_red_and_missed_objects_are_dashed(home: Path) -> N
     image = next(one for one in evaluation.random if one.image_id == 2)
     found = pixels(image)
     assert near(found, "false").mean() > 0.005
-    top = near(found, "missed")[39:43, 40:80].any(axis=0)
-    assert 0.2 < top.mean() < 0.95
+    x, y, width, height = (round(2 * value) for one in image.objects if one.role == "missed" for value in one.box)
+    bottom = near(found, "missed")[y + height - 4 : y + height + 2, x : x + width].any(axis=0)
+    assert 0.2 < bottom.mean() < 0.95
     assert not near(found, "true").any()
 
 
 def test_picture_about_one_object_shows_the_name_of_that_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[list[tuple[bool, bool]]] = []
+    calls: list[list[tuple[int, bool, bool]]] = []
     original = pictures.draw_objects
 
-    def kept(image: Any, objects: Any) -> Any:
-        calls.append([(one.labeled, one.mask is not None) for one in objects])
-        return original(image, objects)
+    def kept(image: Any, objects: Any, **options: Any) -> Any:
+        calls.append([(one.number, bool(one.name), one.mask is not None) for one in objects])
+        return original(image, objects, **options)
 
     monkeypatch.setattr(pictures, "draw_objects", kept)
     evaluation, source = opened(home)
     twice = replace(evaluation, worst=(), random=(), missed=())
     (false,) = evaluation.confident_false
     with_pictures(replace(twice, confident_false=(replace(false, objects=false.objects * 2),)), source, ENOUGH)
-    assert calls == [[(True, True), *[(False, False)] * (2 * len(false.objects) - 1)]]
+    drawn_objects = [one for one in false.objects * 2 if one.role != "object"]
+    others = [(number, False, False) for number in range(2, len(drawn_objects) + 1)]
+    assert calls == [[(1, True, True), *others]]
+
+
+def test_outlines_of_roles_differ_by_dashes_and_masks_have_a_light_fill(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outlines = set()
+    original = pictures.draw_objects
+
+    def kept(image: Any, objects: Any, **options: Any) -> Any:
+        outlines.update((one.color, one.dashes, one.fill <= 0.15) for one in objects)
+        return original(image, objects, **options)
+
+    monkeypatch.setattr(pictures, "draw_objects", kept)
+    drawn(home)
+    assert outlines == {
+        (PICTURE_COLORS["true"], "solid", True),
+        (PICTURE_COLORS["false"], "dash-dotted", True),
+        (PICTURE_COLORS["missed"], "dashed", True),
+    }
 
 
 def test_small_budget_lowers_the_quality_and_never_is_exceeded(home: Path) -> None:

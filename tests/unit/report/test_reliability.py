@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maskrcnn_trainer.report.content import ReliabilityBin
-from maskrcnn_trainer.report.reliability import reliability
+from maskrcnn_trainer.report.content import ReliabilityBin, ScoreError
+from maskrcnn_trainer.report.reliability import reliability, score_errors
 
 
 def bins(outcomes: str, *scores: float) -> tuple[ReliabilityBin, ...]:
@@ -34,3 +34,25 @@ def test_score_on_a_bound_belongs_to_the_upper_bin_and_1_to_the_last(score: floa
 
 def test_detection_that_counts_nowhere_is_left_out() -> None:
     assert bins("-F", 0.95, 0.92)[9] == ReliabilityBin(0.9, 1.0, 1, 0.92, 0.0)
+
+
+def filled(number: int, excess: float, detections: int = 20) -> ReliabilityBin:
+    score = number / 10 + 0.05
+    return ReliabilityBin(number / 10, (number + 1) / 10, detections, score, score - excess)
+
+
+def test_adjacent_bins_that_are_wrong_alike_are_one_error() -> None:
+    bins = (filled(3, -0.11), filled(4, 0.2), filled(5, 0.14, 40), filled(6, 0.1), filled(7, 0.3))
+    assert score_errors(bins) == (
+        ScoreError(0.3, 0.4, 20, pytest.approx(-0.11)),
+        ScoreError(0.4, 0.6, 60, pytest.approx(0.16)),
+        ScoreError(0.7, 0.8, 20, pytest.approx(0.3)),
+    )
+
+
+def test_bin_with_few_detections_is_no_error() -> None:
+    assert score_errors((filled(4, 0.5, 19), filled(5, 0.05))) == ()
+
+
+def test_without_a_bin_of_twenty_detections_reliability_is_unknown() -> None:
+    assert score_errors((filled(4, 0.5, 19), *bins("T", 0.95))) is None

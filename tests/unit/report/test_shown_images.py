@@ -116,12 +116,30 @@ def test_image_shows_all_objects_and_the_detections_from_the_score_on() -> None:
     (image,) = shown(truth(*objects, images=1), results).worst
     assert image.objects == (
         ShownObject("true", 1, "one", 0.9, (0.0, 0.0, 40.0, 40.0), 1),
-        ShownObject("false", 2, "two", 0.6, (150.0, 150.0, 40.0, 40.0), 0),
+        ShownObject("false", 2, "two", 0.6, (150.0, 150.0, 40.0, 40.0), 0, "Bkg"),
         ShownObject("object", 1, "one", None, (0.0, 0.0, 40.0, 40.0), 0),
         ShownObject("missed", 2, "two", None, (100.0, 0.0, 40.0, 40.0), 1),
     )
     assert image.f1 == pytest.approx(2 / 4)
     assert image.picture is None
+
+
+@pytest.mark.parametrize(
+    ("category", "box", "error", "other"),
+    [
+        (2, A, "Cls", "one"),
+        (1, (0, 25, 40, 40), "Loc", None),
+        (2, (0, 25, 40, 40), "Both", "one"),
+        (1, A, "Dupe", None),
+        (1, AWAY, "Bkg", None),
+    ],
+)
+def test_false_detection_has_the_type_of_its_error(
+    category: int, box: tuple[int, ...], error: str, other: str | None
+) -> None:
+    results = [found(1, 1, A, 0.9), found(1, category, box, 0.8)]
+    (entry,) = shown(truth(thing(1, 1, A)), results).confident_false
+    assert [(one.error, one.other_class) for one in entry.objects] == [(error, other), (None, None), (None, None)]
 
 
 def test_what_put_an_image_into_its_list_is_first_and_not_repeated() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from maskrcnn_trainer.task.files import write_atomically
 
 Image = NDArray[Any]  # uint8 RGB [H, W, 3]
 Color = tuple[int, int, int]
+Dashes = Literal["solid", "dashed", "dash-dotted"]
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 MASK_OPACITY = 0.45
@@ -48,8 +50,10 @@ class DrawnObject:
         mask: bool [H, W], or COCO run lengths, or a pasted mask, or None.
         crowd: whether it is a region of many objects, drawn as a gray outline.
         color: RGB; None for the color of the class.
-        dashed: whether the box is dashed, and the mask has no fill.
-        labeled: whether class name and score are drawn.
+        dashes: outline of box and mask; the pattern doesn't depend on the color.
+        fill: opacity of the mask's fill, 0..1.
+        labeled: whether class name and score, or the number, are drawn.
+        number: number on the label instead of the score; the name follows where there is room. None for name and score.
     """
 
     box: tuple[float, float, float, float]
@@ -59,8 +63,10 @@ class DrawnObject:
     mask: NDArray[np.bool_] | Mapping[str, Any] | PastedMask | None = None
     crowd: bool = False
     color: Color | None = None
-    dashed: bool = False
+    dashes: Dashes = "solid"
+    fill: float = MASK_OPACITY
     labeled: bool = True
+    number: int | None = None
 
 
 def class_color(class_id: int) -> Color:
@@ -113,7 +119,9 @@ def drawn_name(name: str, class_id: int) -> str:
     return plain if plain.isascii() and plain.isprintable() and plain.strip() else f"class {class_id}"
 
 
-def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int | None = None) -> Image:
+def draw_objects(
+    image: Image, objects: Sequence[DrawnObject], *, min_side: int | None = None, strokes: float = 1.0
+) -> Image:
     """Return a copy of an image with objects drawn into it, those with the highest scores on top.
 
     Args:
@@ -121,6 +129,7 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
         objects: objects in any order; those with the highest scores are drawn last.
         min_side: minimum of the shorter side in pixels; a smaller image is enlarged by an integer factor first, so that
             labels are legible.
+        strokes: factor of the sizes of lines and letters.
 
     Returns:
         uint8 RGB [H * factor, W * factor, 3].
@@ -137,38 +146,46 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
         picture = picture.copy()
     ordered = sorted(objects, key=lambda item: 2.0 if item.score is None else item.score)
     for item in ordered:
-        _draw_mask(picture, item, height, width, factor)
-    thickness = _line_width(picture)
+        _draw_mask(picture, item, height, width, factor, strokes=strokes)
+    thickness = _line_width(picture, strokes)
     for item in ordered:
         y1, x1, y2, x2 = (round(value * factor) for value in item.box)
-        if item.dashed:
-            _draw_dashes(picture, (x1, y1, x2 - 1, y2 - 1), _color(item), thickness)
-        else:
+        if item.dashes == "solid":
             cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _color(item), thickness, cv2.LINE_8)
+        else:
+            _draw_dashes(picture, (x1, y1, x2 - 1, y2 - 1), item, thickness)
     labeled = [item for item in ordered[::-1] if item.labeled]
-    for label in reversed(_place_labels(picture, labeled, factor)):
-        _draw_label(picture, label)
+    text = _text_size(picture, strokes)
+    for label in reversed(_place_labels(picture, labeled, factor, text)):
+        _draw_label(picture, label, text)
     return picture
 
 
-def _draw_dashes(picture: Image, corners: tuple[int, int, int, int], color: Color, thickness: int) -> None:
+def _draw_dashes(picture: Image, corners: tuple[int, int, int, int], item: DrawnObject, thickness: int) -> None:
     """Draw a rectangle of dashes, from x1, y1 to x2, y2."""
     x1, y1, x2, y2 = corners
-    dash = _dash(thickness)
-    for at in range(x1, x2 + 1, 2 * dash):
+    color = _color(item)
+    for start, end in _dashes(x1, x2, item.dashes, thickness):
         for y in (y1, y2):
-            cv2.line(picture, (at, y), (min(at + dash, x2), y), color, thickness, cv2.LINE_8)
-    for at in range(y1, y2 + 1, 2 * dash):
+            cv2.line(picture, (start, y), (end, y), color, thickness, cv2.LINE_8)
+    for start, end in _dashes(y1, y2, item.dashes, thickness):
         for x in (x1, x2):
-            cv2.line(picture, (x, at), (x, min(at + dash, y2)), color, thickness, cv2.LINE_8)
+            cv2.line(picture, (x, start), (x, end), color, thickness, cv2.LINE_8)
 
 
-def _dash(thickness: int) -> int:
-    """Return the length of a dash, and of the gap after it, in pixels."""
-    return 4 * thickness + 2
+def _dashes(first: int, last: int, dashes: Dashes, thickness: int) -> Iterator[tuple[int, int]]:
+    """Yield first and last pixel of each dash on a line; a gap is as long as a short dash."""
+    dash = 4 * thickness + 2
+    lengths = [(dash, dash)] if dashes == "dashed" else [(2 * dash, dash), (thickness, dash)]
+    start = first
+    for drawn, gap in itertools.cycle(lengths):
+        if start > last:
+            return
+        yield start, min(start + drawn, last)
+        start += drawn + gap
 
 
-def _draw_mask(picture: Image, item: DrawnObject, height: int, width: int, factor: int) -> None:
+def _draw_mask(picture: Image, item: DrawnObject, height: int, width: int, factor: int, *, strokes: float) -> None:
     if item.mask is None:
         return
     mask, top, left = _mask_region(item.mask, height, width)
@@ -178,20 +195,19 @@ def _draw_mask(picture: Image, item: DrawnObject, height: int, width: int, facto
         mask = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
         top, left = top * factor, left * factor
     color = _color(item)
-    if not item.crowd and not item.dashed:
+    if not item.crowd and item.fill > 0:
         part = picture[top : top + mask.shape[0], left : left + mask.shape[1]]
-        mixed = cv2.addWeighted(part, 1 - MASK_OPACITY, np.full_like(part, color), MASK_OPACITY, 0)
+        mixed = cv2.addWeighted(part, 1 - item.fill, np.full_like(part, color), item.fill, 0)
         np.copyto(part, mixed, where=mask.astype(bool)[..., None])
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    thickness = _line_width(picture) // 2 or 1
-    if not item.dashed:
+    thickness = _line_width(picture, strokes) // 2 or 1
+    if item.dashes == "solid":
         cv2.drawContours(picture, contours, -1, color, thickness, offset=(left, top))
         return
-    dash = _dash(thickness)
     for contour in contours:
         moved = contour + np.array([left, top], np.int32)
-        dashes = [moved[at : at + dash] for at in range(0, len(contour), 2 * dash)]
-        cv2.polylines(picture, dashes, isClosed=False, color=color, thickness=thickness)
+        pieces = [moved[start : end + 1] for start, end in _dashes(0, len(moved) - 1, item.dashes, thickness)]
+        cv2.polylines(picture, pieces, isClosed=False, color=color, thickness=thickness)
 
 
 def _mask_region(mask: Any, height: int, width: int) -> tuple[Image, int, int]:
@@ -216,8 +232,8 @@ def _color(item: DrawnObject) -> Color:
     return CROWD_COLOR if item.crowd else class_color(item.class_id)
 
 
-def _line_width(picture: Image) -> int:
-    return max(1, round(min(picture.shape[:2]) / 300))
+def _line_width(picture: Image, strokes: float) -> int:
+    return max(1, round(strokes * min(picture.shape[:2]) / 300))
 
 
 @dataclass(frozen=True)
@@ -229,29 +245,50 @@ class _Label:
     area: tuple[int, int, int, int]
 
 
-def _place_labels(picture: Image, items: Sequence[DrawnObject], factor: int) -> list[_Label]:
+def _place_labels(
+    picture: Image, items: Sequence[DrawnObject], factor: int, size: tuple[float, int]
+) -> list[_Label]:  # fmt: skip
     """Return a label for each item, placed where it overlaps no earlier label if there is room."""
-    scale, stroke = _text_size(picture)
-    rows, columns = picture.shape[:2]
     placed: list[_Label] = []
     for item in items:
-        text = item.name + (" (crowd)" if item.crowd else "") + ("" if item.score is None else f" {item.score:.2f}")
-        (width, ascent), descent = cv2.getTextSize(text, FONT, scale, stroke)
-        width, height = width + 2 * (1 + stroke), ascent + descent + 2
-        y1, x1, y2, x2 = (round(value * factor) for value in item.box)
-        # above the box, else inside at its top, else below it or inside at its bottom; left-aligned, else right-aligned
-        areas = [
-            (int(np.clip(left, 0, max(0, columns - width))), int(np.clip(top, 0, max(0, rows - height))), width, height)
-            for left in (x1, x2 - width)
-            for top in (y1 - height, y1, y2, y2 - height)
+        candidates = [
+            _Label(item, text, area) for text in _texts(item) for area in _areas(picture, item, text, factor, size)
         ]
-        free = [area for area in areas if not any(_overlap(area, other.area) for other in placed)]
-        placed.append(_Label(item, text, free[0] if free else areas[0]))
+        free = (one for one in candidates if not any(_overlap(one.area, other.area) for other in placed))
+        placed.append(next(free, candidates[0] if item.number is None else candidates[-1]))
     return placed
 
 
-def _draw_label(picture: Image, label: _Label) -> None:
-    scale, stroke = _text_size(picture)
+def _texts(item: DrawnObject) -> list[str]:
+    """Return the texts of a label, the best first."""
+    if item.number is None:
+        score = "" if item.score is None else f" {item.score:.2f}"
+        return [item.name + (" (crowd)" if item.crowd else "") + score]
+    return [f"{item.number} {item.name}", f"{item.number}"] if item.name else [f"{item.number}"]
+
+
+def _areas(
+    picture: Image, item: DrawnObject, text: str, factor: int, size: tuple[float, int]
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the areas where a label may be, the best first; all are inside the picture.
+
+    A number that has no room at the top or the bottom of its box may be anywhere in or next to it.
+    """
+    rows, columns = picture.shape[:2]
+    (width, ascent), descent = cv2.getTextSize(text, FONT, *size)
+    width, height = width + 2 * (1 + size[1]), ascent + descent + 2
+    y1, x1, y2, x2 = (round(value * factor) for value in item.box)
+    # above the box, else inside at its top, else below it or inside at its bottom; left-aligned, else right-aligned
+    places = [(left, top) for left in (x1, x2 - width) for top in (y1 - height, y1, y2, y2 - height)]
+    if item.number is not None and text == f"{item.number}":
+        lefts, tops = range(x1 - width, x2 + width, width), range(y1 - height, y2 + height, height)
+        places += [(left, top) for top in tops for left in lefts]
+    for left, top in places:
+        yield int(np.clip(left, 0, max(0, columns - width))), int(np.clip(top, 0, max(0, rows - height))), width, height
+
+
+def _draw_label(picture: Image, label: _Label, size: tuple[float, int]) -> None:
+    scale, stroke = size
     x, y, width, height = label.area
     color = _color(label.item)
     cv2.rectangle(picture, (x, y), (x + width - 1, y + height - 1), color, cv2.FILLED)
@@ -261,9 +298,9 @@ def _draw_label(picture: Image, label: _Label) -> None:
     cv2.putText(picture, label.text, origin, FONT, scale, (0, 0, 0) if dark else (255, 255, 255), stroke, cv2.LINE_AA)
 
 
-def _text_size(picture: Image) -> tuple[float, int]:
+def _text_size(picture: Image, strokes: float) -> tuple[float, int]:
     """Return the font scale and the stroke width for a picture of this size."""
-    scale = max(SMALLEST_TEXT, min(picture.shape[:2]) / 1100)
+    scale = strokes * max(SMALLEST_TEXT, min(picture.shape[:2]) / 1100)
     return scale, max(1, round(1.2 * scale))
 
 

@@ -12,9 +12,9 @@ from maskrcnn_trainer.report.comparison import Comparison, EvaluatedImages, comp
 from maskrcnn_trainer.report.confusion import confusion
 from maskrcnn_trainer.report.content import ClassAnalysis, Evaluation, Kind, PrecisionRecall
 from maskrcnn_trainer.report.matching import MATCH_IOU, Matches, coco_matches
-from maskrcnn_trainer.report.operating_point import operating_point
+from maskrcnn_trainer.report.operating_point import f1_at, operating_point
 from maskrcnn_trainer.report.precision_recall import precision_recall, rows_by_category
-from maskrcnn_trainer.report.reliability import reliability
+from maskrcnn_trainer.report.reliability import reliability, score_errors
 from maskrcnn_trainer.report.shown_images import shown_images
 from maskrcnn_trainer.report.tide import errors
 
@@ -63,6 +63,9 @@ def analyze(
         decisive.detections.scores, matches.hits, matches.false_alarms, len(decisive.objects.images)
     )
     shown = shown_images(evaluated, decisive, matches, pooled.best_score, names)
+    bins = reliability(decisive.detections.scores, matches.hits, matches.false_alarms)
+    of_images = np.bincount(decisive.detections.images, minlength=1)
+    most = int(of_images.max())
     return Evaluation(
         step=step,
         model=model,
@@ -77,7 +80,7 @@ def analyze(
             )
             for comparison, found in compared
         },
-        classes=_classes(evaluated, decisive, matches, names, class_metrics),
+        classes=_classes(evaluated, decisive, matches, names, class_metrics, score=pooled.best_score),
         precision_recall=(
             precision_recall(decisive, matches, MATCH_IOU, evaluated.category_ids),
             precision_recall(decisive, coco_matches(decisive, STRICT_IOU), STRICT_IOU, evaluated.category_ids),
@@ -87,7 +90,10 @@ def analyze(
         if pooled.best_score is None
         else confusion(decisive, MATCH_IOU, pooled.best_score, list(names.values())),
         errors=tuple(errors(comparison, found, evaluated.category_ids) for comparison, found in compared),
-        reliability=reliability(decisive.detections.scores, matches.hits, matches.false_alarms),
+        reliability=bins,
+        score_errors=score_errors(bins),
+        most_detections=most,
+        images_with_most=int(np.count_nonzero(of_images == most)) if most else 0,
         worst=shown.worst,
         confident_false=shown.confident_false,
         missed=shown.missed,
@@ -141,23 +147,27 @@ def _classes(
     matches: Matches,
     names: Mapping[int, str],
     class_metrics: Mapping[int, Mapping[str, float]],
+    *,
+    score: float | None,
 ) -> tuple[ClassAnalysis, ...]:
     detections = comparison.detections
     objects = np.bincount(comparison.objects.categories, minlength=comparison.categories).tolist()
     rows = rows_by_category(detections.categories, comparison.categories)
-    return tuple(
-        ClassAnalysis(
-            category=category,
-            name=names[category],
-            objects=objects[number],
-            detections=len(rows[number]),
-            metrics=dict(class_metrics.get(category, {})),
-            operating_point=operating_point(
-                detections.scores[rows[number]],
-                matches.hits[rows[number]],
-                matches.false_alarms[rows[number]],
-                objects[number],
-            ),
+    classes = []
+    for number, category in enumerate(evaluated.category_ids):
+        own = rows[number]
+        counted = detections.scores[own], matches.hits[own], matches.false_alarms[own], objects[number]
+        point = operating_point(*counted)
+        shared = None if score is None or not objects[number] else f1_at(*counted, score)
+        classes.append(
+            ClassAnalysis(
+                category=category,
+                name=names[category],
+                objects=objects[number],
+                detections=len(own),
+                metrics=dict(class_metrics.get(category, {})),
+                operating_point=point,
+                f1_gain=None if shared is None or point.best_f1 is None else point.best_f1 - shared,
+            )
         )
-        for number, category in enumerate(evaluated.category_ids)
-    )
+    return tuple(classes)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.report.comparison import SMALLEST_IOU, Comparison
 from maskrcnn_trainer.report.content import Confusion
+from maskrcnn_trainer.report.interval import wilson_interval
 from maskrcnn_trainer.report.matching import coco_matches, matches_of_any_class
 
 
@@ -49,4 +51,15 @@ def confusion(comparison: Comparison, iou: float, score: float, names: Sequence[
         misplaced=int(np.count_nonzero((false > SMALLEST_IOU) & (false < iou))),
         on_nothing=int(np.count_nonzero(false <= SMALLEST_IOU)),
         found_as_well=int(np.isin(confused, right).sum()),
+        interval=_interval_of_largest(counts),
     )
+
+
+def _interval_of_largest(counts: NDArray[np.int64]) -> tuple[float, float] | None:
+    """Return the interval of the largest count of two different classes, of equals that with the larger share."""
+    confused = counts[:-1, :-1] * ~np.eye(len(counts) - 1, dtype=bool)
+    if not confused.any():
+        return None
+    sums = counts.sum(axis=1)
+    rows = np.nonzero(confused == confused.max())[0]
+    return wilson_interval(int(confused.max()), int(sums[rows].min()))

@@ -95,6 +95,8 @@ class TrainingHistory:
         learning_rate: one curve; None if not recorded.
         images_per_second: one curve; None if not recorded.
         evaluations: AP and mask AP of checkpoints.
+        loss_fall: share by which the mean total loss in the last tenth of the steps is below that in the tenth before;
+            None if it isn't recorded, or didn't clearly fall.
     """
 
     step: str
@@ -102,6 +104,7 @@ class TrainingHistory:
     learning_rate: Curve | None = None
     images_per_second: Curve | None = None
     evaluations: tuple[Curve, ...] = ()
+    loss_fall: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,25 @@ class ModelRow:
 
 
 @dataclass(frozen=True)
+class BetterModel:
+    """Model of the experiment with a higher AP than the one that the page is about.
+
+    Attributes:
+        step: step that made it.
+        path: its file as the task recorded it.
+        ap: its mask AP, or its box AP if boxes count, as a fraction.
+        gain: how much higher that is, in points (0..100).
+        shown_kind: kind of the model that the page is about, as in :class:`ModelRow`.
+    """
+
+    step: str
+    path: str
+    ap: float
+    gain: float
+    shown_kind: str
+
+
+@dataclass(frozen=True)
 class OperatingPoint:
     """F1 over the score at IoU 0.5, and the score that maximizes it (on this very set).
 
@@ -142,6 +164,9 @@ class OperatingPoint:
         precision, recall, f1: [N].
         best_score: threshold with the highest F1, the highest of equals; None without detections.
         best_f1: F1 there; None without objects and detections.
+        equally_good: lowest and highest of the adjacent thresholds around the best score whose F1 is within 0.01 of the
+            best; None without a best score.
+        recall_interval: Wilson's 95% interval of the recall at the best score; None without it or without objects.
     """
 
     scores: tuple[float, ...]
@@ -150,6 +175,8 @@ class OperatingPoint:
     f1: tuple[float | None, ...]
     best_score: float | None
     best_f1: float | None
+    equally_good: tuple[float, float] | None = None
+    recall_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +205,7 @@ class ClassAnalysis:
         detections: detections of the class.
         metrics: ``AP``, ``AP50``, ``mask_AP``, ``mask_AP50``, as fractions; -1 without objects, as pycocotools.
         operating_point: of this class alone.
+        f1_gain: its own best F1 minus its F1 at the overall best score; None without objects or without that score.
     """
 
     category: int
@@ -186,6 +214,7 @@ class ClassAnalysis:
     detections: int
     metrics: Mapping[str, float]
     operating_point: OperatingPoint
+    f1_gain: float | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +237,7 @@ class Confusion:
         on_nothing: the rest of the false detections.
         found_as_well: objects that are detected as another class, and have a match of their own class too, with a lower
             score: the other numbers, which match within classes, count them as found.
+        interval: Wilson's 95% interval of the largest confusion's share of its row; None without confusions.
     """
 
     score: float
@@ -218,6 +248,7 @@ class Confusion:
     misplaced: int = 0
     on_nothing: int = 0
     found_as_well: int = 0
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -262,6 +293,22 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True)
+class ScoreError:
+    """Adjacent bins with at least 20 detections each, whose mean scores are all too high or all too low by over 0.1.
+
+    Attributes:
+        low, high: bounds of the scores.
+        detections: number of them.
+        excess: their mean score minus their precision.
+    """
+
+    low: float
+    high: float
+    detections: int
+    excess: float
+
+
+@dataclass(frozen=True)
 class ShownObject:
     """Object or detection of a shown image.
 
@@ -273,6 +320,8 @@ class ShownObject:
         box: x, y, width, height in pixels of the original image.
         index: position among the detections (true, false) or annotations (missed, object) of the evaluation, from which
             a picture takes the mask.
+        error: type of a false detection's error, without the limit to 100 detections per image; None for others.
+        other_class: class name of the object that it overlaps most, where that has another class (Cls, Both).
     """
 
     role: Role
@@ -281,6 +330,8 @@ class ShownObject:
     score: float | None
     box: tuple[float, float, float, float]
     index: int
+    error: ErrorType | None = None
+    other_class: str | None = None
 
 
 @dataclass(frozen=True)
@@ -319,6 +370,9 @@ class Evaluation:
         confusion: None if nothing was detected and there is no score.
         errors: for boxes, and for masks if there are any.
         reliability: ten bins.
+        score_errors: scores that aren't reliable, ascending; None if no bin has 20 detections.
+        most_detections: largest number of detections, of any score, in one image.
+        images_with_most: number of images that have so many; 0 without detections.
         worst: the twelve images with the lowest F1.
         confident_false: the twelve false detections with the highest scores.
         missed: the twelve largest missed objects.
@@ -345,6 +399,9 @@ class Evaluation:
     random: tuple[ShownImage, ...] = ()
     pictures_missing: str | None = None
     ap50: Mapping[str, float] = field(default_factory=dict)
+    score_errors: tuple[ScoreError, ...] | None = None
+    most_detections: int = 0
+    images_with_most: int = 0
 
 
 @dataclass(frozen=True)
@@ -362,6 +419,7 @@ class Experiment:
         notes: what can't be read, one sentence each.
         spec_step: step whose spec the differences are about: the training of the evaluated model, else the last
             training, else the evaluation; None if no spec is recorded.
+        better: the best other model, if its AP is at least 1 point higher than that of the evaluated one; else None.
     """
 
     name: str
@@ -373,6 +431,7 @@ class Experiment:
     evaluation: Evaluation | None
     notes: tuple[str, ...] = ()
     spec_step: str | None = None
+    better: BetterModel | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.coco_results import ImageId
@@ -18,6 +19,10 @@ from maskrcnn_trainer.spec.task_name import TaskName
 
 SMALL_AREA, LARGE_AREA = 32**2, 96**2
 """COCO's bounds of the areas in pixels (https://cocodataset.org/#detection-eval)."""
+
+TRAINING, VALIDATION = "training", "validation"
+_WORDS = {TRAINING: "train", VALIDATION: "val"}
+"""Words in the names of their files; "trainval" is a training set."""
 
 IMAGES = "images"
 """Metric of a conversion, for results of earlier releases, which have no facts."""
@@ -39,6 +44,33 @@ def conversion_of(found: ExperimentDirectory, patterns: str | None) -> Step | No
         if any(fnmatchcase(shard, pattern) for pattern in wanted):
             return step
     return None
+
+
+def conversion_by_tag(found: ExperimentDirectory, name: str) -> Step | None:
+    """Return the conversion of a data set by the prefix of its records, for a spec that isn't recorded.
+
+    The prefix is the option -t, or the name of the annotation file, such as ``instances_train2017``.
+
+    Args:
+        found: steps of the experiment.
+        name: "training" or "validation".
+
+    Returns:
+        None if no conversion has such a prefix, or several have. The only conversion is that of the training set,
+        unless its prefix is that of a validation set.
+    """
+    conversions = found.of(TaskName.DATASET_CONVERT)
+    of_set = [step for step in conversions if _set_of(step) == name]
+    if len(of_set) == 1:
+        return of_set[0]
+    alone = name == TRAINING and len(conversions) == 1 and _set_of(conversions[0]) is None
+    return conversions[0] if alone else None
+
+
+def _set_of(conversion: Step) -> str | None:
+    records = conversion.artifacts.get(RECORDS_ARTIFACT)
+    tag = "" if records is None else PurePosixPath(records.path).name.partition("-*-of-")[0].lower()
+    return next((name for name, word in _WORDS.items() if word in tag), None)
 
 
 def data_set(name: str, conversion: Step | None, *, images: int | None, identity: str | None) -> DataSet | None:

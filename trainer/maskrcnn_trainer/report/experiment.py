@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maskrcnn_trainer.errors import TaskError
 from maskrcnn_trainer.evaluation.coco_results import CocoResult
 from maskrcnn_trainer.report.analysis import analyze, contradiction
+from maskrcnn_trainer.report.better_model import better_model
 from maskrcnn_trainer.report.content import DataSet, Evaluation, Experiment, TrainingHistory
-from maskrcnn_trainer.report.data_sets import conversion_of, counted, data_set
+from maskrcnn_trainer.report.data_sets import TRAINING, VALIDATION, conversion_by_tag, conversion_of, counted, data_set
 from maskrcnn_trainer.report.facts import facts_of
 from maskrcnn_trainer.report.inputs.detections import Metrics, read_detections, read_metrics
 from maskrcnn_trainer.report.inputs.experiment_directory import ExperimentDirectory
@@ -23,13 +24,13 @@ from maskrcnn_trainer.report.inputs.validation import Validation, open_validatio
 from maskrcnn_trainer.report.models import model_rows
 from maskrcnn_trainer.report.spec_differences import differences_from_defaults, values_of
 from maskrcnn_trainer.report.trainings import training_history
-from maskrcnn_trainer.results.history import History
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.task_name import TaskName
 
 log = logging.getLogger(__name__)
 
 NO_EVALUATION = "No evaluate step has finished. Add one to the experiment: {name: evaluate, evaluate: {}}."
+UNFINISHED_TRAINING = "Step {} hasn't finished; its curves end where it was last recorded."
 RECORDS_DIGEST, RECORDS = "recordsDigest", "records"
 
 
@@ -74,30 +75,27 @@ def read_experiment(directory: ExperimentDirectory) -> ReadExperiment:
     reader = _Reader(directory)
     specs = reader.specs()
     metrics = reader.metrics()
-    evaluation = directory.evaluation
-    training = reader.training()
-    with_spec = next((step for step in (training, evaluation) if step is not None and specs.of(step)), None)
+    evaluation, analyzed = reader.evaluation(metrics, specs)
+    directory = replace(directory, evaluation=evaluation)
+    training, with_spec = reader.training(evaluation), reader.step_with_spec(evaluation, specs)
     spec = specs.of(with_spec)
-    analyzed = None
-    if evaluation is None:
-        reader.notes.append(NO_EVALUATION)
-    elif evaluation in metrics:
-        analyzed = reader.analyzed(evaluation, metrics[evaluation], specs.of(evaluation) or spec)
     values = None if spec is None else values_of(spec, directory.paths)
     if values is None:
         reader.notes.append("The spec isn't recorded, or its model is encrypted.")
     identity = None if analyzed is None else analyzed.validation.identity
     recorded = None if evaluation is None else recorded_identity(evaluation.directory)
+    models = model_rows(directory, metrics, retrained=specs.retrained())
     experiment = Experiment(
         name=directory.name,
         differences=None if values is None else differences_from_defaults(values),
         data=reader.data(spec, training, specs, analyzed, recorded),
         facts=facts_of(directory.steps, spec),
         trainings=reader.trainings(),
-        models=model_rows(directory, metrics, retrained=specs.retrained()),
+        models=models,
         evaluation=None if analyzed is None else analyzed.evaluation,
         notes=tuple(dict.fromkeys((*directory.notes, *reader.notes))),
         spec_step=None if with_spec is None else with_spec.name,
+        better=None if analyzed is None else better_model(models, analyzed.evaluation),
     )
     return ReadExperiment(experiment, directory, values, identity, recorded, analyzed)
 
@@ -169,23 +167,42 @@ class _Reader:
                 self.notes.append(str(error))
         return found
 
-    def training(self) -> Step | None:
-        """Return the training of the evaluated model, else the last training."""
-        evaluation = self._directory.evaluation
+    def evaluation(self, metrics: Mapping[Step, Metrics], specs: _Specs) -> tuple[Step | None, Analyzed | None]:
+        """Return the evaluation to show, the first that can be analyzed; without one, the first, and no analysis."""
+        first = self._directory.evaluation
+        if first is None:
+            self.notes.append(NO_EVALUATION)
+            return None, None
+        for step in (first, *self._directory.other_evaluations):
+            spec = specs.of(step) or specs.of(self.step_with_spec(step, specs))
+            if step in metrics and (analyzed := self.analyzed(step, metrics[step], spec)) is not None:
+                if step != first:
+                    self.notes.append(f"Step {step.name} is shown, because step {first.name} can't be analyzed.")
+                return step, analyzed
+        return first, None
+
+    def training(self, evaluation: Step | None) -> Step | None:
+        """Return the training of the evaluated model, else the last training, one that has finished if there is any."""
         maker = self._directory.maker(None if evaluation is None else evaluation.model_path)
         if maker is not None and maker.task is TaskName.TRAIN:
             return maker
-        return next(reversed(self._directory.of(TaskName.TRAIN)), None)
+        return max(self._directory.of(TaskName.TRAIN)[::-1], key=lambda step: step.finished, default=None)
+
+    def step_with_spec(self, evaluation: Step | None, specs: _Specs) -> Step | None:
+        """Return the first of the training and the evaluation whose spec can be read."""
+        return next(
+            (step for step in (self.training(evaluation), evaluation) if step is not None and specs.of(step)), None
+        )
 
     def trainings(self) -> tuple[TrainingHistory, ...]:
         """Return the curves of each train step."""
         found = []
         for step in self._directory.of(TaskName.TRAIN):
-            history = history_of(step.directory)
-            if isinstance(history, History):
+            if not step.finished:
+                self.notes.append(UNFINISHED_TRAINING.format(step.name))
+            history = history_of(step.directory, self.notes)
+            if history is not None:
                 found.append(training_history(step.name, history))
-            else:
-                self.notes.append(f"{step.name}/{history.reason}.")
         return tuple(found)
 
     def analyzed(self, step: Step, metrics: Metrics, spec: ExperimentSpec | None) -> Analyzed | None:
@@ -209,8 +226,7 @@ class _Reader:
         except (Unreadable, TaskError) as error:
             self.notes.append(str(error))
             return None
-        if (found := contradiction(evaluation)) is not None:
-            self.notes.append(found)
+        self.notes += filter(None, (validation.note, contradiction(evaluation)))
         return Analyzed(evaluation, results, validation)
 
     def data(
@@ -226,20 +242,26 @@ class _Reader:
         description = specs.description(training)
         state = {} if description is None else description.state
         of_training = data_set(
-            "training",
-            conversion_of(self._directory, files.training_file_pattern if files else None),
+            TRAINING,
+            conversion_of(self._directory, files.training_file_pattern)
+            if files
+            else conversion_by_tag(self._directory, TRAINING),
             images=whole(state.get(RECORDS)),
             identity=text(state.get(RECORDS_DIGEST)),
         )
-        conversion = conversion_of(self._directory, files.validation_file_pattern if files else None)
+        conversion = (
+            conversion_of(self._directory, files.validation_file_pattern)
+            if files
+            else conversion_by_tag(self._directory, VALIDATION)
+        )
         validation = None if analyzed is None else analyzed.validation
         of_validation = data_set(
-            "validation",
+            VALIDATION,
             conversion,
             images=None if validation is None else len(validation.images),
             identity=recorded if validation is None else validation.identity,
         )
         if of_validation is not None and validation is not None and not of_validation.classes:
             classes = counted(validation.ground_truth, validation.images)
-            of_validation = DataSet("validation", of_validation.images, classes, of_validation.identity)
+            of_validation = DataSet(VALIDATION, of_validation.images, classes, of_validation.identity)
         return tuple(one for one in (of_training, of_validation) if one is not None)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.report.content import OperatingPoint
+from maskrcnn_trainer.report.interval import wilson_interval
 
 SCORE_STEPS = 100
 """Steps of the thresholds from 0 to 1. The best score is found among all scores of the detections."""
+
+EQUAL_F1 = 0.01
+"""F1 below the best within which a threshold is as good."""
 
 
 def operating_point(
@@ -43,7 +48,39 @@ def operating_point(
         f1=f1,
         best_score=best_score,
         best_f1=f1[best],
+        equally_good=None if best_score is None else _equally_good(thresholds, f1, best),
+        recall_interval=None if best_score is None else wilson_interval(int(true[best]), objects),
     )
+
+
+def f1_at(
+    scores: NDArray[np.float64], hits: NDArray[np.bool_], false_alarms: NDArray[np.bool_], objects: int, score: float
+) -> float | None:
+    """Return F1 of the detections from a score on; None if there are no detections and no objects.
+
+    Args:
+        scores: [D].
+        hits: [D], set if the detection matches an object.
+        false_alarms: [D], set if it counts and matches none.
+        objects: number of objects.
+        score: threshold.
+    """
+    from_score = scores >= score
+    counted = int(np.count_nonzero((hits | false_alarms) & from_score)) + objects
+    return 2 * int(np.count_nonzero(hits & from_score)) / counted if counted else None
+
+
+def _equally_good(thresholds: NDArray[np.float64], f1: Sequence[float | None], best: int) -> tuple[float, float] | None:
+    """Return the ends of the thresholds [N] around the best one with an F1 within EQUAL_F1 of it; None if undefined."""
+    values = np.array([-1.0 if value is None else value for value in f1])
+    if values[best] < 0:
+        return None
+    # A difference of exactly EQUAL_F1 may be a little more in floating point.
+    lower = np.flatnonzero(values[best] - values > EQUAL_F1 + 1e-9)
+    at = int(np.searchsorted(lower, best))
+    first = int(lower[at - 1]) + 1 if at else 0
+    last = int(lower[at]) - 1 if at < len(lower) else len(values) - 1
+    return float(thresholds[first]), float(thresholds[last])
 
 
 def _best(ordered: NDArray[np.float64], found: NDArray[np.int64], objects: int) -> float | None:

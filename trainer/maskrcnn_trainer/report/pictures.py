@@ -24,9 +24,9 @@ from maskrcnn_trainer.data.records import FOOTER_BYTES, HEADER_BYTES, RecordInde
 from maskrcnn_trainer.data.scan import read_image
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.evaluation.coco_results import CocoResult
-from maskrcnn_trainer.evaluation.drawing import DrawnObject, draw_objects, drawn_name
+from maskrcnn_trainer.evaluation.drawing import Dashes, DrawnObject, draw_objects, drawn_name
 from maskrcnn_trainer.images.decode import UnreadableImage, decode_image, image_size
-from maskrcnn_trainer.report.content import Evaluation, ShownImage, ShownObject
+from maskrcnn_trainer.report.content import Evaluation, Role, ShownImage, ShownObject
 from maskrcnn_trainer.report.inputs.files import MIB, shown_path
 from maskrcnn_trainer.report.inputs.paths import RecordedPaths
 from maskrcnn_trainer.report.inputs.validation import Validation
@@ -39,7 +39,14 @@ log = logging.getLogger(__name__)
 
 LISTS = ("worst", "confident_false", "missed", "random")
 ABOUT_ONE_OBJECT = ("confident_false", "missed")
-"""Lists in which each picture is about its first object; the others are outlines without names."""
+"""Lists in which each picture is about its first object; the others are boxes with their numbers alone."""
+
+DASHES_OF_ROLES: Mapping[Role, Dashes] = {"true": "solid", "false": "dash-dotted", "missed": "dashed"}
+FILL: Mapping[Role, float] = {"true": 0.1, "false": 0.1, "missed": 0.0}
+"""Opacity of masks, low enough that the texture of the image stays visible."""
+
+STROKES = 1.5
+"""Size of lines and letters: the page shows a picture smaller than it is."""
 
 LARGEST_RECORD = 256 * MIB
 LARGEST_IMAGE = 100_000_000
@@ -133,7 +140,7 @@ def _picture(image: ShownImage, source: PictureSource, limit: int, *, about_one:
         image: the image.
         source: what it is drawn from.
         limit: characters.
-        about_one: whether only the first object has its name and mask.
+        about_one: whether only the first object has its name and mask; the others have their numbers.
 
     Raises:
         NoPicture: the record can't be read, or no quality is small enough.
@@ -146,10 +153,10 @@ def _picture(image: ShownImage, source: PictureSource, limit: int, *, about_one:
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     scaled = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     objects = [
-        _drawn(shown, source, size, factor, full=not about_one or number == 0)
-        for number, shown in enumerate(image.objects) if shown.role in PICTURE_COLORS
-    ]  # fmt: skip
-    drawn = cv2.cvtColor(draw_objects(scaled, objects), cv2.COLOR_RGB2BGR)
+        _drawn(shown, source, size, factor, number=number, full=not about_one or number == 1)
+        for number, shown in enumerate((one for one in image.objects if one.role in PICTURE_COLORS), start=1)
+    ]
+    drawn = cv2.cvtColor(draw_objects(scaled, objects, strokes=STROKES), cv2.COLOR_RGB2BGR)
     for quality in QUALITIES:
         done, encoded = cv2.imencode(".webp", drawn, [cv2.IMWRITE_WEBP_QUALITY, quality])
         if done and len(URL) + (len(encoded) + 2) // 3 * 4 <= limit:
@@ -158,7 +165,7 @@ def _picture(image: ShownImage, source: PictureSource, limit: int, *, about_one:
 
 
 def _drawn(
-    shown: ShownObject, source: PictureSource, size: tuple[int, int], factor: float, *, full: bool
+    shown: ShownObject, source: PictureSource, size: tuple[int, int], factor: float, *, number: int, full: bool
 ) -> DrawnObject:
     x, y, width, height = (value * factor for value in shown.box)
     of_object = shown.role == "missed"
@@ -169,8 +176,9 @@ def _drawn(
         whole: NDArray[np.uint8] = coco_mask.decode(dict(runs))
         mask = cv2.resize(whole, size, interpolation=cv2.INTER_NEAREST).astype(bool)
     return DrawnObject(
-        (y, x, y + height, x + width), shown.category, drawn_name(shown.name, shown.category), shown.score, mask,
-        color=PICTURE_COLORS[shown.role], dashed=of_object, labeled=full,
+        (y, x, y + height, x + width), shown.category, drawn_name(shown.name, shown.category) if full else "",
+        shown.score, mask, color=PICTURE_COLORS[shown.role], dashes=DASHES_OF_ROLES[shown.role], fill=FILL[shown.role],
+        number=number,
     )  # fmt: skip
 
 

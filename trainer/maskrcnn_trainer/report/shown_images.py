@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.report.comparison import Comparison, EvaluatedImages
 from maskrcnn_trainer.report.content import Role, ShownImage, ShownObject
 from maskrcnn_trainer.report.matching import Matches
+from maskrcnn_trainer.report.tide import ERROR_TYPES, types_of_errors
 
 LIST_LENGTH = 12
 RANDOM_IMAGES_SEED = 12
@@ -68,6 +69,7 @@ class _Selection:
         self._objects = comparison.objects
         self._matches = matches
         self._names = names
+        self._types, _, self._others = types_of_errors(comparison)
         self._chosen = self._detections.scores >= score
         self._found = np.zeros(len(self._objects.images), bool)
         self._found[matches.objects[matches.hits & self._chosen]] = True
@@ -108,7 +110,15 @@ class _Selection:
         role: Role = "true" if self._matches.hits[row] else "false"
         index = int(self._detections.index[row])
         result = self._evaluated.results[index]
-        return self._shown(role, result["category_id"], float(result["score"]), result["bbox"], index)
+        shown = self._shown(role, result["category_id"], float(result["score"]), result["bbox"], index)
+        if role == "true":
+            return shown
+        error = ERROR_TYPES[self._types[row]]
+        return replace(shown, error=error, other_class=self._other_class(row) if error in ("Cls", "Both") else None)
+
+    def _other_class(self, row: int) -> str:
+        annotation = self._evaluated.annotations[int(self._objects.index[self._others[row]])]
+        return self._names[annotation["category_id"]]
 
     def _object(self, row: int) -> ShownObject:
         index = int(self._objects.index[row])

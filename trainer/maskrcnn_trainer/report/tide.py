@@ -109,20 +109,8 @@ def classify(comparison: Comparison, matches: Matches) -> Classified:
     wrong = within & ~hits
     found = np.zeros(len(comparison.objects.categories), bool)
     found[matches.objects[hits]] = True
-    pairs = comparison.pairs
-    own, own_iou = _best(pairs, pairs.same_class, len(wrong))
-    other, other_iou = _best(pairs, ~pairs.same_class, len(wrong))
-    types = np.full(len(wrong), -1, np.int8)
-    # The order of these tests is that of tidecv. An object of the class with an IoU over 0.5 has a better detection.
-    tests: tuple[tuple[ErrorType, NDArray[np.bool_]], ...] = (
-        ("Loc", (own_iou >= SMALLEST_IOU) & (own_iou <= MATCH_IOU)),
-        ("Cls", other_iou >= MATCH_IOU),
-        ("Dupe", own_iou > MATCH_IOU),
-        ("Bkg", np.maximum(own_iou, other_iou) <= SMALLEST_IOU),
-        ("Both", np.ones(len(wrong), bool)),
-    )
-    for name, holds in tests:
-        types[wrong & holds & (types < 0)] = ERROR_TYPES.index(name)
+    types, own, other = types_of_errors(comparison)
+    types[~wrong] = -1
     target = np.where(types == ERROR_TYPES.index("Loc"), own, np.where(types == ERROR_TYPES.index("Cls"), other, -1))
     candidates = np.flatnonzero(target >= 0)
     candidates = candidates[~found[target[candidates]]]
@@ -132,6 +120,33 @@ def classify(comparison: Comparison, matches: Matches) -> Classified:
     missed = ~found
     missed[reachable] = False
     return Classified(hits, types, wrong & (comparison.crowd_ious < MATCH_IOU), corrected, found, missed)
+
+
+def types_of_errors(
+    comparison: Comparison,
+) -> tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int32]]:
+    """Return the type that each detection has if it is an error, and the objects that it overlaps most.
+
+    Returns:
+        int8 [D], position in ``ERROR_TYPES``; int32 [D] each, position of the object of the detection's class and of
+        the object of another class with the highest IoU, -1 without one.
+    """
+    pairs = comparison.pairs
+    size = len(comparison.detections.images)
+    own, own_iou = _best(pairs, pairs.same_class, size)
+    other, other_iou = _best(pairs, ~pairs.same_class, size)
+    types = np.full(size, -1, np.int8)
+    # The order of these tests is that of tidecv. An object of the class with an IoU over 0.5 has a better detection.
+    tests: tuple[tuple[ErrorType, NDArray[np.bool_]], ...] = (
+        ("Loc", (own_iou >= SMALLEST_IOU) & (own_iou <= MATCH_IOU)),
+        ("Cls", other_iou >= MATCH_IOU),
+        ("Dupe", own_iou > MATCH_IOU),
+        ("Bkg", np.maximum(own_iou, other_iou) <= SMALLEST_IOU),
+        ("Both", np.ones(size, bool)),
+    )
+    for name, holds in tests:
+        types[holds & (types < 0)] = ERROR_TYPES.index(name)
+    return types, own, other
 
 
 def _best(pairs: Pairs, kept: NDArray[np.bool_], detections: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:

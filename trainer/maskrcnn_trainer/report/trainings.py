@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from maskrcnn_trainer.report.content import Curve, TrainingHistory
+from maskrcnn_trainer.report.loss_fall import loss_fall
 from maskrcnn_trainer.results.history import History, HistoryWindow
 
 CHECKPOINT_METRICS = {"mask_AP": "mask AP", "AP": "box AP"}
@@ -23,12 +24,13 @@ def training_history(step: str, history: History) -> TrainingHistory:
     """
     names = list(dict.fromkeys(name for window in history.windows for name in window.losses))
     ordered = [name for name in names if name in TOTAL_LOSS] + [name for name in names if name not in TOTAL_LOSS]
+    losses = tuple(
+        _curve(name, history.windows, lambda window, name=name: window.losses.get(name))  # type: ignore[misc]
+        for name in ordered[:MOST_LOSSES]
+    )
     return TrainingHistory(
         step,
-        losses=tuple(
-            _curve(name, history.windows, lambda window, name=name: window.losses.get(name))  # type: ignore[misc]
-            for name in ordered[:MOST_LOSSES]
-        ),
+        losses=losses,
         learning_rate=_if_any(_curve("learning rate", history.windows, lambda window: window.learning_rate)),
         images_per_second=_if_any(_curve("images/s", history.windows, lambda window: window.images_per_second)),
         evaluations=tuple(
@@ -36,6 +38,7 @@ def training_history(step: str, history: History) -> TrainingHistory:
             for name, title in CHECKPOINT_METRICS.items()
             if (curve := _if_any(_checkpoints(name, title, history))) is not None
         ),
+        loss_fall=next((loss_fall(curve) for curve in losses if curve.name in TOTAL_LOSS), None),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.report import made_experiment as made
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.report.inputs import experiment_directory
 from maskrcnn_trainer.report.inputs.experiment_directory import open_directory
 
 
@@ -86,3 +87,24 @@ def test_hidden_directories_are_left_out(tmp_path: Path) -> None:
     for name in ("evaluate", ".staging"):
         made.write_result(tmp_path / "exp" / name, "evaluate", 1)
     assert [step.name for step in open_directory(tmp_path / "exp").steps] == ["evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "note"),
+    [
+        ("MOST_STEPS", "exp has more than 2 steps; those from c on are left out."),
+        ("MOST_ENTRIES", "exp has more than 2 entries; the others are left out."),
+    ],
+)
+def test_steps_beyond_the_limit_are_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, note: str
+) -> None:
+    monkeypatch.setattr(experiment_directory, limit, 2)
+    for minute, name in enumerate("ab"):
+        made.write_result(tmp_path / "exp" / name, "evaluate", minute)
+    assert open_directory(tmp_path / "exp").notes == ()
+    for name in "cd":
+        made.write_result(tmp_path / "exp" / name, "evaluate", 5)
+    found = open_directory(tmp_path / "exp")
+    assert len(found.steps) == 2
+    assert found.notes == (note,)

@@ -13,6 +13,7 @@ from maskrcnn_trainer.report.inputs.files import (
     Unreadable,
     number,
     numbers,
+    one_sentence,
     read_bytes,
     read_json,
     read_object,
@@ -84,3 +85,17 @@ def test_members_of_other_types_are_left_out() -> None:
     assert numbers({"a": 1, "b": "x", "c": None}) == {"a": 1.0}
     assert texts({"a": 1, "b": "x"}) == {"b": "x"}
     assert numbers([1]) == texts("x") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a.json: is empty.", "a.json: is empty."),
+        ("a.json: 2 problems:\n  b is 1\n  c is 2", "a.json: 2 problems: b is 1; c is 2."),
+        ("a.json: 4 problems:\n  b\n  c.\n  d\n  e", "a.json: 4 problems: b; c; d; and others."),
+        ("x" * 1000 + "\n" + "y" * 1000, "x" * 300 + " " + "y" * 300 + "."),
+        ("", "ValueError."),
+    ],
+)
+def test_problems_of_an_error_are_one_sentence(text: str, expected: str) -> None:
+    assert one_sentence(ValueError(text)) == expected

@@ -65,3 +65,37 @@ def test_paths_of_this_machine_get_their_workspace_form(tmp_path: Path) -> None:
     paths = RecordedPaths([Moved.of("/workspace/e/t", tmp_path / "e" / "t")])
     assert paths.recorded(f"{tmp_path}/raw/val.json") == "/workspace/raw/val.json"
     assert paths.recorded("/elsewhere/val.json") == "/elsewhere/val.json"
+
+
+def test_renamed_directory_is_in_its_former_workspace(tmp_path: Path) -> None:
+    for name in ("a b/train", "a b/raw", "raw"):
+        (tmp_path / name).mkdir(parents=True)
+    paths = RecordedPaths([Moved.of("/workspace/shapes/train", tmp_path / "a b" / "train")])
+    assert paths.present("/workspace/shapes/train") == tmp_path / "a b" / "train"
+    assert paths.present("/workspace/raw") == tmp_path / "raw"
+    assert paths.recorded(f"{tmp_path}/a b/train/model.tlt") == "/workspace/shapes/train/model.tlt"
+    assert paths.recorded(f"{tmp_path}/raw/val.json") == "/workspace/raw/val.json"
+
+
+def test_variable_of_the_workspace_counts_more_than_a_renamed_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ws/raw", "copies/raw", "copies/new/train"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.setenv(WORKSPACE_VARIABLE, f"{tmp_path}/ws/")
+    paths = RecordedPaths([Moved.of("/workspace/shapes/train", tmp_path / "copies" / "new" / "train")])
+    assert paths.present("/workspace/raw") == tmp_path / "ws" / "raw"
+    assert paths.recorded(f"{tmp_path}/ws/raw/val.json") == "/workspace/raw/val.json"
+
+
+@pytest.mark.parametrize("recorded", ["/data/shapes/train", "out/train", "/workspace/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p"])
+def test_renamed_directory_elsewhere_gives_no_workspace(recorded: str) -> None:
+    assert Moved.of(recorded, Path("/x/y/other")).workspace() is None
+
+
+def test_path_that_exists_nowhere_is_expected_at_its_most_reliable_place(tmp_path: Path) -> None:
+    paths = RecordedPaths([Moved.of("/workspace/shapes/train", tmp_path / "new" / "train")])
+    assert paths.expected("/workspace/shapes/val.json") == tmp_path / "new" / "val.json"
+    assert paths.expected("/data/val.json") == Path("/data/val.json")
+    (tmp_path / "val.json").touch()
+    assert paths.expected("/workspace/val.json") == tmp_path / "val.json"

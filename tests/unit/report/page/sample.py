@@ -34,6 +34,8 @@ from maskrcnn_trainer.report.content import (
     ShownObject,
     TrainingHistory,
 )
+from maskrcnn_trainer.report.interval import wilson_interval
+from maskrcnn_trainer.report.reliability import score_errors
 
 SHAPES = ("disc", "square", "triangle")
 ERRORS: tuple[ErrorType, ...] = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
@@ -117,7 +119,8 @@ def evaluation(names: Sequence[str] = SHAPES, *, seed: int = 1, with_pictures: b
     classes = tuple(
         ClassAnalysis(
             number + 1, name, one.objects, len(one.scores),
-            {"AP": ap * 0.62, "AP50": ap * 1.08, "mask_AP": ap * 0.55, "mask_AP50": ap}, operating_point(one),
+            {"AP": ap * 0.62, "AP50": ap * 1.08, "mask_AP": ap * 0.55, "mask_AP50": ap},
+            operating_point(one), 0.03 * number,
         )
         for number, (name, one, ap) in enumerate(zip(names, scored, ap50, strict=True))
     )  # fmt: skip
@@ -125,6 +128,7 @@ def evaluation(names: Sequence[str] = SHAPES, *, seed: int = 1, with_pictures: b
     shown = [
         _shown(random, names, number, point.best_score or 0.5, with_pictures) for number in range(4 * IMAGES_IN_A_LIST)
     ]
+    bins = _reliability(pooled)
     return Evaluation(
         step="evaluate", model="train/model.step-500.tlt", kind="segm", images=60, objects=pooled.objects,
         detections=len(pooled.scores), metrics=_metrics(mean), classes=classes,
@@ -137,7 +141,8 @@ def evaluation(names: Sequence[str] = SHAPES, *, seed: int = 1, with_pictures: b
         ),
         operating_point=point, confusion=_confusion(random, names, scored, point.best_score or 0.5),
         errors=(_errors("bbox", classes, mean * 1.08, random), _errors("segm", classes, mean, random)),
-        reliability=_reliability(pooled),
+        reliability=bins, score_errors=score_errors(bins),
+        most_detections=-(-len(pooled.scores) // 60), images_with_most=len(pooled.scores) % 60 or 60,
         worst=tuple(sorted(shown[:12], key=lambda image: image.f1)), confident_false=tuple(shown[12:24]),
         missed=tuple(shown[24:36]), random=tuple(shown[36:]),
         pictures_missing=None if with_pictures else "the validation records are gone (convert-val/*.tfrecord)",
@@ -150,7 +155,7 @@ def nothing_detected() -> Experiment:
     point = OperatingPoint((), (), (), (), None, None)
     zero = dict.fromkeys(found.metrics, 0.0)
     empty = replace(
-        found, detections=0, metrics=zero,
+        found, detections=0, most_detections=0, images_with_most=0, score_errors=None, metrics=zero,
         classes=tuple(
             replace(one, detections=0, metrics=dict.fromkeys(one.metrics, 0.0), operating_point=point)
             for one in found.classes
@@ -186,9 +191,11 @@ def operating_point(found: Scored) -> OperatingPoint:
     precision = [r / c if c else None for r, c in zip(right.tolist(), counted.tolist(), strict=True)]
     f1 = 2 * right / (counted + found.objects)
     best = len(f1) - 1 - int(np.argmax(f1[::-1]))
+    equal = thresholds[f1 >= f1[best] - 0.01].round(2)
     return OperatingPoint(
         tuple(thresholds.round(2).tolist()), tuple(precision), tuple((right / found.objects).tolist()),
-        tuple(f1.tolist()), float(thresholds[best].round(2)), float(f1[best]),
+        tuple(f1.tolist()), float(thresholds[best].round(2)), float(f1[best]), (float(equal[0]), float(equal[-1])),
+        wilson_interval(int(right[best]), found.objects),
     )  # fmt: skip
 
 

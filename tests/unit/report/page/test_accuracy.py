@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tests.unit.report.page import sample
 from tests.unit.report.page.html_reading import read, words
 
@@ -31,7 +32,7 @@ def test_metrics_of_masks_and_boxes_are_next_to_each_other() -> None:
 
 def test_model_without_masks_has_no_columns_of_masks() -> None:
     metrics = {name: value for name, value in evaluation().metrics.items() if not name.startswith("mask_")}
-    assert "mask" not in words(drawn(replace(evaluation(), metrics=metrics)))
+    assert "mask" not in words(drawn(replace(evaluation(), metrics=metrics))).replace("maskrcnnConfig", "")
 
 
 def test_metric_with_more_detections_has_a_row_of_its_own() -> None:
@@ -62,3 +63,13 @@ def test_many_classes_are_ordered_by_their_ap() -> None:
 
 def test_evaluation_without_classes_is_named() -> None:
     assert "There are no classes." in words(drawn(replace(evaluation(), classes=())))
+
+
+@pytest.mark.parametrize(("most", "noted"), [(30, True), (99, True), (100, False), (0, False)])
+def test_number_of_detections_below_that_of_ar_is_noted(most: int, noted: bool) -> None:
+    experiment = sample.experiment(with_pictures=False)
+    assert experiment.evaluation is not None
+    evaluation = replace(experiment.evaluation, most_detections=most, images_with_most=45)
+    text = words(accuracy(experiment, evaluation, Nesting()).drawn(Nesting()))
+    assert (f"so AR with 100 detections is AR with {most}." in text) == noted
+    assert ("No image has more than" in text) == noted

@@ -6,9 +6,10 @@ import pytest
 from tests.unit.report.page import sample
 from tests.unit.report.page.html_reading import words
 
-from maskrcnn_trainer.report.content import Curve, ErrorType, Evaluation, Experiment
+from maskrcnn_trainer.report.content import BetterModel, Curve, ErrorType, Evaluation, Experiment
 from maskrcnn_trainer.report.page.advice import findings, ranked_types
 from maskrcnn_trainer.report.page.layout import Nesting
+from maskrcnn_trainer.report.page.numbers import threshold
 
 
 def advice(experiment: Experiment) -> list[str]:
@@ -60,8 +61,12 @@ def test_most_frequent_confusion_is_named() -> None:
     assert matrix is not None
     counts = ((5, 9, 0, 1), (2, 5, 0, 0), (0, 0, 5, 0), (1, 0, 0, 0))
     shares = tuple(tuple(value / sum(row) for value in row) for row in counts)
-    changed = replace(evaluation(experiment), confusion=replace(matrix, counts=counts, normalized=shares))
-    assert "9 × disc was detected as square, 60% of its objects" in advice(replace(experiment, evaluation=changed))[1]
+    matrix = replace(matrix, counts=counts, normalized=shares, interval=(0.36, 0.8))
+    changed = replace(evaluation(experiment), confusion=matrix)
+    assert (
+        "9 × disc was detected as square, 60% of its objects (95% interval 36% to 80%)."
+        in advice(replace(experiment, evaluation=changed))[1]
+    )
 
 
 def test_lowest_class_has_its_objects_of_both_data_sets() -> None:
@@ -115,7 +120,17 @@ def test_ap_that_fell_names_the_best_checkpoint() -> None:
     curve = Curve("mask_AP", (100.0, 200.0, 300.0), (0.2, 0.31, 0.25))
     changed = replace(experiment, trainings=(replace(experiment.trainings[0], evaluations=(curve,)),))
     text = " ".join(advice(changed))
-    assert "was highest at training step 200 (0.310); at the last one it is 0.250" in text
+    assert "was highest at training step 200 (0.310); at the last one it is 0.250. To keep the best one" in text
+
+
+@pytest.mark.parametrize("last", [0.5, 0.503, 0.498])
+def test_ap_that_stays_suggests_no_longer_training(last: float) -> None:
+    experiment = sample.experiment(with_pictures=False)
+    curve = Curve("mask_AP", (100.0, 200.0, 300.0, 400.0), (0.5, 0.5, 0.5, last))
+    changed = replace(experiment, trainings=(replace(experiment.trainings[0], evaluations=(curve,)),))
+    text = " ".join(advice(changed))
+    assert "Mask AP no longer rose at the end of step train" in text
+    assert "still rising" not in text
 
 
 def test_nothing_detected_is_the_only_finding() -> None:
@@ -131,3 +146,57 @@ def test_evaluation_without_objects_is_named() -> None:
 
 def test_experiment_without_evaluation_has_no_findings() -> None:
     assert advice(sample.bare_experiment()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("retrained", "retrain this one for more steps, or prune less."), ("pruned", "retrain this one, or prune less."),
+     ("int8, engine", "check the export of this one."), ("trained", "use that one instead"),
+     ("trained, best", "use that one instead")],
+)  # fmt: skip
+def test_better_model_comes_first_with_what_to_do(kind: str, expected: str) -> None:
+    better = BetterModel("train", "/workspace/shapes/train/model.tlt", 0.2451, 4.52, kind)
+    first = advice(replace(sample.experiment(with_pictures=False), better=better))[0]
+    assert first.startswith(f"The model of step train is 4.5 points of mask AP better (0.245): {expected}")
+
+
+def test_better_model_of_no_step_is_named_by_its_file() -> None:
+    better = BetterModel("", "/workspace/raw/model.tlt", 0.2451, 4.52, "trained")
+    assert "The model of /workspace/raw/model.tlt is" in advice(replace(sample.nothing_detected(), better=better))[0]
+
+
+def with_falling_loss(measured: int) -> Experiment:
+    """Return the sample experiment whose last training has a falling loss and some measurements of AP."""
+    experiment = sample.experiment(with_pictures=False)
+    train, retrain = experiment.trainings
+    curve = Curve("mask AP", (100.0, 200.0, 300.0)[:measured], (0.1, 0.2, 0.3)[:measured])
+    return replace(experiment, trainings=(train, replace(retrain, evaluations=(curve,), loss_fall=0.06)))
+
+
+FALLING = "The loss of step retrain still fell by 6.0% in the last fifth of its steps: train for more steps."
+
+
+def test_falling_loss_of_a_short_training_comes_before_the_errors() -> None:
+    assert advice(with_falling_loss(2))[0].startswith(FALLING)
+
+
+def test_falling_loss_of_a_training_with_enough_measurements_comes_after_the_score() -> None:
+    *_, score, falling, _ = advice(with_falling_loss(3))
+    assert score.startswith("F1 is highest")
+    assert falling.startswith(FALLING)
+
+
+@pytest.mark.parametrize(
+    ("score", "shown"), [(0.1879094, "0.187"), (0.9997, "0.999"), (0.00042, "0.0004"), (0.5, "0.500")]
+)
+def test_threshold_keeps_the_detection_with_the_best_score(score: float, shown: str) -> None:
+    assert threshold(score) == shown
+    assert float(shown) <= score
+
+
+def test_score_without_a_right_detection_is_no_threshold() -> None:
+    experiment = sample.experiment(with_pictures=False)
+    found = evaluation(experiment)
+    changed = replace(found, operating_point=replace(found.operating_point, best_f1=0.0))
+    assert "threshold:" in " ".join(advice(experiment))
+    assert "threshold:" not in " ".join(advice(replace(experiment, evaluation=changed)))

@@ -9,7 +9,9 @@ from maskrcnn_trainer.report.page.layout import (
     Nesting,
     Section,
     bar_cell,
+    field_name,
     long_table,
+    path,
     sentence,
     table,
 )
@@ -34,6 +36,17 @@ def test_first_column_and_texts_are_left_aligned_and_numbers_are_not() -> None:
 
 def test_long_text_in_a_cell_is_cut() -> None:
     assert len(words(table(("a",), [("x" * 5000,)], label="t"))) == LONGEST_VALUE + 1
+
+
+def test_field_is_broken_between_its_words_alone() -> None:
+    assert field_name("maskrcnnConfig.rpnFgFraction") == (
+        '<code class="field">maskrcnn<wbr>Config.<wbr>rpn<wbr>Fg<wbr>Fraction</code>'
+    )
+    assert field_name("a<B") == '<code class="field">a&lt;B</code>'
+
+
+def test_path_of_one_part_is_whole() -> None:
+    assert words(path("model.tlt")) == "model.tlt"
 
 
 def test_table_with_a_few_more_rows_is_whole() -> None:

@@ -17,10 +17,17 @@ def lines_in(drawn: str) -> list[str]:
 
 
 def test_chart_has_axes_with_units_and_a_legend() -> None:
-    drawn = line_chart("Speed", [Line("train", [(0.0, 1.0), (1.0, 3.0)], 0)], UNIT, axis("images/s", [0.0, 3.0]))
+    lines = [Line(name, [(0.0, 1.0), (1.0, 3.0)], number) for number, name in enumerate(("train", "retrain"))]
+    drawn = line_chart("Speed", lines, UNIT, axis("images/s", [0.0, 3.0]))
     reader = read(drawn)
     assert {"score", "0.2", "images/s", "3", "train"} <= {text for _, text in reader.texts}
     assert reader.problems == []
+
+
+def test_single_line_has_no_legend_unless_it_must_be_named() -> None:
+    line = Line("loss", [(0.0, 1.0), (1.0, 3.0)], 0)
+    assert "<li>" not in line_chart("Loss", [line], UNIT, UNIT)
+    assert "<li>" in line_chart("Loss", [line], UNIT, UNIT, named=True)
 
 
 def test_points_are_drawn_at_their_values() -> None:
@@ -55,7 +62,8 @@ def test_each_series_differs_in_dashes_or_markers_and_not_in_color_alone() -> No
 
 
 def test_line_has_the_dashes_and_the_color_of_its_sample() -> None:
-    drawn, legend = line_chart("x", [Line("a", [(0.0, 0.0), (1.0, 1.0)], 2)], UNIT, UNIT).split("<ul")
+    line = Line("a", [(0.0, 0.0), (1.0, 1.0)], 2)
+    drawn, legend = line_chart("x", [line], UNIT, UNIT, named=True).split("<ul")
     style = 'class="l s2" stroke-dasharray="2 3"'
     assert (style in drawn, style in legend) == (True, True)
 

@@ -80,7 +80,7 @@ def numbers_of(content: Any) -> Iterator[float]:
 def shown_numbers(reader: PageReader) -> Iterator[tuple[str, str]]:
     """Yield each number in a table, a tile, or a sentence on findings, with the text around it."""
     for path, text in reader.texts:
-        if re.search(r"/(td|dd)(/|$)|/ul/li(/b)?$|/figcaption", path) and not re.search("/(svg|nav|code)", path):
+        if re.search(r"/(td|dd)(/|$)|/[ou]l/li(/b)?$|/figcaption", path) and not re.search("/(svg|nav|code)", path):
             for found in re.findall(r"(?<![\w.,:-])\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?%?(?![\w%])", text):
                 yield found.rstrip(","), text
 

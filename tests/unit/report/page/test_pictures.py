@@ -31,8 +31,22 @@ def shown(role: str, score: float | None = None, name: str = "disc") -> ShownObj
 def test_caption_has_image_f1_and_each_role_with_class_and_score() -> None:
     text = words(drawn(image(shown("true", 0.912), shown("false", 0.5), shown("missed"), shown("object"))))
     assert "Image img/7.jpg, F1 0.250" in text
-    assert "✓ true disc 0.91✗ false disc 0.50◌ missed disc" in text
+    assert "1 ✓ true disc 0.912 ✗ false disc 0.503 ◌ missed disc" in text
     assert "object disc" not in text
+
+
+def test_line_of_a_false_detection_states_what_it_is() -> None:
+    false = shown("false", 0.5)
+    wrong = replace(false, error="Cls", other_class="<triangle>")
+    text = words(drawn(image(wrong, replace(false, error="Dupe"), replace(false, error="Loc"))))
+    assert "false disc 0.50: wrong class, the object is: <triangle>" in text
+    assert "false disc 0.50: duplicate" in text
+    assert "false disc 0.50: badly placed" in text
+
+
+def test_alternative_text_has_the_numbers_of_each_role() -> None:
+    made = drawn(image(shown("true", 0.9), shown("object"), shown("false", 0.5), shown("false", 0.4)))
+    assert 'alt="Image img/7.jpg: 1 true and 2 false detections, 0 missed objects"' in made
 
 
 def test_many_objects_are_in_a_part_that_opens() -> None:

@@ -21,6 +21,11 @@ def test_field_has_its_default_and_its_value() -> None:
     assert "totalStepsnull500" in words(drawn(differences=(FieldDifference("totalSteps", ("null", "500")),)))
 
 
+def test_field_has_places_where_its_name_may_be_broken() -> None:
+    made = drawn(differences=(FieldDifference("dataConfig.imageSize", ("1", "2")),))
+    assert "data<wbr>Config.<wbr>image<wbr>Size" in made
+
+
 def test_step_whose_spec_is_shown_is_named() -> None:
     assert "The spec is that of step retrain;" in words(drawn(spec_step="retrain"))
     assert "The spec is that of" not in words(drawn(spec_step=None, differences=None))

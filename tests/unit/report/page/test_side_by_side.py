@@ -6,7 +6,7 @@ import pytest
 from tests.unit.report.page import sample
 from tests.unit.report.page.html_reading import read, words
 
-from maskrcnn_trainer.report.content import Experiment
+from maskrcnn_trainer.report.content import Curve, Experiment
 from maskrcnn_trainer.report.page.layout import Nesting
 from maskrcnn_trainer.report.page.side_by_side import side_by_side
 
@@ -69,3 +69,16 @@ def test_curves_that_no_experiment_has_are_named() -> None:
         "Total loss; Mask AP of the checkpoints; Precision over recall at IoU 0.5; F1 over the score: not recorded"
         in text
     )
+
+
+def test_ap_of_few_checkpoints_is_a_table_with_a_column_for_each_experiment() -> None:
+    few = (Curve("mask AP", (100.0,), (0.125,)),)
+    short = [
+        replace(one, trainings=tuple(replace(t, evaluations=few) for t in one.trainings)) for one in (FIRST, SECOND)
+    ]
+    assert "training stepfirstsecond1000.1250.125" in words(drawn(*short))
+
+
+def test_single_line_is_named_because_the_chart_is_about_several_experiments() -> None:
+    made = drawn(FIRST, sample.bare_experiment())
+    assert [text for path, text in read(made).texts if path.endswith("figure/ul/li/bdi")] == ["first"] * 4

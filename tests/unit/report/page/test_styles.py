@@ -25,6 +25,25 @@ def test_dark_theme_is_not_printed() -> None:
     assert "@media screen and (prefers-color-scheme:dark)" in style_sheet()
 
 
+def printed() -> str:
+    return style_sheet().partition("@media print{")[2]
+
+
+def test_heading_is_printed_on_the_page_of_what_follows_it() -> None:
+    assert "h2,h3,h4,:is(h2,h3,h4)+p,thead{break-after:avoid;break-inside:avoid}" in printed()
+    assert ".scroll,tr:first-child{break-before:avoid}" in printed()
+
+
+def test_row_of_a_table_is_printed_on_one_page() -> None:
+    assert "tr,li,.tiles,.shades,.legend{break-inside:avoid}" in printed()
+
+
+def test_label_of_a_part_that_opens_is_printed_only_where_the_part_stays_closed() -> None:
+    supported = printed().partition("@supports selector(::details-content){")[2]
+    assert "summary{display:none}" in supported
+    assert printed().count("summary{display:none}") == 1
+
+
 def test_braces_are_balanced() -> None:
     assert style_sheet().count("{") == style_sheet().count("}")
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tests.unit.report.page import sample
-from tests.unit.report.page.html_reading import words
+from tests.unit.report.page.html_reading import read, words
 
 from maskrcnn_trainer.report.content import Experiment
 from maskrcnn_trainer.report.page.layout import Nesting
@@ -60,3 +61,35 @@ def test_without_an_evaluation_the_notes_are_shown() -> None:
     assert "No evaluation can be read, so there are no metrics.train/history.jsonl isn't there." in drawn(
         sample.bare_experiment()
     )
+
+
+@pytest.mark.parametrize(
+    ("most", "images", "expected"),
+    [(30, 60, "of any score, 30 in each image"), (30, 45, "of any score, at most 30 in an image, so many in 45"),
+     (0, 0, "of any score")],
+)  # fmt: skip
+def test_images_with_the_largest_number_of_detections_are_counted(most: int, images: int, expected: str) -> None:
+    assert EXPERIMENT.evaluation is not None
+    evaluation = replace(
+        EXPERIMENT.evaluation, detections=7, images=60, most_detections=most, images_with_most=images
+    )  # fmt: skip
+    assert f"detections7{expected}" in drawn(replace(EXPERIMENT, evaluation=evaluation))
+
+
+def test_recall_at_the_best_score_has_its_interval() -> None:
+    assert EXPERIMENT.evaluation is not None
+    point = replace(
+        EXPERIMENT.evaluation.operating_point, scores=(0.62,), recall=(0.61,), best_score=0.62,
+        recall_interval=(0.55, 0.67),
+    )  # fmt: skip
+    evaluation = replace(EXPERIMENT.evaluation, operating_point=point, objects=121)
+    text = drawn(replace(EXPERIMENT, evaluation=evaluation))
+    assert (
+        "Recall at the best score is 0.610, with a 95% interval from 0.550 to 0.670 (Wilson's, of 121 objects" in text
+    )
+    assert "95% interval" not in drawn(sample.nothing_detected())
+
+
+def test_findings_are_numbered() -> None:
+    found = summary(EXPERIMENT, Nesting()).content
+    assert [path for path, text in read(found).texts if text.startswith("F1 is highest")] == ["ol/li/b"]

@@ -62,3 +62,20 @@ def test_curve_of_a_metric_is_found_by_its_key_or_its_words() -> None:
     for name in ("mask_AP", "mask AP"):
         history = TrainingHistory("train", evaluations=(Curve("AP50", (), ()), Curve(name, (1.0,), (0.1,))))
         assert [curve.name for curve in checkpoints(history, "mask_AP")] == [name]
+
+
+def test_ap_of_fewer_than_three_checkpoints_is_a_table() -> None:
+    few = TrainingHistory("train", evaluations=(Curve("mask AP", (100.0, 260.0), (0.1, 0.245)),))
+    made = drawn(few)
+    assert "training stepmask AP1000.1002600.245" in words(made)
+    assert "<svg" not in made
+    more = TrainingHistory("train", evaluations=(Curve("mask AP", (1.0, 2.0, 3.0), (0.1, 0.2, 0.3)),))
+    assert "<svg" in drawn(more)
+
+
+def test_part_of_the_loss_that_is_zero_everywhere_is_named_and_not_drawn() -> None:
+    steps = (1.0, 2.0)
+    losses = (Curve("total", steps, (1.0, 2.0)), Curve("l2_loss", steps, (1.0, 2.0)), Curve("l1_loss", steps, (0.0, 0)))
+    text = words(drawn(TrainingHistory("train", losses)))
+    assert "Zero at all steps, and not drawn: l1_loss." in text
+    assert text.count("l1_loss") == 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.report.inputs.files import Unreadable
+from maskrcnn_trainer.report.inputs.former_workspaces import former_workspaces
 from maskrcnn_trainer.report.inputs.paths import RecordedPaths
 from maskrcnn_trainer.report.inputs.step import Step, read_step
 from maskrcnn_trainer.spec.task_name import TaskName
@@ -42,6 +43,7 @@ class ExperimentDirectory:
         evaluation: the evaluate step that the report is about; None if there is none.
         paths: recorded paths as paths of this machine.
         notes: sentences about steps that can't be read.
+        other_evaluations: those to take if that one can't be read, the best first; none if that one was given.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class ExperimentDirectory:
     evaluation: Step | None
     paths: RecordedPaths
     notes: tuple[str, ...] = ()
+    other_evaluations: tuple[Step, ...] = ()
 
     def of(self, task: TaskName) -> list[Step]:
         """Return the steps of a task in their order."""
@@ -93,12 +96,14 @@ def open_directory(path: Path) -> ExperimentDirectory:
         steps = _around(own, notes)
         name = f"{directory.parent.name}/{directory.name}".lstrip("/")
     # the unfinished step of the report itself is kept: evaluate makes its report before it has a result
-    steps = _ordered(step for step in steps if step.finished or step == own)
+    steps = _ordered(step for step in steps if step.finished or step == own or step.task is TaskName.TRAIN)
     paths = RecordedPaths(
         moved for step in ([own] if own else []) + steps if (moved := step.moved()) is not None
     )  # fmt: skip
+    paths = paths.with_former(former_workspaces(steps, paths))
     found = ExperimentDirectory(directory, name, tuple(steps), None, paths, tuple(notes))
-    return replace(found, evaluation=_chosen(found, own))
+    evaluation, *others = [*_evaluations(found, own), None]
+    return replace(found, evaluation=evaluation, other_evaluations=tuple(filter(None, others)))
 
 
 def _around(own: Step, notes: list[str]) -> list[Step]:
@@ -115,15 +120,20 @@ def _around(own: Step, notes: list[str]) -> list[Step]:
 
 def _steps_in(directory: Path, notes: list[str]) -> list[Step]:
     try:
-        names = [path.name for path in itertools.islice(directory.iterdir(), MOST_ENTRIES)]
+        names = [path.name for path in itertools.islice(directory.iterdir(), MOST_ENTRIES + 1)]
     except OSError as error:
         notes.append(f"The steps next to this one can't be read: {error.strerror}.")
         return []
+    if len(names) > MOST_ENTRIES:
+        notes.append(f"{directory.name} has more than {MOST_ENTRIES:,} entries; the others are left out.")
     steps: list[Step] = []
-    for name in sorted(names):
-        if name.startswith(".") or _OLDER.fullmatch(name) or len(steps) == MOST_STEPS:
+    for name in sorted(names[:MOST_ENTRIES]):
+        if name.startswith(".") or _OLDER.fullmatch(name):
             continue
         step = _read(directory / name, notes)
+        if step is not None and len(steps) == MOST_STEPS:
+            notes.append(f"{directory.name} has more than {MOST_STEPS} steps; those from {name} on are left out.")
+            break
         if step is not None:
             steps.append(step)
     return steps
@@ -143,10 +153,10 @@ def _ordered(steps: Iterable[Step]) -> list[Step]:
     return sorted(steps, key=lambda step: (step.completed or _NEVER, step.name))
 
 
-def _chosen(found: ExperimentDirectory, own: Step | None) -> Step | None:
-    """Return the own evaluation, else the last one of the own model, else the last one."""
+def _evaluations(found: ExperimentDirectory, own: Step | None) -> list[Step]:
+    """Return the own evaluation only, else those of the own model and then all others, the last ones first."""
     if own is not None and own.task is TaskName.EVALUATE:
-        return own
-    evaluations: Sequence[Step] = found.of(TaskName.EVALUATE)
-    of_own = [step for step in evaluations if own is not None and found.maker(step.model_path) == own]
-    return next(reversed([*evaluations, *of_own]), None)
+        return [own]
+    latest = list(reversed(found.of(TaskName.EVALUATE)))
+    of_own = [step for step in latest if own is not None and found.maker(step.model_path) == own]
+    return list(dict.fromkeys([*of_own, *latest]))

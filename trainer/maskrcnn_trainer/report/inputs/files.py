@@ -14,6 +14,9 @@ MIB = 1 << 20
 LONGEST_TEXT = 2000
 """Characters of a text that is taken over; paths have at most 4,095 bytes, and most a hundred."""
 
+MOST_PROBLEMS, LONGEST_PROBLEM = 3, 300
+"""Problems of an error in a note, and the characters of each."""
+
 _LARGEST = 1e300
 
 
@@ -30,32 +33,40 @@ def shown_path(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
+def one_sentence(error: Exception) -> str:
+    """Return the text of an error as one sentence, with at most ``MOST_PROBLEMS`` of the problems that it lists."""
+    first, *problems = str(error).splitlines() or [type(error).__name__]
+    shown = [first[:LONGEST_PROBLEM], *(line.strip()[:LONGEST_PROBLEM] for line in problems[:MOST_PROBLEMS])]
+    listed = [line.rstrip(".;") for line in shown] + ["and others"] * (len(problems) > MOST_PROBLEMS)
+    return f"{listed[0]}{' ' if problems else ''}{'; '.join(listed[1:])}."
+
+
+def read_bytes(path: Path, limit: int, *, name: str | None = None) -> bytes:
     """Return the content of a plain file.
 
     Args:
         path: the file; links are followed.
         limit: maximum size in bytes.
+        name: of the file in messages; by default, the file with its directory.
 
     Raises:
         NotRecorded: there is no such file.
         Unreadable: it is larger, isn't a plain file, or can't be read.
     """
+    name = name or shown_path(path)
     try:
         with open_regular(path) as stream:
             size = os.fstat(stream.fileno()).st_size
             if size > limit:
-                raise Unreadable(
-                    f"{shown_path(path)} has {size:,} bytes; a report reads at most {limit:,} bytes of it."
-                )
+                raise Unreadable(f"{name} has {size:,} bytes; a report reads at most {limit:,} bytes of it.")
             # one more, to notice a file that grows; of what was asked for, memory is taken
             content = stream.read(size + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotRecorded(f"{shown_path(path)} doesn't exist.") from None
+        raise NotRecorded(f"{name} doesn't exist.") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise Unreadable(f"{shown_path(path)} can't be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise Unreadable(f"{name} can't be read: {getattr(error, 'strerror', None) or error}.") from None
     if len(content) > size:
-        raise Unreadable(f"{shown_path(path)} grew while it was read.")
+        raise Unreadable(f"{name} grew while it was read.")
     return content
 
 

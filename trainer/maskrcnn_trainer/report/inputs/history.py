@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.report.inputs.files import MIB, Unreadable, numbers, read_bytes, read_object, whole
 from maskrcnn_trainer.results.history import History, HistoryEvaluation, HistoryWindow, read_history
-from maskrcnn_trainer.results.recorded import NotRecorded
 from maskrcnn_trainer.shared.messages import STATUS_FILE, StatusKey
-from maskrcnn_trainer.spec.task_table import EVALUATIONS_FILE
+from maskrcnn_trainer.spec.task_table import EVALUATIONS_FILE, HISTORY_FILE
 
 LARGEST_STATUS, LARGEST_EVALUATIONS = 64 * MIB, 64 * MIB
 RATES = ("learning_rate", "images_per_second")
 
 
-def history_of(directory: Path) -> History | NotRecorded:
-    """Return the course of the training in a results directory."""
+def history_of(directory: Path, notes: list[str]) -> History | None:
+    """Return the course of the training in a results directory; None if there is none.
+
+    Args:
+        directory: of the training.
+        notes: sentences about what can't be read are added.
+    """
     found = read_history(directory)
     if isinstance(found, History):
+        if found.damaged:
+            lines = "a damaged line" if found.damaged == 1 else f"{found.damaged:,} damaged lines"
+            notes.append(f"{directory.name}/{HISTORY_FILE} has {lines}, whose values are left out.")
         return found
     earlier = _history_of_status(directory)
-    return earlier if earlier.windows or earlier.evaluations else found
+    if not earlier.windows and not earlier.evaluations:
+        notes.append(f"{directory.name}/{found.reason}.")
+        return None
+    if os.path.lexists(directory / HISTORY_FILE):
+        notes.append(f"{directory.name}/{found.reason}; the curves are those of {STATUS_FILE} and {EVALUATIONS_FILE}.")
+    return earlier
 
 
 def _history_of_status(directory: Path) -> History:

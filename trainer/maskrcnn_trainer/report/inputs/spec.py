@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.errors import TaskError
-from maskrcnn_trainer.report.inputs.files import MIB, Unreadable, read_bytes, shown_path
+from maskrcnn_trainer.report.inputs.files import MIB, Unreadable, one_sentence, read_bytes, shown_path
 from maskrcnn_trainer.results.ours import LOGS
 from maskrcnn_trainer.shared.files import open_regular
 from maskrcnn_trainer.spec import ExperimentSpec, parse_spec, read_spec
@@ -49,10 +49,13 @@ def spec_of_attempt(directory: Path) -> ExperimentSpec | None:
     if not attempts:
         return None
     file = directory / LOGS / attempts[max(attempts)]
+    name = f"{directory.name}/{LOGS}/{file.name}"
     try:
-        return read_spec(read_bytes(file, LARGEST_SPEC).decode(), shown_path(file)).spec
-    except (TaskError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{shown_path(file)} isn't a valid spec: {_first_line(error)}") from None
+        return read_spec(read_bytes(file, LARGEST_SPEC, name=name).decode(), name).spec
+    except UnicodeDecodeError:
+        raise Unreadable(f"The spec {name} isn't UTF-8 text.") from None
+    except TaskError as error:
+        raise Unreadable(f"The spec isn't valid: {one_sentence(error)}") from None
 
 
 def description_of_model(file: Path) -> ModelDescription:
@@ -83,9 +86,4 @@ def spec_in(description: ModelDescription, source: Path) -> ExperimentSpec:
     try:
         return parse_spec(description.experiment, source=shown_path(source))
     except TaskError as error:
-        raise Unreadable(f"{shown_path(source)}: its spec isn't valid: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    first = next(iter(str(error).splitlines()), type(error).__name__)
-    return f"{first[:300].rstrip('.')}."
+        raise Unreadable(f"The spec in a model isn't valid: {one_sentence(error)}") from None

@@ -13,7 +13,7 @@ from maskrcnn_trainer.report.inputs.files import MIB, NotRecorded, Unreadable, n
 from maskrcnn_trainer.report.inputs.paths import Moved
 from maskrcnn_trainer.shared.messages import RESULT_FILE, STATUS_FILE, ArtifactKey, ResultKey
 from maskrcnn_trainer.spec.task_name import TaskName
-from maskrcnn_trainer.spec.task_table import CHECKPOINT, EVALUATIONS_FILE, METRICS_FILE
+from maskrcnn_trainer.spec.task_table import CHECKPOINT, EVALUATIONS_FILE, HISTORY_FILE, METRICS_FILE
 
 LARGEST_RESULT = MIB
 _COMMANDS = {name.command: name for name in TaskName}
@@ -119,10 +119,12 @@ def _task_of_files(directory: Path) -> TaskName | None:
         names = {path.name for path in directory.iterdir()}
     except OSError:
         return None
-    if STATUS_FILE not in names and METRICS_FILE not in names:
-        return None
     if METRICS_FILE in names:
         return TaskName.EVALUATE
+    if HISTORY_FILE in names:
+        return TaskName.TRAIN
+    if STATUS_FILE not in names:
+        return None
     if EVALUATIONS_FILE in names or any(CHECKPOINT.fullmatch(name) for name in names):
         return TaskName.TRAIN
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.errors import TaskError
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.coco_results import ImageId, json_image_ids
-from maskrcnn_trainer.report.inputs.files import MIB, Unreadable, shown_path
+from maskrcnn_trainer.report.inputs.files import MIB, Unreadable, one_sentence, shown_path
 from maskrcnn_trainer.report.inputs.paths import RecordedPaths
 from maskrcnn_trainer.results.evaluated_images import EvaluatedImage, EvaluatedImageList, read_evaluated_images
 from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.spec.task_table import EVALUATED_FILE
 from maskrcnn_trainer.task.artifacts import file_sha256
 
 LARGEST_ANNOTATIONS = 1024 * MIB
@@ -32,11 +34,13 @@ class Validation:
         ground_truth: annotations of at least the evaluated images.
         images: the evaluated images by id, in the order of their records; None for one whose record is unknown.
         identity: digest of the annotation file and of the ids of the evaluated images, hexadecimal.
+        note: sentence about a damaged list of the images, which are those of the spec then; else None.
     """
 
     ground_truth: GroundTruth
     images: Mapping[ImageId, EvaluatedImage | None]
     identity: str
+    note: str | None = None
 
 
 def open_validation(
@@ -55,8 +59,9 @@ def open_validation(
         Unreadable: the annotation file can't be read, or it is unknown which images were evaluated.
     """
     recorded = read_evaluated_images(directory)
+    note = None
     if isinstance(recorded, EvaluatedImageList):
-        file = paths.present(recorded.annotations)
+        file = paths.expected(recorded.annotations)
         truth = _ground_truth(file)
         images: Mapping[ImageId, EvaluatedImage | None] = {image.id: image for image in recorded.images}
     elif spec is None:
@@ -71,13 +76,15 @@ def open_validation(
                 "either, so it is unknown which images it saw."
             )
         images = found
+        if os.path.lexists(directory / EVALUATED_FILE):
+            note = f"{directory.name}/{recorded.reason}; the images are those of the validation data in the spec."
     unknown = [image_id for image_id in images if image_id not in truth.images]
     if unknown:
         raise Unreadable(f"{shown_path(file)} has no image with id {str(unknown[0])[:60]!r}, which was evaluated.")
     digest = hashlib.sha256(file_sha256(file).encode())
     for text in sorted(map(str, images)):
         digest.update(b"\0" + text.encode("utf-8", "backslashreplace"))
-    return Validation(truth, images, digest.hexdigest()[:IDENTITY_DIGITS])
+    return Validation(truth, images, digest.hexdigest()[:IDENTITY_DIGITS], note)
 
 
 def _ground_truth(file: Path) -> GroundTruth:
@@ -87,16 +94,16 @@ def _ground_truth(file: Path) -> GroundTruth:
         return GroundTruth.load(file)
     except (OSError, ValueError) as error:
         raise Unreadable(
-            f"The annotation file {shown_path(file)} can't be read: {getattr(error, 'strerror', None) or error}."
+            f"The annotation file {file} can't be read: {getattr(error, 'strerror', None) or error}."
         ) from None
     except TaskError as error:
-        raise Unreadable(f"The annotation file can't be read: {str(error).splitlines()[0].rstrip('.')}.") from None
+        raise Unreadable(f"The annotation file can't be read: {one_sentence(error)}") from None
 
 
 def _annotation_file(spec: ExperimentSpec, paths: RecordedPaths) -> Path:
     if not spec.data_config.val_json_file:
         raise Unreadable("The spec doesn't name the annotation file of the validation images.")
-    return paths.present(spec.data_config.val_json_file)
+    return paths.expected(spec.data_config.val_json_file)
 
 
 def _images_of_earlier_release(

@@ -28,6 +28,9 @@ OVERALL = (
     ("ARmax10", "AR, 10 detections per image"),
     ("ARmax100", "AR, 100 detections per image"),
 )
+MOST_OF_AR = 100
+"""Largest number of detections per image for which there is an AR."""
+
 SIZE_METRICS = (
     ("s", "small: area below 32 × 32 pixels"),
     ("m", "medium: up to 96 × 96 pixels"),
@@ -48,6 +51,7 @@ def accuracy(experiment: Experiment, evaluation: Evaluation, place: Nesting) -> 
         paragraph(lead),
         heading(place, "Overall"),
         _overall(evaluation.metrics),
+        _limit(evaluation),
         heading(place, "By size of the objects"),
         paragraph("If small objects are far below the others, try a larger dataConfig.imageSize."),
         _by_size(evaluation.metrics),
@@ -57,6 +61,18 @@ def accuracy(experiment: Experiment, evaluation: Evaluation, place: Nesting) -> 
         _by_class(experiment, evaluation),
     ]  # fmt: skip
     return Section("metrics", "Metrics", joined(parts))
+
+
+def _limit(evaluation: Evaluation) -> Markup | None:
+    most = evaluation.most_detections
+    if not 0 < most < MOST_OF_AR:
+        return None
+    return note(
+        f"No image has more than {count(most)} detections ({count(evaluation.images_with_most)} of "
+        f"{count(evaluation.images)} images have so many), so AR with {MOST_OF_AR} detections is AR with "
+        f"{count(most)}. If many images have so many, the model's limit may cut detections: try a larger "
+        f"maskrcnnConfig.testDetectionsPerImage."
+    )
 
 
 def _overall(metrics: Mapping[str, float]) -> Markup:

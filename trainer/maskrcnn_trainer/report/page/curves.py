@@ -11,6 +11,7 @@ from maskrcnn_trainer.report.page.line_chart import Line, Point, line_chart
 from maskrcnn_trainer.report.page.markup import Markup, element, joined
 from maskrcnn_trainer.report.page.numbers import fraction
 from maskrcnn_trainer.report.page.scales import Axis, axis
+from maskrcnn_trainer.report.page.thresholds import classes_of_their_own, how_exact
 
 _RECALLS = 101
 THIN = "With more than seven classes, the three with the highest AP50 and the four with the lowest have a color."
@@ -65,7 +66,8 @@ def operating_point(evaluation: Evaluation, place: Nesting) -> Section:
         f"0.5. “Overall” pools the counts over the classes. Use the best score as the threshold of an inference, or a "
         f"higher one where false detections cost more than missed objects."
     )
-    content = [paragraph(lead), _best(point, place)]
+    classes = classes_of_their_own(evaluation)
+    content = [paragraph(lead), _best(point, place), None if classes is None else paragraph(classes)]
     if point.scores:
         content.append(grid(_overall(point), _by_class(evaluation)))
     return Section("f1", "Best score", joined(content))
@@ -82,7 +84,8 @@ def _best(point: OperatingPoint, place: Nesting) -> Markup:
     return paragraph(
         "The best score is ", element("b", fraction(point.best_score)), ", with an F1 of ",
         element("b", fraction(point.best_f1)), ". It was picked on this very set, so F1 on other images is likely to "
-        "be lower. The best score of each class is in the ", place.link("metrics", "table of classes"), ".",
+        "be lower. ", how_exact(point), " The best score of each class is in the ",
+        place.link("metrics", "table of classes"), ".",
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,9 @@ from maskrcnn_trainer.report.page.markup import Markup, element, joined, shorten
 
 LONGEST_VALUE = 400
 """Characters of a text from outside that are shown; the whole text is in report.json."""
+
+WORD_START = re.compile(r"(?<=[.\]])|(?<=[a-z0-9])(?=[A-Z])")
+"""Places between the words of a field's path, such as ``maskrcnnConfig.anchorScale``."""
 
 LONGEST_TABLE, FIRST_ROWS = 25, 15
 
@@ -80,9 +84,17 @@ def value(content: str) -> Markup:
 
 
 def path(content: str) -> Markup:
-    """Return a path, which is broken after a slash where a line is too short for it."""
-    parts = [part for name in shortened(content, LONGEST_VALUE).split("/") for part in ("/", element("wbr"), name)]
-    return element("bdi", *parts[2:], class_="path")
+    """Return the last two parts of a path, broken after the slash if need be; a pointer on them shows the whole."""
+    ends = content.rstrip("/").split("/")[-2:]
+    parts = [part for name in ends for part in ("/", element("wbr"), shortened(name, LONGEST_VALUE))]
+    return element("bdi", *parts[2:], class_="path", title=shortened(content, LONGEST_VALUE))
+
+
+def field_name(content: str) -> Markup:
+    """Return the path of a field, which is broken between its words alone: after a dot, and before a capital letter."""
+    words = WORD_START.split(shortened(content, LONGEST_VALUE))
+    parts = [part for word in words for part in (element("wbr"), word)]
+    return element("code", *parts[1:], class_="field")
 
 
 def figure(title: str, content: Markup, *caption: str | None, wide: bool = False) -> Markup:

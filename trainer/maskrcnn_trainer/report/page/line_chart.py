@@ -46,9 +46,15 @@ class Line:
 
 
 def line_chart(
-    label: str, lines: Sequence[Line], horizontal: Axis, vertical: Axis, *, mark: float | None = None
+    label: str,
+    lines: Sequence[Line],
+    horizontal: Axis,
+    vertical: Axis,
+    *,
+    mark: float | None = None,
+    named: bool = False,
 ) -> Markup:
-    """Return a chart of lines with its legend.
+    """Return a chart of lines with its legend, which a single line doesn't need.
 
     Args:
         label: content of the chart in a few words.
@@ -56,6 +62,7 @@ def line_chart(
         horizontal: axis that covers x of all points.
         vertical: axis that covers y.
         mark: x of a vertical line, such as the chosen score.
+        named: whether a single line has a legend too, because the title isn't about that line alone.
     """
     area = area_for(vertical, HEIGHT)
     ordered = sorted(lines, key=lambda line: line.style is not None)
@@ -69,6 +76,8 @@ def line_chart(
     picture = drawing(
         label, HEIGHT, frame(area, horizontal, vertical), *marked, drawn, *([nothing] if empty else [])
     )  # fmt: skip
+    if len(lines) == 1 and not named:
+        return picture
     return joined([picture, legend([(line.style, line.name) for line in lines if line.style is not None])])
 
 

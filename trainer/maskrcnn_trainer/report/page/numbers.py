@@ -15,6 +15,15 @@ def fraction(value: float | None) -> str:
     return f"{value:.3f}" if value is not None and math.isfinite(value) and value >= 0 else DASH
 
 
+def threshold(score: float) -> str:
+    """Return a score as a threshold: rounded down, so that the detection with this score is kept.
+
+    It has three decimals, or more if it would be 0.
+    """
+    decimals = next((number for number in range(3, 12) if math.floor(score * 10**number) > 0), 3)
+    return f"{math.floor(score * 10**decimals) / 10**decimals:.{decimals}f}"
+
+
 def points(value: float | None) -> str:
     """Return points of AP (0..100) with one decimal; a dash if undefined."""
     return f"{value:.1f}" if value is not None and math.isfinite(value) else DASH

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from maskrcnn_trainer.report.content import Evaluation, Role, ShownImage, ShownObject
+from maskrcnn_trainer.report.content import ErrorType, Evaluation, Role, ShownImage, ShownObject
 from maskrcnn_trainer.report.page.layout import Nesting, Section, heading, named, note, paragraph
 from maskrcnn_trainer.report.page.markup import Markup, element, is_picture, joined, shortened
 from maskrcnn_trainer.report.page.numbers import fraction
@@ -13,6 +13,11 @@ ROLES: dict[Role, tuple[str, str]] = {"true": ("✓", "true"), "false": ("✗", 
 """Sign and word of the roles that a caption lists; a found object is where its true detection is."""
 
 LONGEST_ID = 60
+ERROR_WORDS: dict[ErrorType, str] = {
+    "Cls": "wrong class, the object is: ", "Loc": "badly placed", "Both": "badly placed, and the object is: ",
+    "Dupe": "duplicate", "Bkg": "nothing there", "Miss": "missed",
+}  # fmt: skip
+
 AT_ONCE = 6
 """Objects below a picture; the others are in a part that opens."""
 
@@ -39,8 +44,9 @@ def pictures(evaluation: Evaluation, place: Nesting) -> Section:
     """Return the section with the lists of images."""
     lead = paragraph(
         "Detections from the best score (", fraction(evaluation.operating_point.best_score), ") on, and the objects: ",
-        _role("true"), " detections are green, ", _role("false"), " ones red, and ", _role("missed"),
-        " objects have a dashed outline. F1 is that of the image; it is 1 without objects and detections.",
+        _role("true"), " detections are green with a solid outline, ", _role("false"), " ones red with dashes and "
+        "dots, and ", _role("missed"), " objects have a dashed outline. The list below a picture has the same numbers. "
+        "F1 is that of the image; it is 1 without objects and detections.",
     )  # fmt: skip
     parts = [lead]
     shown: list[ShownImage] = [image for name, _, _ in SHOWN_LISTS for image in getattr(evaluation, name)]
@@ -68,10 +74,10 @@ def _image(image: ShownImage) -> Markup:
     title = f"Image {shortened(str(image.image_id), LONGEST_ID)}"
     drawn = None
     if is_picture(image.picture):
-        drawn = element("img", src=image.picture, alt=f"{title} with detections and objects")
+        drawn = element("img", src=image.picture, alt=f"{title}: {_counts(image)}")
     listed = [found for found in image.objects if found.role in ROLES]
-    first = element("ul", *(_object(found) for found in listed[:AT_ONCE]), class_="objects")
-    rest = [_object(found) for found in listed[AT_ONCE:]]
+    lines = [_object(number, found) for number, found in enumerate(listed, start=1)]
+    first, rest = element("ul", *lines[:AT_ONCE], class_="objects"), lines[AT_ONCE:]
     more = (
         element("details", element("summary", "all others"), element("ul", *rest, class_="objects")) if rest else None
     )
@@ -79,9 +85,18 @@ def _image(image: ShownImage) -> Markup:
     return element("figure", drawn, caption)
 
 
-def _object(found: ShownObject) -> Markup:
+def _counts(image: ShownImage) -> str:
+    numbers = {role: sum(found.role == role for found in image.objects) for role in ROLES}
+    return f"{numbers['true']} true and {numbers['false']} false detections, {numbers['missed']} missed objects"
+
+
+def _object(number: int, found: ShownObject) -> Markup:
     score = f" {found.score:.2f}" if found.score is not None else ""
-    return element("li", _role(found.role), " ", named(found.name), score)
+    error = None
+    if found.error is not None:
+        other = None if found.other_class is None else named(found.other_class)
+        error = element("span", ": ", ERROR_WORDS[found.error], other)
+    return element("li", element("b", f"{number}"), " ", _role(found.role), " ", named(found.name), score, error)
 
 
 def _role(role: Role) -> Markup:

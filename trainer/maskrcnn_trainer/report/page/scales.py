@@ -76,7 +76,9 @@ def tick_text(value: float, step: float) -> str:
     """Return the label of a tick with as many decimals as the distance of the ticks needs."""
     largest = max(abs(value), step)
     if largest >= 1e6 or step < 1e-4:
-        return "0" if abs(value) < step / 2 else f"{value:.3g}".replace("e+0", "e").replace("e-0", "e-")
+        # steps are two digits long at most, such as 2.5
+        digits = max(3, math.floor(math.log10(largest)) - math.floor(math.log10(step)) + 2)
+        return "0" if abs(value) < step / 2 else f"{value:.{digits}g}".replace("e+0", "e").replace("e-0", "e-")
     decimals = next(digits for digits in range(6) if math.isclose(round(step, digits), step, rel_tol=1e-6))
     return f"{value + 0.0:,.{decimals}f}"
 

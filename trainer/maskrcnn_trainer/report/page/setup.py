@@ -9,6 +9,7 @@ from maskrcnn_trainer.report.page.bars import Bar, bar_chart
 from maskrcnn_trainer.report.page.layout import (
     Nesting,
     Section,
+    field_name,
     figure,
     grid,
     heading,
@@ -50,8 +51,7 @@ def spec_differences(differences: Sequence[FieldDifference] | None, columns: Seq
     if not differences:
         return paragraph("None: all fields have the same values.")
     rows = [
-        [element("code", shortened(row.field, 200)), *(element("code", shortened(cell, 200)) for cell in row.values)]
-        for row in differences
+        [field_name(row.field), *(element("code", shortened(cell, 200)) for cell in row.values)] for row in differences
     ]
     return table(("field", *columns), rows, label="Differences of the spec", texts=1 + len(columns))
 

@@ -24,9 +24,16 @@ from maskrcnn_trainer.report.page.line_chart import Line, Point, line_chart
 from maskrcnn_trainer.report.page.markup import Markup, element, joined, shortened
 from maskrcnn_trainer.report.page.models import METRICS
 from maskrcnn_trainer.report.page.numbers import DASH, NOT_RECORDED, count, fraction, points
-from maskrcnn_trainer.report.page.scales import axis
+from maskrcnn_trainer.report.page.scales import Axis, axis
 from maskrcnn_trainer.report.page.setup import spec_differences
-from maskrcnn_trainer.report.page.training import checkpoints, curve_points, step_axis, training_of
+from maskrcnn_trainer.report.page.training import (
+    are_few,
+    checkpoints,
+    curve_points,
+    step_axis,
+    table_over_steps,
+    training_of,
+)
 
 
 def side_by_side(report: Report, places: Sequence[Nesting]) -> Section:
@@ -95,12 +102,18 @@ def _curves(experiments: Sequence[Experiment]) -> Markup:
         ("F1 over the score", f1, unit_axis("score"), unit_axis("F1")),
     )
     drawn = [
-        figure(title, line_chart(title, lines, horizontal, vertical))
+        figure(title, _chart(title, lines, horizontal, vertical))
         for title, lines, horizontal, vertical in charts if lines
     ]  # fmt: skip
     missing = [title for title, lines, *_ in charts if not lines]
     absent = note("; ".join(missing), ": ", NOT_RECORDED, ".") if missing else None
     return joined([grid(*drawn) if drawn else None, absent])
+
+
+def _chart(title: str, lines: Sequence[Line], horizontal: Axis, vertical: Axis) -> Markup:
+    if lines and vertical.label == "AP" and are_few(line.points for line in lines):
+        return table_over_steps(title, [(line.name, line.points) for line in lines])
+    return line_chart(title, lines, horizontal, vertical, named=True)
 
 
 def _shared_metric(experiments: Sequence[Experiment]) -> str:

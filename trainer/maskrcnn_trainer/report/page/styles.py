@@ -65,13 +65,16 @@ tbody th{font-weight:500}
 th:first-child,.text{text-align:left}
 th:first-child,.text{overflow-wrap:anywhere;min-width:7em;max-width:32em}
 td:not(.text){white-space:nowrap}
-.path{overflow-wrap:normal}
+.path,.field{overflow-wrap:normal}
+.file{display:block;color:var(--muted);min-width:11em}
+.step{display:block;white-space:normal;overflow-wrap:anywhere;min-width:5.5em;max-width:14em;margin-left:auto}
 tr{break-inside:avoid}
 .bar{display:block;min-width:4.5em;padding:0 4px;
 background:linear-gradient(to right,var(--shade) var(--v),transparent var(--v))}
 .pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,260px),1fr));gap:14px;margin:1rem 0}
 .objects{list-style:none;padding:0;margin:.4rem 0 0;font-size:.8125rem}
 .objects li{margin:1px 0}
+figure .objects b{display:inline;margin:0;font-variant-numeric:tabular-nums}
 .true{color:var(--true)}
 .false{color:var(--false)}
 .missed{color:var(--missed)}
@@ -87,12 +90,24 @@ th:first-child,.text{min-width:6em}.bar{min-width:3.4em}
 dl.terms{display:block}dl.terms dd{margin:0 0 .4rem}}
 @media print{
 body{max-width:none;padding:0;font-size:11pt}
+table{font-size:8.5pt}
+th,td{padding:3px 5px}
+.bar{min-width:3em}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 nav{display:none}
 .scroll,.map{overflow:visible}
 .map svg{width:min(var(--w),100%)}
-h2,h3,h4{break-after:avoid}
+h2,h3,h4,:is(h2,h3,h4)+p,thead{break-after:avoid;break-inside:avoid}
+.scroll,tr:first-child{break-before:avoid}
+.scroll,table,.grid,.pictures{break-inside:auto}
+tr,li,.tiles,.shades,.legend{break-inside:avoid}
+p{orphans:3;widows:3}
+.pictures{grid-template-columns:repeat(3,1fr);gap:8px}
+details .objects{margin:0}
+@supports selector(::details-content){
 details::details-content{content-visibility:visible;block-size:auto}
+summary{display:none}
+}
 }
 """
 

@@ -34,8 +34,9 @@ def summary(experiment: Experiment, place: Nesting) -> Section:
                   "validation images. Metrics go from 0 to 1; one point is 0.01."),
         _other_evaluations(experiment, evaluation, place),
         _tiles(evaluation),
+        _uncertainty(evaluation),
         heading(place, "What to do next") if found else None,
-        element("ul", *found, class_="next") if found else None,
+        element("ol", *found, class_="next") if found else None,
         *notes,
     ]  # fmt: skip
     return Section("summary", "Summary", joined(parts))
@@ -66,12 +67,34 @@ def _tiles(evaluation: Evaluation) -> Markup:
         ("best F1", fraction(point.best_f1), at),
         ("images", count(evaluation.images), "evaluated"),
         ("objects", count(evaluation.objects), "without crowds"),
-        ("detections", count(evaluation.detections), "of any score"),
+        ("detections", count(evaluation.detections), _in_images(evaluation)),
     ]
     return element("dl", *(
         element("div", element("dt", name), element("dd", element("b", number), element("small", meaning)))
         for name, number, meaning in tiles
     ), class_="tiles")  # fmt: skip
+
+
+def _uncertainty(evaluation: Evaluation) -> Markup | None:
+    point = evaluation.operating_point
+    if point.best_score is None or point.recall_interval is None or point.best_score not in point.scores:
+        return None
+    low, high = point.recall_interval
+    recall = point.recall[point.scores.index(point.best_score)]
+    return paragraph(
+        f"Recall at the best score is {fraction(recall)}, with a 95% interval from {fraction(low)} to {fraction(high)} "
+        f"(Wilson's, of {count(evaluation.objects)} objects as if they were independent): a difference from another "
+        "model within it may be chance."
+    )
+
+
+def _in_images(evaluation: Evaluation) -> str:
+    most, images = evaluation.most_detections, evaluation.images_with_most
+    if not most:
+        return "of any score"
+    if images == evaluation.images:
+        return f"of any score, {count(most)} in each image"
+    return f"of any score, at most {count(most)} in an image, so many in {count(images)}"
 
 
 def _metric(value: float | None) -> str:
