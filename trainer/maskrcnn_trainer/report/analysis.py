@@ -59,6 +59,10 @@ def analyze(
         for comparison in (boxes, masks)
         if comparison is not None
     ]
+    at_match_iou = {
+        comparison.kind: precision_recall(comparison, found, MATCH_IOU, evaluated.category_ids)
+        for comparison, found in compared
+    }
     pooled = operating_point(
         decisive.detections.scores, matches.hits, matches.false_alarms, len(decisive.objects.images)
     )
@@ -74,15 +78,10 @@ def analyze(
         objects=len(decisive.objects.images),
         detections=len(decisive.detections.scores),
         metrics=dict(metrics),
-        ap50={
-            f"{prefix_of(comparison.kind)}AP50": _ap50(
-                precision_recall(comparison, found, MATCH_IOU, evaluated.category_ids)
-            )
-            for comparison, found in compared
-        },
+        ap50={f"{prefix_of(kind)}AP50": _ap50(curves) for kind, curves in at_match_iou.items()},
         classes=_classes(evaluated, decisive, matches, names, class_metrics, score=pooled.best_score),
         precision_recall=(
-            precision_recall(decisive, matches, MATCH_IOU, evaluated.category_ids),
+            at_match_iou[decisive.kind],
             precision_recall(decisive, coco_matches(decisive, STRICT_IOU), STRICT_IOU, evaluated.category_ids),
         ),
         operating_point=pooled,
