@@ -10,10 +10,11 @@ from typing import Any
 import tensorflow as tf
 
 from maskrcnn_trainer.data.gpu_batches import SENT_TYPES
-from maskrcnn_trainer.model.anchors import generate_anchors
+from maskrcnn_trainer.model.anchors import feature_size, generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.predict import InferenceSettings, predict
+from maskrcnn_trainer.model.roi_align import roi_align
 from maskrcnn_trainer.training.schedule import Schedule
 from maskrcnn_trainer.training.settings import TrainSettings
 from maskrcnn_trainer.training.step import TrainStep
@@ -99,3 +100,30 @@ def inference_graph(workload: Workload, network: MaskRCNN) -> tf.Graph:
     detect = tf.function(lambda batch: predict(network, batch, InferenceSettings()), autograph=False)
     with pretended_gpu():
         return detect.get_concrete_function(images).graph
+
+
+def pooling_graph(workload: Workload, *, sampling_ratio: int, rois: int = 512, bins: int = 7) -> tf.Graph:
+    """Return the graph of pooling boxes and of its gradients for a GPU, traced without being run.
+
+    Args:
+        workload: sizes and number format.
+        sampling_ratio: see `roi_align`.
+        rois: boxes of an image.
+        bins: along each side of a box.
+    """
+    dtype = "float16" if workload.dtype == "mixed_float16" else workload.dtype
+    levels = Architecture().levels
+    maps = {
+        level: tf.TensorSpec([workload.batch, *feature_size(workload.image_size, level), 256], dtype)
+        for level in levels
+    }
+
+    def pool(features: dict[int, tf.Tensor], boxes: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            pooled = roi_align(features, boxes, bins, levels[0], levels[-1], sampling_ratio=sampling_ratio)
+        return [pooled, *tape.gradient(pooled, features).values()]
+
+    with pretended_gpu():
+        boxes = tf.TensorSpec([workload.batch, rois, 4], tf.float32)
+        return tf.function(pool, autograph=False).get_concrete_function(maps, boxes).graph

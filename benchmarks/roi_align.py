@@ -1,9 +1,11 @@
 """ROIAlign, forward and backward, compared with tf.image.crop_and_resize and 2 x 2 average pooling.
 
     python benchmarks/roi_align.py --image-size 256 256 --batch 2
+    python benchmarks/roi_align.py --image-size 832 1344 --batch 4 --only "sparse, adaptive"
 
 Times are the best of several rounds in which the implementations alternate; on a busy machine only ratios are
-comparable.
+comparable. "adaptive" is sampling_ratio 0. Peak memory is that of the process above its memory before the first call;
+it is of one implementation if ``--only`` names one.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from maskrcnn_trainer.model.anchors import feature_size
-from maskrcnn_trainer.model.roi_align import pyramid_level, roi_align
+from maskrcnn_trainer.model.roi_align import Implementation, roi_align
+from maskrcnn_trainer.model.roi_levels import pyramid_level
 
 MIN_LEVEL, MAX_LEVEL = 2, 6
 
@@ -50,22 +55,31 @@ def crop_and_pool(features: dict[int, tf.Tensor], boxes: tf.Tensor, size: int) -
     return tf.reshape(pooled, [batch, rois, size, size, -1])
 
 
-def by_sparse(features: dict[int, tf.Tensor], boxes: tf.Tensor, size: int) -> tf.Tensor:
-    """Pool with the implementation ``sparse``."""
-    return roi_align(features, boxes, size, MIN_LEVEL, MAX_LEVEL, implementation="sparse")
+def pool_by(implementation: Implementation, sampling_ratio: int) -> Pooling:
+    """Return the pooling of this project by an implementation."""
 
+    def pool(features: dict[int, tf.Tensor], boxes: tf.Tensor, size: int) -> tf.Tensor:
+        pooled = partial(roi_align, sampling_ratio=sampling_ratio, implementation=implementation)
+        return pooled(features, boxes, size, MIN_LEVEL, MAX_LEVEL)
 
-def by_gather(features: dict[int, tf.Tensor], boxes: tf.Tensor, size: int) -> tf.Tensor:
-    """Pool with the implementation ``gather``."""
-    return roi_align(features, boxes, size, MIN_LEVEL, MAX_LEVEL, implementation="gather")
+    return pool
 
 
 CANDIDATES: dict[str, tuple[Pooling, bool]] = {
     "crop_and_resize": (crop_and_pool, False),
-    "sparse": (by_sparse, False),
-    "gather": (by_gather, False),
-    "gather, XLA": (by_gather, True),
+    "sparse": (pool_by("sparse", 2), False),
+    "gather": (pool_by("gather", 2), False),
+    "gather, XLA": (pool_by("gather", 2), True),
+    "sparse, adaptive": (pool_by("sparse", 0), False),
+    "gather, adaptive": (pool_by("gather", 0), False),
+    "gather, adaptive, XLA": (pool_by("gather", 0), True),
 }
+
+
+def memory_in_mib(field: str) -> float:
+    """Return the memory of this process: field ``VmRSS``, now, or ``VmHWM``, the largest."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1024
 
 
 def random_inputs(
@@ -91,11 +105,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--channels", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="IMPLEMENTATION")
+    parser.add_argument("--boxes", type=int, nargs=2, default=(512, 128), help="boxes of an image for 7 and 14 bins")
     arguments = parser.parse_args()
-    for size, rois in ((7, 512), (14, 128)):
+    for size, rois in zip((7, 14), arguments.boxes, strict=True):
         features, boxes = random_inputs(tuple(arguments.image_size), arguments.batch, rois, arguments.channels)
         functions = {}
-        for name, (pool, jit_compile) in CANDIDATES.items():
+        for name in arguments.only:
+            pool, jit_compile = CANDIDATES[name]
 
             def forward(
                 features: dict[int, tf.Tensor], boxes: tf.Tensor, pool: Pooling = pool, size: int = size
@@ -109,6 +126,8 @@ def main() -> None:
                 return tape.gradient(loss, features)
 
             functions[name] = [tf.function(f, jit_compile=jit_compile, autograph=False) for f in (forward, both)]
+        Path("/proc/self/clear_refs").write_text("5")  # resets the largest memory
+        before = memory_in_mib("VmRSS")
         best = {name: [float("inf")] * 2 for name in functions}
         for _ in range(arguments.rounds + 1):
             for name, pair in functions.items():
@@ -118,9 +137,12 @@ def main() -> None:
                     best[name][which] = min(best[name][which], time.perf_counter() - start)
         for name, (forward_time, both_time) in best.items():
             print(
-                f"{arguments.batch} x {rois} boxes, {size} x {size}, {name:16s} "
+                f"{arguments.batch} x {rois} boxes, {size} x {size}, {name:21s} "
                 f"forward {1e3 * forward_time:7.1f} ms, with backward {1e3 * both_time:7.1f} ms"
             )
+        print(
+            f"{arguments.batch} x {rois} boxes, {size} x {size}: {memory_in_mib('VmHWM') - before:.0f} MiB at the peak"
+        )
 
 
 if __name__ == "__main__":

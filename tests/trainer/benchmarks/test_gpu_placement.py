@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import tensorflow as tf
 
-from gpu_graphs import Workload, deterministic_operations, inference_graph, training_graph
+from gpu_graphs import Workload, deterministic_operations, inference_graph, pooling_graph, training_graph
 from gpu_placement import LARGE, large, large_scatters, listing, totals
 from host_ops import CONDITIONALS, LOOPS, HostOp, host_ops, operations, place_of
 from kernel_registrations import read_registrations
@@ -22,7 +22,10 @@ MOST_OF_TRAINING = 148
 MOST_OF_TRAINING_IN_EVERY_STEP = 25
 MOST_OF_INFERENCE = 65
 MOST_OF_INFERENCE_IN_EVERY_STEP = 17
-"""Operations on the host: most of them compute with shapes, once, before the first step."""
+MOST_OF_ADAPTIVE_POOLING = 53
+MOST_OF_ADAPTIVE_POOLING_IN_EVERY_STEP = 51
+"""Operations on the host: most of them compute with shapes, once, before the first step. Those of adaptive pooling
+count its loops and have at most two elements."""
 
 WAITS = {
     "Where training/rpn_branch.py": 5,
@@ -79,6 +82,20 @@ def test_deterministic_training_step_has_no_large_scatter() -> None:
     workload = Workload()
     with deterministic_operations():
         assert large_scatters(training_graph(workload, workload.network())) == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+def test_adaptive_pooling_runs_on_the_gpu(dtype: str) -> None:
+    found = host_ops(pooling_graph(Workload(dtype), sampling_ratio=0), read_registrations(), large=LARGE)
+    assert listing(large(found), 20) == []
+    on_host, in_every_step = totals(found)
+    assert on_host <= MOST_OF_ADAPTIVE_POOLING, "\n".join(listing(found, 100))
+    assert in_every_step <= MOST_OF_ADAPTIVE_POOLING_IN_EVERY_STEP, "\n".join(listing(found, 100))
+
+
+def test_deterministic_adaptive_pooling_has_no_large_scatter() -> None:
+    with deterministic_operations():
+        assert large_scatters(pooling_graph(Workload(), sampling_ratio=0)) == []
 
 
 def test_large_scatters_are_found_in_functions_and_small_ones_are_not() -> None:

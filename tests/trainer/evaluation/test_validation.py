@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 from tensorflow.python.eager import context
 
 from maskrcnn_trainer.data.class_map import ClassMap
@@ -21,6 +22,7 @@ from maskrcnn_trainer.errors import Stopped
 from maskrcnn_trainer.evaluation import validation
 from maskrcnn_trainer.evaluation.validation import DetectorValidation
 from maskrcnn_trainer.evaluation.validation_data import open_validation
+from maskrcnn_trainer.model.architecture import Architecture, MaskPasting
 from maskrcnn_trainer.spec import ExperimentSpec
 
 pytestmark = pytest.mark.trainer
@@ -34,6 +36,7 @@ class BoxDetector:
     """Detector that finds the object of every image."""
 
     class_map = ClassMap((1,), ("thing",), 2)
+    architecture = Architecture(num_classes=2)
     batch_size = 2
     detections_per_image = 1
     step = None
@@ -101,6 +104,15 @@ def test_later_evaluations_leave_nothing_behind(spec: ExperimentSpec, monkeypatc
         functions.append(len(context.context().list_function_names()))
     assert functions[1:] == functions[:1] * 3
     assert len(made) == 1
+
+
+@pytest.mark.parametrize(("pasting", "box"), [("pixel_centers", [8, 8, 32, 32]), ("whole_pixels", [7, 7, 34, 34])])
+def test_masks_are_pasted_in_the_way_of_the_model(pasting: MaskPasting, box: list[int], spec: ExperimentSpec) -> None:
+    detector = BoxDetector()
+    detector.architecture = replace(BoxDetector.architecture, mask_pasting=pasting)
+    result = DetectorValidation(spec, detector, open_validation(spec), threads=1).run(keep_results=True)
+    assert result is not None
+    assert coco_mask.toBbox(result.results[0]["segmentation"]).tolist() == box
 
 
 def test_ranks_keep_the_annotations_of_their_own_images(spec: ExperimentSpec) -> None:

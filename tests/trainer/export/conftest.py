@@ -64,9 +64,15 @@ def smooth_images(size: tuple[int, int], count: int) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def build() -> Callable[..., Built]:
-    def built(size: tuple[int, int], num_classes: int, filters: dict[str, int] | None = None, **model: Any) -> Built:
+    def built(
+        size: tuple[int, int],
+        num_classes: int,
+        filters: dict[str, int] | None = None,
+        settings: dict[str, Any] | None = None,
+        **model: Any,
+    ) -> Built:
         spec = small_spec(size, num_classes, **model)
-        values = Architecture.from_spec(spec).to_json() | {"filters": filters or {}}
+        values = Architecture.from_spec(spec).to_json() | {"filters": filters or {}} | (settings or {})
         network = MaskRCNN(Architecture.from_json(values), seed=3)
         randomize(network, num_classes)
         ids = tuple(range(1, num_classes))

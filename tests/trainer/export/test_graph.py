@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
+from tests.trainer.export.conftest import small_spec
 
 from maskrcnn_trainer.detector import Detections, open_detector
 from maskrcnn_trainer.detector.interface import detections_of_batch
 from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.export.graph import LARGEST_TOPK, check_graph, export_graph
+from maskrcnn_trainer.export.graph import LARGEST_TOPK, check_graph, check_topk, export_graph
 from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.predict import InferenceSettings, PaddedDetections, predict
@@ -36,6 +38,26 @@ CASES: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
     ),
     "bottleneck": ((128, 128), 3, {"nlayers": 50, "numScales": 2, "bboxRegWeights": [1.0, 2.0, 3.0, 4.0]}),
 }
+
+
+ROOT = 2**0.5
+WIDE_FIRST = [[ROOT, 1 / ROOT], [1.0, 1.0], [1 / ROOT, ROOT]]
+SAME_IN_ALL: dict[str, Any] = {"anchor_offset": 0.0, "roi_max_level": 5}
+PROJECTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "torchvision": (
+        {"nlayers": 18, "arch": "resnet_v1_5"},
+        {
+            "anchor_rounding": "corners",
+            "batch_norm_epsilon": 0.0,
+            "least_proposal_side": 1e-3,
+            "least_detection_side": 1e-2,
+            "mask_pasting": "whole_pixels",
+        },
+    ),
+    "detectron2": ({"nlayers": 50, "arch": "resnet_v1"}, {}),
+    "mmdetection": ({"arch": "resnet_v1_5"}, {"clip_small_deltas": True, "rank_by_sigmoid": True}),
+}
+"""Fields of the spec, and settings of the architecture, with which a network computes as each project's does."""
 
 
 def _reference(network: MaskRCNN, spec: ExperimentSpec, images: np.ndarray) -> PaddedDetections:
@@ -80,6 +102,43 @@ def test_parity_with_the_network(case: str, build: Callable[..., Any], tmp_path:
         assert np.unique(np.round(wanted.boxes.numpy()[0], 1), axis=0).shape[0] > 5
         _assert_equal(detector.detect(images), wanted)
         _assert_equal_rows(tmp_path / "m.onnx", images, wanted)
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_parity_with_the_settings_of_other_projects(
+    project: str, build: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pairs above a score of 0.05 are candidates; some boxes are large enough for the highest level of RoIs."""
+    model, settings = PROJECTS[project]
+    chosen = replace(InferenceSettings.from_spec(small_spec((128, 128), 6)), score_threshold=0.05, candidate_limit=3839)
+    monkeypatch.setattr(InferenceSettings, "from_spec", classmethod(lambda _cls, _spec: chosen))
+    network, spec, class_map = build((128, 128), 6, settings=SAME_IN_ALL | settings, aspectRatios=WIDE_FIRST, **model)
+    if network.architecture.rank_by_sigmoid:
+        bias = network.named_variables["rpn-class/bias"]
+        bias.assign(bias + 13.0)  # so that scores saturate
+    if network.architecture.epsilon == 0:
+        variance = network.named_variables["bn_conv1/moving_variance"]
+        variance.assign(tf.concat([tf.zeros(8), variance[8:]], axis=0))
+    graph = check_graph(export_graph(network, spec, class_map))
+    (tmp_path / "m.onnx").write_bytes(graph.SerializeToString())
+    detector = open_detector(tmp_path / "m.onnx", spec, threads=2)
+    assert detector.architecture == network.architecture
+    for count in (1, 3):
+        images = _images((128, 128), count)
+        expected = _reference(network, spec, images)
+        found = detector.detect(images)
+        _assert_equal(found, expected)
+        assert all(len(one.scores) > 5 and one.scores.min() > 0.05 for one in found)
+
+
+def test_sheet_holds_only_the_levels_that_rois_are_pooled_from(build: Callable[..., Any]) -> None:
+    """At 128 pixels level 2 is 32 x 32 and those above are at most 16 wide, all with a border of one pixel."""
+    for highest, columns in ((6, 18 + 10 + 6 + 4), (5, 18 + 10 + 6)):
+        network, spec, class_map = build((128, 128), 3, settings={"roi_max_level": highest})
+        graph = onnx.shape_inference.infer_shapes(export_graph(network, spec, class_map)).graph
+        sheet = next(node.input[0] for node in graph.node if node.op_type == "RoiAlign")
+        shape = next(one.type.tensor_type.shape for one in graph.value_info if one.name == sheet)
+        assert [dim.dim_value for dim in shape.dim][2:] == [34 + 18, max(34, columns)]
 
 
 def test_a_pruned_network(build: Callable[..., Any], tmp_path: Path) -> None:
@@ -128,6 +187,15 @@ def test_what_the_file_promises(build: Callable[..., Any]) -> None:
     counts = [int(sizes[node.input[1]][0]) for node in graph.graph.node if node.op_type == "TopK"]
     assert counts
     assert max(counts) <= LARGEST_TOPK
+
+
+def test_candidate_limit_beyond_what_tensorrt_sorts_is_refused_by_name() -> None:
+    settings = InferenceSettings(post_nms_topn=1000, candidate_limit=4000)
+    levels = dict.fromkeys(range(2, 7), 3000)
+    with pytest.raises(InvalidInput, match=r"testCandidateLimit: .* a TopK of 4000; .* at most 3839"):
+        check_topk(settings, levels, num_classes=81)
+    check_topk(settings, levels, num_classes=4)  # 3,000 pairs
+    check_topk(replace(settings, candidate_limit=3839), levels, num_classes=81)
 
 
 def test_more_candidates_than_tensorrt_sorts(build: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,35 @@ SPEC = {
 def test_json_gives_the_same_architecture() -> None:
     built = Architecture(nlayers=34, aspect_ratios=((1, 1), (2, 0.5)), filters={"conv1": 48, "fc6": 16})
     assert Architecture.from_json(json.loads(json.dumps(built.to_json()))) == built
+
+
+def test_pooling_of_earlier_releases_is_left_out_of_json_and_read_from_its_absence() -> None:
+    """Those releases refuse a model file with a field that they don't know."""
+    written = Architecture(roi_aligned=True, roi_sampling_ratio=2).to_json()
+    assert not [name for name in written if name.startswith("roi_")]
+    read = Architecture.from_json(written)
+    assert (read.roi_aligned, read.roi_sampling_ratio) == (True, 2)
+
+
+def test_other_poolings_are_written_and_read() -> None:
+    built = Architecture(roi_aligned=False, roi_sampling_ratio=0)
+    written = json.loads(json.dumps(built.to_json()))
+    assert (written["roi_aligned"], written["roi_sampling_ratio"]) == (False, 0)
+    assert Architecture.from_json(written) == built
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("roi_aligned", 0, "0 is not true or false"),
+        ("roi_sampling_ratio", -1, "-1 is not at least 1, or 0 for a number by a box's size"),
+        ("roi_sampling_ratio", 2.5, "2.5 is not a whole number"),
+    ],
+)
+def test_pooling_of_a_model_file_that_is_impossible_is_refused_by_field(name: str, value: object, problem: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        Architecture.from_json({**Architecture().to_json(), name: value})
+    assert str(error.value) == f"architecture.{name}: {problem}"
 
 
 def test_spec_is_read_and_contradictions_are_named_as_in_yaml() -> None:
@@ -73,3 +105,86 @@ def test_json_with_a_missing_or_unknown_field_is_refused() -> None:
         Architecture.from_json({k: v for k, v in values.items() if k != "nlayers"})
     with pytest.raises(InvalidInput, match="depth"):
         Architecture.from_json({**values, "depth": 50})
+
+
+OTHERS: dict[str, Any] = {
+    "anchor_offset": 0.0,
+    "anchor_rounding": "corners",
+    "roi_max_level": 5,
+    "batch_norm_epsilon": 0.0,
+    "clip_small_deltas": True,
+    "rank_by_sigmoid": True,
+    "least_proposal_side": 1e-3,
+    "least_detection_side": 1e-2,
+    "mask_pasting": "whole_pixels",
+}
+"""A value for each field that release 0.1.0 doesn't know, other than its default."""
+
+FIELDS_OF_0_1_0 = {
+    "nlayers",
+    "arch",
+    "min_level",
+    "max_level",
+    "num_scales",
+    "aspect_ratios",
+    "anchor_scale",
+    "num_classes",
+    "fast_rcnn_mlp_head_dim",
+    "mrcnn_resolution",
+    "bbox_reg_weights",
+    "filters",
+}
+
+
+def test_release_0_1_0_knows_all_fields_of_a_network_with_its_settings() -> None:
+    assert set(Architecture(nlayers=18, filters={"conv1": 8}).to_json()) == FIELDS_OF_0_1_0
+
+
+def test_field_that_a_file_of_release_0_1_0_lacks_has_the_value_of_that_release() -> None:
+    read = Architecture.from_json(Architecture().to_json())
+    assert (read.anchor_offset, read.anchor_rounding, read.highest_roi_level, read.epsilon) == (0.5, "none", 6, 1e-3)
+    assert not (read.clip_small_deltas or read.rank_by_sigmoid)
+    assert (read.least_proposal_side, read.least_detection_side, read.mask_pasting) == (0.0, 0.0, "pixel_centers")
+
+
+def test_other_values_are_written_and_read() -> None:
+    built = Architecture(arch="resnet_v1", **OTHERS)
+    written = json.loads(json.dumps(built.to_json()))
+    assert set(written) == FIELDS_OF_0_1_0 | set(OTHERS)
+    assert Architecture.from_json(written) == built
+
+
+def test_value_that_is_the_default_of_others_is_the_default() -> None:
+    """Then networks with the same results are equal, and release 0.1.0 reads their files."""
+    given = Architecture(arch="resnet_v1_5", max_level=5, roi_max_level=5, batch_norm_epsilon=1e-5)
+    assert given == Architecture(arch="resnet_v1_5", max_level=5)
+    assert set(given.to_json()) == FIELDS_OF_0_1_0
+    assert replace(given, arch="resnet").epsilon == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("anchor_offset", 1.5, "1.5 is not 0 to 1"),
+        ("anchor_offset", "0", '"0" is not a number'),
+        ("anchor_rounding", "up", '"up" is not one of ["none", "corners"]'),
+        ("roi_max_level", 7, "7 is not one of the levels 3 to 6"),
+        ("roi_max_level", 5.0, "5.0 is not a whole number or null"),
+        ("batch_norm_epsilon", -1e-5, "-1e-05 is not 0 to 1"),
+        ("batch_norm_epsilon", True, "true is not a number or null"),
+        ("clip_small_deltas", 1, "1 is not true or false"),
+        ("rank_by_sigmoid", None, "null is not true or false"),
+        ("least_proposal_side", -1.0, "-1.0 is not a number of at least 0"),
+        ("least_detection_side", [1], "[1] is not a number"),
+        ("least_detection_side", math.inf, "is not a number of at least 0"),
+        ("mask_pasting", "rounded", '"rounded" is not one of ["pixel_centers", "whole_pixels"]'),
+        ("mask_pasting", 1, "1 is not a string"),
+    ],
+)
+def test_value_of_a_model_file_with_which_no_network_can_be_built_is_named(
+    field: str, value: object, message: str
+) -> None:
+    with pytest.raises(InvalidInput) as error:
+        Architecture.from_json({**Architecture().to_json(), field: value})
+    assert str(error.value).startswith(f"architecture.{field}: ")
+    assert message in str(error.value)

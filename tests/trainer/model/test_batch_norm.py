@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -134,3 +136,40 @@ def test_one_process_is_a_reduction_over_one(dtype: str, jit: bool) -> None:
     stepwise = run(layer(dtype=dtype, sync_moments=lambda moments: moments))
     for ours, theirs in zip(fused, stepwise, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())
+
+
+def constant_channel() -> np.ndarray:
+    """Return inputs whose second channel is 5 everywhere."""
+    x = X.copy()
+    x[..., 1] = 5.0
+    return x
+
+
+def test_channel_without_variance_is_its_offset_with_epsilon_zero() -> None:
+    norm = layer(epsilon=0.0, frozen=True)
+    norm.moving_variance.assign([2.0, 0.0, 1e-12])
+    found = norm(constant_channel(), training=True).numpy()
+    np.testing.assert_array_equal(found[..., 1], np.full(X.shape[:3], np.float32(-0.2)))
+    np.testing.assert_allclose(found[..., 0], (X[..., 0] - 0.5) / np.sqrt(2.0) * 1.5 + 0.1, atol=1e-5)
+    np.testing.assert_allclose(norm.scale(training=True)[2], 2e6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sync_moments", [None, lambda moments: moments])
+@pytest.mark.parametrize("jit", [False, True])
+def test_constant_channel_of_a_batch_is_its_offset_with_epsilon_zero(sync_moments: Any, jit: bool) -> None:
+    norm, x = layer(epsilon=0.0, sync_moments=sync_moments), tf.constant(constant_channel())
+
+    @tf.function(jit_compile=jit, autograph=False)
+    def run() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = norm(x, training=True)
+            loss = tf.reduce_sum(tf.square(y - 1.0))
+        return [y, *tape.gradient(loss, [x, norm.gamma.value, norm.beta.value])]
+
+    y, *gradients = (value.numpy() for value in run())
+    np.testing.assert_array_equal(y[..., 1], np.full(X.shape[:3], np.float32(-0.2)))
+    flat = X[..., 0].astype(np.float64)
+    np.testing.assert_allclose(y[..., 0], (flat - flat.mean()) / flat.std() * 1.5 + 0.1, atol=1e-4)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    assert float(norm.moving_variance[1]) < 0.5

@@ -91,6 +91,14 @@ def test_growth_is_capped() -> None:
     np.testing.assert_allclose([height, width], [1000.0, 16.0 * math.exp(3.0)], rtol=1e-5)
 
 
+def test_shrinking_is_capped_only_if_asked_for() -> None:
+    deltas, anchors = tf.constant([[0.0, 0.0, -6.0, 50.0]]), tf.constant([[0.0, 0.0, 1000.0, 16.0]])
+    for clip_small, expected in ((False, 1000.0 * math.exp(-6.0)), (True, 16.0)):
+        decoded = decode_boxes(deltas, anchors, clip_small=clip_small)
+        height, width = decoded[0, 2] - decoded[0, 0], decoded[0, 3] - decoded[0, 1]
+        np.testing.assert_allclose([height, width], [expected, 1000.0], rtol=1e-4)
+
+
 def test_padding_gives_finite_deltas() -> None:
     padding = tf.constant([[-1.0, -1.0, -1.0, -1.0], [0.0, 0.0, 0.0, 0.0]])
     real = tf.constant([[0.0, 0.0, 16.0, 16.0], [5.0, 5.0, 9.0, 9.0]])

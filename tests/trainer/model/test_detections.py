@@ -27,7 +27,16 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def detections_of_an_image(
-    logits: np.ndarray, deltas: np.ndarray, proposals: np.ndarray, proposal_scores: np.ndarray, count: int
+    logits: np.ndarray,
+    deltas: np.ndarray,
+    proposals: np.ndarray,
+    proposal_scores: np.ndarray,
+    count: int,
+    *,
+    threshold: float = 0.0,
+    limit: int = 1000,
+    least: float = 0.0,
+    cap: float = math.inf,
 ) -> list[tuple[float, int, np.ndarray]]:
     pairs = []
     for roi, row in enumerate(logits.astype(np.float64)):
@@ -35,15 +44,16 @@ def detections_of_an_image(
         y1, x1, y2, x2 = (float(c) for c in proposals[roi])
         if proposal_scores[roi] == 0 or y2 <= y1 or x2 <= x1:
             continue
-        pairs += [(-probabilities[c], roi, c) for c in range(1, len(row))]
+        pairs += [(-probabilities[c], roi, c) for c in range(1, len(row)) if probabilities[c] > threshold]
     kept: list[tuple[float, int, np.ndarray]] = []
-    for negative, roi, c in sorted(pairs)[:1000]:
+    for negative, roi, c in sorted(pairs)[:limit]:
         y1, x1, y2, x2 = (float(p) for p in proposals[roi])
         dy, dx, dh, dw = (float(d) / w for d, w in zip(deltas[roi, c], WEIGHTS, strict=True))
         y, x = (y1 + y2) / 2 + dy * (y2 - y1), (x1 + x2) / 2 + dx * (x2 - x1)
-        h, w = (y2 - y1) * math.exp(dh), (x2 - x1) * math.exp(dw)
+        h, w = (y2 - y1) * math.exp(max(dh, -cap)), (x2 - x1) * math.exp(max(dw, -cap))
         box = np.clip([y - h / 2, x - w / 2, y + h / 2, x + w / 2], 0, [*IMAGE_SIZE, *IMAGE_SIZE])
-        if box[2] > box[0] and box[3] > box[1] and all(k[1] != c or overlap(k[2], box) <= 0.5 for k in kept):
+        side = min(box[2] - box[0], box[3] - box[1])
+        if side > 0 and side >= least and all(k[1] != c or overlap(k[2], box) <= 0.5 for k in kept):
             kept.append((-negative, c, box))
     return kept[:count]
 
@@ -89,6 +99,46 @@ def test_the_same_as_plain_loops(jit_compile: bool, rois: int, classes: int, cou
         np.testing.assert_allclose(scores[image, :used], [score for score, _, _ in expected], atol=1e-6)
         np.testing.assert_allclose(boxes[image, :used], [box for _, _, box in expected], atol=1e-3)
         check_padding(found, image, used)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"score_threshold": 0.3}, {"threshold": 0.3}),
+        ({"candidate_limit": 7}, {"limit": 7}),
+        ({"candidate_limit": 100_000}, {"limit": 100_000}),
+        ({"least_side": 20.0}, {"least": 20.0}),
+    ],
+)
+def test_settings_are_those_of_plain_loops(
+    jit_compile: bool, settings: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    @tf.function(jit_compile=jit_compile)
+    def run(*inputs: tf.Tensor, **settings: Any) -> Found:
+        return detect(*inputs, IMAGE_SIZE, WEIGHTS, 1000, 0.5, compiled=jit_compile, **settings)
+
+    inputs = head_outputs(300, 6)
+    found = boxes, labels, scores = run(*inputs, **settings)
+    for image in range(2):
+        parts = [part[image] for part in inputs]
+        rows = detections_of_an_image(*parts, 1000, **expected)
+        assert [c for _, c, _ in rows] != [c for _, c, _ in detections_of_an_image(*parts, 1000)]
+        np.testing.assert_array_equal(labels[image, : len(rows)], [c for _, c, _ in rows])
+        np.testing.assert_allclose(scores[image, : len(rows)], [score for score, _, _ in rows], atol=1e-6)
+        np.testing.assert_allclose(boxes[image, : len(rows)], [box for _, _, box in rows], atol=1e-3)
+        check_padding(found, image, len(rows))
+
+
+def test_shrinking_of_detections_is_capped_if_asked_for() -> None:
+    logits, deltas, proposals, scores = head_outputs(20, 4)
+    deltas[..., 2:] -= 5.0 * 4.5
+    boxes, labels, _ = detect(logits, deltas, proposals, scores, IMAGE_SIZE, WEIGHTS, 40, 0.5, clip_small_deltas=True)
+    for image in range(2):
+        parts = [part[image] for part in (logits, deltas, proposals, scores)]
+        rows = detections_of_an_image(*parts, 40, cap=math.log(1000 / 16))
+        np.testing.assert_array_equal(labels[image, : len(rows)], [c for _, c, _ in rows])
+        np.testing.assert_allclose(boxes[image, : len(rows)], [box for _, _, box in rows], atol=1e-3)
 
 
 def test_only_the_thousand_best_pairs_enter() -> None:

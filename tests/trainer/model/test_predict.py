@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from maskrcnn_trainer.model import predict as predict_module
+from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.predict import InferenceSettings, predict
@@ -59,3 +64,34 @@ def test_settings_come_from_the_spec() -> None:
     )
     settings = InferenceSettings.from_spec(spec)
     assert (settings.pre_nms_topn, settings.nms_threshold, settings.detections_per_image) == (321, 0.4, 7)
+
+
+def test_settings_of_the_architecture_and_of_the_inference_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    architecture = Architecture(
+        nlayers=10,
+        num_classes=3,
+        fast_rcnn_mlp_head_dim=8,
+        anchor_offset=0.0,
+        roi_max_level=5,
+        clip_small_deltas=True,
+        rank_by_sigmoid=True,
+        least_proposal_side=3.0,
+        least_detection_side=4.0,
+    )
+    used: dict[str, list[dict[str, Any]]] = {}
+    for name in ("propose", "detect", "roi_align"):
+        original = getattr(predict_module, name)
+
+        def recorded(*given: Any, name: str = name, original: Any = original, **options: Any) -> Any:
+            used.setdefault(name, []).append({**options, "given": given})
+            return original(*given, **options)
+
+        monkeypatch.setattr(predict_module, name, recorded)
+    settings = replace(SETTINGS, rpn_min_size=2.0, score_threshold=0.25, candidate_limit=30)
+    predict(MaskRCNN(architecture), tf.zeros((1, 64, 128, 3)), settings)
+    (proposed,), (detected,) = used["propose"], used["detect"]
+    assert (proposed["clip_small_deltas"], proposed["rank_by_sigmoid"], proposed["min_size"]) == (True, True, 3.0)
+    np.testing.assert_array_equal(proposed["given"][2], generate_anchors(architecture, (64, 128)))
+    assert (detected["clip_small_deltas"], detected["least_side"]) == (True, 4.0)
+    assert (detected["score_threshold"], detected["candidate_limit"]) == (0.25, 30)
+    assert [pooled["given"][3:5] for pooled in used["roi_align"]] == [(2, 5), (2, 5)]

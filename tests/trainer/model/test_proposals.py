@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
+from maskrcnn_trainer.model.anchors import AnchorRounding, anchors_per_level, generate_anchors
 from maskrcnn_trainer.model.proposals import propose
 
 pytestmark = pytest.mark.trainer
@@ -26,18 +26,21 @@ class Geometry:
     num_scales: int = 1
     aspect_ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
     anchor_scale: float = 4.0
+    anchor_offset: float = 0.5
+    anchor_rounding: AnchorRounding = "none"
 
 
 ANCHORS = generate_anchors(Geometry(), IMAGE_SIZE)
 LEVEL_SIZES = anchors_per_level(Geometry(), IMAGE_SIZE)
 
 
-def decoded(anchor: np.ndarray, delta: np.ndarray) -> np.ndarray:
+def decoded(anchor: np.ndarray, delta: np.ndarray, clip_small: bool = False) -> np.ndarray:
     y1, x1, y2, x2 = (float(c) for c in anchor)
     dy, dx, dh, dw = (float(d) for d in delta)
     cap = math.log(1000 / 16)
     y, x = (y1 + y2) / 2 + dy * (y2 - y1), (x1 + x2) / 2 + dx * (x2 - x1)
-    h, w = (y2 - y1) * math.exp(min(dh, cap)), (x2 - x1) * math.exp(min(dw, cap))
+    least = -cap if clip_small else -math.inf
+    h, w = ((y2 - y1) * math.exp(max(min(dh, cap), least)), (x2 - x1) * math.exp(max(min(dw, cap), least)))
     box = np.array([y - h / 2, x - w / 2, y + h / 2, x + w / 2])
     return np.clip(box, 0, [*IMAGE_SIZE, *IMAGE_SIZE])
 
@@ -51,23 +54,32 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def proposals_of_an_image(
-    logits: np.ndarray, deltas: np.ndarray, *, pre: int, post: int, threshold: float, min_size: float
+    logits: np.ndarray,
+    deltas: np.ndarray,
+    *,
+    pre: int,
+    post: int,
+    threshold: float,
+    min_size: float,
+    ranks: np.ndarray | None = None,
+    clip_small: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    survivors: list[tuple[float, np.ndarray]] = []
+    ranks = logits if ranks is None else ranks
+    survivors: list[tuple[float, float, np.ndarray]] = []
     first = 0
     for size in LEVEL_SIZES.values():
-        order = sorted(range(first, first + size), key=lambda i: (-logits[i], i))[:pre]
-        kept: list[tuple[float, np.ndarray]] = []
+        order = sorted(range(first, first + size), key=lambda i: (-ranks[i], i))[:pre]
+        kept: list[tuple[float, float, np.ndarray]] = []
         for i in order:
-            box = decoded(ANCHORS[i], deltas[i])
+            box = decoded(ANCHORS[i], deltas[i], clip_small)
             side = min(box[2] - box[0], box[3] - box[1])
-            if side > 0 and side >= min_size and all(overlap(box, other) <= threshold for _, other in kept):
-                kept.append((float(logits[i]), box))
+            if side > 0 and side >= min_size and all(overlap(box, other) <= threshold for *_, other in kept):
+                kept.append((float(ranks[i]), float(logits[i]), box))
         survivors += kept
         first += size
     survivors.sort(key=lambda survivor: -survivor[0])
     boxes, scores = np.zeros((post, 4)), np.zeros(post)
-    for row, (logit, box) in enumerate(survivors[:post]):
+    for row, (_, logit, box) in enumerate(survivors[:post]):
         boxes[row], scores[row] = box, 1 / (1 + math.exp(-logit))
     return boxes, scores
 
@@ -104,6 +116,85 @@ def test_the_same_as_plain_loops(jit_compile: bool, pre: int, post: int, min_siz
     for image in range(2):
         expected_boxes, expected_scores = proposals_of_an_image(
             logits[image], deltas[image], pre=pre, post=post, threshold=0.7, min_size=min_size
+        )
+        np.testing.assert_allclose(scores[image], expected_scores, atol=1e-6)
+        np.testing.assert_allclose(boxes[image], expected_boxes, atol=1e-3)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("pre", [40, 1000])
+def test_scores_that_saturate_are_ranked_by_anchor(jit_compile: bool, pre: int) -> None:
+    """Of logits from 11 on, which have 70 different scores here, the order is lost."""
+
+    @tf.function(jit_compile=jit_compile)
+    def run(logits: tf.Tensor, deltas: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return propose(
+            logits,
+            deltas,
+            ANCHORS,
+            LEVEL_SIZES,
+            IMAGE_SIZE,
+            pre_nms_topn=pre,
+            post_nms_topn=60,
+            nms_threshold=0.7,
+            rank_by_sigmoid=True,
+            compiled=jit_compile,
+        )
+
+    # exp(-logit) is near a multiple of float32's step above 1, so every library rounds 1 + exp(-logit) to the same.
+    generator = np.random.default_rng(7)
+    steps = generator.integers(0, 70, (2, len(ANCHORS)))
+    logits = -np.log((np.maximum(steps, 0.2) + generator.uniform(-0.1, 0.1, steps.shape)) * 2.0**-23)
+    logits, ranks = logits.astype(np.float32), -steps.astype(np.float32)
+    _, deltas = random_outputs(4)
+    boxes, scores = run(logits, deltas)
+    for image in range(2):
+        expected_boxes, expected_scores = proposals_of_an_image(
+            logits[image], deltas[image], pre=pre, post=60, threshold=0.7, min_size=0.0, ranks=ranks[image]
+        )
+        np.testing.assert_allclose(scores[image], expected_scores, atol=1e-6)
+        np.testing.assert_allclose(boxes[image], expected_boxes, atol=1e-3)
+
+
+def test_missing_proposals_are_zero_if_ranked_by_scores() -> None:
+    """The first image has none: a logit of -200 has a score of 0, and one that isn't a number is missing."""
+    logits = np.full((2, len(ANCHORS)), -200.0, np.float32)
+    logits[0, ::2] = np.nan
+    logits[1, [5, 700, 900]] = [2.0, 20.0, 30.0]
+    boxes, scores = propose(
+        logits,
+        np.zeros((2, len(ANCHORS), 4), np.float32),
+        ANCHORS,
+        LEVEL_SIZES,
+        IMAGE_SIZE,
+        pre_nms_topn=50,
+        post_nms_topn=30,
+        nms_threshold=1.0,
+        rank_by_sigmoid=True,
+    )
+    np.testing.assert_array_equal(boxes[0], np.zeros((30, 4)))
+    np.testing.assert_array_equal(scores[0], np.zeros(30))
+    np.testing.assert_allclose(scores[1], [1.0, 1.0, 1 / (1 + math.exp(-2.0)), *[0.0] * 27], rtol=1e-6)
+    np.testing.assert_allclose(boxes[1, :3], np.clip(ANCHORS[[700, 900, 5]], 0, [*IMAGE_SIZE] * 2), atol=1e-4)
+
+
+def test_shrinking_of_proposals_is_capped_if_asked_for() -> None:
+    logits, deltas = random_outputs(5)
+    deltas[..., 2:] -= 4.5
+    boxes, scores = propose(
+        logits,
+        deltas,
+        ANCHORS,
+        LEVEL_SIZES,
+        IMAGE_SIZE,
+        pre_nms_topn=60,
+        post_nms_topn=40,
+        nms_threshold=0.7,
+        clip_small_deltas=True,
+    )
+    for image in range(2):
+        expected_boxes, expected_scores = proposals_of_an_image(
+            logits[image], deltas[image], pre=60, post=40, threshold=0.7, min_size=0.0, clip_small=True
         )
         np.testing.assert_allclose(scores[image], expected_scores, atol=1e-6)
         np.testing.assert_allclose(boxes[image], expected_boxes, atol=1e-3)

@@ -11,93 +11,20 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.python.framework.config import disable_op_determinism
+from tests.trainer.model.roi_align_reference import (
+    LEVELS,
+    boxes_of_all_kinds,
+    level_of,
+    pooled_by_loops,
+    pyramid,
+)
 
-from maskrcnn_trainer.model.roi_align import Implementation, pyramid_level, roi_align
+from maskrcnn_trainer.model.roi_align import Implementation, roi_align
+from maskrcnn_trainer.model.roi_levels import pyramid_level
 
 pytestmark = pytest.mark.trainer
 
-IMAGE_SIZE = (128, 192)
-LEVELS = range(2, 7)
 WAYS: list[tuple[Implementation, bool]] = [("sparse", False), ("gather", False), ("gather", True)]
-
-
-def level_of(box: np.ndarray, min_level: int, max_level: int) -> int:
-    floored = max(float((box[2] - box[0]) * (box[3] - box[1])), 1e-6)
-    return min(max(math.floor(math.log2(math.sqrt(floored) / 224)) + 4, min_level), max_level)
-
-
-def sample(feature: np.ndarray, y: float, x: float) -> np.ndarray:
-    """Interpolate bilinearly with ONNX's border rule."""
-    height, width = feature.shape[:2]
-    if y < -1 or y > height or x < -1 or x > width:
-        return np.zeros(feature.shape[2])
-    y, x = max(y, 0.0), max(x, 0.0)
-    y_low, x_low = int(y), int(x)
-    if y_low >= height - 1:
-        y_low = y_high = height - 1
-        y = float(y_low)
-    else:
-        y_high = y_low + 1
-    if x_low >= width - 1:
-        x_low = x_high = width - 1
-        x = float(x_low)
-    else:
-        x_high = x_low + 1
-    down, right = y - y_low, x - x_low
-    return (
-        (1 - down) * (1 - right) * feature[y_low, x_low]
-        + (1 - down) * right * feature[y_low, x_high]
-        + down * (1 - right) * feature[y_high, x_low]
-        + down * right * feature[y_high, x_high]
-    )
-
-
-def onnx_roi_align(feature: np.ndarray, box: np.ndarray, scale: float, size: int) -> np.ndarray:
-    """Compute RoiAlign-16 (half_pixel, avg, sampling_ratio 2) for one box of one feature map [h, w, C]."""
-    y1, x1, y2, x2 = (float(c) * scale - 0.5 for c in box)
-    bin_height, bin_width = (y2 - y1) / size, (x2 - x1) / size
-    result = np.zeros((size, size, feature.shape[2]))
-    for row in range(size):
-        for column in range(size):
-            for i in (0.25, 0.75):
-                for j in (0.25, 0.75):
-                    result[row, column] += (
-                        sample(feature, y1 + (row + i) * bin_height, x1 + (column + j) * bin_width) / 4
-                    )
-    return result
-
-
-def pyramid(seed: int = 0, images: int = 2, channels: int = 3) -> dict[int, tf.Tensor]:
-    generator = np.random.default_rng(seed)
-    return {
-        level: tf.constant(
-            generator.normal(size=(images, IMAGE_SIZE[0] >> level, IMAGE_SIZE[1] >> level, channels)), tf.float32
-        )
-        for level in LEVELS
-    }
-
-
-def boxes_of_all_kinds() -> np.ndarray:
-    """Return boxes of two images: on all levels, at all borders, outside of the image, thin, tiny, and without area."""
-    generator = np.random.default_rng(7)
-    size = np.exp(generator.uniform(np.log(4), np.log(1000), (2, 20, 1))) * np.exp(
-        generator.uniform(-0.4, 0.4, (2, 20, 2))
-    )
-    center = generator.uniform(0, 1, (2, 20, 2)) * IMAGE_SIZE
-    special = [
-        [0, 0, *IMAGE_SIZE],
-        [0, 0, 0, 0],
-        [50, 60, 50, 90],
-        [IMAGE_SIZE[0] - 6, IMAGE_SIZE[1] - 9, *IMAGE_SIZE],
-        [0, 0, 5, 7],
-        [-40, -40, -4, -4],
-        [-3, -3, 6, 6],
-        [IMAGE_SIZE[0] + 3, 5, IMAGE_SIZE[0] + 30, 50],
-        [10, 20, 10.5, 20.25],
-        [-500, -500, 700, 900],
-    ]
-    boxes = np.concatenate([center - size / 2, center + size / 2], axis=-1)
-    return np.concatenate([boxes, np.broadcast_to(np.array(special, float), (2, 10, 4))], axis=1).astype(np.float32)
 
 
 @pytest.mark.parametrize(("implementation", "jit_compile"), WAYS)
@@ -116,7 +43,7 @@ def test_values_are_those_of_onnx(implementation: Implementation, jit_compile: b
         for roi, box in enumerate(boxes[image]):
             level = level_of(box, 2, max_level)
             levels.add(level)
-            expected = onnx_roi_align(features[level][image].numpy(), box, 2.0**-level, size)
+            expected = pooled_by_loops(features[level][image].numpy(), box, 2.0**-level, size)
             np.testing.assert_allclose(pooled[image, roi], expected, atol=1e-5)
     assert levels == set(range(2, max_level + 1))
 
@@ -143,7 +70,7 @@ def test_gradient_is_the_adjoint_of_the_pooling(implementation: Implementation, 
             height, width = features[level].shape[1:3]
             # Each cell has a channel that is 1 only there, so the loops return the weight of every cell.
             one_each = np.eye(height * width).reshape(height, width, -1)
-            weights = onnx_roi_align(one_each, box, 2.0**-level, 3)
+            weights = pooled_by_loops(one_each, box, 2.0**-level, 3)
             share = np.einsum("ijk,ij->k", weights, upstream[image, roi, :, :, 0])
             expected[level][image, :, :, 0] += share.reshape(height, width)
     for level in LEVELS:
@@ -186,7 +113,7 @@ def test_positions_stay_exact_at_1344_pixels_with_sixteen_bit_features() -> None
     features = {2: tf.constant(ramp, tf.bfloat16)}
     box = np.array([4.0, 1309.0, 20.0, 1331.0], np.float32)
     pooled = roi_align(features, tf.constant(box[None, None]), 7, 2, 2)
-    expected = onnx_roi_align(ramp[0], box, 0.25, 7)
+    expected = pooled_by_loops(ramp[0], box, 0.25, 7)
     np.testing.assert_allclose(tf.cast(pooled, tf.float32)[0, 0], expected, atol=0.01)
 
 

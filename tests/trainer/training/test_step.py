@@ -19,6 +19,7 @@ from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.proposals import propose
 from maskrcnn_trainer.model.roi_align import roi_align
 from maskrcnn_trainer.training import loss_scale, losses, not_finite
+from maskrcnn_trainer.training import step as step_module
 from maskrcnn_trainer.training.mask_targets import mask_targets
 from maskrcnn_trainer.training.roi_sampling import RoiSampling, sample_rois
 from maskrcnn_trainer.training.schedule import Schedule
@@ -318,3 +319,24 @@ def test_layer_whose_gradient_is_not_finite_is_named_without_loss_scaling() -> N
     measured = step(make_batch(1))
     assert not measured["finite"]
     assert "mask" not in str(step.overflowed_variable(measured))
+
+
+def test_settings_of_the_architecture_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    architecture = replace(
+        ARCHITECTURE, roi_max_level=5, clip_small_deltas=True, rank_by_sigmoid=True, least_proposal_side=3.0
+    )
+    used: dict[str, list[dict[str, Any]]] = {}
+    for name in ("propose", "roi_align"):
+        original = getattr(step_module, name)
+
+        def recorded(*given: Any, name: str = name, original: Any = original, **options: Any) -> Any:
+            used.setdefault(name, []).append({**options, "given": given})
+            return original(*given, **options)
+
+        monkeypatch.setattr(step_module, name, recorded)
+    trained = TrainStep(MaskRCNN(architecture, seed=1), replace(SETTINGS, rpn_min_size=2.0), ANCHORS, IMAGE_SIZE)
+    assert trained(make_batch(1))["updated"] == 1
+    (proposed,) = used["propose"]
+    assert (proposed["clip_small_deltas"], proposed["rank_by_sigmoid"], proposed["min_size"]) == (True, True, 3.0)
+    assert {pooled["given"][3:5] for pooled in used["roi_align"]} == {(2, 5)}
+    assert all(6 not in pooled["given"][0] for pooled in used["roi_align"][1:])  # the mask branch has no gradient there

@@ -13,11 +13,23 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from maskrcnn_trainer.evaluation.paste import encode_pasted, mask_probabilities, paste_masks, run_lengths
+from maskrcnn_trainer.model.architecture import MaskPasting
+
+BOXES = [
+    [3.2, 5.7, 30.1, 41.9],
+    [0.0, 0.0, 40.0, 50.0],
+    [-12.5, -7.0, 25.0, 70.0],
+    [10.0, 10.0, 12.4, 11.1],
+    [10.6, 10.6, 11.4, 11.4],
+    [35.0, 45.0, 60.0, 90.0],
+]
 
 
-def paste_mask(logits: NDArray[Any], box: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+def paste_mask(
+    logits: NDArray[Any], box: NDArray[Any], height: int, width: int, pasting: MaskPasting = "pixel_centers"
+) -> NDArray[Any]:
     """Return one mask at the image's size."""
-    (pasted,) = paste_masks(logits[None], box[None], height, width)
+    (pasted,) = paste_masks(logits[None], box[None], height, width, pasting)
     return pasted.whole(height, width)
 
 
@@ -45,17 +57,7 @@ def pasted_by_loops(logits: NDArray[Any], box: list[float], height: int, width: 
     return result
 
 
-@pytest.mark.parametrize(
-    "box",
-    [
-        [3.2, 5.7, 30.1, 41.9],
-        [0.0, 0.0, 40.0, 50.0],
-        [-12.5, -7.0, 25.0, 70.0],
-        [10.0, 10.0, 12.4, 11.1],
-        [10.6, 10.6, 11.4, 11.4],
-        [35.0, 45.0, 60.0, 90.0],
-    ],
-)
+@pytest.mark.parametrize("box", BOXES)
 def test_a_mask_is_resampled_over_its_box(box: list[float]) -> None:
     rng = np.random.default_rng(5)
     for size in (28, 14):
@@ -66,6 +68,65 @@ def test_a_mask_is_resampled_over_its_box(box: list[float]) -> None:
         sure = np.isnan(expected) | (np.abs(expected - 0.5) > 1e-5)
         np.testing.assert_array_equal(mask[sure], np.nan_to_num(expected)[sure] >= 0.5)
         assert sure.mean() > 0.99
+
+
+def resized(grid: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Resize a grid bilinearly in float64; centers of cells and pixels are at half integers, the border is repeated."""
+    result = np.zeros((height, width))
+    for row in range(height):
+        for column in range(width):
+            v = max((row + 0.5) * grid.shape[0] / height - 0.5, 0.0)
+            u = max((column + 0.5) * grid.shape[1] / width - 0.5, 0.0)
+            top, left = math.floor(v), math.floor(u)
+            for r, in_row in ((top, 1 - (v - top)), (min(top + 1, grid.shape[0] - 1), v - top)):
+                for c, in_column in ((left, 1 - (u - left)), (min(left + 1, grid.shape[1] - 1), u - left)):
+                    result[row, column] += in_row * in_column * grid[r, c]
+    return result
+
+
+def whole_pixels_by_loops(logits: NDArray[Any], box: list[float], height: int, width: int) -> NDArray[Any]:
+    """Return the probability at every pixel as torchvision 0.14 pastes it; NaN where nothing is pasted."""
+    grid = np.pad(1 / (1 + np.exp(-logits.astype(np.float64))), 1)
+    middle = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+    half = np.array([box[2] - box[0], box[3] - box[1]]) / 2 * (len(grid) / (len(grid) - 2))
+    first, last = np.trunc(middle - half).astype(int), np.trunc(middle + half).astype(int)
+    values = resized(grid, *np.maximum(last - first + 1, 1))
+    result = np.full((height, width), np.nan)
+    for row, line in enumerate(values, start=int(first[0])):
+        for column, value in enumerate(line, start=int(first[1])):
+            if 0 <= row < height and 0 <= column < width:
+                result[row, column] = value
+    return result
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_a_mask_of_whole_pixels_is_resized_to_its_box(box: list[float]) -> None:
+    rng = np.random.default_rng(6)
+    for size in (28, 14):
+        logits = rng.normal(0, 4, (size, size)).astype(np.float32)
+        expected = whole_pixels_by_loops(logits, box, 40, 50)
+        mask = paste_mask(logits, np.array(box), 40, 50, "whole_pixels")
+        sure = np.isnan(expected) | (np.abs(expected - 0.5) > 1e-5)
+        np.testing.assert_array_equal(mask[sure], np.nan_to_num(expected)[sure] > 0.5)
+        assert sure.mean() > 0.99
+
+
+def test_a_full_mask_of_whole_pixels_is_up_to_a_pixel_larger_than_its_box() -> None:
+    """The box of 8 to 40 grows to 6.86 to 41.14: pixels 6 to 41, of which the first and the last are mostly border."""
+    mask = paste_mask(np.full((28, 28), 20.0), np.array([8.0, 8.0, 40.0, 40.0]), 50, 50, "whole_pixels")
+    assert np.flatnonzero(mask.any(axis=1)).tolist() == list(range(7, 41))
+    assert np.flatnonzero(mask.any(axis=0)).tolist() == list(range(7, 41))
+
+
+def test_a_probability_of_one_half_is_inside_only_at_pixel_centers() -> None:
+    box = np.array([4.0, 6.0, 20.0, 30.0])
+    assert paste_mask(np.zeros((28, 28)), box, 40, 50).any()
+    assert not paste_mask(np.zeros((28, 28)), box, 40, 50, "whole_pixels").any()
+
+
+@pytest.mark.parametrize("box", [[math.nan] * 4, [0.0, 0.0, 3e38, 3e38], [-math.inf, 0.0, math.inf, 9.0]])
+def test_a_box_that_no_image_has_gives_an_empty_mask_of_whole_pixels(box: list[float]) -> None:
+    assert not paste_mask(np.full((28, 28), 20.0), np.array(box), 40, 50, "whole_pixels").any()
 
 
 def test_a_full_mask_fills_its_box() -> None:

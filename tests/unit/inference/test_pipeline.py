@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from maskrcnn_trainer.errors import Stopped
 from maskrcnn_trainer.evaluation.drawing import class_color
 from maskrcnn_trainer.inference.pipeline import Output, run_inference
 from maskrcnn_trainer.inference.sources import find_images
-from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.architecture import Architecture, MaskPasting
 
 SIDE = 8
 
@@ -163,3 +164,14 @@ def test_stop_and_lost_directory_end_the_inference(tmp_path: Path) -> None:
 
     with pytest.raises(PermissionError):
         run_inference(sources, OneBox(), output(tmp_path, guard=guard), threads=2)
+
+
+@pytest.mark.parametrize(("pasting", "box"), [("pixel_centers", [8, 4, 16, 8]), ("whole_pixels", [8, 4, 17, 9])])
+def test_masks_are_pasted_in_the_way_of_the_model(pasting: MaskPasting, box: list[int], tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 1)
+    detector = OneBox()
+    detector.architecture = replace(OneBox.architecture, mask_pasting=pasting)
+    sources = find_images(tmp_path / "images")
+    run_inference(sources, detector, output(tmp_path, include_mask=True, threshold=0.6), threads=1)
+    (only,) = json.loads((tmp_path / "labels" / "00.json").read_text())
+    assert coco_mask.toBbox(only["segmentation"]).tolist() == box

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from maskrcnn_trainer.model.anchors import anchors_per_level, feature_size, generate_anchors
+from maskrcnn_trainer.model.anchors import AnchorRounding, anchors_per_level, feature_size, generate_anchors
+
+ROOT = math.sqrt(2)
+WIDE_FIRST = ((ROOT, 1 / ROOT), (1.0, 1.0), (1 / ROOT, ROOT))
+"""Aspect ratios of torchvision, Detectron2, and MMDetection, height by width .5, 1, and 2, as factors of the sides."""
 
 
 @dataclass
@@ -17,6 +23,8 @@ class Geometry:
     num_scales: int = 1
     aspect_ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
     anchor_scale: float = 8.0
+    anchor_offset: float = 0.5
+    anchor_rounding: AnchorRounding = "none"
 
 
 def anchors_one_by_one(geometry: Geometry, image_size: tuple[int, int]) -> np.ndarray:
@@ -28,9 +36,11 @@ def anchors_one_by_one(geometry: Geometry, image_size: tuple[int, int]) -> np.nd
                 for octave in range(geometry.num_scales):
                     base = geometry.anchor_scale * stride * 2 ** (octave / geometry.num_scales)
                     for width, height in geometry.aspect_ratios:
-                        y, x = stride / 2 + cell_y * stride, stride / 2 + cell_x * stride
-                        h, w = base * height, base * width
-                        rows.append([y - h / 2, x - w / 2, y + h / 2, x + w / 2])
+                        y, x = (cell_y + geometry.anchor_offset) * stride, (cell_x + geometry.anchor_offset) * stride
+                        h, w = base * height / 2, base * width / 2
+                        if geometry.anchor_rounding == "corners":
+                            h, w = round(h), round(w)
+                        rows.append([y - h, x - w, y + h, x + w])
     return np.array(rows)
 
 
@@ -73,6 +83,8 @@ def test_rows_of_cells_follow_each_other() -> None:
         (Geometry(), (128, 192)),
         (Geometry(max_level=5, num_scales=3, aspect_ratios=((1.0, 1.0), (2.0, 0.5)), anchor_scale=4.0), (64, 96)),
         (Geometry(num_scales=2, anchor_scale=6.5), (100, 130)),
+        (Geometry(anchor_offset=0.0), (128, 192)),
+        (Geometry(anchor_offset=0.0, anchor_rounding="corners", num_scales=2, anchor_scale=6.5), (64, 128)),
     ],
 )
 def test_all_anchors_one_by_one(geometry: Geometry, image_size: tuple[int, int]) -> None:
@@ -83,3 +95,46 @@ def test_all_anchors_one_by_one(geometry: Geometry, image_size: tuple[int, int])
 
 def test_feature_map_covers_an_image_that_is_not_a_multiple_of_the_stride() -> None:
     assert feature_size((100, 128), 5) == (4, 4)
+
+
+def sides_of_levels(anchors: npt.NDArray[np.float32], geometry: Geometry) -> dict[int, list[list[float]]]:
+    """Return width and height of each anchor of the first cell by level."""
+    first, found = 0, {}
+    for level, count in anchors_per_level(geometry, (128, 128)).items():
+        cell = anchors[first : first + len(geometry.aspect_ratios)]
+        found[level] = (cell[:, [3, 2]] - cell[:, [1, 0]]).tolist()
+        first += count
+    return found
+
+
+def test_rounded_corners_give_the_sides_of_torchvision() -> None:
+    """The sides that torchvision 0.14 computes for sizes of 32 to 512 and ratios .5, 1, 2."""
+    geometry = Geometry(aspect_ratios=WIDE_FIRST, anchor_offset=0.0, anchor_rounding="corners")
+    assert sides_of_levels(generate_anchors(geometry, (128, 128)), geometry) == {
+        2: [[46, 22], [32, 32], [22, 46]],
+        3: [[90, 46], [64, 64], [46, 90]],
+        4: [[182, 90], [128, 128], [90, 182]],
+        5: [[362, 182], [256, 256], [182, 362]],
+        6: [[724, 362], [512, 512], [362, 724]],
+    }
+
+
+def test_half_a_pixel_is_rounded_to_the_even_number() -> None:
+    geometry = Geometry(aspect_ratios=((1.0, 1.0),), anchor_scale=1.25, anchor_rounding="corners", anchor_offset=0.0)
+    assert sides_of_levels(generate_anchors(geometry, (128, 128)), geometry)[2] == [[4, 4]]
+
+
+def test_anchors_of_offset_zero_are_those_of_detectron2_in_float32() -> None:
+    """Corners around (column, row) * stride, from the area and the ratio of height to width, in float32 at the end."""
+    geometry = Geometry(aspect_ratios=WIDE_FIRST, anchor_offset=0.0)
+    anchors, first = generate_anchors(geometry, (128, 192)), 0
+    for level, count in anchors_per_level(geometry, (128, 192)).items():
+        stride, cells = 2**level, []
+        for ratio in (0.5, 1.0, 2.0):
+            width = math.sqrt((8 * stride) ** 2 / ratio)
+            cells.append([-ratio * width / 2, -width / 2, ratio * width / 2, width / 2])
+        rows, columns = np.meshgrid(np.arange(0, 128, stride), np.arange(0, 192, stride), indexing="ij")
+        shifts = np.stack([rows, columns, rows, columns], axis=-1).reshape(-1, 1, 4)
+        expected = (np.float32(cells) + shifts.astype(np.float32)).reshape(-1, 4)
+        np.testing.assert_allclose(anchors[first : first + count], expected, rtol=2e-7, atol=2e-5)
+        first += count

@@ -102,7 +102,11 @@ def test_a_prefix_precedes_every_field(minimal: dict[str, Any]) -> None:
         ({"initLearningRate": 0}, "initLearningRate", "0 must be more than 0"),
         ({"loggingFrequency": 1001}, "loggingFrequency", "1001 must be at most 1000"),
         ({"maskrcnnConfig": 5}, "maskrcnnConfig", "5 must be a mapping of fields"),
-        ({"maskrcnnConfig": {"arch": "vgg"}}, "maskrcnnConfig.arch", "must be one of 'resnet' or 'resnet_v1_5'"),
+        (
+            {"maskrcnnConfig": {"arch": "vgg"}},
+            "maskrcnnConfig.arch",
+            "must be one of 'resnet', 'resnet_v1' or 'resnet_v1_5'",
+        ),
         ({"maskrcnnConfig": {"minLevel": 3}}, "maskrcnnConfig.minLevel", "3 must be at most 2; levels other than"),
         ({"maskrcnnConfig": {"maxLevel": 4}}, "maskrcnnConfig.maxLevel", "4 must be at least 5; levels other than"),
         ({"maskrcnnConfig": {"freezeBlocks": [5]}}, "maskrcnnConfig.freezeBlocks[0]", "5 must be at most 4"),

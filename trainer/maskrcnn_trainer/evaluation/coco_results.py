@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.detector import Detections
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.evaluation.paste import PastedMask, encode_pasted, paste_masks
+from maskrcnn_trainer.model.architecture import MaskPasting
 
 CocoResult = dict[str, Any]
 ImageId = int | str
@@ -59,6 +60,7 @@ def found_objects(
     class_map: RawIds,
     min_score: float = 0.0,
     include_mask: bool = True,
+    pasting: MaskPasting = "pixel_centers",
 ) -> tuple[list[CocoResult], list[PastedMask] | None]:
     """Return the detections of one image as COCO result objects without segmentation, and their masks, best first.
 
@@ -69,6 +71,7 @@ def found_objects(
         class_map: maps model ids to category ids.
         min_score: detections with a score of at most this value are left out.
         include_mask: whether masks are pasted.
+        pasting: how they are, see :mod:`maskrcnn_trainer.evaluation.paste`.
 
     Returns:
         dicts of image_id, category_id (of the data set), bbox [x, y, width, height] and score; masks at the image's
@@ -78,7 +81,7 @@ def found_objects(
     kept = kept[np.argsort(-found.scores[kept], kind="stable")]
     boxes = to_original_pixels(found.boxes[kept], image_info)
     height, width = original_size(image_info)
-    masks = paste_masks(found.mask_logits[kept], boxes, height, width) if include_mask else None
+    masks = paste_masks(found.mask_logits[kept], boxes, height, width, pasting) if include_mask else None
     results: list[CocoResult] = [
         {
             "image_id": image_id,
@@ -99,6 +102,7 @@ def image_results(
     class_map: RawIds,
     min_score: float = 0.0,
     include_mask: bool = True,
+    pasting: MaskPasting = "pixel_centers",
 ) -> list[CocoResult]:
     """Return the detections of one image as COCO result objects, best first: :func:`found_objects` with segmentation.
 
@@ -113,6 +117,7 @@ def image_results(
         class_map=class_map,
         min_score=min_score,
         include_mask=include_mask,
+        pasting=pasting,
     )
     if masks is not None:
         add_segmentation(results, masks, image_info)

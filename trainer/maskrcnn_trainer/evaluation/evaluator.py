@@ -36,6 +36,7 @@ from maskrcnn_trainer.evaluation.coco_results import (
     original_size,
 )
 from maskrcnn_trainer.evaluation.preview import Preview, image_of_padded
+from maskrcnn_trainer.model.architecture import MaskPasting
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, METRICS_FILE
 from maskrcnn_trainer.task.files import write_json_atomically
 from maskrcnn_trainer.task.progress_bar import progress_bar
@@ -111,6 +112,7 @@ class Evaluator:
         total_images: number of images of this rank, for the progress bar.
         threads: number of threads that convert and match detections.
         report_frequency: batches after which rank 0 logs the metrics of its images so far; 0 = never.
+        pasting: how masks are pasted, see :mod:`maskrcnn_trainer.evaluation.paste`.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Evaluator:
         total_images: int | None = None,
         threads: int = 2,
         report_frequency: int = 0,
+        pasting: MaskPasting = "pixel_centers",
     ) -> None:
         self._detect = detect
         self._dataset = dataset
@@ -137,6 +140,7 @@ class Evaluator:
         self._total_images = total_images
         self._threads = max(1, threads)
         self._report_frequency = report_frequency if rank == 0 else 0
+        self._pasting = pasting
         self._image_ids = json_image_ids(ground_truth.image_ids)
 
     def evaluate(self, *, previews: int = 0, keep_results: bool = False) -> EvaluationResult | None:
@@ -238,7 +242,9 @@ class Evaluator:
     def _matched(
         self, image_id: ImageId, info: NDArray[Any], found: Detections
     ) -> tuple[list[CocoResult], DetectionMatches]:
-        results = image_results(found, image_info=info, image_id=image_id, class_map=self._class_map)
+        results = image_results(
+            found, image_info=info, image_id=image_id, class_map=self._class_map, pasting=self._pasting
+        )
         return results, self._matching.of_image(image_id, results)
 
     def _log_interim(self, own: _Own) -> None:

@@ -1,9 +1,17 @@
 """Pasting of predicted masks into the image, for evaluation and inference.
 
-The rule is that of Mask R-CNN (He et al., 2017, section 3.1) in Detectron2's version: the grid of probabilities is
-resampled bilinearly over the box, with cell centers and pixel centers at half integers and zeros outside the grid, and
-a pixel is inside where the result is at least 0.5. Box and image axes are parallel, so rows and columns are resampled
-one after the other; only the pixels whose centers lie in the box are computed and encoded as run lengths.
+The rule is that of Mask R-CNN (He et al., 2017, section 3.1): the grid of probabilities is resampled bilinearly over
+the box, with cell centers and pixel centers at half integers and zeros outside the grid. There are two versions:
+
+- "pixel_centers", of Detectron2 and MMDetection: the grid is sampled at the centers of the pixels in the box, and a
+  pixel is inside where the result is at least 0.5.
+- "whole_pixels", of torchvision (0.14, ``models/detection/roi_heads.py``): the grid gets one more cell of zeros on each
+  side, the box grows in proportion, its corners are rounded toward zero to whole pixels, and the grid is resized to the
+  pixels from the first corner to the last, both included. A pixel is inside where the result is above 0.5. Masks are
+  thus up to a pixel off their boxes.
+
+Box and image axes are parallel, so rows and columns are resampled one after the other; only pixels that the box covers
+are computed and encoded as run lengths.
 
 Measured for 100 detections, with run lengths, in CPU time (``benchmarks/paste.py``): compared with OpenCV's
 ``warpAffine`` and pycocotools' ``encode`` 0.7 to 1.0 times as fast at 256x256, 2 times at 480x640, and 4.6 to 9 times
@@ -20,7 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from maskrcnn_trainer.model.architecture import MaskPasting
+
 MASK_THRESHOLD = 0.5
+
+FARTHEST = 1e9
+"""Pixels from the image beyond which a box isn't pasted by whole pixels; float32 could not hold its corners."""
 
 FloatArray = NDArray[np.floating[Any]]
 Rle = dict[str, Any]
@@ -37,8 +50,7 @@ class PastedMask(NamedTuple):
     """One mask as the region of the image that it can cover; all other pixels are zeros."""
 
     region: NDArray[np.bool_]
-    """[columns, rows]: transposed to the order of COCO's run lengths; empty if no pixel center lies in both box and
-    image."""
+    """[columns, rows]: transposed to the order of COCO's run lengths; empty if no pixel lies in both box and image."""
     top: int
     """First row of the region."""
     left: int
@@ -51,7 +63,20 @@ class PastedMask(NamedTuple):
         return mask
 
 
-def paste_masks(mask_logits: FloatArray, boxes: FloatArray, height: int, width: int) -> list[PastedMask]:
+class _Axis(NamedTuple):
+    """Pixels of an axis that a mask can cover, and their positions on a grid with one extra cell at either end."""
+
+    first: int
+    """First pixel."""
+    cell: NDArray[np.intp]
+    """Cell before each pixel."""
+    share: NDArray[np.float32]
+    """Weight 0..1 of the cell after it."""
+
+
+def paste_masks(
+    mask_logits: FloatArray, boxes: FloatArray, height: int, width: int, pasting: MaskPasting = "pixel_centers"
+) -> list[PastedMask]:
     """Return the masks of one image at their place in it.
 
     Args:
@@ -59,40 +84,56 @@ def paste_masks(mask_logits: FloatArray, boxes: FloatArray, height: int, width: 
         boxes: [D, 4], y1, x1, y2, x2 in pixels of the image; may extend beyond it.
         height: height of the image in pixels.
         width: width of the image in pixels.
+        pasting: which pixels are inside, see above.
     """
     grids = np.pad(mask_probabilities(mask_logits), ((0, 0), (1, 1), (1, 1)))
     return [
-        _paste(grid, box, height, width)
+        _paste(grid, box, height, width, pasting)
         for grid, box in zip(grids, np.asarray(boxes, np.float64).tolist(), strict=True)
     ]
 
 
-def _paste(grid: NDArray[np.float32], box: Sequence[float], height: int, width: int) -> PastedMask:
+def _paste(
+    grid: NDArray[np.float32], box: Sequence[float], height: int, width: int, pasting: MaskPasting
+) -> PastedMask:
     """Paste one grid of probabilities with a border of zeros, [M + 2, M + 2]."""
     y1, x1, y2, x2 = box
-    top, row_cell, row_share = _interpolation(y1, y2, grid.shape[0] - 2, height)
-    left, column_cell, column_share = _interpolation(x1, x2, grid.shape[1] - 2, width)
-    if not (len(row_cell) and len(column_cell)):
+    positions = _at_pixel_centers if pasting == "pixel_centers" else _at_whole_pixels
+    rows = positions(y1, y2, grid.shape[0] - 2, height)
+    columns = positions(x1, x2, grid.shape[1] - 2, width)
+    if not (len(rows.cell) and len(columns.cell)):
         return PastedMask(np.zeros((0, 0), bool), 0, 0)
-    rows = np.ascontiguousarray(_interpolate(grid, row_cell, row_share).T)
-    return PastedMask(_interpolate(rows, column_cell, column_share) >= MASK_THRESHOLD, top, left)
+    resampled = np.ascontiguousarray(_interpolate(grid, rows.cell, rows.share).T)
+    values = _interpolate(resampled, columns.cell, columns.share)
+    inside = values >= MASK_THRESHOLD if pasting == "pixel_centers" else values > MASK_THRESHOLD
+    return PastedMask(inside, rows.first, columns.first)
 
 
-def _interpolation(low: float, high: float, cells: int, size: int) -> tuple[int, NDArray[np.intp], NDArray[np.float32]]:
-    """Return the positions of pixels on a grid that has one extra cell at either end.
-
-    The pixels are those whose centers lie in both [low, high] and [0, size].
-
-    Returns:
-        (first pixel, cell before each pixel, weight 0..1 of the cell after it).
-    """
+def _at_pixel_centers(low: float, high: float, cells: int, size: int) -> _Axis:
+    """Return the pixels whose centers lie in both [low, high] and [0, size]."""
     first = end = 0
     if np.isfinite(low) and np.isfinite(high) and high > low:
         first = max(0, int(np.ceil(low - 0.5)))
         end = max(first, min(size, int(np.floor(high - 0.5)) + 1))
     position = (np.arange(first, end) + (0.5 - low)) * (cells / max(high - low, 1e-12)) + 0.5
     cell = np.minimum(np.maximum(position, 0).astype(np.intp), cells)
-    return first, cell, (position - cell).astype(np.float32)
+    return _Axis(first, cell, (position - cell).astype(np.float32))
+
+
+def _at_whole_pixels(low: float, high: float, cells: int, size: int) -> _Axis:
+    """Return the pixels of [low, high], widened by one cell on each side, in [0, size]."""
+    if not (abs(low) < FARTHEST and abs(high) < FARTHEST):
+        return _Axis(0, np.zeros(0, np.intp), np.zeros(0, np.float32))
+    # In float32, as in torchvision: it decides which pixel a corner is rounded to.
+    half = np.float32((np.float32(high) - np.float32(low)) * np.float32(0.5)) * np.float32((cells + 2) / cells)
+    middle = np.float32((np.float32(high) + np.float32(low)) * np.float32(0.5))
+    start, last = int(middle - half), int(middle + half)
+    count = max(1, last - start + 1)
+    first, end = max(0, start), min(size, last + 1)
+    position = (np.arange(first, max(first, end)) - start + 0.5) * ((cells + 2) / count) - 0.5
+    position = np.clip(position, 0.0, cells + 1.0)
+    cell = np.minimum(position.astype(np.intp), cells)
+    return _Axis(first, cell, (position - cell).astype(np.float32))
 
 
 def _interpolate(grid: NDArray[np.float32], cell: NDArray[np.intp], share: NDArray[np.float32]) -> NDArray[np.float32]:

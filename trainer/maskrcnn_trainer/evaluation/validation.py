@@ -87,6 +87,7 @@ class DetectorValidation:
             total_images=len(self._rows),
             threads=threads,
             report_frequency=spec.report_frequency,
+            pasting=detector.architecture.mask_pasting,
         )
 
     def run(

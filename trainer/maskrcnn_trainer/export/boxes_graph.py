@@ -30,6 +30,8 @@ def emit_decode(
     moved: tuple[str, str],
     image_size: tuple[int, int],
     weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+    *,
+    clip_small: bool = False,
 ) -> str:
     """Add nodes that apply offsets to boxes and clip the results [.., 4] to the image.
 
@@ -39,13 +41,18 @@ def emit_decode(
         moved: centers and sizes, [.., 2] each, of the boxes that the offsets move.
         image_size: (height, width) of the padded image in pixels.
         weights: divisors of the four offsets.
+        clip_small: see ``model.boxes.decode_boxes``.
     """
     center, size = moved
     if any(weight != 1.0 for weight in weights):
         deltas = g.op("Div", deltas, g.constant(np.asarray(weights, np.float32)))
     shift, scale = g.halves(deltas)
     center = g.op("Add", g.op("Mul", shift, size), center)
-    half = g.op("Mul", g.op("Mul", size, g.number(0.5)), g.op("Exp", g.op("Min", scale, g.number(MAX_LOG_SCALE))))
+    half_size = g.op("Mul", size, g.number(0.5))
+    scale = g.op("Min", scale, g.number(MAX_LOG_SCALE))
+    if clip_small:
+        scale = g.op("Max", scale, g.number(-MAX_LOG_SCALE))
+    half = g.op("Mul", half_size, g.op("Exp", scale))
     boxes = g.op("Concat", g.op("Sub", center, half), g.op("Add", center, half), axis=-1)
     height, width = image_size
     limit = g.constant(np.asarray([height, width, height, width], np.float32))
@@ -58,6 +65,16 @@ def emit_sides(g: GraphBuilder, boxes: str) -> tuple[str, str]:
     sides = g.op("Max", g.op("Sub", end, start), g.number(0.0))
     height, width = g.ops("Split", sides, g.integers(1, 1), outputs=2, axis=-1)
     return height, width
+
+
+def emit_shorter_side(g: GraphBuilder, boxes: str) -> str:
+    """Add nodes for the shorter sides [..] of boxes [.., 4]."""
+    return g.op("Squeeze", g.op("Min", *emit_sides(g, boxes)), g.integers(-1))
+
+
+def emit_at_least(g: GraphBuilder, values: str, least: float) -> str:
+    """Add nodes for bool, whether values are at least ``least``."""
+    return g.op("Not", g.op("Less", values, g.number(least)))
 
 
 def emit_area(g: GraphBuilder, boxes: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.export.emitter import GraphBuilder
-from maskrcnn_trainer.model.batch_norm import BatchNorm
+from maskrcnn_trainer.model.batch_norm import SMALLEST_VARIANCE, BatchNorm
 from maskrcnn_trainer.model.convolution import Convolution
 from maskrcnn_trainer.model.layer_rules import LayerRules
 
@@ -252,7 +252,9 @@ def _activation(layer: Any) -> str:
 
 def _scale_and_shift(norm: BatchNorm) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     weights = {name: value.astype(np.float64) for name, value in _weights(norm).items()}
-    scale = weights["gamma"] / np.sqrt(weights["moving_variance"] + norm.epsilon)
+    variance = weights["moving_variance"] + norm.epsilon
+    varies = variance >= SMALLEST_VARIANCE  # see `inverse_deviation`
+    scale = np.where(varies, weights["gamma"] / np.sqrt(np.where(varies, variance, 1.0)), 0.0)
     return scale, weights["beta"] - weights["moving_mean"] * scale
 
 

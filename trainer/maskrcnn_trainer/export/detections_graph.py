@@ -9,14 +9,15 @@ import numpy as np
 
 from maskrcnn_trainer.export.boxes_graph import (
     emit_area,
+    emit_at_least,
     emit_center_and_size,
     emit_decode,
     emit_gather,
     emit_kept,
+    emit_shorter_side,
 )
 from maskrcnn_trainer.export.emitter import GraphBuilder
 from maskrcnn_trainer.export.proposals_graph import Proposals
-from maskrcnn_trainer.model.detections import MAX_CANDIDATES
 from maskrcnn_trainer.model.predict import InferenceSettings
 
 
@@ -40,6 +41,8 @@ def emit_detections(
     bbox_reg_weights: Sequence[float],
     settings: InferenceSettings,
     name: str,
+    least_side: float = 0.0,
+    clip_small_deltas: bool = False,
 ) -> DetectionsInGraph:
     """Add nodes for the best (box, class) pairs after suppression within each class.
 
@@ -53,9 +56,11 @@ def emit_detections(
         bbox_reg_weights: divisors of the four offsets.
         settings: settings for inference.
         name: name of the tensor ``detections``.
+        least_side: smallest height and width of a detection, in pixels of the padded image.
+        clip_small_deltas: see ``model.boxes.decode_boxes``.
     """
     rois, foreground = proposals.per_image, num_classes - 1
-    candidates = min(MAX_CANDIDATES, rois * foreground)
+    candidates = min(settings.candidate_limit, rois * foreground)
     with g.scope("detections"):
         every = g.reshape(g.op("Softmax", class_logits, axis=-1), -1, rois, num_classes)
         scores = g.op("Slice", every, g.integers(1), g.integers(num_classes), g.integers(2))
@@ -68,10 +73,12 @@ def emit_detections(
         index = g.op("Add", g.op("Add", pair, roi), g.constant(np.asarray(1, np.int64)))
         deltas = emit_gather(g, g.reshape(box_deltas, -1, rois * num_classes, 4), index)
         moved = emit_center_and_size(g, emit_gather(g, proposals.boxes, roi))
-        boxes = emit_decode(g, deltas, moved, image_size, bbox_reg_weights)
+        boxes = emit_decode(g, deltas, moved, image_size, bbox_reg_weights, clip_small=clip_small_deltas)
 
         has_area = g.op("Squeeze", g.op("Greater", emit_area(g, boxes), g.number(0.0)), g.integers(-1))
-        valid = g.op("And", g.op("Greater", best, g.number(0.0)), has_area)
+        valid = g.op("And", g.op("Greater", best, g.number(settings.score_threshold)), has_area)
+        if least_side > 0:
+            valid = g.op("And", valid, emit_at_least(g, emit_shorter_side(g, boxes), least_side))
         ranks = g.op("Where", valid, g.constant(np.arange(candidates, 0, -1, dtype=np.float32)), g.number(-1.0))
         own = g.op(
             "Equal",

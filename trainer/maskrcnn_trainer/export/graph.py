@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def export_graph(
     settings = InferenceSettings.from_spec(spec)
     image_size = (int(spec.data_config.image_size[0]), int(spec.data_config.image_size[1]))
     level_sizes = anchors_per_level(architecture, image_size)
-    check_topk(settings, level_sizes)
+    check_topk(settings, level_sizes, num_classes=architecture.num_classes)
 
     g = GraphBuilder()
     images = Emitted(_preprocessed(g) if preprocessing else INPUT, (3, *image_size))
@@ -75,12 +76,17 @@ def export_graph(
         level_sizes=level_sizes,
         image_size=image_size,
         settings=settings,
+        least_side=architecture.least_proposal_side,
+        clip_small_deltas=architecture.clip_small_deltas,
+        rank_by_sigmoid=architecture.rank_by_sigmoid,
     )
-    sheet = emit_sheet(g, maps)
+    pooled_levels = {level: maps[level] for level in levels if level <= architecture.highest_roi_level}
+    sheet = emit_sheet(g, pooled_levels, aligned=architecture.roi_aligned)
+    roi_align = partial(emit_roi_align, g, sheet, sampling_ratio=architecture.roi_sampling_ratio)
     channels = maps[architecture.min_level].shape[0]
     side = architecture.mrcnn_resolution
 
-    pooled = emit_roi_align(g, sheet, proposals.boxes, proposals.per_image, side // 4, scope="box_rois")
+    pooled = roi_align(proposals.boxes, proposals.per_image, side // 4, scope="box_rois")
     logits, deltas = _head(g, network.box_head, pooled.name, (channels, side // 4, side // 4))
     found = emit_detections(
         g,
@@ -92,9 +98,11 @@ def export_graph(
         bbox_reg_weights=architecture.bbox_reg_weights,
         settings=settings,
         name=DETECTIONS,
+        least_side=architecture.least_detection_side,
+        clip_small_deltas=architecture.clip_small_deltas,
     )
     requested = settings.detections_per_image
-    pooled = emit_roi_align(g, sheet, found.boxes, requested, side // 2, scope="mask_rois")
+    pooled = roi_align(found.boxes, requested, side // 2, scope="mask_rois")
     (masks,) = _head(g, network.mask_head, pooled.name, (channels, side // 2, side // 2))
     with g.scope("masks"):
         g.reshape(masks, -1, requested, architecture.num_classes, side, side, name=MASK_LOGITS)
@@ -116,7 +124,7 @@ def export_graph(
     )
 
 
-def check_topk(settings: InferenceSettings, level_sizes: dict[int, int]) -> None:
+def check_topk(settings: InferenceSettings, level_sizes: dict[int, int], *, num_classes: int) -> None:
     """Check that TensorRT can sort the number of candidates in the settings; warn if only some releases can.
 
     Raises:
@@ -124,7 +132,12 @@ def check_topk(settings: InferenceSettings, level_sizes: dict[int, int]) -> None
     """
     longest = min(settings.pre_nms_topn, max(level_sizes.values()))
     proposals = min(settings.post_nms_topn, len(level_sizes) * longest)
-    for field, number in (("testRpnPreNmsTopn", longest), ("testRpnPostNmsTopn", proposals)):
+    candidates = min(settings.candidate_limit, proposals * (num_classes - 1))
+    for field, number in (
+        ("testRpnPreNmsTopn", longest),
+        ("testRpnPostNmsTopn", proposals),
+        ("testCandidateLimit", candidates),
+    ):
         if number > LARGEST_TOPK:
             raise InvalidInput(
                 f"maskrcnnConfig.{field}: the graph needs a TopK of {number}; TensorRT allows at most {LARGEST_TOPK}. "

@@ -212,6 +212,7 @@ def _finish(image: _Ready, found: Detections, detector: Detector, output: Output
             class_map=detector.class_map,
             min_score=float(np.nextafter(np.float32(output.threshold), np.float32(0))),
             include_mask=output.include_mask,
+            pasting=detector.architecture.mask_pasting,
         )
         if masks is not None:
             add_segmentation(results, masks, info)

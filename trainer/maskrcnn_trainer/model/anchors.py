@@ -7,10 +7,13 @@ arXiv:1612.03144, section 4.1).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+AnchorRounding = Literal["none", "corners"]
+"""Rounding of anchors: none, or, as in torchvision, of the corners of the box around the origin."""
 
 
 class AnchorGeometry(Protocol):
@@ -35,6 +38,14 @@ class AnchorGeometry(Protocol):
     @property
     def anchor_scale(self) -> float:
         """Side of a square anchor, in strides of its level."""
+
+    @property
+    def anchor_offset(self) -> float:
+        """Center of the anchors of the first cell, in strides of its level."""
+
+    @property
+    def anchor_rounding(self) -> AnchorRounding:
+        """Rounding of an anchor's corners to whole pixels, relative to its center."""
 
 
 def feature_size(image_size: tuple[int, int], level: int) -> tuple[int, int]:
@@ -61,11 +72,15 @@ def anchors_per_level(architecture: AnchorGeometry, image_size: tuple[int, int])
 def generate_anchors(architecture: AnchorGeometry, image_size: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Return all anchors of a padded image, neither clipped to it nor filtered.
 
-    An anchor is centered in its cell. On level l, the anchor of scale number o and aspect (w, h) has a width of
-    ``anchor_scale * 2**l * 2**(o / num_scales)`` times w, and a height of the same times h.
+    On level l, the anchors of cell (row, column) are centered at ``(row + anchor_offset) * 2**l`` and ``(column +
+    anchor_offset) * 2**l``: in the middle of the cell with an offset of 0.5, at its upper left corner with 0, as in
+    torchvision, Detectron2, and MMDetection. The anchor of scale number o and aspect (w, h) has a width of
+    ``anchor_scale * 2**l * 2**(o / num_scales)`` times w, and a height of the same times h. With ``anchor_rounding``
+    "corners" half of each is rounded to whole pixels, .5 to the even number (torchvision 0.14,
+    ``models/detection/anchor_utils.py``), so each level has slightly different ratios.
 
     Args:
-        architecture: levels, scales, and aspect ratios.
+        architecture: levels, scales, aspect ratios, offset, and rounding.
         image_size: (height, width) of the padded image in pixels.
 
     Returns:
@@ -82,9 +97,11 @@ def generate_anchors(architecture: AnchorGeometry, image_size: tuple[int, int]) 
         half_width = 0.5 * np.outer(bases, aspects[:, 0]).ravel()
         half_height = 0.5 * np.outer(bases, aspects[:, 1]).ravel()
         around_center = np.stack([-half_height, -half_width, half_height, half_width], axis=-1)
+        if architecture.anchor_rounding == "corners":
+            around_center = np.rint(around_center)
 
-        center_y = (np.arange(rows) + 0.5) * stride
-        center_x = (np.arange(columns) + 0.5) * stride
+        center_y = (np.arange(rows) + architecture.anchor_offset) * stride
+        center_x = (np.arange(columns) + architecture.anchor_offset) * stride
         grid_y, grid_x = np.meshgrid(center_y, center_x, indexing="ij")
         centers = np.stack([grid_y, grid_x, grid_y, grid_x], axis=-1)
         levels.append((centers[:, :, None, :] + around_center).reshape(-1, 4))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from maskrcnn_trainer.errors import InvalidInput, content_of
+from maskrcnn_trainer.model.anchors import AnchorRounding
 from maskrcnn_trainer.model.backbones.protocol import Backbone
 from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.spec.errors import shown
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from maskrcnn_trainer.spec import ExperimentSpec
 
 LARGEST_MASK = 224
+
+MaskPasting = Literal["pixel_centers", "whole_pixels"]
+"""Ways to paste a mask into the image, see `maskrcnn_trainer.evaluation.paste`."""
 
 # The field of the experiment spec, as YAML spells it, that each attribute comes from.
 _SPEC_FIELDS = {
@@ -32,6 +37,24 @@ _SPEC_FIELDS = {
     "mrcnn_resolution": "maskrcnnConfig.mrcnnResolution",
     "bbox_reg_weights": "maskrcnnConfig.bboxRegWeights",
 }
+
+_ALWAYS_WRITTEN = frozenset(
+    (
+        "nlayers",
+        "arch",
+        "min_level",
+        "max_level",
+        "num_scales",
+        "aspect_ratios",
+        "anchor_scale",
+        "num_classes",
+        "fast_rcnn_mlp_head_dim",
+        "mrcnn_resolution",
+        "bbox_reg_weights",
+        "filters",
+    )
+)
+"""Fields in every model file, all that release 0.1.0 knows; the others are left out if they have their default."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +75,19 @@ class Architecture:
             of it for boxes and to a half for masks.
         bbox_reg_weights: factors of (dy, dx, dh, dw) in the box head's targets.
         filters: output filters of pruned layers by layer name; a layer that is absent has its full width.
+        anchor_offset: center of the anchors of the first cell, in strides of its level, 0 to 1.
+        anchor_rounding: rounding of anchors, see `maskrcnn_trainer.model.anchors`.
+        roi_max_level: highest level that RoIs are pooled from; None for ``max_level``, also if that is given.
+        roi_aligned: whether RoIAlign has the center of a map's first cell at half a cell, see `model.roi_align`.
+        roi_sampling_ratio: RoIAlign's samples of a bin along each axis, at least 1; 0 for a number by a box's size.
+        batch_norm_epsilon: added to the variance by the batch norms, 0 to 1; None for the number of ``arch``, also
+            if that is given. See `maskrcnn_trainer.model.batch_norm` for 0.
+        clip_small_deltas: decoding limits dh and dw below, too, as MMDetection does.
+        rank_by_sigmoid: proposals are ranked by float32 scores, as in MMDetection, instead of logits: scores near 1 are
+            equal for different logits, and boxes of equal score are ranked in the order of the anchors.
+        least_proposal_side: smallest height and width of a proposal, in pixels of the padded image.
+        least_detection_side: smallest height and width of a detection before suppression, likewise.
+        mask_pasting: how masks are pasted into the image, see `maskrcnn_trainer.evaluation.paste`.
 
     Raises:
         InvalidInput: no network can be built with the value of a field.
@@ -69,6 +105,17 @@ class Architecture:
     mrcnn_resolution: int = 28
     bbox_reg_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
     filters: Mapping[str, int] = field(default_factory=dict)
+    anchor_offset: float = 0.5
+    anchor_rounding: AnchorRounding = "none"
+    roi_max_level: int | None = None
+    roi_aligned: bool = True
+    roi_sampling_ratio: int = 2
+    batch_norm_epsilon: float | None = None
+    clip_small_deltas: bool = False
+    rank_by_sigmoid: bool = False
+    least_proposal_side: float = 0.0
+    least_detection_side: float = 0.0
+    mask_pasting: MaskPasting = "pixel_centers"
 
     def __post_init__(self) -> None:
         if self.arch not in BACKBONES:
@@ -88,10 +135,27 @@ class Architecture:
             ),
             (len(self.bbox_reg_weights) == 4, "bbox_reg_weights", "four numbers"),
             (all(n >= 1 for n in self.filters.values()), "filters", "at least 1 for every layer"),
+            (0 <= self.anchor_offset <= 1, "anchor_offset", "0 to 1"),
+            (self.anchor_rounding in get_args(AnchorRounding), "anchor_rounding", _one_of(AnchorRounding)),
+            (
+                self.min_level < self.highest_roi_level <= self.max_level,
+                "roi_max_level",
+                f"one of the levels {self.min_level + 1} to {self.max_level}",
+            ),
+            (self.roi_sampling_ratio >= 0, "roi_sampling_ratio", "at least 1, or 0 for a number by a box's size"),
+            (0 <= self.epsilon <= 1, "batch_norm_epsilon", "0 to 1"),
+            (0 <= self.least_proposal_side < math.inf, "least_proposal_side", "a number of at least 0"),
+            (0 <= self.least_detection_side < math.inf, "least_detection_side", "a number of at least 0"),
+            (self.mask_pasting in get_args(MaskPasting), "mask_pasting", _one_of(MaskPasting)),
         )
         for right, name, expected in checks:
             if not right:
                 raise _ImpossibleField(name, f"{shown(getattr(self, name))} is not {expected}")
+        # One form for equal networks, so that they compare as equal.
+        if self.roi_max_level == self.max_level:
+            object.__setattr__(self, "roi_max_level", None)
+        if self.batch_norm_epsilon == self.backbone.epsilon:
+            object.__setattr__(self, "batch_norm_epsilon", None)
 
     @property
     def backbone(self) -> Backbone:
@@ -107,6 +171,16 @@ class Architecture:
     def levels(self) -> tuple[int, ...]:
         """Levels of the pyramid, ascending."""
         return tuple(range(self.min_level, self.max_level + 1))
+
+    @property
+    def highest_roi_level(self) -> int:
+        """Highest level that RoIs are pooled from."""
+        return self.max_level if self.roi_max_level is None else self.roi_max_level
+
+    @property
+    def epsilon(self) -> float:
+        """Number that the batch norms add to the variance."""
+        return self.backbone.epsilon if self.batch_norm_epsilon is None else self.batch_norm_epsilon
 
     def width(self, layer: str, full: int) -> int:
         """Return the number of output filters of a layer: its pruned number if it was pruned, else ``full``."""
@@ -157,8 +231,16 @@ class Architecture:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, ready for ``json.dumps``."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        """Return plain values, ready for ``json.dumps``.
+
+        A field that release 0.1.0 doesn't know is left out if it has its default, so that this release reads the file;
+        it refuses a file with another value of such a field.
+        """
+        values = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name in _ALWAYS_WRITTEN or getattr(self, f.name) != f.default
+        }
         values["filters"] = dict(sorted(self.filters.items()))
         plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain
@@ -167,6 +249,8 @@ class Architecture:
     def from_json(cls, values: Mapping[str, Any]) -> Architecture:
         """Create an architecture from the result of `to_json`.
 
+        A field that is left out there has its default, with which a network is that of earlier releases.
+
         Raises:
             InvalidInput: a field is missing, unknown, or of another type, or no network can be built with its value; it
                 is named as in the JSON.
@@ -174,8 +258,8 @@ class Architecture:
         known = {f.name for f in fields(cls)}
         if not isinstance(values, Mapping):
             raise InvalidInput(f"architecture: {shown(values)} is not an object")
-        if set(values) - known or (known - {"filters"}) - set(values):
-            wrong = sorted((set(values) ^ known) - ({"filters"} - set(values)))
+        wrong = sorted((set(values) - known) | (_ALWAYS_WRITTEN - {"filters"} - set(values)))
+        if wrong:
             raise InvalidInput(f"architecture: unknown or missing fields: {', '.join(wrong)}")
         read: dict[str, Any] = {}
         for name, value in values.items():
@@ -237,6 +321,26 @@ def _text(value: Any) -> str:
     return value
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(value)
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(value)
+    return float(value)
+
+
+def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _one_of(choices: Any) -> str:
+    return f"one of {shown(get_args(choices))}"
+
+
 def _pairs(values: Any) -> tuple[tuple[float, float], ...]:
     return tuple((float(w), float(h)) for w, h in values)
 
@@ -252,5 +356,15 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "anchor_scale": (float, "a number"),
     "bbox_reg_weights": (_four, "four numbers"),
     "filters": (_widths, "an object of whole numbers"),
+    "anchor_offset": (_number, "a number"),
+    "anchor_rounding": (_text, "a string"),
+    "roi_max_level": (_optional(read_whole_number), "a whole number or null"),
+    "roi_aligned": (_flag, "true or false"),
+    "batch_norm_epsilon": (_optional(_number), "a number or null"),
+    "clip_small_deltas": (_flag, "true or false"),
+    "rank_by_sigmoid": (_flag, "true or false"),
+    "least_proposal_side": (_number, "a number"),
+    "least_detection_side": (_number, "a number"),
+    "mask_pasting": (_text, "a string"),
 }
 """Readers of the fields in a model file that aren't whole numbers, each with the description of a valid value."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 SyncMoments = Callable[[tf.Tensor], tf.Tensor]
@@ -16,6 +17,22 @@ It must be differentiable, and its gradient must be the average of the gradients
 
 MOMENTUM = 0.99
 """Largest momentum of the moving averages."""
+
+SMALLEST_VARIANCE = float(np.finfo(np.float32).tiny)
+"""Sum of variance and epsilon below which a channel counts as constant, the smallest normal float32 number."""
+
+
+def inverse_deviation(variance: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """Return 1 / sqrt(variance + epsilon), float32 [C].
+
+    It is 0 for a channel whose variance is 0 if epsilon is, too: its values are all equal to the mean, so only the
+    offset of the batch norm remains. Torchvision's COCO_V1 detectors have an epsilon of 0 (``models/detection/
+    mask_rcnn.py`` of 0.14).
+    """
+    if epsilon >= SMALLEST_VARIANCE:
+        return tf.math.rsqrt(variance + epsilon)
+    varies = variance >= SMALLEST_VARIANCE
+    return tf.where(varies, tf.math.rsqrt(tf.where(varies, variance, 1.0)), 0.0)
 
 
 def moving_average_momentum(updates: tf.Tensor) -> tf.Tensor:
@@ -36,7 +53,7 @@ class BatchNorm(keras.layers.Layer):
     trainable. Otherwise the moments of the batch are used, and the moving statistics are updated.
 
     Args:
-        epsilon: added to the variance.
+        epsilon: added to the variance; with 0, see `inverse_deviation`.
         frozen: always use the stored statistics.
         updates: number of updates of the moving averages so far; the network increments it, not this layer.
         sync_moments: averages moments over processes (synchronized batch normalization); None for one process.
@@ -102,8 +119,8 @@ class BatchNorm(keras.layers.Layer):
         """Return the factor from the stored statistics, float32 [C], None if the moments of the batch are used."""
         if self.uses_batch_moments(training):
             return None
-        deviation = tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + self.epsilon)
-        return tf.convert_to_tensor(self.gamma) * deviation
+        variance = tf.convert_to_tensor(self.moving_variance)
+        return tf.convert_to_tensor(self.gamma) * inverse_deviation(variance, self.epsilon)
 
     def call(self, inputs: tf.Tensor, moments: tf.Tensor | None = None, training: bool | None = None) -> tf.Tensor:
         """Normalize ``inputs``, [.., C], in their dtype.
@@ -115,8 +132,10 @@ class BatchNorm(keras.layers.Layer):
         """
         if self.uses_batch_moments(training):
             if self._sync_moments is None:
-                return self._by_batch(inputs)
-            if moments is None:
+                if self.epsilon >= SMALLEST_VARIANCE:
+                    return self._by_batch(inputs)
+                moments = _moments(inputs)
+            elif moments is None:
                 moments = self._sync_moments(_moments(inputs))
             return self._by_moments(inputs, moments)
         scale = self.scale(bool(training))
@@ -126,7 +145,10 @@ class BatchNorm(keras.layers.Layer):
         return tf.cast(tf.cast(inputs, tf.float32) * scale + shift, inputs.dtype)
 
     def _by_batch(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalize with one kernel, which on a CPU is three times as fast as `_by_moments`."""
+        """Normalize with one kernel, which on a CPU is three times as fast as `_by_moments`.
+
+        It divides by 0 for a constant channel if epsilon is 0.
+        """
         nothing = tf.zeros([0], tf.float32)
         found = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
@@ -149,7 +171,7 @@ class BatchNorm(keras.layers.Layer):
         variance = tf.maximum(square - tf.square(mean), 0.0)
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)
-        scale = tf.convert_to_tensor(self.gamma) * tf.math.rsqrt(variance + self.epsilon)
+        scale = tf.convert_to_tensor(self.gamma) * inverse_deviation(variance, self.epsilon)
         shift = tf.convert_to_tensor(self.beta) - mean * scale
         return tf.cast(x * scale + shift, inputs.dtype)
 

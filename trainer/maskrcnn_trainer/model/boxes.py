@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
-"""Upper limit of dh and dw in decoding: an anchor of 16 pixels cannot grow beyond 1,000."""
+"""Limit of dh and dw in decoding: an anchor of 16 pixels cannot grow beyond 1,000."""
 
 SIDE_EPSILON = 1e-6
 """Lower limit of sides before a division or a logarithm, so that padding gives finite numbers."""
@@ -70,18 +70,25 @@ def encode_boxes(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] 
     return tf.concat([shift, scale], axis=-1) * tf.constant(weights, tf.float32)
 
 
-def decode_boxes(deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = UNIT_WEIGHTS) -> tf.Tensor:
-    """Return boxes, float32 [.., 4], from deltas of ``encode_boxes``; dh and dw are limited to log(1000 / 16).
+def decode_boxes(
+    deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = UNIT_WEIGHTS, *, clip_small: bool = False
+) -> tf.Tensor:
+    """Return boxes, float32 [.., 4], from deltas of ``encode_boxes``; dh and dw are at most log(1000 / 16).
 
     Args:
         deltas: [.., 4], dy dx dh dw times their weights.
         anchors: [.., 4] of the same (or broadcastable) shape, y1 x1 y2 x2 in pixels.
         weights: factors of dy, dx, dh, dw, all positive.
+        clip_small: dh and dw are also at least -log(1000 / 16), as in MMDetection 3.3
+            (``models/task_modules/coders/delta_xywh_bbox_coder.py``).
     """
     deltas = tf.cast(deltas, tf.float32) / tf.constant(weights, tf.float32)
     center, size = _center_and_size(tf.cast(anchors, tf.float32))
     center = deltas[..., :2] * size + center
-    half = 0.5 * size * tf.exp(tf.minimum(deltas[..., 2:], MAX_LOG_SCALE))
+    log_scale = tf.minimum(deltas[..., 2:], MAX_LOG_SCALE)
+    if clip_small:
+        log_scale = tf.maximum(log_scale, -MAX_LOG_SCALE)
+    half = 0.5 * size * tf.exp(log_scale)
     return tf.concat([center - half, center + half], axis=-1)
 
 

@@ -11,7 +11,7 @@ from maskrcnn_trainer.model.boxes import area, clip_to_image, decode_boxes
 from maskrcnn_trainer.task.device import index_dtype
 
 MAX_CANDIDATES = 1000
-"""Largest number of (box, class) pairs of an image that enter non-maximum suppression."""
+"""Default of the largest number of (box, class) pairs of an image that enter non-maximum suppression."""
 
 
 def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other parts of the network
@@ -24,14 +24,18 @@ def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other pa
     detections_per_image: int,
     nms_threshold: float,
     *,
+    score_threshold: float = 0.0,
+    candidate_limit: int = MAX_CANDIDATES,
+    least_side: float = 0.0,
+    clip_small_deltas: bool = False,
     compiled: bool = False,
     nms_implementation: nms.Implementation = "auto",
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the best boxes with their classes, after non-maximum suppression within each class.
 
-    The 1,000 best (box, class) pairs of an image by softmax score, without the background, are decoded and clipped to
-    the padded image, and suppression is applied to each class. There is no score threshold. Pairs with equal scores are
-    ordered by proposal and then by class.
+    The ``candidate_limit`` best (box, class) pairs of an image by softmax score, without the background, are decoded
+    and clipped to the padded image, and suppression is applied to each class. Pairs with equal scores are ordered by
+    proposal and then by class.
 
     Args:
         class_logits: [B, R, K] of static shape; class 0 is the background.
@@ -42,6 +46,12 @@ def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other pa
         bbox_reg_weights: weights of dy, dx, dh, dw.
         detections_per_image: D, number of detections returned for each image.
         nms_threshold: a box whose IoU with a better one of its class is above this is dropped, 0..1.
+        score_threshold: a pair with a score of at most this is dropped, 0..1.
+        candidate_limit: largest number of pairs of an image that enter suppression. torchvision, Detectron2, and
+            MMDetection have none, and a threshold of 0.05.
+        least_side: a box with a smaller height or width is dropped, in pixels of the padded image; one without area
+            always is.
+        clip_small_deltas: see ``decode_boxes``.
         compiled: whether the caller is traced for XLA.
         nms_implementation: see ``nms.greedy_nms``.
 
@@ -56,7 +66,7 @@ def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other pa
     real = (proposal_scores > 0.0) & (area(proposals) > 0.0)
     scores = tf.where(real[..., None] & ~tf.math.is_nan(scores), scores, -1.0)
 
-    candidates = min(MAX_CANDIDATES, rois * foreground)
+    candidates = min(candidate_limit, rois * foreground)
     scores, pair = tf.math.top_k(tf.reshape(scores, [batch, rois * foreground]), k=candidates)
     pair = tf.cast(pair, index_dtype())
     roi = pair // foreground
@@ -64,12 +74,17 @@ def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other pa
     deltas = tf.gather(
         tf.reshape(box_deltas, [batch, rois * num_classes, 4]), roi * num_classes + class_index + 1, batch_dims=1
     )
-    boxes = decode_boxes(deltas, tf.gather(proposals, roi, batch_dims=1), bbox_reg_weights)
+    boxes = decode_boxes(
+        deltas, tf.gather(proposals, roi, batch_dims=1), bbox_reg_weights, clip_small=clip_small_deltas
+    )
     boxes = clip_to_image(boxes, *image_size)
+    valid = (scores > score_threshold) & (area(boxes) > 0.0)
+    if least_side > 0.0:
+        valid &= tf.reduce_min(boxes[..., 2:] - boxes[..., :2], axis=-1) >= least_side
 
     kept = nms.greedy_nms(
         boxes,
-        (scores > 0.0) & (area(boxes) > 0.0),
+        valid,
         nms_threshold,
         max_output=detections_per_image,
         classes=tf.cast(class_index, tf.int32),

@@ -230,7 +230,14 @@ def _build_parts(
 ) -> _Parts:
     conv = functools.partial(_convolution, policy, initializers)
     images = keras.Input((None, None, 3), name="images", dtype="float32")
-    backbone = BackboneLayers(width=architecture.width, conv=conv, batch_norm=batch_norm, dtype=policy, frozen=frozen)
+    backbone = BackboneLayers(
+        width=architecture.width,
+        conv=conv,
+        batch_norm=batch_norm,
+        epsilon=architecture.epsilon,
+        dtype=policy,
+        frozen=frozen,
+    )
     built = architecture.backbone.build(images, architecture.nlayers, backbone)
     stages = {stage.level: built[stage.layer] for stage in architecture.backbone.stages(architecture.nlayers)}
     maps, fpn = build_fpn(stages, architecture, conv=conv, dtype=policy)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import tensorflow as tf
 
 from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
-from maskrcnn_trainer.model.detections import detect
+from maskrcnn_trainer.model.detections import MAX_CANDIDATES, detect
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.proposals import propose
 from maskrcnn_trainer.model.roi_align import roi_align
@@ -28,7 +28,9 @@ class InferenceSettings:
         rpn_nms_threshold: a proposal whose IoU with a better one of its level is above this is dropped, 0..1.
         nms_threshold: a box whose IoU with a better one of its class is above this is dropped, 0..1.
         detections_per_image: D, detections of each image.
-        rpn_min_size: smallest side of a proposal in pixels of the padded image.
+        rpn_min_size: smallest side of a proposal in pixels of the padded image; the architecture may have a larger one.
+        score_threshold: a pair of box and class with a score of at most this is dropped, 0..1.
+        candidate_limit: largest number of such pairs of an image that enter suppression, at least 1.
     """
 
     pre_nms_topn: int = 1000
@@ -37,6 +39,8 @@ class InferenceSettings:
     nms_threshold: float = 0.5
     detections_per_image: int = 100
     rpn_min_size: float = 0.0
+    score_threshold: float = 0.0
+    candidate_limit: int = MAX_CANDIDATES
 
     @classmethod
     def from_spec(cls, spec: ExperimentSpec) -> InferenceSettings:
@@ -92,12 +96,23 @@ def predict(
         pre_nms_topn=settings.pre_nms_topn,
         post_nms_topn=settings.post_nms_topn,
         nms_threshold=settings.rpn_nms_threshold,
-        min_size=settings.rpn_min_size,
+        min_size=max(settings.rpn_min_size, architecture.least_proposal_side),
+        clip_small_deltas=architecture.clip_small_deltas,
+        rank_by_sigmoid=architecture.rank_by_sigmoid,
         compiled=compiled,
     )
 
     def crops(boxes: tf.Tensor, size: int) -> tf.Tensor:
-        cropped = roi_align(features, boxes, size, architecture.min_level, architecture.max_level, compiled=compiled)
+        cropped = roi_align(
+            features,
+            boxes,
+            size,
+            architecture.min_level,
+            architecture.highest_roi_level,
+            sampling_ratio=architecture.roi_sampling_ratio,
+            aligned=architecture.roi_aligned,
+            compiled=compiled,
+        )
         return tf.reshape(cropped, (-1, size, size, cropped.shape[-1]))
 
     proposals_per_image = settings.post_nms_topn
@@ -112,6 +127,10 @@ def predict(
         architecture.bbox_reg_weights,
         settings.detections_per_image,
         settings.nms_threshold,
+        score_threshold=settings.score_threshold,
+        candidate_limit=settings.candidate_limit,
+        least_side=architecture.least_detection_side,
+        clip_small_deltas=architecture.clip_small_deltas,
         compiled=compiled,
     )
     side = architecture.mrcnn_resolution

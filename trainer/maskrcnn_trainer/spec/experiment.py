@@ -148,7 +148,7 @@ class ExperimentSpec(SpecModel):
     checkpoint: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
         default=None,
         max_length=4096,
-        description="File with pretrained weights: .hdf5, .safetensors, .npz, .tlt, or .ckpt. Absent: random weights.",
+        description="Pretrained weights: a .hdf5, .safetensors, .npz, .pth, .pkl, .tlt, or .ckpt file. Absent: random.",
     )
     pruned_model_path: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
         default=None,

@@ -18,11 +18,12 @@ class MaskRCNNConfig(SpecModel):
     nlayers: Annotated[Literal[10, 18, 34, 50, 101], ReadFor(Purpose.STRUCTURE)] = Field(
         default=50, description="Number of layers of the ResNet backbone."
     )
-    arch: Annotated[Literal["resnet", "resnet_v1_5"], ReadFor(Purpose.STRUCTURE)] = Field(
+    arch: Annotated[Literal["resnet", "resnet_v1", "resnet_v1_5"], ReadFor(Purpose.STRUCTURE)] = Field(
         default="resnet",
         description="Variant of the backbone. resnet: stride on the first convolution of a block and projection "
         "shortcuts in every stage, for TAO Toolkit's pretrained weights. resnet_v1_5: stride on the 3x3 "
-        "convolution and identity shortcuts, for weights with torchvision names.",
+        "convolution and identity shortcuts, for weights with torchvision names. resnet_v1: the shortcuts and padding "
+        "of resnet_v1_5 and the stride of resnet, as in Detectron2's model zoo.",
     )
     freeze_bn: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=True,

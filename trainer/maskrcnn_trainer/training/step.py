@@ -225,7 +225,7 @@ class TrainStep:
             scaled = (score + rpn_box + class_loss + box) * scale
 
         mask_weight = settings.mrcnn_weight_loss_mask
-        levels = sorted(features)
+        levels = [level for level in sorted(features) if level <= network.architecture.highest_roi_level]
         maps = [features[level] for level in levels]
         mask_maps = maps  # only maps, not the opaque copies, are connected to the tape
         if self._compiled:
@@ -276,7 +276,9 @@ class TrainStep:
             pre_nms_topn=settings.pre_nms_topn,
             post_nms_topn=settings.post_nms_topn,
             nms_threshold=settings.rpn_nms_threshold,
-            min_size=settings.rpn_min_size,
+            min_size=max(settings.rpn_min_size, self.network.architecture.least_proposal_side),
+            clip_small_deltas=self.network.architecture.clip_small_deltas,
+            rank_by_sigmoid=self.network.architecture.rank_by_sigmoid,
             compiled=self._compiled,
         )
         return sample_rois(
@@ -305,7 +307,9 @@ class TrainStep:
             boxes,
             size,
             architecture.min_level,
-            architecture.max_level,
+            architecture.highest_roi_level,
+            sampling_ratio=architecture.roi_sampling_ratio,
+            aligned=architecture.roi_aligned,
             image_index=image_index,
             compiled=self._compiled,
         )

@@ -144,6 +144,8 @@ def test_our_model_file_of_another_architecture_or_width(tmp_path: Path, fresh: 
     notes = load_checkpoint(written(replace(SMALL, anchor_scale=4)), fresh).notes
     assert len(notes) == 1
     assert notes[0].startswith("anchor_scale")
+    notes = load_checkpoint(written(replace(SMALL, anchor_offset=0.0, mask_pasting="whole_pixels")), fresh).notes
+    assert [note.partition(":")[0] for note in notes] == ["anchor_offset", "mask_pasting"]
     with pytest.raises(InvalidInput, match="prunedModelPath"):
         load_checkpoint(written(replace(SMALL, filters={"conv1": 32})), fresh)
 
@@ -264,15 +266,14 @@ def test_file_that_cannot_be_loaded_is_refused_with_its_fault(tmp_path: Path, fr
     refused("pruned.tlt", "prunedModelPath")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme.txt", b"x")
-    refused("other.zip", "found: none")
+    refused("other.zip", r"is a zip archive, but not of PyTorch \(data.pkl\), .npz .*, or .tlt of TAO Toolkit")
     with zipfile.ZipFile(tmp_path / "bomb.tlt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.ckpt-1.index", b"x")
         archive.writestr("model.ckpt-1.data-00000-of-00001", bytes(5_000_000))
     refused("bomb.tlt", "but 5000001 when unpacked")
-    with zipfile.ZipFile(tmp_path / "detector.pth", "w") as archive:
+    with zipfile.ZipFile(tmp_path / "damaged.pth", "w") as archive:
         archive.writestr("archive/data.pkl", b"x")
-    refused("detector.pth", "is a PyTorch file.*convert it to safetensors")
-    refused("detectron.pkl", "is a pickle.*convert it to safetensors", pickle.dumps({"model": {}}))
-    refused("old.pth", "is a pickle.*convert it to safetensors", pickle.dumps({"model": {}}, protocol=2))
+    refused("damaged.pth", "checkpoint: .*damaged.pth: the pickle has the opcode b'x'")
+    refused("nothing.pkl", r"nothing.pkl: the file has no tensors .* save the model's state_dict\(\)", pickle.dumps({}))
     (tmp_path / "nothing").mkdir()
     refused("nothing", "without a TensorFlow checkpoint")

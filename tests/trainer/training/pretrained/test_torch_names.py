@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
+from tests.unit.weights.files import pickled, state_dict, tensor, write_torch_legacy, write_torch_zip
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.training.pretrained import load_checkpoint
-from maskrcnn_trainer.training.pretrained.torch_names import convert_torch
+from maskrcnn_trainer.training.pretrained import load_checkpoint, torch_names
+from maskrcnn_trainer.training.pretrained.torch_names import convert_torch, read_torch_file
 
 pytestmark = pytest.mark.trainer
 
@@ -27,8 +28,13 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 Tensors = dict[str, np.ndarray]
 
 
-def torch_features(tensors: Tensors, images: np.ndarray, depth: int) -> list[np.ndarray]:
-    """Compute the four stages of torchvision's ResNet, with its strides, padding, and epsilon, on RGB in 0..1."""
+def torch_features(
+    tensors: Tensors, images: np.ndarray, depth: int, *, stride_on_1x1: bool = False
+) -> list[np.ndarray]:
+    """Compute the four stages of torchvision's ResNet, with its padding and epsilon, on RGB in 0..1.
+
+    The stride of a bottleneck is on the 3x3 as there, or on the first convolution as in Detectron2's R-50 and R-101.
+    """
 
     def conv(x: tf.Tensor, name: str, stride: int = 1) -> tf.Tensor:
         kernel = tensors[f"{name}.weight"].astype(np.float32).transpose(2, 3, 1, 0)
@@ -48,8 +54,9 @@ def torch_features(tensors: Tensors, images: np.ndarray, depth: int) -> list[np.
             stride = 2 if stage > 1 and i == 0 else 1
             name = f"layer{stage}.{i}"
             if depth >= 50:
-                y = tf.nn.relu(norm(conv(x, f"{name}.conv1"), f"{name}.bn1"))
-                y = tf.nn.relu(norm(conv(y, f"{name}.conv2", stride), f"{name}.bn2"))
+                first, second = (stride, 1) if stride_on_1x1 else (1, stride)
+                y = tf.nn.relu(norm(conv(x, f"{name}.conv1", first), f"{name}.bn1"))
+                y = tf.nn.relu(norm(conv(y, f"{name}.conv2", second), f"{name}.bn2"))
                 y = norm(conv(y, f"{name}.conv3"), f"{name}.bn3")
             else:
                 y = tf.nn.relu(norm(conv(x, f"{name}.conv1", stride), f"{name}.bn1"))
@@ -150,9 +157,49 @@ def test_features_of_every_depth(depth: int, tmp_path: Path) -> None:
         save_file({prefix + name: tensor for name, tensor in tensors.items()}, path)
     network = network_of(depth, "resnet_v1_5")
     report = load_checkpoint(path, network)
-    assert list(report.unused) == [f"{prefix}fc.weight"]
+    assert list(report.unused) == ["backbone.fc.weight" if prefix else "fc.weight"]
     images = np.random.default_rng(1).uniform(size=(1, 64, 96, 3)).astype(np.float32)
     assert_close(stages_of(network, images, depth), torch_features(tensors, images, depth))
+
+
+def test_features_with_the_stride_on_the_1x1() -> None:
+    tensors = random_tensors(50)
+    network = network_of(50, "resnet_v1")
+    for name, value in convert_torch(tensors, network.architecture, "weights").values.items():
+        network.named_variables[name].assign(value)
+    images = np.random.default_rng(1).uniform(size=(1, 64, 96, 3)).astype(np.float32)
+    found = stages_of(network, images, 50)
+    assert_close(found, torch_features(tensors, images, 50, stride_on_1x1=True))
+    other = torch_features(tensors, images, 50)[-1]
+    assert np.abs(found[-1] - other).max() > 0.05 * np.abs(other).max()
+
+
+def test_pickled_forms_load_as_safetensors_does(tmp_path: Path) -> None:
+    tensors = random_tensors(18)
+    save_file(tensors, tmp_path / "weights.safetensors")
+    torch = state_dict({name: tensor(array) for name, array in tensors.items()})
+    paths = [
+        write_torch_zip(tmp_path / "state.pth", torch),
+        write_torch_zip(tmp_path / "training.pth", {"model": torch, "optimizer": {"state": {}}, "epoch": 3}),
+        write_torch_legacy(tmp_path / "old.pth", torch),
+        tmp_path / "arrays.pkl",
+    ]
+    paths[-1].write_bytes(pickled({"model": tensors, "__author__": "torchvision"}, 4))
+    architecture = Architecture(nlayers=18, arch="resnet_v1_5", num_classes=2)
+    wanted = read_torch_file(tmp_path / "weights.safetensors", architecture)
+    for path in paths:
+        source = read_torch_file(path, architecture)
+        assert (source.kind, source.notes, source.unused) == (wanted.kind, wanted.notes, wanted.unused)
+        assert set(source.values) == set(wanted.values)
+        for name, value in wanted.values.items():
+            np.testing.assert_array_equal(source.values[name], value, err_msg=name)
+
+
+def test_prefix_of_data_parallel_is_noted(tmp_path: Path) -> None:
+    torch = {f"module.{name}": tensor(array) for name, array in random_tensors(10).items()}
+    path = write_torch_zip(tmp_path / "w.pth", torch)
+    source = read_torch_file(path, Architecture(nlayers=10, arch="resnet_v1_5", num_classes=2))
+    assert any("DataParallel" in note for note in source.notes)
 
 
 @pytest.mark.parametrize("depth", [18, 50])
@@ -220,3 +267,25 @@ def test_detector_of_torchvision_gives_a_note_that_only_its_backbone_is_loaded()
     tensors |= {"roi_heads.box_head.fc6.weight": np.zeros((4, 4), np.float32)}
     source = convert_torch(tensors, Architecture(nlayers=10, arch="resnet_v1_5", num_classes=2), "w")
     assert [note for note in source.notes if "torchvision detector" in note]
+
+
+@pytest.mark.parametrize(("old", "new"), [(1e-5, 0.0), (0.0, 1e-5), (0.0, 1e-3)])
+def test_epsilon_of_zero_is_changed_without_a_division_by_zero(old: float, new: float) -> None:
+    """Factors stay; a channel without variance and epsilon is its offset before and after (see `inverse_deviation`)."""
+    variance = np.array([0.0, 1e-7, 2e-5, 1.0], np.float32)
+    values = {"bn/moving_variance": variance.copy(), "bn/gamma": np.array([3.0, 1.0, 2.0, 0.5], np.float32)}
+    with np.errstate(all="raise"):
+        torch_names._change_epsilon(values, "bn", old, new)
+    before = variance.astype(np.float64) + old
+    expected = np.array([3.0, 1.0, 2.0, 0.5]) / np.sqrt(np.where(before > 0, before, np.inf))
+    found = values["bn/gamma"] / np.sqrt(values["bn/moving_variance"].astype(np.float64) + new)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_backbone_is_converted_to_the_epsilon_of_the_architecture() -> None:
+    tensors = random_tensors(18)
+    architecture = Architecture(nlayers=18, arch="resnet", num_classes=2, batch_norm_epsilon=0.0)
+    source = convert_torch(tensors, architecture, "weights")
+    scale = source.values["bn_conv1/gamma"] / np.sqrt(source.values["bn_conv1/moving_variance"])
+    np.testing.assert_allclose(scale, tensors["bn1.weight"] / np.sqrt(tensors["bn1.running_var"] + 1e-5), rtol=1e-4)
+    np.testing.assert_array_equal(source.values["block_1a_bn_shortcut/moving_variance"], np.ones(64))

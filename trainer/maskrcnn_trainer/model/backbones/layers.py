@@ -21,7 +21,6 @@ class ConvBNOptions(TypedDict):
         kernel_size: side of the square kernel.
         stride: in both directions.
         symmetric: see `Convolution`.
-        epsilon: of the batch norm.
     """
 
     conv: str
@@ -30,7 +29,6 @@ class ConvBNOptions(TypedDict):
     kernel_size: int
     stride: int
     symmetric: bool
-    epsilon: float
 
 
 class BackboneLayers:
@@ -40,6 +38,7 @@ class BackboneLayers:
         width: returns the output filters of a layer, given its name and its full number.
         conv: creates a convolution from (name, filters, kernel_size) and keyword arguments.
         batch_norm: creates a batch norm from a name and keyword arguments.
+        epsilon: of the batch norms.
         dtype: of the layers between the convolutions.
         frozen: names of the layers that do not train.
 
@@ -53,6 +52,7 @@ class BackboneLayers:
         width: Callable[[str, int], int],
         conv: Callable[..., Convolution],
         batch_norm: Callable[..., BatchNorm],
+        epsilon: float,
         dtype: keras.DTypePolicy,
         frozen: Collection[str],
     ) -> None:
@@ -61,6 +61,7 @@ class BackboneLayers:
         self._width = width
         self._conv = conv
         self._batch_norm = batch_norm
+        self._epsilon = epsilon
         self._frozen = frozen
 
     def conv_bn(self, x: keras.KerasTensor, **options: Unpack[ConvBNOptions]) -> keras.KerasTensor:
@@ -98,7 +99,6 @@ class BackboneLayers:
         kernel_size: int,
         stride: int,
         symmetric: bool,
-        epsilon: float,
     ) -> tuple[Convolution, BatchNorm]:
         convolution = self._conv(
             conv,
@@ -110,7 +110,7 @@ class BackboneLayers:
             trainable=conv not in self._frozen,
         )
         frozen = bn in self._frozen
-        norm = self._batch_norm(bn, epsilon=epsilon, block_frozen=frozen, trainable=not frozen)
+        norm = self._batch_norm(bn, epsilon=self._epsilon, block_frozen=frozen, trainable=not frozen)
         convolution.carry_scale(norm.scale)
         norm.scale_in_kernel = True
         self.made += [convolution, norm]

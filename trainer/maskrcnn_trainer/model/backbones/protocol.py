@@ -55,7 +55,7 @@ class Backbone(Protocol):
 
     @property
     def epsilon(self) -> float:
-        """Number that the batch norms add to the variance."""
+        """Number that the batch norms add to the variance, unless the architecture has another one."""
 
     def stages(self, nlayers: int) -> tuple[Stage, ...]:
         """Return the feature maps for the FPN, levels 2 to 5 ascending."""
@@ -98,12 +98,13 @@ class Backbone(Protocol):
     def torch_name(self, tensor: str) -> str | None:
         """Return the variable (``block_1a_conv_1/kernel``) of torchvision's name without prefix, None if unknown."""
 
-    def torch_rest(self, variables: Collection[str], nlayers: int) -> Mapping[str, NDArray[Any]]:
+    def torch_rest(self, variables: Collection[str], nlayers: int, epsilon: float) -> Mapping[str, NDArray[Any]]:
         """Return values with which the layers that torchvision's network does not have are identities.
 
         Args:
             variables: names of the variables in the file.
             nlayers: depth of the backbone.
+            epsilon: of the batch norms.
         """
 
     def torch_notes(self, rest: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:

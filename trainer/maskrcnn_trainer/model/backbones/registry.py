@@ -36,6 +36,7 @@ def _by_arch(*backbones: Backbone) -> Mapping[str, Backbone]:
 
 
 BACKBONES = _by_arch(
-    ResNet("resnet", epsilon=1e-3, as_torchvision=False),
-    ResNet("resnet_v1_5", epsilon=1e-5, as_torchvision=True),
+    ResNet("resnet", epsilon=1e-3, as_torchvision=False, stride_on_1x1=True),
+    ResNet("resnet_v1", epsilon=1e-5, as_torchvision=True, stride_on_1x1=True),
+    ResNet("resnet_v1_5", epsilon=1e-5, as_torchvision=True, stride_on_1x1=False),
 )

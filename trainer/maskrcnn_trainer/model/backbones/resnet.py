@@ -81,14 +81,17 @@ class ResNet:
     Attributes:
         arch: value of ``maskrcnnConfig.arch``.
         epsilon: of the batch norms.
-        as_torchvision: the stride is on the 3x3 convolution, only shortcuts whose shape changes have a projection, and
-            padding is symmetric. Otherwise, as in TAO Toolkit, the stride is on the first convolution, the
-            shortcut of every stage's first sub-block has a projection, and padding is TensorFlow's SAME.
+        as_torchvision: only shortcuts whose shape changes have a projection, and padding is symmetric. Otherwise, as in
+            TAO Toolkit, the shortcut of every stage's first sub-block has a projection, and padding is TensorFlow's
+            SAME.
+        stride_on_1x1: the stride of a bottleneck is on its first convolution, as in the original network (He et al.
+            2015, arXiv:1512.03385) and in the model zoo of Detectron2, and not on the 3x3.
     """
 
     arch: str
     epsilon: float
     as_torchvision: bool
+    stride_on_1x1: bool
     title: ClassVar[str] = "ResNet"
     depths: ClassVar[tuple[int, ...]] = tuple(_SUB_BLOCKS)
     stem: ClassVar[str] = _STEM.conv
@@ -106,7 +109,7 @@ class ResNet:
                 stride = 2 if stage > 1 and index == 0 else 1
                 shapes: tuple[tuple[int, int, int], ...]
                 if bottleneck:
-                    first, second = (1, stride) if self.as_torchvision else (stride, 1)
+                    first, second = (stride, 1) if self.stride_on_1x1 else (1, stride)
                     shapes = ((1, first, width), (3, second, width), (1, 1, out))
                 else:
                     shapes = ((3, stride, width), (3, 1, width))
@@ -147,7 +150,6 @@ class ResNet:
                 "kernel_size": spec.kernel_size,
                 "stride": spec.stride,
                 "symmetric": self.as_torchvision,
-                "epsilon": self.epsilon,
             }
 
         x = layers.relu(layers.conv_bn(images, **options(_STEM)), "conv1_relu")
@@ -216,7 +218,7 @@ class ResNet:
             return f"{block}_bn_{suffix}/{_TORCH_NORM[last]}" if last in _TORCH_NORM else None
         return f"{block}_conv_{suffix}/kernel" if last == "weight" else None
 
-    def torch_rest(self, variables: Collection[str], nlayers: int) -> Mapping[str, NDArray[Any]]:
+    def torch_rest(self, variables: Collection[str], nlayers: int, epsilon: float) -> Mapping[str, NDArray[Any]]:
         """Return identities for the projections that torchvision's ResNet does not have."""
         theirs = {block.name for block in replace(self, as_torchvision=True).sub_blocks(nlayers) if block.shortcut}
         made: dict[str, NDArray[Any]] = {}
@@ -229,7 +231,7 @@ class ResNet:
             made[f"{spec.bn}/gamma"] = np.ones(filters, np.float32)
             made[f"{spec.bn}/beta"] = np.zeros(filters, np.float32)
             made[f"{spec.bn}/moving_mean"] = np.zeros(filters, np.float32)
-            made[f"{spec.bn}/moving_variance"] = np.full(filters, 1.0 - self.epsilon, np.float32)
+            made[f"{spec.bn}/moving_variance"] = np.full(filters, 1.0 - epsilon, np.float32)
         return made
 
     def torch_notes(self, rest: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
@@ -239,12 +241,16 @@ class ResNet:
             for name in rest
             if name.endswith("/kernel")
         )
-        if self.as_torchvision:
+        if not self.as_torchvision:
+            other = "resnet has other strides and padding"
+        elif self.stride_on_1x1:
+            other = "resnet_v1 has other strides with nlayers 50 and 101"
+        else:
             return identities
         return (
             *identities,
-            "maskrcnnConfig.arch: weights with torchvision names fit resnet_v1_5; resnet has other strides and "
-            "padding, so the features differ from those that the weights were trained for",
+            f"maskrcnnConfig.arch: weights with torchvision names fit resnet_v1_5; {other}, so the features differ "
+            "from those that the weights were trained for",
         )
 
 

@@ -25,12 +25,12 @@ from maskrcnn_trainer.training.pretrained.report import LoadReport
 from maskrcnn_trainer.training.pretrained.source import Source
 from maskrcnn_trainer.training.pretrained.tf_checkpoint import read_original_tlt, read_tf_checkpoint
 from maskrcnn_trainer.training.pretrained.torch_names import read_torch_file
+from maskrcnn_trainer.weights.file import form_of
 
 log = logging.getLogger(__name__)
 
 # Last eight bytes of a table file, which is the format of a TensorFlow checkpoint's index.
 _TABLE_MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
-_PICKLE, _PICKLE_PROTOCOLS = 0x80, range(2, 6)
 _HEADS = "class-predict|box-predict|mask_fcn_logits"
 
 
@@ -39,10 +39,10 @@ def load_checkpoint(
 ) -> LoadReport:
     """Load the values of a file into a network, by variable name.
 
-    The kind is recognized by content, not by the file's suffix: a Keras HDF5 file; ``.safetensors`` or ``.npz`` with
-    the names of torchvision or timm; a model file of this trainer; an unencrypted ``.tlt`` of TAO Toolkit; or
-    a TensorFlow checkpoint (its prefix, one of its files, or its directory). The result is logged, with a warning about
-    variables that keep random values.
+    The kind is recognized by content, not by the file's suffix: a Keras HDF5 file; ``.safetensors``, ``.npz``,
+    ``.pth``, or ``.pkl`` with the names of torchvision or timm; a model file of this trainer; an unencrypted ``.tlt``
+    of TAO Toolkit; or a TensorFlow checkpoint (its prefix, one of its files, or its directory). No code in a file is
+    executed. The result is logged, with a warning about variables that keep random values.
 
     Args:
         path: of the file.
@@ -66,7 +66,7 @@ def load_checkpoint(
     return report
 
 
-def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:  # noqa: C901 - one case for each format
+def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:
     """Read a file of any kind, recognized by its content; see `load_checkpoint`.
 
     Args:
@@ -88,38 +88,23 @@ def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:  # no
     if is_model_file(path):
         return read_our_model(path, key, network.architecture)
     with path.open("rb") as stream:
-        head = stream.read(9)
-    if head.startswith(HDF5_MAGIC):
+        head = stream.read(len(HDF5_MAGIC))
+    if head == HDF5_MAGIC:
         return read_hdf5(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if names and all(name.endswith(".npy") for name in names):
-            return read_torch_file(path, network.architecture)
-        if any(Path(name).name == "data.pkl" for name in names):
-            raise _refused_pickle(path, "a PyTorch file (.pth or .pt)")
-        return read_original_tlt(path)
-    if len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
+    if form_of(path) is not None:
         return read_torch_file(path, network.architecture)
+    if zipfile.is_zipfile(path):
+        return read_original_tlt(path)
     if not head:
         raise InvalidInput(f"checkpoint: {path} is an empty file")
     if head.startswith(b"PK"):
         raise InvalidInput(
             f"checkpoint: {path} begins as a zip archive but is not complete: the file is damaged or cut off"
         )
-    if head[0] == _PICKLE and head[1] in _PICKLE_PROTOCOLS:
-        raise _refused_pickle(path, "a pickle, as older PyTorch and Detectron2 write them (.pth, .pkl)")
     raise InvalidInput(
-        f"checkpoint: {path} is not a Keras .hdf5, .safetensors, .npz, .tlt, or TensorFlow checkpoint. If it is a .tlt "
-        "that TAO Toolkit encrypted, it cannot be read here: save it unencrypted with that toolkit (its "
-        "releases since 5.0 do so), or start from the pretrained .hdf5"
-    )
-
-
-def _refused_pickle(path: Path, what: str) -> InvalidInput:
-    return InvalidInput(
-        f"checkpoint: {path} is {what}, which is not supported because loading it runs code from the file: convert it "
-        "to safetensors (safetensors.torch.save_file of its state_dict)"
+        f"checkpoint: {path} is not a Keras .hdf5, .safetensors, .npz, .pth, .pkl, .tlt, or TensorFlow checkpoint. "
+        "If it is a .tlt that TAO Toolkit encrypted, it cannot be read here: save it unencrypted with that toolkit "
+        "(its releases since 5.0 do so), or start from the pretrained .hdf5"
     )
 
 

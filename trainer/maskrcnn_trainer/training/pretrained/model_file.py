@@ -10,8 +10,8 @@ from maskrcnn_trainer.model.architecture import Architecture, architecture_of
 from maskrcnn_trainer.spec.errors import shown
 from maskrcnn_trainer.training.pretrained.source import Source
 
-# Fields that don't change shapes: the weights can be loaded, but have another meaning.
-_SILENT = ("arch", "anchor_scale", "aspect_ratios", "num_scales", "bbox_reg_weights", "max_level")
+# Fields whose difference shows in shapes. Of all others the weights can be loaded, but have another meaning.
+_IN_SHAPES = ("nlayers", "min_level", "num_classes", "fast_rcnn_mlp_head_dim", "mrcnn_resolution", "filters")
 
 
 def read_our_model(path: Path, key: str | None, architecture: Architecture) -> Source:
@@ -38,6 +38,6 @@ def read_our_model(path: Path, key: str | None, architecture: Architecture) -> S
         f"{f.name}: the model in the file was trained with {shown(getattr(theirs, f.name))}, "
         f"but this network has {shown(getattr(architecture, f.name))}"
         for f in fields(Architecture)
-        if f.name in _SILENT and getattr(theirs, f.name) != getattr(architecture, f.name)
+        if f.name not in _IN_SHAPES and getattr(theirs, f.name) != getattr(architecture, f.name)
     )
     return Source("model file", dict(model.variables), notes)

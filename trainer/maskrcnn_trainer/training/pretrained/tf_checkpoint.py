@@ -41,6 +41,11 @@ def read_original_tlt(path: Path) -> Source:
                     f"checkpoint: {path} is a pruned model of TAO Toolkit, which is not supported; prune an "
                     "unpruned model with maskrcnn prune instead, and give the result as prunedModelPath"
                 )
+            if not members:
+                raise InvalidInput(
+                    f"checkpoint: {path} is a zip archive, but not of PyTorch (data.pkl), .npz (arrays alone), or .tlt "
+                    "of TAO Toolkit (model.ckpt-<step>)"
+                )
             prefixes = {Path(m).name.removesuffix(".index") for m in members if m.endswith(".index")}
             if len(prefixes) != 1:
                 found = ", ".join(sorted(prefixes)) or "none"

@@ -1,9 +1,10 @@
-"""Reader of backbones with the tensor names of torchvision or timm, in ``.safetensors`` or ``.npz`` files."""
+"""Backbones with the tensor names of torchvision or timm, in any form of `maskrcnn_trainer.weights.file`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.training.pretrained.source import Source
+from maskrcnn_trainer.weights.file import read_weight_file
 
 TORCH_EPSILON = 1e-5
 # Standard deviations by which torchvision divides red, green, and blue, and the one of this network's input.
@@ -24,12 +26,14 @@ _DETECTOR = ("rpn.", "roi_heads.", "backbone.fpn.")
 
 
 def read_torch_file(path: Path, architecture: Architecture) -> Source:
-    """Read a ``.safetensors`` or ``.npz`` file with torchvision or timm names for this architecture.
+    """Read a ``.safetensors``, ``.npz``, ``.pth``, or ``.pkl`` file with torchvision or timm names for an architecture.
 
     Raises:
         InvalidInput: the file is damaged, has another depth, or does not belong to this family of backbones.
     """
-    return convert_torch(_read(path), architecture, str(path))
+    file = read_weight_file(path)
+    source = convert_torch(file.tensors, architecture, str(path))
+    return replace(source, notes=(*file.notes, *source.notes))
 
 
 def convert_torch(tensors: Mapping[str, NDArray[Any]], architecture: Architecture, path: str) -> Source:
@@ -76,24 +80,12 @@ def convert_torch(tensors: Mapping[str, NDArray[Any]], architecture: Architectur
         factors = DEVIATION / np.asarray(TORCH_DEVIATIONS)
         values[stem] = (kernel * factors[:, None]).astype(np.float32)
     for name in [n for n in values if n.endswith("/moving_variance")]:
-        _change_epsilon(values, name.rpartition("/")[0], TORCH_EPSILON, backbone.epsilon)
-    rest = backbone.torch_rest(values, architecture.nlayers)
+        _change_epsilon(values, name.rpartition("/")[0], TORCH_EPSILON, architecture.epsilon)
+    rest = backbone.torch_rest(values, architecture.nlayers, architecture.epsilon)
     notes = list(backbone.torch_notes(rest))
     if any(name.startswith(_DETECTOR) for name in unused):
         notes.append(f"the file is a torchvision detector, of which only the {backbone.title} backbone is loaded")
     return Source(f"{backbone.title} with torchvision names", {**values, **rest}, tuple(notes), unused)
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        if path.read_bytes()[:2] == b"PK":
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        from safetensors.numpy import load_file
-
-        return dict(load_file(path))
-    except Exception as error:  # the readers raise many types of errors, and only their text is needed
-        raise InvalidInput(f"checkpoint: {path} cannot be read: {error}") from error
 
 
 def _layout(name: str, tensor: NDArray[Any]) -> NDArray[Any]:
@@ -111,13 +103,18 @@ def _check_depth(values: Mapping[str, NDArray[Any]], architecture: Architecture,
 
 
 def _change_epsilon(values: dict[str, NDArray[Any]], norm: str, old: float, new: float) -> None:
-    """Change a batch norm so that gamma / sqrt(variance + epsilon) stays the same with another epsilon."""
+    """Change a batch norm so that gamma / sqrt(variance + epsilon) stays the same with another epsilon.
+
+    Where variance and old epsilon are both 0, gamma becomes 0, so that the output is beta as before (see `BatchNorm`).
+    """
     if old == new:
         return
     variance = np.asarray(values[f"{norm}/moving_variance"], np.float64)
     changed = variance + old - new
     # A variance cannot be negative: it becomes zero, and gamma is scaled for the rest.
-    factor = np.where(changed < 0, np.sqrt(new / (variance + old)), 1.0)
+    before = variance + old
+    factor = np.where(changed < 0, np.sqrt(new / np.where(before > 0, before, 1.0)), 1.0)
+    factor = np.where(before > 0, factor, 0.0)
     values[f"{norm}/moving_variance"] = np.maximum(changed, 0.0).astype(np.float32)
     if f"{norm}/gamma" in values:
         values[f"{norm}/gamma"] = (values[f"{norm}/gamma"] * factor).astype(np.float32)
