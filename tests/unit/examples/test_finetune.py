@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from tests.unit.weights import files, key_lists
 
 from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.core.desired import resolve
-from maskrcnn_trainer.export.graph import LARGEST_TOPK
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.weights.class_rows import rows_for
@@ -19,7 +19,8 @@ from maskrcnn_trainer.weights.opening import DetectorOptions, OpenedDetector, op
 from maskrcnn_trainer.weights.project import Project, project_of
 from maskrcnn_trainer.weights.style import STYLES, StyleName
 
-MANIFEST = Path(__file__).resolve().parents[3] / "examples" / "finetune" / "experiment.yaml"
+ROOT = Path(__file__).resolve().parents[3]
+MANIFEST = ROOT / "examples" / "finetune" / "experiment.yaml"
 CATEGORIES = ("pedestrian", "car", "scooter")
 """Of the data, as the manifest's first lines name them."""
 
@@ -84,5 +85,7 @@ def test_settings_are_those_of_the_style_and_those_that_an_export_takes() -> Non
     assert config.freeze_bn
     assert config.freeze_bn_affine is not style.bn_affine_trained
     assert tuple(config.freeze_blocks) == style.frozen_blocks
+    source = (ROOT / "trainer" / "maskrcnn_trainer" / "export" / "graph.py").read_text(encoding="utf-8")
+    [limit] = re.findall(r"^LARGEST_TOPK = (\d+)$", source, re.MULTILINE)
     assert config.test_candidate_limit is not None
-    assert config.test_candidate_limit <= LARGEST_TOPK
+    assert config.test_candidate_limit <= int(limit)
