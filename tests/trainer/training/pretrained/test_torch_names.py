@@ -17,7 +17,7 @@ from tests.unit.weights.files import pickled, state_dict, tensor, write_torch_le
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.training.pretrained import load_checkpoint, torch_names
+from maskrcnn_trainer.training.pretrained import load_checkpoint
 from maskrcnn_trainer.training.pretrained.start import open_start
 from maskrcnn_trainer.training.pretrained.torch_names import convert_torch
 
