@@ -132,7 +132,7 @@ def test_limit_of_an_export_is_that_of_the_code() -> None:
 
 
 def test_line_of_the_log_is_that_of_the_training() -> None:
-    [line] = re.findall(r"^checkpoint: class layers: (.+)$", PAGE, re.MULTILINE)
+    [line] = re.findall(r"^\S+ INFO +checkpoint: class layers: (.+)$", PAGE, re.MULTILINE)
     texts = [
         text for text in strings("training/pretrained/class_layers") if text.startswith("weights of the background")
     ]
