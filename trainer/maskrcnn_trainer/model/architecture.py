@@ -230,11 +230,6 @@ class Architecture:
         values["num_classes"] = num_classes or spec.data_config.num_classes
         return cls(**values) if model is None else replace(model, **values)
 
-    @staticmethod
-    def fixed_fields() -> tuple[str, ...]:
-        """Return the fields of the spec, as in YAML, that cannot change once a network is built."""
-        return tuple(_SPEC_FIELDS.values())
-
     def contradictions(self, spec: ExperimentSpec) -> list[str]:
         """Return a message for each field in which a spec differs from this network; fields are named as in YAML.
 
