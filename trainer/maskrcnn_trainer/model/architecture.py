@@ -222,7 +222,7 @@ class Architecture:
         values: dict[str, Any] = {
             name: _CONVERTED.get(name, _same)(value)
             for name in _SPEC_FIELDS
-            if name in given and (value := getattr(config, name, None)) is not None
+            if (value := getattr(config, name, None)) is not None and name in given
         }
         for name, field_name in _DETECTION_FIELDS.items():
             if (value := getattr(config, field_name)) is not None:
