@@ -210,14 +210,14 @@ def _spec_fields(item: FingerprintInput, read: Fields) -> dict[str, Any]:
                 fields[part + name] = value
     if not (fields.get("checkpoint") or fields.get("pruned_model_path") or item.model):
         fields.pop("skip_checkpoint_variables", None)
-    if not (fields.get("checkpoint") or item.model_use is ModelUse.CHECKPOINT):
+    if not (fields.get("checkpoint") or item.model):
         for name in CHECKPOINT_OPTIONS:
             fields.pop(name, None)
     return fields
 
 
 def _without_defaults(model: BaseModel) -> dict[str, Any]:
-    """Return the fields that differ from their default, as JSON values under their Python names; sequences as lists."""
+    """Return the fields that differ from their default, as JSON values under their Python names."""
     defaults = _defaults(type(model))
     return {
         name: _plain(value) for name, value in model.__dict__.items() if name not in defaults or value != defaults[name]

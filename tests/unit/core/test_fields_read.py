@@ -89,6 +89,14 @@ def test_each_task_depends_on_the_fields_that_it_reads(task: dict[str, Any], exp
     assert fields_read(step, parse_spec(SPEC)) == expected
 
 
+def test_options_of_a_checkpoint_are_not_read_with_a_pruned_model() -> None:
+    given = {"checkpoint": "/workspace/c.pkl", "checkpointConfig": "/workspace/c.yaml", "prunedModelPath": "/m.tlt"}
+    step = Step.model_validate({"name": "step", "train": {"output": "last"}})
+    assert fields_read(step, parse_spec(SPEC)) - fields_read(step, parse_spec(SPEC | given)) == fields(
+        "checkpoint checkpoint_style checkpoint_config checkpoint_bn_epsilon checkpoint_class_names class_mapping"
+    )
+
+
 def test_every_other_field_changes_how_a_task_runs() -> None:
     decides = fields_for(ExperimentSpec, frozenset(Purpose))
     assert fields_without_purpose(ExperimentSpec) == HOW_TASKS_RUN
