@@ -13,7 +13,6 @@ import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
-from tests.trainer.export.conftest import small_spec
 
 from maskrcnn_trainer.detector import Detections, open_detector
 from maskrcnn_trainer.detector.interface import detections_of_batch
@@ -105,14 +104,11 @@ def test_parity_with_the_network(case: str, build: Callable[..., Any], tmp_path:
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_parity_with_the_settings_of_other_projects(
-    project: str, build: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parity_with_the_settings_of_other_projects(project: str, build: Callable[..., Any], tmp_path: Path) -> None:
     """All pairs above a score of 0.05 are candidates; some boxes are large enough for the highest level of RoIs."""
     model, settings = PROJECTS[project]
-    chosen = replace(InferenceSettings.from_spec(small_spec((128, 128), 6)), score_threshold=0.05, candidate_limit=3839)
-    monkeypatch.setattr(InferenceSettings, "from_spec", classmethod(lambda _cls, _spec: chosen))
-    network, spec, class_map = build((128, 128), 6, settings=SAME_IN_ALL | settings, aspectRatios=WIDE_FIRST, **model)
+    settings = SAME_IN_ALL | {"score_threshold": 0.05, "candidate_limit": 3839} | settings
+    network, spec, class_map = build((128, 128), 6, settings=settings, aspectRatios=WIDE_FIRST, **model)
     if network.architecture.rank_by_sigmoid:
         bias = network.named_variables["rpn-class/bias"]
         bias.assign(bias + 13.0)  # so that scores saturate
