@@ -80,7 +80,7 @@ def test_import_comes_without_tensorflow(of_detectron2: Path, tmp_path: Path) ->
     assert (tmp_path / "model.tlt").exists()
 
 
-def test_config_stands_for_the_style(of_detectron2: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_config_replaces_the_style(of_detectron2: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(DETECTRON2_CONFIG)
     assert imported("-c", of_detectron2, "--config", config, "-o", tmp_path / "model.tlt") == 0

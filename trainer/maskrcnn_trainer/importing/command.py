@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         0.
 
     Raises:
-        InvalidInput: the file is no Mask R-CNN that can be used, a flag contradicts it, or the output exists already;
+        InvalidInput: the file has no Mask R-CNN that can be used, a flag contradicts it, or the output exists already;
             nothing was written then.
         WorkspaceFull: no space is left.
     """
