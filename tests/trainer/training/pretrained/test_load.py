@@ -140,7 +140,7 @@ def test_our_model_file_plain_and_encrypted(tmp_path: Path, fresh: MaskRCNN, val
 def test_our_model_file_of_another_architecture_or_width(tmp_path: Path, fresh: MaskRCNN, values: Values) -> None:
     def written(architecture: Architecture) -> Path:
         path = tmp_path / "model.tlt"
-        write_model_file(path, ModelFile(architecture.to_json(), {}, {}, 3, values))
+        write_model_file(path, ModelFile(architecture.to_json(), {}, CLASS_MAP, 3, values))
         return path
 
     notes = load_checkpoint(written(replace(SMALL, anchor_scale=4)), fresh).notes
