@@ -145,9 +145,7 @@ def test_skipped_variables_are_left_out_afterwards(fresh: MaskRCNN, caplog: pyte
     assert len(class_lines(caplog)) == 1
 
 
-def test_nothing_is_said_about_class_layers_that_are_all_skipped(
-    fresh: MaskRCNN, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_class_layers_that_are_all_skipped_have_no_line(fresh: MaskRCNN, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         for start in (detector(), detector(4, None)):
             load(start, fresh, skip="class-predict|box-predict|mask_fcn_logits")
