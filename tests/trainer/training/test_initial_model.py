@@ -22,12 +22,13 @@ from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.reporter import Reporter
 from maskrcnn_trainer.task.stopping import StopRequest
+from maskrcnn_trainer.training import train as training
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.continuation import Continuation
 from maskrcnn_trainer.training.distributed import DistributedContext
 from maskrcnn_trainer.training.initial_model import InitialModel, find_initial_model
 from maskrcnn_trainer.training.pretrained.start import open_start
-from maskrcnn_trainer.training.train import train
+from maskrcnn_trainer.training.settings import TrainSettings
 from maskrcnn_trainer.weights.opening import DetectorOptions, architecture_of_style
 from maskrcnn_trainer.weights.style import STYLES, StyleName
 
@@ -190,6 +191,25 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
 
 
+def test_targets_of_the_heads_follow_the_file(
+    records: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class BuiltError(Exception):
+        pass
+
+    def build(network: object, settings: TrainSettings, *arguments: object, **options: object) -> None:
+        raise BuiltError(settings.sampling.bbox_reg_weights, settings.mask_resolution)
+
+    theirs = replace(FILE, num_classes=4, bbox_reg_weights=(1.0, 2.0, 3.0, 4.0), mrcnn_resolution=56)
+    values = {"conv1/kernel": np.zeros((7, 7, 3, 64), np.float32)}
+    write_model_file(tmp_path / "m.tlt", ModelFile(theirs.to_json(), {}, CLASS_MAP.to_json(), 3, values))
+    monkeypatch.setattr(training, "TrainStep", build)
+    reporter = Reporter("train", tmp_path, TaskEnvironment())
+    spec = spec_of(tmp_path / "m.tlt", dataConfig=records)
+    with pytest.raises(BuiltError, match=r"\(1\.0, 2\.0, 3\.0, 4\.0\), 56"):
+        training.train(spec, DistributedContext(), None, reporter, StopRequest(), key=None, fingerprints=())
+
+
 def test_training_from_a_detector_keeps_its_architecture_and_opens_without_it(
     detector: Path, records: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -200,7 +220,7 @@ def test_training_from_a_detector_keeps_its_architecture_and_opens_without_it(
     store = CheckpointStore(tmp_path, key=None, keep=5, guard=lambda: None)
     reporter = Reporter("train", tmp_path, TaskEnvironment())
     with caplog.at_level("INFO"):
-        train(spec, DistributedContext(), store, reporter, StopRequest(), key=None, fingerprints=())
+        training.train(spec, DistributedContext(), store, reporter, StopRequest(), key=None, fingerprints=())
     classes = "3 classes (disc, square, triangle) are those of the file; new are those of no class"
     assert f"checkpoint: class layers: weights of the background and of {classes}" in caplog.messages
 
