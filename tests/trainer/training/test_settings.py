@@ -20,5 +20,5 @@ def test_targets_follow_the_network_where_one_is_given(make_spec: Callable[..., 
 
 
 def test_targets_are_those_of_the_spec_without_a_network(make_spec: Callable[..., ExperimentSpec]) -> None:
-    settings = TrainSettings.from_spec(make_spec(model={"mrcnn_resolution": 14}), ranks=3)
-    assert (settings.sampling.bbox_reg_weights, settings.mask_resolution) == ((10.0, 10.0, 5.0, 5.0), 14)
+    settings = TrainSettings.from_spec(make_spec(model={"mrcnn_resolution": 16}), ranks=3)
+    assert (settings.sampling.bbox_reg_weights, settings.mask_resolution) == ((10.0, 10.0, 5.0, 5.0), 16)
