@@ -89,18 +89,20 @@ def test_learning_rate_is_in_proportion_to_the_images_per_step(
     assert advice(fitting, ranks=ranks) == []
 
 
-@pytest.mark.parametrize("size", [(832, 1344), (1344, 832), (1344, 1344), (768, 1344)])
-def test_sizes_of_the_original_are_right(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [(832, 1344), (1344, 832), (1088, 1088), (768, 1344)])
+def test_sizes_with_about_the_scale_of_the_original_are_right(size: tuple[int, int]) -> None:
     assert advice(spec(size=size)) == []
 
 
-@pytest.mark.parametrize("size", [(512, 512), (832, 832), (1024, 1344)])
-def test_other_sizes_come_with_those_of_the_original(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("size", "scale"), [((512, 512), "0.48"), ((512, 832), "0.64"), ((832, 832), "0.78"), ((1344, 1344), "1.26")]
+)
+def test_other_sizes_come_with_their_scale(size: tuple[int, int], scale: str) -> None:
     (line,) = advice(spec(size=size))
     assert line == (
-        f"dataConfig.imageSize is {list(size)}; the original has images with a short side of 800 pixels and a long one "
-        "of at most 1,333: [832, 1344] gives landscape images about these sizes, and [1344, 1344] gives both "
-        "orientations at least these"
+        f"dataConfig.imageSize is {list(size)}, which shows an image of 640x480 at {scale} times the original "
+        "training's scale (a short side of 800 pixels, a long one of at most 1,333): [832, 1344] has about that scale "
+        "for landscape images, and [1088, 1088] for both orientations"
     )
 
 

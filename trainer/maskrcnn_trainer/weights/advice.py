@@ -25,8 +25,10 @@ _USUAL = (_FINE_TUNING / 4, 4 * _FINE_TUNING)
 SHORT_SIDE, LONG_SIDE = 800, 1333
 """Sides to which all originals resize images for a test: the short one, unless the long one would become longer."""
 
-_SAME_SIDE = 0.06
-"""Difference of a side that is a rounding to multiples of 64, 2^maxLevel: 832 for 800 and 1344 for 1,333."""
+_IMAGE = (480, 640)
+"""Height and width of a common image of COCO; its scale is compared, and that of a portrait of this size."""
+
+_SAME_SCALE = 0.1
 
 
 def fine_tuning_advice(style: Style, spec: ExperimentSpec, *, ranks: int) -> list[str]:
@@ -80,19 +82,18 @@ def _frozen_layers(style: Style, spec: ExperimentSpec) -> Iterator[str]:
 
 
 def _image_size(spec: ExperimentSpec) -> Iterator[str]:
-    short, long = sorted(spec.data_config.image_size)
-    of_one_orientation = _about(short, SHORT_SIDE) and _about(long, LONG_SIDE)
-    of_both = _about(short, LONG_SIDE) and _about(long, LONG_SIDE)
-    if not of_one_orientation and not of_both:
+    """Yield advice unless images of one orientation, at least, have about the original's scale."""
+    height, width = spec.data_config.image_size
+    short, long = _IMAGE
+    original = min(SHORT_SIDE / short, LONG_SIDE / long)
+    scales = [min(height / h, width / w) / original for h, w in (_IMAGE, _IMAGE[::-1])]
+    nearest = min(scales, key=lambda scale: abs(scale - 1))
+    if abs(nearest - 1) > _SAME_SCALE:
         yield (
-            f"dataConfig.imageSize is {list(spec.data_config.image_size)}; the original has images with a short side "
-            f"of {SHORT_SIDE:,} pixels and a long one of at most {LONG_SIDE:,}: [832, 1344] gives landscape images "
-            "about these sizes, and [1344, 1344] gives both orientations at least these"
+            f"dataConfig.imageSize is {[height, width]}, which shows an image of {long}x{short} at {nearest:.2f} times "
+            f"the original training's scale (a short side of {SHORT_SIDE} pixels, a long one of at most {LONG_SIDE:,}"
+            "): [832, 1344] has about that scale for landscape images, and [1088, 1088] for both orientations"
         )
-
-
-def _about(side: int, original: int) -> bool:
-    return abs(side - original) <= _SAME_SIDE * original
 
 
 def _limit_for_export(style: Style, spec: ExperimentSpec) -> Iterator[str]:
