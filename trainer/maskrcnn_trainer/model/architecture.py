@@ -23,6 +23,9 @@ LARGEST_MASK = 224
 CANDIDATE_LIMIT = 1000
 """Default of the largest number of pairs of box and class of an image that enter non-maximum suppression."""
 
+LARGEST_TOPK = 3839
+"""TensorRT's limit on the K of TopK (developer guide: at most 3840; operator table of its parser: less than 3840)."""
+
 MaskPasting = Literal["pixel_centers", "whole_pixels"]
 """Ways to paste a mask into the image, see `maskrcnn_trainer.evaluation.paste`."""
 
