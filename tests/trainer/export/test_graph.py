@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
+from tests.backbones import SMALLEST
 from tests.trainer.export.conftest import small_spec
 
 from maskrcnn_trainer.detector import Detections, open_detector
@@ -20,7 +21,6 @@ from maskrcnn_trainer.detector.interface import detections_of_batch
 from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.export.graph import LARGEST_TOPK, check_graph, check_topk, export_graph
-from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.predict import InferenceSettings, PaddedDetections, predict
 from maskrcnn_trainer.spec import ExperimentSpec
@@ -28,7 +28,7 @@ from maskrcnn_trainer.spec import ExperimentSpec
 pytestmark = pytest.mark.trainer
 
 CASES: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
-    **{arch: ((128, 128), 4, {"arch": arch, "nlayers": backbone.depths[0]}) for arch, backbone in BACKBONES.items()},
+    **{arch: ((128, 128), 4, {"arch": arch, "nlayers": depth}) for arch, depth in SMALLEST},
     "resnet18-v1.5-wide": ((128, 192), 2, {"nlayers": 18, "arch": "resnet_v1_5", "rpnMinSize": 3.0}),
     "resnet10-v1.5-tall-many-classes": ((192, 128), 91, {"arch": "resnet_v1_5", "maxLevel": 5, "testNms": 0.3}),
     "resnet18-few-candidates": (
@@ -48,14 +48,18 @@ PROJECTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"nlayers": 18, "arch": "resnet_v1_5"},
         {
             "anchor_rounding": "corners",
+            "roi_aligned": False,
             "batch_norm_epsilon": 0.0,
             "least_proposal_side": 1e-3,
             "least_detection_side": 1e-2,
             "mask_pasting": "whole_pixels",
         },
     ),
-    "detectron2": ({"nlayers": 50, "arch": "resnet_v1"}, {}),
-    "mmdetection": ({"arch": "resnet_v1_5"}, {"clip_small_deltas": True, "rank_by_sigmoid": True}),
+    "detectron2": ({"nlayers": 50, "arch": "resnet_v1"}, {"roi_sampling_ratio": 0}),
+    "mmdetection": (
+        {"arch": "resnet_v1_5"},
+        {"roi_sampling_ratio": 0, "clip_small_deltas": True, "rank_by_sigmoid": True},
+    ),
 }
 """Fields of the spec, and settings of the architecture, with which a network computes as each project's does."""
 
@@ -108,7 +112,7 @@ def test_parity_with_the_network(case: str, build: Callable[..., Any], tmp_path:
 def test_parity_with_the_settings_of_other_projects(
     project: str, build: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All pairs above a score of 0.05 are candidates; some boxes are large enough for the highest level of RoIs."""
+    """All pairs above a score of 0.05 are candidates."""
     model, settings = PROJECTS[project]
     chosen = replace(InferenceSettings.from_spec(small_spec((128, 128), 6)), score_threshold=0.05, candidate_limit=3839)
     monkeypatch.setattr(InferenceSettings, "from_spec", classmethod(lambda _cls, _spec: chosen))

@@ -24,7 +24,7 @@ import tensorflow as tf
 from tensorflow.python.eager.record import stop_recording
 
 from maskrcnn_trainer.model.cell_sums import row_adder, sparse_sums
-from maskrcnn_trainer.model.roi_levels import PlacedBoxes, Side, level_bounds
+from maskrcnn_trainer.model.roi_levels import BoxesInCells, Side, level_bounds
 from maskrcnn_trainer.task.device import index_dtype
 
 NEIGHBORS = range(-2, 3)
@@ -118,7 +118,7 @@ class _SampledBoxes(NamedTuple):
 
 def adaptive_roi_align(
     table: tf.Tensor,
-    boxes: PlacedBoxes,
+    boxes: BoxesInCells,
     sizes: Sequence[tuple[int, int]],
     output_size: int,
     *,
