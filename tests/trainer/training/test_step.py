@@ -341,7 +341,7 @@ def test_settings_of_the_architecture_are_used(monkeypatch: pytest.MonkeyPatch) 
 
         monkeypatch.setattr(step_module, name, recorded)
     trained = TrainStep(MaskRCNN(architecture, seed=1), replace(SETTINGS, rpn_min_size=2.0), ANCHORS, IMAGE_SIZE)
-    trained._gradients.get_concrete_function(make_batch(1), tf.constant(1.0))
+    trained._forward_backward(make_batch(1), tf.constant(1.0))
     (proposed,) = used["propose"]
     assert (proposed["clip_small_deltas"], proposed["rank_by_sigmoid"], proposed["min_size"]) == (True, True, 3.0)
     assert {pooled["given"][3:5] for pooled in used["roi_align"]} == {(2, 5)}
