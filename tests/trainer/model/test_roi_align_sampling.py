@@ -281,6 +281,22 @@ def adaptive_and_gradients(implementation: Implementation, *, traced: bool = Fal
     return [tensor.numpy() for tensor in called(pyramid())]
 
 
+def test_windows_are_not_stored_for_a_gradient_under_a_persistent_tape() -> None:
+    """TensorFlow stores the values of a loop's rounds with TensorListPushBack for the gradient of the loop."""
+
+    @tf.function(autograph=False)
+    def run(features: dict[int, tf.Tensor]) -> list[tf.Tensor]:
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(features)
+            pooled = roi_align(features, boxes(), 3, 2, 6, sampling_ratio=0, implementation="gather")
+        return list(tape.gradient(pooled, features).values())
+
+    functions = run.get_concrete_function(pyramid()).graph.as_graph_def().library.function
+    operations = {node.op for function in functions for node in function.node_def}
+    assert "TensorListSetItem" in operations
+    assert "TensorListPushBack" not in operations
+
+
 def test_level_above_the_highest_one_used_has_no_gradient_and_changes_nothing() -> None:
     features = pyramid()
     inputs = tf.constant([[[0.0, 0.0, *IMAGE_SIZE], [-500.0, -500.0, 700.0, 900.0]]] * 2)
