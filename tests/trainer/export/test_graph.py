@@ -14,7 +14,6 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 from tests.backbones import SMALLEST
-from tests.trainer.export.conftest import small_spec
 
 from maskrcnn_trainer.detector import Detections, open_detector
 from maskrcnn_trainer.detector.interface import detections_of_batch
@@ -49,7 +48,12 @@ def few_filters(arch: str, depth: int) -> dict[str, int]:
 
 ROOT = 2**0.5
 WIDE_FIRST = [[ROOT, 1 / ROOT], [1.0, 1.0], [1 / ROOT, ROOT]]
-SAME_IN_ALL: dict[str, Any] = {"anchor_offset": 0.0, "roi_max_level": 5}
+SAME_IN_ALL: dict[str, Any] = {
+    "anchor_offset": 0.0,
+    "roi_max_level": 5,
+    "score_threshold": 0.05,
+    "candidate_limit": None,
+}
 PROJECTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "torchvision": (
         {"arch": "resnet_v1_5"},
@@ -79,7 +83,7 @@ Detectron2 has some of MMDetection's.
 
 
 def _reference(network: MaskRCNN, spec: ExperimentSpec, images: np.ndarray) -> PaddedDetections:
-    return predict(network, tf.constant(images), InferenceSettings.from_spec(spec))
+    return predict(network, tf.constant(images), InferenceSettings.from_spec(spec, network.architecture))
 
 
 def _images(size: tuple[int, int], count: int) -> np.ndarray:
@@ -123,13 +127,9 @@ def test_parity_with_the_network(case: str, build: Callable[..., Any], tmp_path:
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_parity_with_the_settings_of_other_projects(
-    project: str, build: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parity_with_the_settings_of_other_projects(project: str, build: Callable[..., Any], tmp_path: Path) -> None:
     """All pairs above a score of 0.05 are candidates."""
     model, settings = PROJECTS[project]
-    chosen = replace(InferenceSettings.from_spec(small_spec((128, 128), 6)), score_threshold=0.05, candidate_limit=3839)
-    monkeypatch.setattr(InferenceSettings, "from_spec", classmethod(lambda _cls, _spec: chosen))
     network, spec, class_map = build((128, 128), 6, settings=SAME_IN_ALL | settings, aspectRatios=WIDE_FIRST, **model)
     if network.architecture.rank_by_sigmoid:
         bias = network.named_variables["rpn-class/bias"]

@@ -90,6 +90,8 @@ OTHERS: dict[str, Any] = {
     "least_proposal_side": 1e-3,
     "least_detection_side": 1e-2,
     "mask_pasting": "whole_pixels",
+    "score_threshold": 0.05,
+    "candidate_limit": None,
 }
 """A value for each field that release 0.1.0 doesn't know, other than its default."""
 
@@ -156,6 +158,8 @@ def test_value_that_is_the_default_of_others_is_the_default() -> None:
         ("least_detection_side", math.inf, "is not a number of at least 0"),
         ("mask_pasting", "rounded", '"rounded" is not one of ["pixel_centers", "whole_pixels"]'),
         ("mask_pasting", 1, "1 is not a string"),
+        ("score_threshold", 1.0, "1.0 is not at least 0 and below 1"),
+        ("candidate_limit", 0, "0 is not at least 1, or null"),
     ],
 )
 def test_value_of_a_model_file_with_which_no_network_can_be_built_is_named(

@@ -62,7 +62,7 @@ def test_settings_come_from_the_spec() -> None:
             "maskrcnnConfig": {"testRpnPreNmsTopn": 321, "testNms": 0.4, "testDetectionsPerImage": 7},
         }
     )
-    settings = InferenceSettings.from_spec(spec)
+    settings = InferenceSettings.from_spec(spec, Architecture())
     assert (settings.pre_nms_topn, settings.nms_threshold, settings.detections_per_image) == (321, 0.4, 7)
 
 
