@@ -158,7 +158,7 @@ def open_caffe2_backbone(file: WeightFile) -> OpenedBackbone:
     """
     backbone = convert_caffe2_backbone(file)
     style = STYLES[StyleName.DETECTRON2]
-    # its batch norms hold no statistics, so the size of the first convolution shows nothing
+    # its batch norms may hold no statistics, and then the size of the first convolution shows nothing
     values = {**backbone.values, _STEM: fold_input(backbone.values[_STEM], style.input).kernel}
     return OpenedBackbone(
         path=file.path,
