@@ -102,6 +102,8 @@ def test_settings_of_the_architecture_and_of_the_inference_are_used(monkeypatch:
         fast_rcnn_mlp_head_dim=8,
         anchor_offset=0.0,
         roi_max_level=5,
+        roi_aligned=False,
+        roi_sampling_ratio=0,
         clip_small_deltas=True,
         rank_by_sigmoid=True,
         least_proposal_side=3.0,
@@ -124,3 +126,4 @@ def test_settings_of_the_architecture_and_of_the_inference_are_used(monkeypatch:
     assert (detected["clip_small_deltas"], detected["least_side"]) == (True, 4.0)
     assert (detected["score_threshold"], detected["candidate_limit"]) == (0.25, 30)
     assert [pooled["given"][3:5] for pooled in used["roi_align"]] == [(2, 5), (2, 5)]
+    assert [(pooled["aligned"], pooled["sampling_ratio"]) for pooled in used["roi_align"]] == [(False, 0)] * 2
