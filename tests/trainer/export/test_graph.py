@@ -131,8 +131,7 @@ def test_parity_with_the_network(case: str, build: Callable[..., Any], tmp_path:
 def test_parity_with_the_settings_of_other_projects(project: str, build: Callable[..., Any], tmp_path: Path) -> None:
     """All pairs above a score of 0.05 are candidates."""
     model, settings = PROJECTS[project]
-    settings = SAME_IN_ALL | {"score_threshold": 0.05, "candidate_limit": 3839} | settings
-    network, spec, class_map = build((128, 128), 6, settings=settings, aspectRatios=WIDE_FIRST, **model)
+    network, spec, class_map = build((128, 128), 6, settings=SAME_IN_ALL | settings, aspectRatios=WIDE_FIRST, **model)
     if network.architecture.rank_by_sigmoid:
         bias = network.named_variables["rpn-class/bias"]
         bias.assign(bias + 13.0)  # so that scores saturate
