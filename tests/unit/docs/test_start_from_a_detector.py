@@ -123,7 +123,7 @@ def test_scales_of_images_are_those_of_the_padded_image() -> None:
 
 def test_limit_of_an_export_is_that_of_the_code() -> None:
     text = " ".join(section("Evaluate, run, or export it as it is").split())
-    limit, documented = (constant("export/graph", name) for name in ("LARGEST_TOPK", "SAFE_TOPK"))
+    limit, documented = constant("model/architecture", "LARGEST_TOPK"), constant("export/graph", "SAFE_TOPK")
     assert f"TensorRT sorts at most {limit:,}," in text
     assert f"`maskrcnnConfig.testCandidateLimit`, at most {limit};" in text
     assert f"TensorRT 8.6 documents {documented:,}." in text
