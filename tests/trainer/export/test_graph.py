@@ -19,7 +19,8 @@ from maskrcnn_trainer.detector import Detections, open_detector
 from maskrcnn_trainer.detector.interface import detections_of_batch
 from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.export.graph import LARGEST_TOPK, check_graph, check_topk, export_graph
+from maskrcnn_trainer.export.graph import check_graph, check_topk, export_graph
+from maskrcnn_trainer.model.architecture import LARGEST_TOPK
 from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.predict import InferenceSettings, PaddedDetections, predict

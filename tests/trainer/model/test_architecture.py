@@ -44,6 +44,58 @@ def test_spec_is_read_and_contradictions_are_named_as_in_yaml() -> None:
     assert "50" in found[0]
 
 
+def test_absent_fields_of_a_spec_follow_a_model_and_given_ones_override_it() -> None:
+    model = Architecture(
+        nlayers=101,
+        arch="resnet_v1",
+        num_classes=4,
+        filters={"conv1": 48},
+        roi_max_level=5,
+        roi_aligned=False,
+        batch_norm_epsilon=0.0,
+        clip_small_deltas=True,
+        score_threshold=0.05,
+        candidate_limit=None,
+    )
+    absent = parse_spec({**SPEC, "maskrcnnConfig": {}})
+    assert Architecture.from_spec(absent, model=model) == model
+    assert model.contradictions(absent) == []
+    given = {"nlayers": 101, "roiAligned": True, "testScoreThreshold": 0.0, "testCandidateLimit": 1000}
+    spec = parse_spec({**SPEC, "maskrcnnConfig": given})
+    changed = replace(model, roi_aligned=True, score_threshold=0.0, candidate_limit=1000)
+    assert Architecture.from_spec(spec, model=model) == changed
+    assert [text.partition(":")[0] for text in model.contradictions(spec)] == ["maskrcnnConfig.roiAligned"]
+
+
+def test_level_that_the_model_does_not_have_is_a_contradiction() -> None:
+    spec = parse_spec({**SPEC, "maskrcnnConfig": {"roiMaxLevel": 6}})
+    (found,) = Architecture(num_classes=4, max_level=5).contradictions(spec)
+    assert found == "maskrcnnConfig.roiMaxLevel: 6 is not one of the levels 3 to 5"
+
+
+def test_without_a_model_absent_fields_have_their_defaults_and_given_ones_are_built() -> None:
+    assert Architecture.from_spec(parse_spec({**SPEC, "maskrcnnConfig": {}})) == Architecture(num_classes=4)
+    given = {
+        "anchorOffset": 0,
+        "anchorRounding": "corners",
+        "roiMaxLevel": 5,
+        "roiAligned": False,
+        "roiSamplingRatio": 0,
+        "testScoreThreshold": 0.05,
+        "testCandidateLimit": 3839,
+    }
+    assert Architecture.from_spec(parse_spec({**SPEC, "maskrcnnConfig": given})) == Architecture(
+        num_classes=4,
+        anchor_offset=0.0,
+        anchor_rounding="corners",
+        roi_max_level=5,
+        roi_aligned=False,
+        roi_sampling_ratio=0,
+        score_threshold=0.05,
+        candidate_limit=3839,
+    )
+
+
 def test_contradicting_lists_are_written_as_in_a_spec() -> None:
     spec = parse_spec({**SPEC, "maskrcnnConfig": {"aspectRatios": [[1, 1]]}})
     built = Architecture.from_spec(parse_spec({**SPEC, "maskrcnnConfig": {}}))

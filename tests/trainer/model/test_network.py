@@ -181,6 +181,18 @@ def test_freeze_bn_keeps_statistics_but_trains_gamma_and_beta() -> None:
     assert network.moving_average_updates.numpy() == 0
 
 
+def test_freeze_bn_affine_trains_no_gamma_and_beta_but_moves_statistics() -> None:
+    network = with_statistics(MaskRCNN(SMALL, freeze_bn=False, freeze_bn_affine=True, freeze_blocks=(0,)))
+    names = [network.variable_name(v) for v in network.trainable_variables]
+    assert not [name for name in names if name.endswith(("/gamma", "/beta"))]
+    assert "block_1a_conv_1/kernel" in names
+    before = {name: v.numpy() for name, v in network.named_variables.items()}
+    network.feature_outputs(IMAGES, training=True)
+    changed = {name for name, v in network.named_variables.items() if np.any(v.numpy() != before[name])}
+    assert {name.rpartition("/")[2] for name in changed} == {"moving_mean", "moving_variance"}
+    assert "block_4a_bn_1/moving_mean" in changed
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_shortcut_and_branch_exchange_their_moments_together(dtype: str) -> None:
     """Values, gradients, and statistics stay those of one process; the last norm of a block waits for its shortcut."""

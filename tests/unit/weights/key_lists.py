@@ -20,7 +20,7 @@ from maskrcnn_trainer.weights.file import Form, WeightFile
 
 Shapes = dict[str, tuple[int, ...]]
 
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
 def _convolutions(depth: int) -> Iterator[tuple[str, tuple[int, ...]]]:
