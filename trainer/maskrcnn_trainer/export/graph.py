@@ -130,7 +130,7 @@ def check_topk(settings: InferenceSettings, level_sizes: dict[int, int], *, num_
     """
     longest = min(settings.pre_nms_topn, max(level_sizes.values()))
     proposals = min(settings.post_nms_topn, len(level_sizes) * longest)
-    candidates = settings.candidates(proposals * (num_classes - 1))
+    candidates = settings.candidates(proposals, num_classes - 1)
     for field, number in (
         ("testRpnPreNmsTopn", longest),
         ("testRpnPostNmsTopn", proposals),

@@ -121,11 +121,12 @@ def run(arguments: argparse.Namespace) -> int:
             "The names of its classes are unknown, so detections have numbers only; give them with --class-names"
         )
     log.info(
-        "Imported %s (%s): Mask R-CNN of %s, style %s, ResNet-%d, %d classes with the background, to %s (%.1f MB)",
+        "Imported %s (%s): Mask R-CNN of %s, style %s, %s-%d, %d classes with the background, to %s (%.1f MB)",
         source,
         form,
         detector.style.project,
         detector.style.name,
+        detector.architecture.backbone.title,
         detector.architecture.nlayers,
         detector.architecture.num_classes,
         output,
