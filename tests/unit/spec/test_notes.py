@@ -59,6 +59,24 @@ def test_freezing_without_a_checkpoint_is_noted(minimal: dict[str, Any]) -> None
     assert notes(parse_spec(free)) == []
 
 
+def test_fields_about_a_checkpoint_need_one(minimal: dict[str, Any]) -> None:
+    trained = merge_experiment(minimal, {"maskrcnnConfig": {"freezeBn": False, "freezeBlocks": []}})
+    fields = {
+        "checkpointStyle": "detectron2",
+        "checkpointConfig": "c.yaml",
+        "checkpointBnEpsilon": 0.0,
+        "checkpointClassNames": ["person"],
+        "classMapping": {"person": "pedestrian"},
+    }
+    assert notes(parse_spec({**trained, **fields})) == [f"{name} has no effect without a checkpoint" for name in fields]
+    assert notes(parse_spec({**trained, **fields, "checkpoint": "m.pth"})) == []
+
+
+def test_tasks_that_do_not_train_have_no_notes(minimal: dict[str, Any]) -> None:
+    spec = parse_spec({**minimal, "numEpochs": 2, "skipCheckpointVariables": "head"})
+    assert notes(spec, trains=False) == []
+
+
 def test_with_a_plan_the_end_is_known_from_epochs(quiet: dict[str, Any]) -> None:
     spec = parse_spec(
         {**quiet, "totalSteps": 0, "numEpochs": 1, "learningRateSteps": [60], "learningRateDecayLevels": [0.1]}

@@ -17,13 +17,27 @@ _WITHOUT_EFFECT = {
 }
 
 
-def notes(spec: ExperimentSpec, plan: StepPlan | None = None) -> list[str]:
+_OF_CHECKPOINT = {
+    "skip_checkpoint_variables": "skipCheckpointVariables",
+    "checkpoint_style": "checkpointStyle",
+    "checkpoint_config": "checkpointConfig",
+    "checkpoint_bn_epsilon": "checkpointBnEpsilon",
+    "checkpoint_class_names": "checkpointClassNames",
+    "class_mapping": "classMapping",
+}
+"""Fields about the file of ``checkpoint``, as YAML spells them."""
+
+
+def notes(spec: ExperimentSpec, plan: StepPlan | None = None, *, trains: bool = True) -> list[str]:
     """Return sentences for the log about settings of a valid spec that have no effect or are probably mistaken.
 
     Args:
         spec: the spec.
         plan: its steps, once the records are counted; without it, they are known only from ``total_steps``.
+        trains: whether the task is a training; other tasks read no field of a training.
     """
+    if not trains:
+        return []
     found = [text for name, text in _WITHOUT_EFFECT.items() if getattr(spec, name) is not None]
     data = spec.data_config
     if data.shuffle_buffer_size != type(data).model_fields["shuffle_buffer_size"].default:
@@ -73,8 +87,9 @@ def _about_model(spec: ExperimentSpec) -> list[str]:
         )
     if spec.checkpoint is not None and spec.pruned_model_path is not None:
         found.append(f"checkpoint {spec.checkpoint} is not used, because prunedModelPath is set")
-    if spec.skip_checkpoint_variables is not None and spec.checkpoint is None:
-        found.append("skipCheckpointVariables has no effect without a checkpoint")
+    if spec.checkpoint is None:
+        given = [text for name, text in _OF_CHECKPOINT.items() if getattr(spec, name) not in (None, (), {})]
+        found += [f"{text} has no effect without a checkpoint" for text in given]
     if spec.l1_weight_decay >= 1e-4:
         found.append(
             f"l1WeightDecay {spec.l1_weight_decay:g} shrinks most weights to zero unless the training is short; 0 is "
