@@ -101,14 +101,18 @@ def test_the_same_as_plain_loops(jit_compile: bool, rois: int, classes: int, cou
         check_padding(found, image, used)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize(
-    ("settings", "expected"),
+    ("jit_compile", "settings", "expected"),
     [
-        ({"score_threshold": 0.3}, {"threshold": 0.3}),
-        ({"candidate_limit": 7}, {"limit": 7}),
-        ({"candidate_limit": 100_000}, {"limit": 100_000}),
-        ({"least_side": 20.0}, {"least": 20.0}),
+        (False, {"score_threshold": 0.3}, {"threshold": 0.3}),
+        (False, {"candidate_limit": 7}, {"limit": 7}),
+        (False, {"candidate_limit": 100_000}, {"limit": 100_000}),
+        (False, {"least_side": 20.0}, {"least": 20.0}),
+        (
+            True,
+            {"score_threshold": 0.1, "candidate_limit": 100_000, "least_side": 20.0},
+            {"threshold": 0.1, "limit": 100_000, "least": 20.0},
+        ),
     ],
 )
 def test_settings_are_those_of_plain_loops(

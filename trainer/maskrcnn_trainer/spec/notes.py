@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic.alias_generators import to_camel
+
 from maskrcnn_trainer.spec.errors import Problem, SpecError
-from maskrcnn_trainer.spec.experiment import ExperimentSpec
+from maskrcnn_trainer.spec.experiment import CHECKPOINT_OPTIONS, ExperimentSpec
 from maskrcnn_trainer.spec.named_files import file_fields
 from maskrcnn_trainer.spec.purposes import fields_for
 from maskrcnn_trainer.spec.steps import StepPlan
@@ -15,17 +17,6 @@ _WITHOUT_EFFECT = {
     "wandb_config": "wandbConfig has no effect: reports to Weights & Biases are not supported",
     "clearml_config": "clearmlConfig has no effect: reports to ClearML are not supported",
 }
-
-
-_OF_CHECKPOINT = {
-    "skip_checkpoint_variables": "skipCheckpointVariables",
-    "checkpoint_style": "checkpointStyle",
-    "checkpoint_config": "checkpointConfig",
-    "checkpoint_bn_epsilon": "checkpointBnEpsilon",
-    "checkpoint_class_names": "checkpointClassNames",
-    "class_mapping": "classMapping",
-}
-"""Fields about the file of ``checkpoint``, as YAML spells them."""
 
 
 def notes(spec: ExperimentSpec, plan: StepPlan | None = None, *, trains: bool = True) -> list[str]:
@@ -87,9 +78,9 @@ def _about_model(spec: ExperimentSpec) -> list[str]:
         )
     if spec.checkpoint is not None and spec.pruned_model_path is not None:
         found.append(f"checkpoint {spec.checkpoint} is not used, because prunedModelPath is set")
-    if spec.checkpoint is None:
-        given = [text for name, text in _OF_CHECKPOINT.items() if getattr(spec, name) not in (None, (), {})]
-        found += [f"{text} has no effect without a checkpoint" for text in given]
+    given = [to_camel(name) for name in ("skip_checkpoint_variables", *CHECKPOINT_OPTIONS) if _is_given(spec, name)]
+    if given and spec.checkpoint is None:
+        found.append(f"{', '.join(given)} {'has' if len(given) == 1 else 'have'} no effect without a checkpoint")
     if spec.l1_weight_decay >= 1e-4:
         found.append(
             f"l1WeightDecay {spec.l1_weight_decay:g} shrinks most weights to zero unless the training is short; 0 is "
@@ -101,6 +92,10 @@ def _about_model(spec: ExperimentSpec) -> list[str]:
             f"({model.mrcnn_resolution}): the ground-truth masks are coarser than the predicted ones"
         )
     return found
+
+
+def _is_given(spec: ExperimentSpec, name: str) -> bool:
+    return bool(getattr(spec, name) != type(spec).model_fields[name].get_default(call_default_factory=True))
 
 
 def require_paths(spec: ExperimentSpec, task: TaskName, *, source: str = "the experiment spec") -> None:

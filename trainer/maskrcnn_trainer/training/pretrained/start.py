@@ -14,6 +14,7 @@ import tensorflow as tf
 from maskrcnn_trainer.data.class_map import class_map_of
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture, architecture_of
+from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.training.pretrained.keras_hdf5 import MAGIC as HDF5_MAGIC
 from maskrcnn_trainer.training.pretrained.keras_hdf5 import read_hdf5
@@ -191,7 +192,7 @@ def _source_of_detector(detector: OpenedDetector) -> Source:
 
 
 def _source_of_backbone(backbone: OpenedBackbone) -> Source:
-    kind = f"ResNet-{backbone.nlayers} of {Project.DETECTRON2}"
+    kind = f"{BACKBONES[backbone.arch].title}-{backbone.nlayers} of {Project.DETECTRON2}"
     return Source(kind, backbone.values, backbone.notes, backbone.ignored)
 
 
