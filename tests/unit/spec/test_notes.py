@@ -59,6 +59,11 @@ def test_freezing_without_a_checkpoint_is_noted(minimal: dict[str, Any]) -> None
     assert notes(parse_spec(free)) == []
 
 
+def test_tasks_that_do_not_train_have_no_notes(minimal: dict[str, Any]) -> None:
+    spec = parse_spec({**minimal, "numEpochs": 2, "skipCheckpointVariables": "head"})
+    assert notes(spec, trains=False) == []
+
+
 @pytest.mark.parametrize(
     ("options", "note"),
     [

@@ -19,13 +19,16 @@ _WITHOUT_EFFECT = {
 }
 
 
-def notes(spec: ExperimentSpec, plan: StepPlan | None = None) -> list[str]:
+def notes(spec: ExperimentSpec, plan: StepPlan | None = None, *, trains: bool = True) -> list[str]:
     """Return sentences for the log about settings of a valid spec that have no effect or are probably mistaken.
 
     Args:
         spec: the spec.
         plan: its steps, once the records are counted; without it, they are known only from ``total_steps``.
+        trains: whether the task is a training; other tasks read no field of a training.
     """
+    if not trains:
+        return []
     found = [text for name, text in _WITHOUT_EFFECT.items() if getattr(spec, name) is not None]
     data = spec.data_config
     if data.shuffle_buffer_size != type(data).model_fields["shuffle_buffer_size"].default:
