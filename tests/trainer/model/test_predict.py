@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -90,9 +91,9 @@ def test_threshold_and_limit_follow_the_model_unless_they_are_given(
     model = Architecture(num_classes=4, score_threshold=0.05, candidate_limit=None)
     settings = InferenceSettings.from_spec(spec, model)
     assert (settings.score_threshold, settings.candidate_limit) == expected
-    limit = expected[1]
-    assert settings.candidates(5000) == (5000 if limit is None else limit)
-    assert settings.candidates(1) == 1
+    threshold, limit = expected
+    pairs = 50 * (100 if threshold == 0 else math.floor(1 / threshold))
+    assert settings.candidates(50, 100) == (pairs if limit is None else min(limit, pairs))
 
 
 def test_settings_of_the_architecture_and_of_the_inference_are_used(monkeypatch: pytest.MonkeyPatch) -> None:

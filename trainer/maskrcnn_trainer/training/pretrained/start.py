@@ -15,6 +15,7 @@ from maskrcnn_trainer.data.class_map import class_map_of
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture, architecture_of
 from maskrcnn_trainer.model.backbones.registry import BACKBONES
+from maskrcnn_trainer.model.contradictions import refuse_contradictions
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.training.pretrained.keras_hdf5 import MAGIC as HDF5_MAGIC
 from maskrcnn_trainer.training.pretrained.keras_hdf5 import read_hdf5
@@ -74,11 +75,7 @@ class Start:
             ours = replace(Architecture.from_spec(spec), nlayers=theirs.nlayers, arch=theirs.arch)
         else:
             ours = replace(theirs, num_classes=spec.data_config.num_classes)
-        if found := ours.contradictions(spec):
-            raise InvalidInput(
-                f"checkpoint: {self.path} does not match the spec: {'; '.join(found)}. Absent fields follow the file: "
-                "remove these from the spec"
-            )
+        refuse_contradictions(f"checkpoint: {self.path}", ours.contradictions(spec))
 
 
 def open_start(path: Path, *, key: str | None = None, options: DetectorOptions | None = None) -> Start:
