@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.training.roi_sampling import RoiSampling
 from maskrcnn_trainer.training.schedule import Schedule
 
 if TYPE_CHECKING:
-    from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.spec import ExperimentSpec
+    from maskrcnn_trainer.spec import ExperimentSpec
 
 
 @dataclass(frozen=True)
