@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from tests.unit.weights import files, key_lists
 
 from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.core.desired import resolve
+from maskrcnn_trainer.model.architecture import LARGEST_TOPK
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.weights.class_rows import rows_for
@@ -85,7 +85,5 @@ def test_settings_are_those_of_the_style_and_those_that_an_export_takes() -> Non
     assert config.freeze_bn
     assert config.freeze_bn_affine is not style.bn_affine_trained
     assert tuple(config.freeze_blocks) == style.frozen_blocks
-    source = (ROOT / "trainer" / "maskrcnn_trainer" / "export" / "graph.py").read_text(encoding="utf-8")
-    [limit] = re.findall(r"^LARGEST_TOPK = (\d+)$", source, re.MULTILINE)
     assert config.test_candidate_limit is not None
-    assert config.test_candidate_limit <= int(limit)
+    assert config.test_candidate_limit <= LARGEST_TOPK
