@@ -169,6 +169,21 @@ def test_names_are_given_or_in_the_file_or_unknown() -> None:
     assert plain("mmdet-caffe").class_names is None
 
 
+def test_names_of_another_number_of_classes_are_noted() -> None:
+    named = file_of("mmdet-caffe", meta={"CLASSES": ("x", "y")})
+    detector = opened("mmdet-caffe", file=named)
+    assert detector.class_names is None
+    assert any("meta names 2 classes, but the file has 3" in note for note in detector.notes)
+    assert not opened("mmdet-caffe", file=named, class_names=("a", "b", "c")).notes
+
+
+def test_negative_variance_is_refused() -> None:
+    name = "backbone.body.layer2.0.bn1.running_var"
+    tensors = {**tensors_of("torchvision"), name: -tensors_of("torchvision")[name]}
+    with pytest.raises(InvalidInput, match=rf"{name} has a variance of -"):
+        opened("torchvision", file=replace(file_of("torchvision"), tensors=tensors))
+
+
 def test_notes_of_the_file_come_first() -> None:
     assert opened("detectron2", file=replace(file_of("detectron2"), notes=("a prefix was removed",))).notes == (
         "a prefix was removed",

@@ -284,6 +284,11 @@ def _check(path: str, found: _Found, shapes: Mapping[str, tuple[int, ...]]) -> N
             raise InvalidInput(
                 f"checkpoint: {path}: {tensor_name} is of type {tensor.dtype}; weights are floating-point numbers"
             )
+        if name.endswith("/moving_variance") and np.any(tensor < 0):
+            raise InvalidInput(
+                f"checkpoint: {path}: {tensor_name} has a variance of {float(np.min(tensor)):g}, which is below 0: the "
+                "file is damaged"
+            )
 
 
 def _their_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -157,7 +157,13 @@ def open_detector(file: WeightFile, project: Project, options: DetectorOptions) 
         class_names=names,
         has_masks=detector.has_masks,
         ignored=detector.ignored,
-        notes=(*file.notes, *(config.notes if config is not None else ()), *scale_note, *_other_settings(config)),
+        notes=(
+            *file.notes,
+            *(config.notes if config is not None else ()),
+            *scale_note,
+            *_other_settings(config),
+            *_unused_names(config, detector.num_classes - 1, given=bool(options.class_names)),
+        ),
     )
 
 
@@ -256,4 +262,14 @@ def _other_settings(config: ModelConfig | None) -> tuple[str, ...]:
         f"{config.source} has {value:g} where {field} is {default:g} by default; set it to detect as the original does"
         for name, (field, default) in _SPEC_OF.items()
         if (value := getattr(config, name)) is not None and value != default
+    )
+
+
+def _unused_names(config: ModelConfig | None, classes: int, *, given: bool) -> tuple[str, ...]:
+    """Return a note if a config names another number of classes than the file has, without the background."""
+    if config is None or config.class_names is None or given or len(config.class_names) == classes:
+        return ()
+    return (
+        f"{config.source} names {len(config.class_names)} classes, but the file has {classes}, so these names are not "
+        "used; give the right ones with 'checkpointClassNames'",
     )
