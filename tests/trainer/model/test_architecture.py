@@ -73,6 +73,12 @@ def test_level_that_the_model_does_not_have_is_a_contradiction() -> None:
     assert found == "maskrcnnConfig.roiMaxLevel: 6 is not one of the levels 3 to 5"
 
 
+def test_only_given_fields_are_contradictions() -> None:
+    spec = parse_spec({**SPEC, "maskrcnnConfig": {"maxLevel": 5}})
+    (found,) = Architecture(num_classes=4, roi_max_level=5).contradictions(spec)
+    assert found == "maskrcnnConfig.maxLevel: 5 in the spec, but the model was built with 6"
+
+
 def test_without_a_model_absent_fields_have_their_defaults_and_given_ones_are_built() -> None:
     assert Architecture.from_spec(parse_spec({**SPEC, "maskrcnnConfig": {}})) == Architecture(num_classes=4)
     given = {

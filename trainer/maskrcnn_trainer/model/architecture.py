@@ -242,11 +242,13 @@ class Architecture:
             requested = Architecture.from_spec(spec, model=self)
         except InvalidInput as error:
             return [str(error)]
+        # not those that follow another one, as the highest level of RoIs does
+        given = spec.maskrcnn_config.model_fields_set | spec.data_config.model_fields_set
         return [
             f"{spelled}: {shown(getattr(requested, name))} in the spec, "
             f"but the model was built with {shown(getattr(self, name))}"
             for name, spelled in _SPEC_FIELDS.items()
-            if getattr(requested, name) != getattr(self, name)
+            if name in given and getattr(requested, name) != getattr(self, name)
         ]
 
     def to_json(self) -> dict[str, Any]:
