@@ -1,0 +1,298 @@
+"""Mask AP of a training that starts from a whole detector, compared with one that starts from its backbone alone.
+
+    python benchmarks/fine_tuning.py [--workspace DIR] [--steps 300] [--seeds 1 2] [--side 128] [--backbone FILE]
+
+The demo's pictures have three classes (examples/shapes/generate.py). A detector with torchvision's architecture is
+trained on other pictures of the same kind, in which the objects of one class aren't annotated, and written with
+torchvision's tensor names. From this file start, with the same data, batch norms, and seed:
+
+* fine-tuning: ``checkpoint`` with the names of its two classes, a third of the steps;
+* new heads: only its backbone is loaded, ``skipCheckpointVariables`` leaves FPN, RPN, and heads new, all of the steps.
+
+Each schedule of the learning rate is scaled to the number of steps. The class that is new is the first of the three, so
+that the rows of the other two move. --backbone gives the detector's own training the weights of a ResNet-18 with
+torchvision's names; without it, that training starts from random weights. A workspace that has results of the same
+settings isn't trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskrcnn_trainer.model_files.model_file import read_model_file
+from maskrcnn_trainer.weights.opening import architecture_of_style
+from maskrcnn_trainer.weights.style import STYLES, StyleName
+from torchvision_names import write_detector
+
+ROOT = Path(__file__).resolve().parent.parent
+NLAYERS = 18
+HEAD_DIM = 256
+CLASSES = ("disc", "square", "triangle")
+NEW_CLASS = CLASSES[0]
+BATCH = 2
+EVALUATIONS = 6
+"""Evaluations of the longer training, at equal distances."""
+LEAST_STEPS = 36
+"""With fewer, two steps at which the learning rate drops would be one."""
+TRAIN_PICTURES, VALIDATION_PICTURES = 400, 60
+SEEDS = {"known": 8, "all": 7}
+"""Seeds of the pictures with two annotated classes, and of those with all: no picture is in both."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training.
+
+    Attributes:
+        title: in the table.
+        name: of its directory.
+        experiment: its spec.
+    """
+
+    title: str
+    name: str
+    experiment: Mapping[str, Any]
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return int(self.experiment["totalSteps"])
+
+
+def without_class(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return COCO annotations without a class and its objects; its images remain."""
+    removed = {category["id"] for category in content["categories"] if category["name"] == name}
+    return {
+        **content,
+        "categories": [category for category in content["categories"] if category["id"] not in removed],
+        "annotations": [one for one in content["annotations"] if one["category_id"] not in removed],
+    }
+
+
+def experiment_of(
+    data: Path, val_json: Path, *, seed: int, steps: int, every: int, side: int, classes: int
+) -> dict[str, Any]:
+    """Return what all trainings have in common.
+
+    Args:
+        data: directory with the records of ``train`` and ``val``.
+        val_json: annotations of the validation pictures.
+        seed: of the training.
+        steps: number of steps, to which the schedule of the learning rate is scaled.
+        every: steps between two evaluations.
+        side: height and width of the padded image, a multiple of 64.
+        classes: with the background.
+    """
+    return {
+        "seed": seed,
+        "totalSteps": steps,
+        "numStepsPerEval": every,
+        "trainBatchSize": BATCH,
+        "evalBatchSize": 4,
+        "warmupSteps": steps // 8,
+        "warmupLearningRate": 0.001,
+        "initLearningRate": 0.01,
+        "learningRateSteps": [steps * 3 // 4, steps * 11 // 12],
+        "learningRateDecayLevels": [0.1, 0.02],
+        "keepCheckpoints": 1,
+        "dataConfig": {
+            "imageSize": [side, side],
+            "numClasses": classes,
+            "augmentInputData": True,
+            "maxNumInstances": 16,
+            "trainingFilePattern": str(data / "train" / "train-*.tfrecord"),
+            "validationFilePattern": str(data / "val" / "val-*.tfrecord"),
+            "valJsonFile": str(val_json),
+        },
+        "maskrcnnConfig": {
+            "gtMaskSize": 56,
+            "rpnBatchSizePerIm": 64,
+            "batchSizePerIm": 24,
+            "trainRpnPreNmsTopn": 200,
+            "trainRpnPostNmsTopn": 100,
+            "testRpnPreNmsTopn": 100,
+            "testRpnPostNmsTopn": 50,
+            "testDetectionsPerImage": 20,
+        },
+    }
+
+
+def structure_of_torchvision() -> dict[str, Any]:
+    """Return the fields of ``maskrcnnConfig`` for a network that torchvision can have, with batch norms of 1e-5."""
+    ours = architecture_of_style(STYLES[StyleName.TORCHVISION], nlayers=NLAYERS, num_classes=2, head_dim=HEAD_DIM)
+    return {
+        "nlayers": ours.nlayers,
+        "arch": ours.arch,
+        "aspectRatios": [list(pair) for pair in ours.aspect_ratios],
+        "anchorOffset": ours.anchor_offset,
+        "anchorRounding": ours.anchor_rounding,
+        "roiMaxLevel": ours.roi_max_level,
+        "roiAligned": ours.roi_aligned,
+        "roiSamplingRatio": ours.roi_sampling_ratio,
+        "fastRcnnMlpHeadDim": ours.fast_rcnn_mlp_head_dim,
+    }
+
+
+def base_run(common: dict[str, Any], backbone: Path | None) -> Run:
+    """Return the training of the detector with two classes.
+
+    Without pretrained weights its batch norms learn their statistics.
+    """
+    config = common["maskrcnnConfig"] | structure_of_torchvision()
+    if backbone is None:
+        return Run("base", "base", common | {"maskrcnnConfig": config | {"freezeBn": False, "freezeBlocks": []}})
+    return Run("base", "base", common | {"maskrcnnConfig": config, "checkpoint": str(backbone.resolve())})
+
+
+def compared_runs(shorter: dict[str, Any], longer: dict[str, Any], detector: Path) -> tuple[Run, Run]:
+    """Return the training from the whole detector, and the one from its backbone.
+
+    Args:
+        shorter: spec of a third of the steps, see `experiment_of`.
+        longer: spec of all of the steps.
+        detector: the file with torchvision's names.
+    """
+    origin = {
+        "checkpoint": str(detector),
+        "checkpointStyle": StyleName.TORCHVISION.value,
+        "checkpointBnEpsilon": 1e-5,
+        "checkpointClassNames": [name for name in CLASSES if name != NEW_CLASS],
+    }
+    seed = longer["seed"]
+    return (
+        Run("fine-tuning", f"fine-tuning-{seed}", shorter | origin),
+        Run("new heads", f"new-heads-{seed}", longer | origin | {"skipCheckpointVariables": "^(fpn|.*_head)/"}),
+    )
+
+
+def command(*words: object) -> None:
+    """Run a command; exit with its end if it fails."""
+    result = subprocess.run([str(word) for word in words], check=False)
+    if result.returncode:
+        sys.exit(f"{' '.join(map(str, words))} ended with {result.returncode}")
+
+
+def maskrcnn(*words: object) -> None:
+    """Run a command of the trainer."""
+    command(Path(sys.executable).parent / "maskrcnn", *words)
+
+
+def prepare_data(workspace: Path) -> None:
+    """Draw both sets of pictures, and convert them, unless that is done."""
+    for name, seed in SEEDS.items():
+        raw, done = workspace / "raw" / name, workspace / "records" / name / "done"
+        if done.exists():
+            continue
+        counts = ("--train", TRAIN_PICTURES, "--val", VALIDATION_PICTURES)
+        command(sys.executable, ROOT / "examples/shapes/generate.py", "--output", raw, "--seed", seed, *counts)
+        for split in ("train", "val"):
+            annotations = raw / f"{split}.json"
+            if name == "known":
+                annotations.write_text(json.dumps(without_class(json.loads(annotations.read_text()), NEW_CLASS)))
+            output = workspace / "records" / name / split
+            maskrcnn("dataset_convert", "-i", raw / "images", "-a", annotations, "-o", output, "-t", split, "-s", 2)
+        done.touch()
+
+
+def mask_ap_by_step(run: Run, workspace: Path) -> dict[int, float]:
+    """Train unless that is done; return the mask AP of each evaluation."""
+    directory = workspace / run.name
+    directory.mkdir(parents=True, exist_ok=True)
+    spec, results = directory / "spec.yaml", directory / "results"
+    text = yaml.safe_dump(dict(run.experiment), sort_keys=False)
+    if spec.exists() and spec.read_text() != text:
+        sys.exit(f"{directory} is of other settings; give another --workspace")
+    spec.write_text(text)
+    if not (results / "result.json").exists():
+        maskrcnn("train", "-e", spec, "-d", results)
+    evaluations = json.loads((results / "evaluations.json").read_text())
+    return {int(step): float(metrics["mask_AP"]) for step, metrics in evaluations.items()}
+
+
+def saved_as_torchvision(base: Run, workspace: Path) -> Path:
+    """Write the detector of a training with torchvision's names; return its path."""
+    path = workspace / "detector.safetensors"
+    if not path.exists():
+        model = workspace / base.name / "results" / f"model.step-{base.steps}.tlt"
+        write_detector(path, read_model_file(model, with_optimizer=False).variables)
+    return path
+
+
+def rows(by_title: Mapping[str, Mapping[int, float]], seed: int) -> list[str]:
+    """Return a row of the table for each training, with the mask AP at each step that has an evaluation."""
+    steps = sorted({step for measured in by_title.values() for step in measured})
+    return [
+        f"| {seed} | {title} | {' | '.join(f'{measured[step]:.3f}' if step in measured else '' for step in steps)} |"
+        for title, measured in by_title.items()
+    ]
+
+
+def verdict(tuned: Mapping[int, float], new: Mapping[int, float], seed: int) -> str:
+    """Return a sentence that compares both trainings at their ends."""
+    last_tuned, last_new = max(tuned), max(new)
+    difference = tuned[last_tuned] - new[last_new]
+    return (
+        f"Seed {seed}: mask AP {tuned[last_tuned]:.3f} after {last_tuned} steps of fine-tuning, {new[last_new]:.3f} "
+        f"after {last_new} steps with new heads: {difference:+.3f} with {last_tuned / last_new:.2f} of the steps"
+    )
+
+
+def compare(workspace: Path, steps: int, seeds: Sequence[int], side: int, backbone: Path | None) -> bool:
+    """Train, and print the table; return whether fine-tuning is better at the end with every seed."""
+    prepare_data(workspace)
+    every = steps // EVALUATIONS
+    raw, records = workspace / "raw", workspace / "records"
+    common = experiment_of(
+        records / "known", raw / "known" / "val.json", seed=1, steps=steps, every=steps, side=side, classes=3
+    )
+    base = base_run(common, backbone)
+    print(f"base detector, two classes: mask AP {mask_ap_by_step(base, workspace)[steps]:.3f}", flush=True)
+    detector = saved_as_torchvision(base, workspace)
+
+    table, sentences, better = [], [], True
+    for seed in seeds:
+        shorter, longer = (
+            experiment_of(
+                records / "all", raw / "all" / "val.json", seed=seed, steps=count, every=every, side=side, classes=4
+            )
+            for count in (steps // 3, steps)
+        )
+        tuning, rival = compared_runs(shorter, longer, detector)
+        tuned, new = mask_ap_by_step(tuning, workspace), mask_ap_by_step(rival, workspace)
+        table += rows({tuning.title: tuned, rival.title: new}, seed)
+        sentences.append(verdict(tuned, new, seed))
+        better = better and tuned[max(tuned)] > new[max(new)]
+    numbers = [every * number for number in range(1, EVALUATIONS + 1)]
+    print(f"| seed | training | {' | '.join(f'mask AP, step {number}' for number in numbers)} |")
+    print(f"|---|---|{'---:|' * EVALUATIONS}")
+    print("\n".join([*table, "", *sentences]))
+    return better
+
+
+def main() -> int:
+    """Run the comparison; return 1 if fine-tuning isn't better with every seed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workspace", type=Path, default=ROOT / ".bench" / "fine-tuning")
+    parser.add_argument("--steps", type=int, default=300, help="of the training with new heads, a multiple of 6")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--side", type=int, default=128, help="of the padded image, a multiple of 64")
+    parser.add_argument("--backbone", type=Path, help="ResNet-18 with torchvision's names; absent: random weights")
+    arguments = parser.parse_args()
+    if arguments.steps < LEAST_STEPS or arguments.steps % EVALUATIONS:
+        parser.error(f"--steps must be a multiple of {EVALUATIONS}, at least {LEAST_STEPS}")
+    workspace = arguments.workspace.resolve()
+    better = compare(workspace, arguments.steps, arguments.seeds, arguments.side, arguments.backbone)
+    return 0 if better else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
