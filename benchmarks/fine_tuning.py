@@ -1,6 +1,6 @@
 """Mask AP of a training that starts from a whole detector, compared with one that starts from its backbone alone.
 
-    python benchmarks/fine_tuning.py [--workspace DIR] [--steps 300] [--seeds 1 2] [--side 128] [--backbone FILE]
+    python benchmarks/fine_tuning.py [--workspace DIR] [--steps 180] [--base-steps 600] [--seeds 1 2] [--backbone FILE]
 
 The demo's pictures have three classes (examples/shapes/generate.py). A detector with torchvision's architecture is
 trained on other pictures of the same kind, in which the objects of one class aren't annotated, and written with
@@ -39,7 +39,7 @@ HEAD_DIM = 256
 CLASSES = ("disc", "square", "triangle")
 NEW_CLASS = CLASSES[0]
 BATCH = 2
-EVALUATIONS = 6
+EVALUATIONS = 3
 """Evaluations of the longer training, at equal distances."""
 LEAST_STEPS = 36
 """With fewer, two steps at which the learning rate drops would be one."""
@@ -246,17 +246,12 @@ def verdict(tuned: Mapping[int, float], new: Mapping[int, float], seed: int) -> 
     )
 
 
-def compare(workspace: Path, steps: int, seeds: Sequence[int], side: int, backbone: Path | None) -> bool:
+def compare(workspace: Path, base: Run, steps: int, seeds: Sequence[int], side: int) -> bool:
     """Train, and print the table; return whether fine-tuning is better at the end with every seed."""
-    prepare_data(workspace)
-    every = steps // EVALUATIONS
-    raw, records = workspace / "raw", workspace / "records"
-    common = experiment_of(
-        records / "known", raw / "known" / "val.json", seed=1, steps=steps, every=steps, side=side, classes=3
-    )
-    base = base_run(common, backbone)
-    print(f"base detector, two classes: mask AP {mask_ap_by_step(base, workspace)[steps]:.3f}", flush=True)
+    print(f"base detector, two classes: mask AP {mask_ap_by_step(base, workspace)[base.steps]:.3f}", flush=True)
     detector = saved_as_torchvision(base, workspace)
+    raw, records = workspace / "raw", workspace / "records"
+    every = steps // EVALUATIONS
 
     table, sentences, better = [], [], True
     for seed in seeds:
@@ -282,15 +277,20 @@ def main() -> int:
     """Run the comparison; return 1 if fine-tuning isn't better with every seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workspace", type=Path, default=ROOT / ".bench" / "fine-tuning")
-    parser.add_argument("--steps", type=int, default=300, help="of the training with new heads, a multiple of 6")
+    parser.add_argument("--steps", type=int, default=180, help="of the training with new heads, a multiple of 3")
+    parser.add_argument("--base-steps", type=int, default=600, help="of the detector with two classes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--side", type=int, default=128, help="of the padded image, a multiple of 64")
     parser.add_argument("--backbone", type=Path, help="ResNet-18 with torchvision's names; absent: random weights")
     arguments = parser.parse_args()
-    if arguments.steps < LEAST_STEPS or arguments.steps % EVALUATIONS:
-        parser.error(f"--steps must be a multiple of {EVALUATIONS}, at least {LEAST_STEPS}")
-    workspace = arguments.workspace.resolve()
-    better = compare(workspace, arguments.steps, arguments.seeds, arguments.side, arguments.backbone)
+    if min(arguments.steps, arguments.base_steps) < LEAST_STEPS or arguments.steps % EVALUATIONS:
+        parser.error(f"--steps must be a multiple of {EVALUATIONS}; both numbers of steps at least {LEAST_STEPS}")
+    workspace, steps = arguments.workspace.resolve(), arguments.base_steps
+    prepare_data(workspace)
+    known, val_json = workspace / "records" / "known", workspace / "raw" / "known" / "val.json"
+    common = experiment_of(known, val_json, seed=1, steps=steps, every=steps, side=arguments.side, classes=3)
+    base = base_run(common, arguments.backbone)
+    better = compare(workspace, base, arguments.steps, arguments.seeds, arguments.side)
     return 0 if better else 1
 
 
