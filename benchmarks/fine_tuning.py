@@ -9,10 +9,10 @@ torchvision's tensor names. From this file start, with the same data, batch norm
 * fine-tuning: ``checkpoint`` with the names of its two classes, a third of the steps;
 * new heads: only its backbone is loaded, ``skipCheckpointVariables`` leaves FPN, RPN, and heads new, all of the steps.
 
-Each schedule of the learning rate is scaled to the number of steps. The class that is new is the first of the three, so
-that the rows of the other two move. --backbone gives the detector's own training the weights of a ResNet-18 with
-torchvision's names; without it, that training starts from random weights. A workspace that has results of the same
-settings isn't trained again.
+Each schedule of the learning rate is scaled to the number of steps; --rate is its highest value in fine-tuning. The
+class that is new is the first of the three, so that the rows of the other two move. --backbone gives the detector's own
+training the weights of a ResNet-18 with torchvision's names; without it, that training starts from random weights. What
+a workspace has results of isn't trained again.
 """
 
 from __future__ import annotations
@@ -33,12 +33,16 @@ from maskrcnn_trainer.weights.opening import architecture_of_style
 from maskrcnn_trainer.weights.style import STYLES, StyleName
 from torchvision_names import write_detector
 
+Metrics = Mapping[str, float]
+
 ROOT = Path(__file__).resolve().parent.parent
 NLAYERS = 18
 HEAD_DIM = 256
 CLASSES = ("disc", "square", "triangle")
 NEW_CLASS = CLASSES[0]
 BATCH = 2
+RATE = 0.01
+"""Learning rate after the warm-up, usual for a batch of 2 and heads that are new."""
 EVALUATIONS = 3
 """Evaluations of the longer training, at equal distances."""
 LEAST_STEPS = 36
@@ -100,7 +104,7 @@ def experiment_of(
         "evalBatchSize": 4,
         "warmupSteps": steps // 8,
         "warmupLearningRate": 0.001,
-        "initLearningRate": 0.01,
+        "initLearningRate": RATE,
         "learningRateSteps": [steps * 3 // 4, steps * 11 // 12],
         "learningRateDecayLevels": [0.1, 0.02],
         "keepCheckpoints": 1,
@@ -153,13 +157,16 @@ def base_run(common: dict[str, Any], backbone: Path | None) -> Run:
     return Run("base", "base", common | {"maskrcnnConfig": config, "checkpoint": str(backbone.resolve())})
 
 
-def compared_runs(shorter: dict[str, Any], longer: dict[str, Any], detector: Path) -> tuple[Run, Run]:
+def compared_runs(
+    shorter: dict[str, Any], longer: dict[str, Any], detector: Path, rate: float = RATE
+) -> tuple[Run, Run]:
     """Return the training from the whole detector, and the one from its backbone.
 
     Args:
         shorter: spec of a third of the steps, see `experiment_of`.
         longer: spec of all of the steps.
         detector: the file with torchvision's names.
+        rate: learning rate of the shorter training after its warm-up.
     """
     origin = {
         "checkpoint": str(detector),
@@ -169,7 +176,7 @@ def compared_runs(shorter: dict[str, Any], longer: dict[str, Any], detector: Pat
     }
     seed = longer["seed"]
     return (
-        Run("fine-tuning", f"fine-tuning-{seed}", shorter | origin),
+        Run("fine-tuning", f"fine-tuning-{rate:g}-{seed}", shorter | origin | {"initLearningRate": rate}),
         Run("new heads", f"new-heads-{seed}", longer | origin | {"skipCheckpointVariables": "^(fpn|.*_head)/"}),
     )
 
@@ -203,8 +210,8 @@ def prepare_data(workspace: Path) -> None:
         done.touch()
 
 
-def mask_ap_by_step(run: Run, workspace: Path) -> dict[int, float]:
-    """Train unless that is done; return the mask AP of each evaluation."""
+def metrics_by_step(run: Run, workspace: Path) -> dict[int, Metrics]:
+    """Train unless that is done; return the metrics of each evaluation, by step."""
     directory = workspace / run.name
     directory.mkdir(parents=True, exist_ok=True)
     spec, results = directory / "spec.yaml", directory / "results"
@@ -215,7 +222,7 @@ def mask_ap_by_step(run: Run, workspace: Path) -> dict[int, float]:
     if not (results / "result.json").exists():
         maskrcnn("train", "-e", spec, "-d", results)
     evaluations = json.loads((results / "evaluations.json").read_text())
-    return {int(step): float(metrics["mask_AP"]) for step, metrics in evaluations.items()}
+    return {int(step): {name: float(entry[name]) for name in ("mask_AP", "AP")} for step, entry in evaluations.items()}
 
 
 def saved_as_torchvision(base: Run, workspace: Path) -> Path:
@@ -227,28 +234,32 @@ def saved_as_torchvision(base: Run, workspace: Path) -> Path:
     return path
 
 
-def rows(by_title: Mapping[str, Mapping[int, float]], seed: int) -> list[str]:
-    """Return a row of the table for each training, with the mask AP at each step that has an evaluation."""
+def rows(by_title: Mapping[str, Mapping[int, Metrics]], seed: int) -> list[str]:
+    """Return a row of the table for each training: the mask AP at each step that has an evaluation."""
     steps = sorted({step for measured in by_title.values() for step in measured})
     return [
-        f"| {seed} | {title} | {' | '.join(f'{measured[step]:.3f}' if step in measured else '' for step in steps)} |"
+        f"| {seed} | {title} | "
+        + " | ".join(f"{measured[step]['mask_AP']:.3f}" if step in measured else "" for step in steps)
+        + " |"
         for title, measured in by_title.items()
     ]
 
 
-def verdict(tuned: Mapping[int, float], new: Mapping[int, float], seed: int) -> str:
+def verdict(tuned: Mapping[int, Metrics], new: Mapping[int, Metrics], seed: int) -> str:
     """Return a sentence that compares both trainings at their ends."""
-    last_tuned, last_new = max(tuned), max(new)
-    difference = tuned[last_tuned] - new[last_new]
+    steps, of_new = max(tuned), max(new)
+    ours, theirs = tuned[steps], new[of_new]
     return (
-        f"Seed {seed}: mask AP {tuned[last_tuned]:.3f} after {last_tuned} steps of fine-tuning, {new[last_new]:.3f} "
-        f"after {last_new} steps with new heads: {difference:+.3f} with {last_tuned / last_new:.2f} of the steps"
+        f"Seed {seed}: mask AP {ours['mask_AP']:.3f} (box AP {ours['AP']:.3f}) after {steps} steps of fine-tuning, "
+        f"{theirs['mask_AP']:.3f} ({theirs['AP']:.3f}) after {of_new} steps with new heads: mask AP "
+        f"{ours['mask_AP'] - theirs['mask_AP']:+.3f} with {steps / of_new:.2f} of the steps"
     )
 
 
-def compare(workspace: Path, base: Run, steps: int, seeds: Sequence[int], side: int) -> bool:
+def compare(workspace: Path, base: Run, *, steps: int, seeds: Sequence[int], side: int, rate: float) -> bool:
     """Train, and print the table; return whether fine-tuning is better at the end with every seed."""
-    print(f"base detector, two classes: mask AP {mask_ap_by_step(base, workspace)[base.steps]:.3f}", flush=True)
+    measured = metrics_by_step(base, workspace)[base.steps]
+    print(f"base detector, two classes: mask AP {measured['mask_AP']:.3f}", flush=True)
     detector = saved_as_torchvision(base, workspace)
     raw, records = workspace / "raw", workspace / "records"
     every = steps // EVALUATIONS
@@ -261,11 +272,11 @@ def compare(workspace: Path, base: Run, steps: int, seeds: Sequence[int], side: 
             )
             for count in (steps // 3, steps)
         )
-        tuning, rival = compared_runs(shorter, longer, detector)
-        tuned, new = mask_ap_by_step(tuning, workspace), mask_ap_by_step(rival, workspace)
+        tuning, rival = compared_runs(shorter, longer, detector, rate)
+        tuned, new = metrics_by_step(tuning, workspace), metrics_by_step(rival, workspace)
         table += rows({tuning.title: tuned, rival.title: new}, seed)
         sentences.append(verdict(tuned, new, seed))
-        better = better and tuned[max(tuned)] > new[max(new)]
+        better = better and tuned[max(tuned)]["mask_AP"] > new[max(new)]["mask_AP"]
     numbers = [every * number for number in range(1, EVALUATIONS + 1)]
     print(f"| seed | training | {' | '.join(f'mask AP, step {number}' for number in numbers)} |")
     print(f"|---|---|{'---:|' * EVALUATIONS}")
@@ -280,6 +291,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=180, help="of the training with new heads, a multiple of 3")
     parser.add_argument("--base-steps", type=int, default=600, help="of the detector with two classes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rate", type=float, default=RATE, help="learning rate of fine-tuning after its warm-up")
     parser.add_argument("--side", type=int, default=128, help="of the padded image, a multiple of 64")
     parser.add_argument("--backbone", type=Path, help="ResNet-18 with torchvision's names; absent: random weights")
     arguments = parser.parse_args()
@@ -290,7 +302,9 @@ def main() -> int:
     known, val_json = workspace / "records" / "known", workspace / "raw" / "known" / "val.json"
     common = experiment_of(known, val_json, seed=1, steps=steps, every=steps, side=arguments.side, classes=3)
     base = base_run(common, arguments.backbone)
-    better = compare(workspace, base, arguments.steps, arguments.seeds, arguments.side)
+    better = compare(
+        workspace, base, steps=arguments.steps, seeds=arguments.seeds, side=arguments.side, rate=arguments.rate
+    )
     return 0 if better else 1
 
 

@@ -14,7 +14,7 @@ from fine_tuning import (
     base_run,
     compared_runs,
     experiment_of,
-    mask_ap_by_step,
+    metrics_by_step,
     rows,
     verdict,
     without_class,
@@ -105,22 +105,32 @@ def test_annotations_without_a_class_keep_images_and_ids() -> None:
     }
 
 
+def at(mask_ap: float, box_ap: float = 0.5) -> dict[str, float]:
+    return {"mask_AP": mask_ap, "AP": box_ap}
+
+
 def test_table_leaves_steps_without_an_evaluation_empty() -> None:
-    assert rows({"fine-tuning": {20: 0.25}, "new heads": {20: 0.125, 40: 0.5}}, 5) == [
+    assert rows({"fine-tuning": {20: at(0.25)}, "new heads": {20: at(0.125), 40: at(0.5)}}, 5) == [
         "| 5 | fine-tuning | 0.250 |  |",
         "| 5 | new heads | 0.125 | 0.500 |",
     ]
 
 
 def test_verdict_compares_the_ends() -> None:
-    assert verdict({20: 0.25, 40: 0.375}, {40: 0.5, 120: 0.25}, 5) == (
-        "Seed 5: mask AP 0.375 after 40 steps of fine-tuning, 0.250 after 120 steps with new heads: +0.125 with 0.33 "
-        "of the steps"
+    assert verdict({20: at(0.25), 40: at(0.375)}, {40: at(0.5), 120: at(0.25, 0.625)}, 5) == (
+        "Seed 5: mask AP 0.375 (box AP 0.500) after 40 steps of fine-tuning, 0.250 (0.625) after 120 steps with new "
+        "heads: mask AP +0.125 with 0.33 of the steps"
     )
+
+
+def test_fine_tuning_has_its_own_rate_and_directory() -> None:
+    tuning, rival = compared_runs(common(40), common(120), DETECTOR, 0.004)
+    assert (tuning.experiment["initLearningRate"], tuning.name) == (0.004, "fine-tuning-0.004-5")
+    assert (rival.experiment["initLearningRate"], rival.name) == (0.01, "new-heads-5")
 
 
 def test_results_of_other_settings_are_not_taken(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "spec.yaml").write_text("seed: 6\n")
     with pytest.raises(SystemExit, match="other settings"):
-        mask_ap_by_step(Run("base", "base", {"seed": 5}), tmp_path)
+        metrics_by_step(Run("base", "base", {"seed": 5}), tmp_path)
