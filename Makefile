@@ -13,7 +13,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-report test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order gpu-check bench-nuclei bench-nuclei-gang soak gpu-placement gpu-kernels clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-report test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order bench-fine-tuning gpu-check bench-nuclei bench-nuclei-gang soak gpu-placement gpu-kernels clean
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -150,6 +150,9 @@ bench-record-order: setup ## measure reading records in stored order, in a windo
 
 bench-input-pipeline: setup ## measure the input pipeline alone
 	$(VENV)/python benchmarks/input_pipeline.py
+
+bench-fine-tuning: setup ## measure mask AP of fine-tuning a whole detector, compared with new heads on its backbone (ARGS="--backbone FILE")
+	$(VENV)/python benchmarks/fine_tuning.py $(ARGS)
 
 gpu-placement: setup ## list the operations of a training step and of inference that would run on the host of a GPU
 	$(VENV)/python benchmarks/gpu_placement.py $(ARGS)
