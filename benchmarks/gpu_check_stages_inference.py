@@ -21,7 +21,7 @@ def detector(options: Options) -> Callable[[tf.Tensor], PaddedDetections]:
     """Return the function from images to detections, of a network with random weights."""
     spec = spec_of(options, Records())
     network = MaskRCNN(Architecture.from_spec(spec), dtype=options.dtype, seed=1)
-    chosen = InferenceSettings.from_spec(spec)
+    chosen = InferenceSettings.from_spec(spec, network.architecture)
     function: Callable[[tf.Tensor], PaddedDetections] = tf.function(
         lambda images: predict(network, images, chosen, compiled=options.xla),
         jit_compile=options.xla or None,

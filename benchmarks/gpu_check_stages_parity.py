@@ -39,7 +39,7 @@ def parity(options: Options, say: Callable[..., None]) -> None:
             variable.assign(stored["weights"][name])
         else:
             stored.setdefault("weights", {})[name] = variable.numpy()
-    found = detections(network, batch["images"], InferenceSettings.from_spec(spec))
+    found = detections(network, batch["images"], InferenceSettings.from_spec(spec, network.architecture))
     losses = trained(step, batch, options.steps)
     known = {"device": device(), "dtype": options.dtype, "tf32": options.tf32, "steps": options.steps}
     if options.reference:

@@ -16,6 +16,17 @@ from maskrcnn_trainer.spec.task_table import TASKS
 
 Fields = frozenset[str]
 
+CHECKPOINT_OPTIONS = frozenset(
+    {
+        "checkpoint_style",
+        "checkpoint_config",
+        "checkpoint_bn_epsilon",
+        "checkpoint_class_names",
+        "class_mapping",
+    }
+)
+"""Fields that specify how ``checkpoint`` is read; skip_checkpoint_variables is covered with a pruned model, too."""
+
 SHUFFLING = frozenset({"data_config.shuffle_buffer_size"})
 """Fields that version 1 also covers for a training."""
 AUGMENTATION = frozenset({"data_config.augment_input_data", "data_config.augmentation"})
@@ -64,4 +75,5 @@ def _without_effect(spec: ExperimentSpec, *, best: bool) -> Fields:
         off.add("warmup_learning_rate")
     if spec.pruned_model_path:
         off.add("checkpoint")
+        off |= CHECKPOINT_OPTIONS
     return frozenset(off)

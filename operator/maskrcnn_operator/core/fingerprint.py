@@ -36,6 +36,7 @@ from pydantic import BaseModel
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.task_kinds import FILE_FIELDS
 from maskrcnn_operator.core.fields_read import (
+    CHECKPOINT_OPTIONS,
     Fields,
     calibrates_on_images,
     fields_read,
@@ -214,7 +215,8 @@ def _spec_fields(item: FingerprintInput, read: Fields) -> dict[str, Any]:
             if part + name in read:
                 fields[part + name] = value
     if not (fields.get("checkpoint") or fields.get("pruned_model_path") or item.model):
-        fields.pop("skip_checkpoint_variables", None)
+        for name in {"skip_checkpoint_variables"} | CHECKPOINT_OPTIONS:
+            fields.pop(name, None)
     return fields
 
 

@@ -68,7 +68,8 @@ class LocalWorkspace:
 
     def localized(self, spec: ExperimentSpec) -> dict[str, Any]:
         """Return the spec as YAML values with camelCase names, its paths replaced by this machine's."""
-        content: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        # without defaults, which would count as given
+        content: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
         self._replace(content, [dotted((name,)) for name in MODEL_FIELDS])
         self._replace(content["dataConfig"], [dotted((name,)) for name in FILE_FIELDS])
         return content

@@ -61,7 +61,7 @@ PROJECTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def _reference(network: MaskRCNN, spec: ExperimentSpec, images: np.ndarray) -> PaddedDetections:
-    return predict(network, tf.constant(images), InferenceSettings.from_spec(spec))
+    return predict(network, tf.constant(images), InferenceSettings.from_spec(spec, network.architecture))
 
 
 def _images(size: tuple[int, int], count: int) -> np.ndarray:

@@ -96,7 +96,7 @@ def test_exported_network_pools_as_its_architecture_names(build: Callable[..., A
     assert [one["coordinate_transformation_mode"] for one in found] == [b"output_half_pixel"] * 2
 
     images = smooth_images((128, 192), 2)
-    expected = predict(network, tf.constant(images), InferenceSettings.from_spec(spec))
+    expected = predict(network, tf.constant(images), InferenceSettings.from_spec(spec, network.architecture))
     assert float(tf.reduce_max(expected.scores)) > 0
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     (rows,) = session.run([DETECTIONS], {INPUT: images.transpose(0, 3, 1, 2)})

@@ -34,7 +34,7 @@ def validation_identity(spec: ExperimentSpec, records: RecordIndex) -> str:
         spec: names the annotations and has the inference settings.
         records: of ``validationFilePattern``.
     """
-    heads = spec.maskrcnn_config.model_dump(mode="json")
+    heads = spec.maskrcnn_config.model_dump(mode="json", exclude_none=True)
     content = {
         "records": records_digest(records),
         "annotations": file_sha256(Path(str(spec.data_config.val_json_file))),

@@ -47,7 +47,7 @@ class NetworkDetector:
 
         from maskrcnn_trainer.model.predict import InferenceSettings, PaddedDetections, predict
 
-        settings = InferenceSettings.from_spec(spec)
+        settings = InferenceSettings.from_spec(spec, network.architecture)
         height, width = spec.data_config.image_size
         self.class_map = class_map
         self.architecture: Architecture = network.architecture

@@ -55,7 +55,7 @@ def export_graph(
         InvalidInput: there are more candidates than TensorRT can sort.
     """
     architecture = network.architecture
-    settings = InferenceSettings.from_spec(spec)
+    settings = InferenceSettings.from_spec(spec, architecture)
     image_size = (int(spec.data_config.image_size[0]), int(spec.data_config.image_size[1]))
     level_sizes = anchors_per_level(architecture, image_size)
     check_topk(settings, level_sizes, num_classes=architecture.num_classes)
@@ -132,7 +132,7 @@ def check_topk(settings: InferenceSettings, level_sizes: dict[int, int], *, num_
     """
     longest = min(settings.pre_nms_topn, max(level_sizes.values()))
     proposals = min(settings.post_nms_topn, len(level_sizes) * longest)
-    candidates = min(settings.candidate_limit, proposals * (num_classes - 1))
+    candidates = settings.candidates(proposals * (num_classes - 1))
     for field, number in (
         ("testRpnPreNmsTopn", longest),
         ("testRpnPostNmsTopn", proposals),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from maskrcnn_trainer.errors import InvalidInput, content_of
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from maskrcnn_trainer.spec import ExperimentSpec
 
 LARGEST_MASK = 224
+
+CANDIDATE_LIMIT = 1000
+"""Default of the largest number of pairs of box and class of an image that enter non-maximum suppression."""
 
 MaskPasting = Literal["pixel_centers", "whole_pixels"]
 """Ways to paste a mask into the image, see `maskrcnn_trainer.evaluation.paste`."""
@@ -36,7 +39,14 @@ _SPEC_FIELDS = {
     "fast_rcnn_mlp_head_dim": "maskrcnnConfig.fastRcnnMlpHeadDim",
     "mrcnn_resolution": "maskrcnnConfig.mrcnnResolution",
     "bbox_reg_weights": "maskrcnnConfig.bboxRegWeights",
+    "anchor_offset": "maskrcnnConfig.anchorOffset",
+    "anchor_rounding": "maskrcnnConfig.anchorRounding",
+    "roi_max_level": "maskrcnnConfig.roiMaxLevel",
+    "roi_aligned": "maskrcnnConfig.roiAligned",
+    "roi_sampling_ratio": "maskrcnnConfig.roiSamplingRatio",
 }
+# Settings of detection whose values in a model file are defaults, which any spec may change.
+_DETECTION_FIELDS = {"score_threshold": "test_score_threshold", "candidate_limit": "test_candidate_limit"}
 
 _ALWAYS_WRITTEN = frozenset(
     (
@@ -88,6 +98,9 @@ class Architecture:
         least_proposal_side: smallest height and width of a proposal, in pixels of the padded image.
         least_detection_side: smallest height and width of a detection before suppression, likewise.
         mask_pasting: how masks are pasted into the image, see `maskrcnn_trainer.evaluation.paste`.
+        score_threshold: score that a detection exceeds if a spec gives none, 0 to 1.
+        candidate_limit: largest number of pairs of box and class of an image that enter suppression if a spec gives
+            none, at least 1; None for all.
 
     Raises:
         InvalidInput: no network can be built with the value of a field.
@@ -116,6 +129,8 @@ class Architecture:
     least_proposal_side: float = 0.0
     least_detection_side: float = 0.0
     mask_pasting: MaskPasting = "pixel_centers"
+    score_threshold: float = 0.0
+    candidate_limit: int | None = CANDIDATE_LIMIT
 
     def __post_init__(self) -> None:
         if self.arch not in BACKBONES:
@@ -147,6 +162,8 @@ class Architecture:
             (0 <= self.least_proposal_side < math.inf, "least_proposal_side", "a number of at least 0"),
             (0 <= self.least_detection_side < math.inf, "least_detection_side", "a number of at least 0"),
             (self.mask_pasting in get_args(MaskPasting), "mask_pasting", _one_of(MaskPasting)),
+            (0 <= self.score_threshold < 1, "score_threshold", "at least 0 and below 1"),
+            (self.candidate_limit is None or self.candidate_limit >= 1, "candidate_limit", "at least 1, or null"),
         )
         for right, name, expected in checks:
             if not right:
@@ -187,30 +204,31 @@ class Architecture:
         return int(self.filters.get(layer, full))
 
     @classmethod
-    def from_spec(cls, spec: ExperimentSpec, num_classes: int | None = None) -> Architecture:
+    def from_spec(
+        cls, spec: ExperimentSpec, num_classes: int | None = None, *, model: Architecture | None = None
+    ) -> Architecture:
         """Return the architecture of an experiment spec.
 
         Args:
             spec: the experiment.
             num_classes: replaces the number in the spec, if not None.
+            model: of the model file that absent fields follow; None: they have their defaults.
 
         Raises:
             InvalidInput: no network can be built with the value of a field, named as in YAML.
         """
         config = spec.maskrcnn_config
-        return cls(
-            nlayers=config.nlayers,
-            arch=config.arch,
-            min_level=config.min_level,
-            max_level=config.max_level,
-            num_scales=config.num_scales,
-            aspect_ratios=tuple((float(w), float(h)) for w, h in config.aspect_ratios),
-            anchor_scale=float(config.anchor_scale),
-            num_classes=num_classes or spec.data_config.num_classes,
-            fast_rcnn_mlp_head_dim=config.fast_rcnn_mlp_head_dim,
-            mrcnn_resolution=config.mrcnn_resolution,
-            bbox_reg_weights=_four(config.bbox_reg_weights),
-        )
+        given = config.model_fields_set if model is not None else frozenset(_SPEC_FIELDS)
+        values: dict[str, Any] = {
+            name: _CONVERTED.get(name, _same)(value)
+            for name in _SPEC_FIELDS
+            if name in given and (value := getattr(config, name, None)) is not None
+        }
+        for name, field_name in _DETECTION_FIELDS.items():
+            if (value := getattr(config, field_name)) is not None:
+                values[name] = value
+        values["num_classes"] = num_classes or spec.data_config.num_classes
+        return cls(**values) if model is None else replace(model, **values)
 
     @staticmethod
     def fixed_fields() -> tuple[str, ...]:
@@ -218,9 +236,12 @@ class Architecture:
         return tuple(_SPEC_FIELDS.values())
 
     def contradictions(self, spec: ExperimentSpec) -> list[str]:
-        """Return a message for each field in which a spec differs from this network; fields are named as in YAML."""
+        """Return a message for each field in which a spec differs from this network; fields are named as in YAML.
+
+        Absent fields of the spec follow the network, so they contradict nothing.
+        """
         try:
-            requested = Architecture.from_spec(spec)
+            requested = Architecture.from_spec(spec, model=self)
         except InvalidInput as error:
             return [str(error)]
         return [
@@ -304,6 +325,10 @@ def _four(values: Any) -> tuple[float, float, float, float]:
     return a, b, c, d
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 def read_whole_number(value: Any) -> int:
     """Return a whole number of a model file.
 
@@ -349,6 +374,13 @@ def _widths(values: Any) -> dict[str, int]:
     return {str(name): read_whole_number(count) for name, count in values.items()}
 
 
+_CONVERTED: dict[str, Callable[[Any], Any]] = {
+    "aspect_ratios": _pairs,
+    "anchor_scale": float,
+    "bbox_reg_weights": _four,
+}
+"""Conversions of the spec's values that have another type here."""
+
 _WHOLE_NUMBER: tuple[Callable[[Any], Any], str] = (read_whole_number, "a whole number")
 _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "arch": (_text, "a string"),
@@ -366,5 +398,7 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "least_proposal_side": (_number, "a number"),
     "least_detection_side": (_number, "a number"),
     "mask_pasting": (_text, "a string"),
+    "score_threshold": (_number, "a number"),
+    "candidate_limit": (_optional(read_whole_number), "a whole number or null"),
 }
 """Readers of the fields in a model file that aren't whole numbers, each with the description of a valid value."""

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from maskrcnn_trainer.model import nms
+from maskrcnn_trainer.model.architecture import CANDIDATE_LIMIT
 from maskrcnn_trainer.model.boxes import area, clip_to_image, decode_boxes
 from maskrcnn_trainer.task.device import index_dtype
-
-MAX_CANDIDATES = 1000
-"""Default of the largest number of (box, class) pairs of an image that enter non-maximum suppression."""
 
 
 def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other parts of the network
@@ -25,7 +23,7 @@ def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other pa
     nms_threshold: float,
     *,
     score_threshold: float = 0.0,
-    candidate_limit: int = MAX_CANDIDATES,
+    candidate_limit: int | None = CANDIDATE_LIMIT,
     least_side: float = 0.0,
     clip_small_deltas: bool = False,
     compiled: bool = False,
@@ -47,8 +45,8 @@ def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other pa
         detections_per_image: D, number of detections returned for each image.
         nms_threshold: a box whose IoU with a better one of its class is above this is dropped, 0..1.
         score_threshold: a pair with a score of at most this is dropped, 0..1.
-        candidate_limit: largest number of pairs of an image that enter suppression. torchvision, Detectron2, and
-            MMDetection have none, and a threshold of 0.05.
+        candidate_limit: largest number of pairs of an image that enter suppression; None for all, as in torchvision,
+            Detectron2, and MMDetection, whose threshold is 0.05.
         least_side: a box with a smaller height or width is dropped, in pixels of the padded image; one without area
             always is.
         clip_small_deltas: see ``decode_boxes``.
@@ -66,7 +64,7 @@ def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other pa
     real = (proposal_scores > 0.0) & (area(proposals) > 0.0)
     scores = tf.where(real[..., None] & ~tf.math.is_nan(scores), scores, -1.0)
 
-    candidates = min(candidate_limit, rois * foreground)
+    candidates = rois * foreground if candidate_limit is None else min(candidate_limit, rois * foreground)
     scores, pair = tf.math.top_k(tf.reshape(scores, [batch, rois * foreground]), k=candidates)
     pair = tf.cast(pair, index_dtype())
     roi = pair // foreground

@@ -31,7 +31,8 @@ class MaskRCNN:
 
     Args:
         architecture: of the network.
-        freeze_bn: batch norms use their stored statistics and do not update them; gamma and beta still train.
+        freeze_bn: batch norms use their stored statistics and do not update them.
+        freeze_bn_affine: gamma and beta of the batch norms do not train.
         freeze_blocks: blocks of the backbone (see `Backbone.blocks`) whose kernels and batch norms do not train; their
             batch norms always use the stored statistics.
         dtype: ``float32``, ``mixed_float16``, or ``mixed_bfloat16``.
@@ -58,6 +59,7 @@ class MaskRCNN:
         architecture: Architecture,
         *,
         freeze_bn: bool = True,
+        freeze_bn_affine: bool = False,
         freeze_blocks: tuple[int, ...] = (),
         dtype: str = "float32",
         sync_moments: SyncMoments | None = None,
@@ -73,7 +75,12 @@ class MaskRCNN:
         self.moving_average_updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="moving_average_updates")
         policy = keras.DTypePolicy(dtype)
         batch_norm = functools.partial(
-            _batch_norm, policy, self.moving_average_updates, sync_moments=sync_moments, freeze_bn=freeze_bn
+            _batch_norm,
+            policy,
+            self.moving_average_updates,
+            sync_moments=sync_moments,
+            freeze_bn=freeze_bn,
+            freeze_affine=freeze_bn_affine,
         )
         parts = _build_parts(architecture, policy, Initializers(seed), batch_norm, frozen)
         self.feature_extractor = parts.feature_extractor
@@ -294,9 +301,9 @@ def _batch_norm(
     *,
     sync_moments: SyncMoments | None,
     freeze_bn: bool,
+    freeze_affine: bool,
     epsilon: float,
     block_frozen: bool,
-    trainable: bool,
 ) -> BatchNorm:
     return BatchNorm(
         epsilon=epsilon,
@@ -304,7 +311,7 @@ def _batch_norm(
         updates=updates,
         sync_moments=sync_moments,
         name=name,
-        trainable=trainable,
+        trainable=not (block_frozen or freeze_affine),
         dtype=policy,
     )
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import tensorflow as tf
 
 from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
-from maskrcnn_trainer.model.detections import MAX_CANDIDATES, detect
+from maskrcnn_trainer.model.architecture import CANDIDATE_LIMIT, Architecture
+from maskrcnn_trainer.model.detections import detect
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.proposals import propose
 from maskrcnn_trainer.model.roi_align import roi_align
@@ -30,7 +31,7 @@ class InferenceSettings:
         detections_per_image: D, detections of each image.
         rpn_min_size: smallest side of a proposal in pixels of the padded image; the architecture may have a larger one.
         score_threshold: a pair of box and class with a score of at most this is dropped, 0..1.
-        candidate_limit: largest number of such pairs of an image that enter suppression, at least 1.
+        candidate_limit: largest number of such pairs of an image that enter suppression, at least 1; None for all.
     """
 
     pre_nms_topn: int = 1000
@@ -40,12 +41,18 @@ class InferenceSettings:
     detections_per_image: int = 100
     rpn_min_size: float = 0.0
     score_threshold: float = 0.0
-    candidate_limit: int = MAX_CANDIDATES
+    candidate_limit: int | None = CANDIDATE_LIMIT
 
     @classmethod
-    def from_spec(cls, spec: ExperimentSpec) -> InferenceSettings:
-        """Return the settings of an experiment spec."""
+    def from_spec(cls, spec: ExperimentSpec, architecture: Architecture) -> InferenceSettings:
+        """Return the settings of an experiment spec, whose absent fields follow the model file.
+
+        Args:
+            spec: the experiment.
+            architecture: of the model file.
+        """
         config = spec.maskrcnn_config
+        chosen = Architecture.from_spec(spec, model=architecture)
         return cls(
             pre_nms_topn=config.test_rpn_pre_nms_topn,
             post_nms_topn=config.test_rpn_post_nms_topn,
@@ -53,7 +60,13 @@ class InferenceSettings:
             nms_threshold=config.test_nms,
             detections_per_image=config.test_detections_per_image,
             rpn_min_size=config.rpn_min_size,
+            score_threshold=chosen.score_threshold,
+            candidate_limit=chosen.candidate_limit,
         )
+
+    def candidates(self, pairs: int) -> int:
+        """Return the number of pairs of box and class of an image, of ``pairs`` in all, that enter suppression."""
+        return pairs if self.candidate_limit is None else min(self.candidate_limit, pairs)
 
 
 class PaddedDetections(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
@@ -120,4 +120,28 @@ Tags = Annotated[
     Field(max_length=64),
     _AS_TUPLE,
     _array({"type": "string", "maxLength": 256}, None, 64),
+]
+
+CheckpointStyle = Literal[
+    "torchvision", "detectron2", "detectron2-torchvision", "detectron2-d1compat", "mmdet-pytorch", "mmdet-caffe"
+]
+"""Names of `maskrcnn_trainer.weights.style`."""
+
+_ClassName = Annotated[str, Field(min_length=1, max_length=256)]
+ClassNames = Annotated[
+    tuple[_ClassName, ...],
+    Field(max_length=65536),
+    _AS_TUPLE,
+    _array({"type": "string", "minLength": 1, "maxLength": 256}, None, 65536),
+]
+ClassMapping = Annotated[
+    dict[_ClassName, _ClassName],
+    Field(max_length=1024),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": 1024,
+            "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 256},
+        }
+    ),
 ]

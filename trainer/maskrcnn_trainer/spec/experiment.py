@@ -6,7 +6,16 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from maskrcnn_trainer.spec.base import UINT32_MAX, DecayLevels, SpecModel, Steps, Tags
+from maskrcnn_trainer.spec.base import (
+    UINT32_MAX,
+    CheckpointStyle,
+    ClassMapping,
+    ClassNames,
+    DecayLevels,
+    SpecModel,
+    Steps,
+    Tags,
+)
 from maskrcnn_trainer.spec.data_config import DataConfig
 from maskrcnn_trainer.spec.maskrcnn_config import MaskRCNNConfig
 from maskrcnn_trainer.spec.named_files import NAMES_FILES
@@ -148,7 +157,36 @@ class ExperimentSpec(SpecModel):
     checkpoint: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
         default=None,
         max_length=4096,
-        description="Pretrained weights: a .hdf5, .safetensors, .npz, .pth, .pkl, .tlt, or .ckpt file. Absent: random.",
+        description="Pretrained weights of a backbone or a whole detector: a .hdf5, .safetensors, .npz, .pth, .pkl, "
+        ".tlt, or .ckpt file. Absent: random.",
+    )
+    checkpoint_style: Annotated[CheckpointStyle | None, ReadFor(Purpose.TRAINING)] = Field(
+        default=None,
+        description="Project and variant of a detector in checkpoint that torchvision, Detectron2, or MMDetection "
+        "made. Required for such a file unless the file or checkpointConfig names what its weights don't show.",
+    )
+    checkpoint_config: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
+        default=None,
+        max_length=4096,
+        description="The detector's own config: Detectron2's YAML, or MMDetection's config or .pth file. It is read, "
+        "never executed.",
+    )
+    checkpoint_bn_epsilon: Annotated[float | None, ReadFor(Purpose.TRAINING)] = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Number that the detector's batch normalization adds to the variance. Absent: that of "
+        "checkpointStyle. torchvision's own COCO weights (COCO_V1) need 0, which its loader sets; others have 1e-5.",
+    )
+    checkpoint_class_names: Annotated[ClassNames, ReadFor(Purpose.TRAINING)] = Field(
+        default=(),
+        description="Names of the detector's classes without the background, in the order of its rows, with N/A for "
+        "rows without a class. Absent: those in the file, else COCO's for 80 classes, or 90 of torchvision.",
+    )
+    class_mapping: Annotated[ClassMapping, ReadFor(Purpose.TRAINING)] = Field(
+        default_factory=dict,
+        description="Names in the data by the checkpoint's names of the same classes, such as person: pedestrian. "
+        "Weights of classes with equal names are kept without it.",
     )
     pruned_model_path: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
         default=None,
@@ -220,7 +258,7 @@ class ExperimentSpec(SpecModel):
     def _zero_is_absent(cls, value: int | None) -> int | None:
         return value or None
 
-    @field_validator("checkpoint", "pruned_model_path", "skip_checkpoint_variables", mode="after")
+    @field_validator("checkpoint", "checkpoint_config", "pruned_model_path", "skip_checkpoint_variables", mode="after")
     @classmethod
     def _empty_is_absent(cls, value: str | None) -> str | None:
         return value or None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from maskrcnn_trainer.spec.base import AspectRatios, Blocks, BoxWeights, SpecModel
+from maskrcnn_trainer.spec.base import UINT32_MAX, AspectRatios, Blocks, BoxWeights, SpecModel
 from maskrcnn_trainer.spec.purposes import Purpose, ReadFor
 
 _TOP_N_MAX = 100_000
@@ -28,8 +28,13 @@ class MaskRCNNConfig(SpecModel):
     freeze_bn: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=True,
         description="Whether the batch normalization layers of the backbone keep their stored statistics. Scale and "
-        "offset are trained either way. Use it with a pretrained checkpoint: the initial statistics of new layers "
-        "don't normalize anything.",
+        "offset are trained unless freezeBnAffine is true. Use it with a pretrained checkpoint: the initial statistics "
+        "of new layers don't normalize anything.",
+    )
+    freeze_bn_affine: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
+        default=False,
+        description="Whether scale and offset of the backbone's batch normalization layers aren't trained, as in "
+        "torchvision, Detectron2, and MMDetection's caffe style.",
     )
     sync_bn: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=True,
@@ -137,6 +142,19 @@ class MaskRCNNConfig(SpecModel):
         le=1,
         description="Overlap (IoU, 0 to 1) from which a detection suppresses another of its class.",
     )
+    test_score_threshold: Annotated[float | None, ReadFor(Purpose.DETECTION)] = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Score (0 to 1) that a detection exceeds. Absent: as in the model file, else 0.",
+    )
+    test_candidate_limit: Annotated[int | None, ReadFor(Purpose.DETECTION)] = Field(
+        default=None,
+        ge=1,
+        le=UINT32_MAX,
+        description="Maximum number of pairs of box and class per image that enter non-maximum suppression. Absent: as "
+        "in the model file, else 1000. An export takes at most 3839.",
+    )
     test_rpn_pre_nms_topn: Annotated[int, ReadFor(Purpose.DETECTION)] = Field(
         default=1000,
         ge=1,
@@ -176,6 +194,37 @@ class MaskRCNNConfig(SpecModel):
         ge=1,
         le=256,
         description="Size of the base anchor in strides: at level l the side of an anchor is anchorScale * 2^l pixels.",
+    )
+    anchor_offset: Annotated[float | None, ReadFor(Purpose.STRUCTURE)] = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Center of the anchors of a level's first cell, in strides. Absent: as in the model file, else "
+        "0.5. Detectors of torchvision, Detectron2, and MMDetection have 0.",
+    )
+    anchor_rounding: Annotated[Literal["none", "corners"] | None, ReadFor(Purpose.STRUCTURE)] = Field(
+        default=None,
+        description="Rounding of anchors. corners: the corners around the center are rounded to whole pixels, as in "
+        "torchvision. Absent: as in the model file, else none.",
+    )
+    roi_max_level: Annotated[int | None, ReadFor(Purpose.STRUCTURE)] = Field(
+        default=None,
+        ge=3,
+        le=6,
+        description="Highest pyramid level from which regions of interest are pooled, at most maxLevel. Absent: as in "
+        "the model file, else maxLevel.",
+    )
+    roi_aligned: Annotated[bool | None, ReadFor(Purpose.STRUCTURE)] = Field(
+        default=None,
+        description="Whether RoIAlign has the center of a cell at half a cell. Absent: as in the model file, else "
+        "true. torchvision's detectors have false.",
+    )
+    roi_sampling_ratio: Annotated[int | None, ReadFor(Purpose.STRUCTURE)] = Field(
+        default=None,
+        ge=0,
+        le=16,
+        description="Number of samples of RoIAlign in a bin along each axis. 0: as many as the bin has cells. Absent: "
+        "as in the model file, else 2.",
     )
     rpn_box_loss_weight: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=1.0, ge=0, le=1000, description="Weight of the RPN's box loss in the total loss."

@@ -48,7 +48,30 @@ LEGACY_WHEN_ABSENT: dict[Path, Any] = {
 ZERO_IS_ABSENT = frozenset({"shuffle_buffer_size", "n_workers", "max_num_instances", "logging_frequency"})
 """Fields for which TAO Toolkit replaces 0 by its default."""
 
-OURS = frozenset({"deterministic", "scale_learning_rate", "keep_checkpoints", "augmentation", "tf32", "xla", "sync_bn"})
+OURS = frozenset(
+    {
+        "deterministic",
+        "scale_learning_rate",
+        "keep_checkpoints",
+        "augmentation",
+        "tf32",
+        "xla",
+        "sync_bn",
+        "freeze_bn_affine",
+        "checkpoint_style",
+        "checkpoint_config",
+        "checkpoint_bn_epsilon",
+        "checkpoint_class_names",
+        "class_mapping",
+        "anchor_offset",
+        "anchor_rounding",
+        "roi_max_level",
+        "roi_aligned",
+        "roi_sampling_ratio",
+        "test_score_threshold",
+        "test_candidate_limit",
+    }
+)
 """Fields that TAO Toolkit does not have; their absence from a prototxt isn't reported."""
 
 WITHOUT_EFFECT = frozenset({"save_checkpoints_steps", "wandb_config", "clearml_config"})
@@ -109,6 +132,8 @@ def _describe(model: type[SpecModel], file: descriptor_pb2.FileDescriptorProto) 
             )
             continue
         plain = _plain_type(field.annotation)
+        if plain is dict:  # a field of ours; TAO Toolkit's specs have no maps
+            continue
         if plain is tuple and name not in LIST_FIELDS:
             message.field.add(name=name, number=number, type=_FIELD.TYPE_STRING, label=_FIELD.LABEL_REPEATED)
             continue

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from maskrcnn_trainer.data.class_map import class_map_of
+from maskrcnn_trainer.data.class_map import ClassMap, class_map_of
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import assign_variables
@@ -18,9 +19,11 @@ from maskrcnn_trainer.training.continuation import Continuation
 from maskrcnn_trainer.training.distributed import DistributedContext
 from maskrcnn_trainer.training.preparation import TrainingData
 from maskrcnn_trainer.training.pretrained import load_checkpoint
+from maskrcnn_trainer.training.pretrained.start import Start, open_start
 from maskrcnn_trainer.training.retraining import check_same_pruning, open_pruned, retraining_advice
 from maskrcnn_trainer.training.shared_state import restore_on_all_ranks
 from maskrcnn_trainer.training.step import TrainStep
+from maskrcnn_trainer.weights.opening import DetectorOptions
 
 log = logging.getLogger(__name__)
 
@@ -31,30 +34,36 @@ class InitialModel:
 
     Attributes:
         architecture: the same on every rank.
+        class_map: of the data.
         spec: of the run.
         checkpoint: the checkpoint that is resumed; None on ranks other than 0, and if there is none.
         pruned: the model of ``prunedModelPath``, on every rank; None if there is none or a checkpoint is resumed.
+        start: the file of ``checkpoint``; None on ranks other than 0, if there is none, and if another one is not None.
     """
 
     architecture: Architecture
+    class_map: ClassMap
     spec: ExperimentSpec
     checkpoint: ModelFile | None
     pruned: ModelFile | None
+    start: Start | None
 
 
 def find_initial_model(
     continuation: Continuation, data: TrainingData, context: DistributedContext, *, key: str | None
 ) -> InitialModel:
-    """Open the pruned model, if the training starts from one, and choose the architecture (collective).
+    """Open the model that the training starts from, and choose the architecture (collective).
+
+    Absent fields of the spec follow that model.
 
     Args:
         continuation: of the training.
         data: of the training.
         context: the worker group.
-        key: encryption key of the pruned model.
+        key: encryption key of the pruned or pretrained model.
 
     Raises:
-        InvalidInput: the pruned model cannot be trained with this spec or data, or isn't the one of the checkpoint.
+        InvalidInput: the model cannot be trained with this spec or data, or isn't the one of the checkpoint.
     """
     spec, checkpoint = continuation.spec, continuation.checkpoint
     if checkpoint is not None:
@@ -64,13 +73,20 @@ def find_initial_model(
     if pruned is not None:
         saved = pruned.architecture
         data.validation.check_model(class_map_of(pruned), str(spec.pruned_model_path))
+    start = None
+    if context.rank == 0 and saved is None and spec.checkpoint:
+        start = open_start(Path(spec.checkpoint), key=key, options=DetectorOptions.from_spec(spec))
+        start.check_agrees(spec)
+    if saved is None:
+        saved = context.broadcast_object(start.architecture.to_json() if start and start.architecture else None)
     for line in retraining_advice(spec):
         log.warning("%s", line)
-    if saved is not None and spec.pruned_model_path is not None:
-        architecture = Architecture.from_json(saved)
-    else:
-        architecture = Architecture.from_spec(spec, num_classes=data.class_map.num_classes)
-    return InitialModel(architecture, spec, checkpoint, pruned)
+    architecture = Architecture.from_spec(
+        spec,
+        num_classes=data.class_map.num_classes,
+        model=Architecture.from_json(saved) if saved is not None else None,
+    )
+    return InitialModel(architecture, data.class_map, spec, checkpoint, pruned, start)
 
 
 def load_initial_state(
@@ -79,8 +95,6 @@ def load_initial_state(
     step: TrainStep,
     context: DistributedContext,
     reporter: Reporter,
-    *,
-    key: str | None,
 ) -> None:
     """Set the network and the optimizer of every rank to the values that the training starts from (collective).
 
@@ -90,7 +104,6 @@ def load_initial_state(
         step: the state of its optimizer is set.
         context: the worker group.
         reporter: of the task.
-        key: encryption key of a model file with pretrained weights.
 
     Raises:
         InvalidInput: a file does not match the network, or cannot be read.
@@ -104,7 +117,13 @@ def load_initial_state(
         assign_variables(network, checkpoint)
     elif initial.pruned is not None:
         assign_variables(network, initial.pruned)
-    elif context.rank == 0 and spec.checkpoint:
-        load_checkpoint(spec.checkpoint, network, skip=spec.skip_checkpoint_variables, key=key)
+    elif initial.start is not None:
+        load_checkpoint(
+            initial.start,
+            network,
+            skip=spec.skip_checkpoint_variables,
+            class_map=initial.class_map,
+            class_mapping=spec.class_mapping,
+        )
     context.broadcast_variables(network.variables)
     restore_on_all_ranks(checkpoint.optimizer if checkpoint is not None else None, step, network, context)

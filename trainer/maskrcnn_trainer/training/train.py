@@ -99,7 +99,7 @@ def train(
     step = TrainStep(network, settings, anchors, image_size, average=context.reduce_gradients, jit_compile=spec.xla)
 
     # weights and state of the optimizer
-    load_initial_state(initial, network, step, context, reporter, key=key)
+    load_initial_state(initial, network, step, context, reporter)
     del continuation, initial  # free the contents of files, which network and optimizer have copied
 
     # validation
@@ -155,6 +155,7 @@ def _build_network(spec: ExperimentSpec, architecture: Architecture, context: Di
     network = MaskRCNN(
         architecture,
         freeze_bn=spec.maskrcnn_config.freeze_bn,
+        freeze_bn_affine=spec.maskrcnn_config.freeze_bn_affine,
         freeze_blocks=spec.maskrcnn_config.freeze_blocks,
         dtype=dtype,
         sync_moments=context.sync_moments if spec.maskrcnn_config.sync_bn else None,

@@ -97,7 +97,8 @@ def rows_for(
 
     Args:
         names: of the file's rows, see `class_names_of`; None if they are unknown.
-        data_names: of the data set's classes, without the background, in the order of its model ids from 1.
+        data_names: of the data set's classes, without the background, in the order of its model ids from 1; "" if
+            unknown.
         mapping: ``classMapping``, the data's name by the file's; a class of the file that it names isn't used under
             its own name.
 
@@ -124,7 +125,7 @@ def rows_for(
                 "other names with checkpointClassNames"
             )
         rows[becomes] = row
-    return (0, *(rows.get(name) for name in data_names))
+    return (0, *(rows.get(name) if name else None for name in data_names))
 
 
 def _check_mapping(known: Sequence[str], unnamed: bool, data_names: Sequence[str], mapping: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.backbones.registry import BACKBONES
@@ -23,6 +24,7 @@ from maskrcnn_trainer.training.pretrained import LoadReport, load_checkpoint
 pytestmark = pytest.mark.trainer
 
 SMALL = Architecture(nlayers=10, num_classes=4, fast_rcnn_mlp_head_dim=8)
+CLASS_MAP = ClassMap(ids=(1, 2, 3), names=("circle", "square", ""), num_classes=4).to_json()
 Values = dict[str, np.ndarray]
 
 
@@ -122,7 +124,7 @@ def test_original_tlt_and_ckpt(
 
 
 def test_our_model_file_plain_and_encrypted(tmp_path: Path, fresh: MaskRCNN, values: Values) -> None:
-    model = ModelFile(architecture=SMALL.to_json(), experiment={}, class_map={}, step=3, variables=values)
+    model = ModelFile(architecture=SMALL.to_json(), experiment={}, class_map=CLASS_MAP, step=3, variables=values)
     for key in (None, "secret"):
         path = tmp_path / f"model{key}.bin"
         write_model_file(path, model, key)
@@ -138,7 +140,7 @@ def test_our_model_file_plain_and_encrypted(tmp_path: Path, fresh: MaskRCNN, val
 def test_our_model_file_of_another_architecture_or_width(tmp_path: Path, fresh: MaskRCNN, values: Values) -> None:
     def written(architecture: Architecture) -> Path:
         path = tmp_path / "model.tlt"
-        write_model_file(path, ModelFile(architecture.to_json(), {}, {}, 3, values))
+        write_model_file(path, ModelFile(architecture.to_json(), {}, CLASS_MAP, 3, values))
         return path
 
     notes = load_checkpoint(written(replace(SMALL, anchor_scale=4)), fresh).notes
@@ -204,7 +206,7 @@ def test_backbone_that_lacks_layers_is_refused_unless_they_are_skipped(
     tmp_path: Path, fresh: MaskRCNN, values: Values
 ) -> None:
     part = {name: value for name, value in backbone_of(values).items() if not name.startswith("block_4a")}
-    model = ModelFile(architecture=SMALL.to_json(), experiment={}, class_map={}, step=3, variables=part)
+    model = ModelFile(architecture=SMALL.to_json(), experiment={}, class_map=CLASS_MAP, step=3, variables=part)
     write_model_file(tmp_path / "model.tlt", model)
     with pytest.raises(InvalidInput, match="the file has no block_4a_conv_1, .*skipCheckpointVariables"):
         load_checkpoint(tmp_path / "model.tlt", fresh)

@@ -17,8 +17,9 @@ from tests.unit.weights.files import pickled, state_dict, tensor, write_torch_le
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.training.pretrained import load_checkpoint, torch_names
-from maskrcnn_trainer.training.pretrained.torch_names import convert_torch, read_torch_file
+from maskrcnn_trainer.training.pretrained import load_checkpoint
+from maskrcnn_trainer.training.pretrained.start import open_start
+from maskrcnn_trainer.training.pretrained.torch_names import convert_torch
 
 pytestmark = pytest.mark.trainer
 
@@ -186,9 +187,9 @@ def test_pickled_forms_load_as_safetensors_does(tmp_path: Path) -> None:
     ]
     paths[-1].write_bytes(pickled({"model": tensors, "__author__": "torchvision"}, 4))
     architecture = Architecture(nlayers=18, arch="resnet_v1_5", num_classes=2)
-    wanted = read_torch_file(tmp_path / "weights.safetensors", architecture)
+    wanted = open_start(tmp_path / "weights.safetensors").source_for(architecture)
     for path in paths:
-        source = read_torch_file(path, architecture)
+        source = open_start(path).source_for(architecture)
         assert (source.kind, source.notes, source.unused) == (wanted.kind, wanted.notes, wanted.unused)
         assert set(source.values) == set(wanted.values)
         for name, value in wanted.values.items():
@@ -198,7 +199,7 @@ def test_pickled_forms_load_as_safetensors_does(tmp_path: Path) -> None:
 def test_prefix_of_data_parallel_is_noted(tmp_path: Path) -> None:
     torch = {f"module.{name}": tensor(array) for name, array in random_tensors(10).items()}
     path = write_torch_zip(tmp_path / "w.pth", torch)
-    source = read_torch_file(path, Architecture(nlayers=10, arch="resnet_v1_5", num_classes=2))
+    source = open_start(path).source_for(Architecture(nlayers=10, arch="resnet_v1_5", num_classes=2))
     assert any("DataParallel" in note for note in source.notes)
 
 
@@ -260,32 +261,3 @@ def test_another_depth_and_other_networks_are_refused(tmp_path: Path) -> None:
         convert_torch({"layer1.0.conv1.weight": np.zeros((1, 1, 1, 1))}, architecture, "w")
     with pytest.raises(InvalidInput, match="Detectron2"):
         convert_torch({"backbone.bottom_up.res2.0.conv1.weight": np.zeros((1, 1, 1, 1))}, architecture, "w")
-
-
-def test_detector_of_torchvision_gives_a_note_that_only_its_backbone_is_loaded() -> None:
-    tensors = {f"backbone.body.{name}": tensor for name, tensor in random_tensors(10).items()}
-    tensors |= {"roi_heads.box_head.fc6.weight": np.zeros((4, 4), np.float32)}
-    source = convert_torch(tensors, Architecture(nlayers=10, arch="resnet_v1_5", num_classes=2), "w")
-    assert [note for note in source.notes if "torchvision detector" in note]
-
-
-@pytest.mark.parametrize(("old", "new"), [(1e-5, 0.0), (0.0, 1e-5), (0.0, 1e-3)])
-def test_epsilon_of_zero_is_changed_without_a_division_by_zero(old: float, new: float) -> None:
-    """Factors stay; a channel without variance and epsilon is its offset before and after (see `inverse_deviation`)."""
-    variance = np.array([0.0, 1e-7, 2e-5, 1.0], np.float32)
-    values = {"bn/moving_variance": variance.copy(), "bn/gamma": np.array([3.0, 1.0, 2.0, 0.5], np.float32)}
-    with np.errstate(all="raise"):
-        torch_names._change_epsilon(values, "bn", old, new)
-    before = variance.astype(np.float64) + old
-    expected = np.array([3.0, 1.0, 2.0, 0.5]) / np.sqrt(np.where(before > 0, before, np.inf))
-    found = values["bn/gamma"] / np.sqrt(values["bn/moving_variance"].astype(np.float64) + new)
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
-
-
-def test_backbone_is_converted_to_the_epsilon_of_the_architecture() -> None:
-    tensors = random_tensors(18)
-    architecture = Architecture(nlayers=18, arch="resnet", num_classes=2, batch_norm_epsilon=0.0)
-    source = convert_torch(tensors, architecture, "weights")
-    scale = source.values["bn_conv1/gamma"] / np.sqrt(source.values["bn_conv1/moving_variance"])
-    np.testing.assert_allclose(scale, tensors["bn1.weight"] / np.sqrt(tensors["bn1.running_var"] + 1e-5), rtol=1e-4)
-    np.testing.assert_array_equal(source.values["block_1a_bn_shortcut/moving_variance"], np.ones(64))

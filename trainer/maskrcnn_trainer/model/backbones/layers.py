@@ -109,8 +109,7 @@ class BackboneLayers:
             use_bias=False,
             trainable=conv not in self._frozen,
         )
-        frozen = bn in self._frozen
-        norm = self._batch_norm(bn, epsilon=self._epsilon, block_frozen=frozen, trainable=not frozen)
+        norm = self._batch_norm(bn, epsilon=self._epsilon, block_frozen=bn in self._frozen)
         convolution.carry_scale(norm.scale)
         norm.scale_in_kernel = True
         self.made += [convolution, norm]

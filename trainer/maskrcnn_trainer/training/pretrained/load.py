@@ -5,51 +5,50 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-import struct
-import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
+from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.training.pretrained.class_layers import class_layers_by_name
 from maskrcnn_trainer.training.pretrained.fit import is_of_a_backbone, refuse_half_a_backbone
-from maskrcnn_trainer.training.pretrained.keras_hdf5 import MAGIC as HDF5_MAGIC
-from maskrcnn_trainer.training.pretrained.keras_hdf5 import read_hdf5
-from maskrcnn_trainer.training.pretrained.model_file import read_our_model
 from maskrcnn_trainer.training.pretrained.report import LoadReport
 from maskrcnn_trainer.training.pretrained.source import Source
-from maskrcnn_trainer.training.pretrained.tf_checkpoint import read_original_tlt, read_tf_checkpoint
-from maskrcnn_trainer.training.pretrained.torch_names import read_torch_file
-from maskrcnn_trainer.weights.file import form_of
+from maskrcnn_trainer.training.pretrained.start import Start, open_start
+from maskrcnn_trainer.weights.class_rows import CLASS_LAYERS
 
 log = logging.getLogger(__name__)
 
-# Last eight bytes of a table file, which is the format of a TensorFlow checkpoint's index.
-_TABLE_MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
 _HEADS = "class-predict|box-predict|mask_fcn_logits"
 
 
 def load_checkpoint(
-    path: str | Path, network: MaskRCNN, *, skip: str | None = None, key: str | None = None
+    start: Start | str | Path,
+    network: MaskRCNN,
+    *,
+    skip: str | None = None,
+    key: str | None = None,
+    class_map: ClassMap | None = None,
+    class_mapping: Mapping[str, str] | None = None,
 ) -> LoadReport:
     """Load the values of a file into a network, by variable name.
 
-    The kind is recognized by content, not by the file's suffix: a Keras HDF5 file; ``.safetensors``, ``.npz``,
-    ``.pth``, or ``.pkl`` with the names of torchvision or timm; a model file of this trainer; an unencrypted ``.tlt``
-    of TAO Toolkit; or a TensorFlow checkpoint (its prefix, one of its files, or its directory). No code in a file is
-    executed. The result is logged, with a warning about variables that keep random values.
+    The result is logged, with a warning about variables that keep random values.
 
     Args:
-        path: of the file.
+        start: the opened file, or its path (see `start.open_start`).
         network: its variables are assigned.
         skip: regular expression, searched in each variable's name (``fc6/kernel``) and its path in the network
             (``box_head/fc6/kernel``); variables that match are not loaded.
         key: encryption key of a model file.
+        class_map: of the data, for the rows of the class layers; None to take these layers as they are.
+        class_mapping: ``classMapping``.
 
     Raises:
         InvalidInput: the file is missing, damaged, encrypted, or of an unknown kind, the expression is invalid, the
@@ -57,8 +56,11 @@ def load_checkpoint(
             variable of the network is in the file.
     """
     pattern = _compile(skip)
-    source = read_source(Path(path), network, key)
-    report = assign(network, source, pattern, str(path))
+    opened = start if isinstance(start, Start) else open_start(Path(start), key=key)
+    source = opened.source_for(network.architecture)
+    if class_map is not None:
+        source = _with_class_rows(opened, source, network, class_map, class_mapping or {})
+    report = assign(network, source, pattern, opened.path)
     log.info("checkpoint: %s", report.table(shutil.get_terminal_size((100, 24)).columns))
     random = report.left_random(network.network_path)
     for note in (*report.notes, *([random] if random else [])):
@@ -66,46 +68,29 @@ def load_checkpoint(
     return report
 
 
-def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:
-    """Read a file of any kind, recognized by its content; see `load_checkpoint`.
+def _with_class_rows(
+    start: Start, source: Source, network: MaskRCNN, class_map: ClassMap, mapping: Mapping[str, str]
+) -> Source:
+    """Return a source whose class layers are those for the classes of the data.
 
-    Args:
-        path: of the file.
-        network: the network for which the values are read.
-        key: encryption key of a model file.
-
-    Raises:
-        InvalidInput: the file is missing, damaged, encrypted, or of an unknown kind.
+    The layers of a model file of this trainer, and those of a detector without known names, are taken as they are if
+    they have as many classes.
     """
-    from maskrcnn_trainer.model_files.model_file import is_model_file
+    if start.architecture is None or not any(name.startswith(CLASS_LAYERS) for name in source.values):
+        if mapping:
+            log.warning("checkpoint: classMapping has no effect: %s has no class layers", start.path)
+        return source
+    as_many = start.architecture.num_classes == class_map.num_classes
+    if as_many and not mapping and (start.style is None or start.class_names is None):
+        return source
+    initial = {name: variable.numpy() for name, variable in network.named_variables.items() if _has_classes(name)}
+    layers = class_layers_by_name(source.values, initial, start.class_names, class_map.names, mapping)
+    log.info("checkpoint: class layers: %s", layers.sentence)
+    return replace(source, values={**source.values, **layers.values})
 
-    prefix = _tf_prefix(path)
-    if prefix is not None:
-        return read_tf_checkpoint(prefix, str(path))
-    if not path.is_file():
-        problem = "is a pipe, a socket, or a device; give a plain file" if path.exists() else "does not exist"
-        raise InvalidInput(f"checkpoint: {path} {problem}")
-    if is_model_file(path):
-        return read_our_model(path, key, network.architecture)
-    with path.open("rb") as stream:
-        head = stream.read(len(HDF5_MAGIC))
-    if head == HDF5_MAGIC:
-        return read_hdf5(path)
-    if form_of(path) is not None:
-        return read_torch_file(path, network.architecture)
-    if zipfile.is_zipfile(path):
-        return read_original_tlt(path)
-    if not head:
-        raise InvalidInput(f"checkpoint: {path} is an empty file")
-    if head.startswith(b"PK"):
-        raise InvalidInput(
-            f"checkpoint: {path} begins as a zip archive but is not complete: the file is damaged or cut off"
-        )
-    raise InvalidInput(
-        f"checkpoint: {path} is not a Keras .hdf5, .safetensors, .npz, .pth, .pkl, .tlt, or TensorFlow checkpoint. "
-        "If it is a .tlt that TAO Toolkit encrypted, it cannot be read here: save it unencrypted with that toolkit "
-        "(its releases since 5.0 do so), or start from the pretrained .hdf5"
-    )
+
+def _has_classes(name: str) -> bool:
+    return name.partition("/")[0] in CLASS_LAYERS
 
 
 def assign(network: MaskRCNN, source: Source, skip: re.Pattern[str] | None, path: str) -> LoadReport:
@@ -198,23 +183,3 @@ def _refuse_mismatches(wrong: Mapping[str, str], path: str) -> None:
         else "change the network to match, or leave these out with skipCheckpointVariables"
     )
     raise InvalidInput(f"checkpoint: {path} has other shapes than this network ({listed}{more}): {advice}")
-
-
-def _tf_prefix(path: Path) -> str | None:
-    """Return the prefix of the TensorFlow checkpoint at a path, None if it isn't one."""
-    if path.is_dir():
-        latest = tf.train.latest_checkpoint(str(path))
-        if latest is None:
-            raise InvalidInput(f"checkpoint: {path} is a directory without a TensorFlow checkpoint")
-        return str(latest)
-    if Path(f"{path}.index").is_file():
-        return str(path)
-    part = re.fullmatch(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})", str(path))
-    if part and Path(f"{part[1]}.index").is_file():
-        return part[1]
-    if path.is_file() and path.stat().st_size > 48:
-        with path.open("rb") as stream:
-            stream.seek(-8, 2)
-            if stream.read() == _TABLE_MAGIC:
-                return str(path)
-    return None

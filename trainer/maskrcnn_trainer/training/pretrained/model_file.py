@@ -7,37 +7,49 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture, architecture_of
+from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file
 from maskrcnn_trainer.spec.errors import shown
 from maskrcnn_trainer.training.pretrained.source import Source
 
-# Fields whose difference shows in shapes. Of all others the weights can be loaded, but have another meaning.
-_IN_SHAPES = ("nlayers", "min_level", "num_classes", "fast_rcnn_mlp_head_dim", "mrcnn_resolution", "filters")
+# Fields whose difference shows in shapes or class rows, or that a spec may change at any time. Of all others the
+# weights can be loaded, but have another meaning.
+_WITHOUT_NOTE = (
+    "nlayers", "min_level", "num_classes", "fast_rcnn_mlp_head_dim", "mrcnn_resolution", "filters",
+    "score_threshold", "candidate_limit",
+)  # fmt: skip
 
 
-def read_our_model(path: Path, key: str | None, architecture: Architecture) -> Source:
-    """Read the variables of a model file.
+def read_our_model(path: Path, key: str | None) -> ModelFile:
+    """Read a model file as the start of a training, without the state of its optimizer.
 
     Args:
         path: of the file.
         key: encryption key, required if the file is encrypted.
-        architecture: of the network for which the values are read.
 
     Raises:
-        InvalidInput: the key is wrong, the file is damaged, or it is a pruned model with other widths than the network.
+        InvalidInput: the key is wrong, the file is damaged, or it is a pruned model.
     """
-    from maskrcnn_trainer.model_files.model_file import read_model_file
-
     model = read_model_file(path, key, with_optimizer=False)
-    theirs = architecture_of(model)
-    if dict(theirs.filters) != dict(architecture.filters):
+    if architecture_of(model).filters:
         raise InvalidInput(
             f"checkpoint: {path} is a pruned model, whose layers have fewer filters; give it as prunedModelPath, "
             "which builds the network from the file"
         )
+    return model
+
+
+def source_of(model: ModelFile, architecture: Architecture) -> Source:
+    """Return the variables of a model file, with a remark for each field in which a network differs.
+
+    Args:
+        model: the result of `read_our_model`.
+        architecture: of the network for which the values are read.
+    """
+    theirs = architecture_of(model)
     notes = tuple(
         f"{f.name}: the model in the file was trained with {shown(getattr(theirs, f.name))}, "
         f"but this network has {shown(getattr(architecture, f.name))}"
         for f in fields(Architecture)
-        if f.name not in _IN_SHAPES and getattr(theirs, f.name) != getattr(architecture, f.name)
+        if f.name not in _WITHOUT_NOTE and getattr(theirs, f.name) != getattr(architecture, f.name)
     )
     return Source("model file", dict(model.variables), notes)

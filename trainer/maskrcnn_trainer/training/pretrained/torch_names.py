@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.training.pretrained.source import Source
-from maskrcnn_trainer.weights.file import read_weight_file
 
 TORCH_EPSILON = 1e-5
 # Standard deviations by which torchvision divides red, green, and blue, and the one of this network's input.
@@ -22,18 +19,6 @@ TORCH_DEVIATIONS = (0.229, 0.224, 0.225)
 DEVIATION = 0.224
 
 _DETECTRON = re.compile(r"(^|\.)(bottom_up\.|res[2-5]\.\d+\.conv)")
-_DETECTOR = ("rpn.", "roi_heads.", "backbone.fpn.")
-
-
-def read_torch_file(path: Path, architecture: Architecture) -> Source:
-    """Read a ``.safetensors``, ``.npz``, ``.pth``, or ``.pkl`` file with torchvision or timm names for an architecture.
-
-    Raises:
-        InvalidInput: the file is damaged, has another depth, or does not belong to this family of backbones.
-    """
-    file = read_weight_file(path)
-    source = convert_torch(file.tensors, architecture, str(path))
-    return replace(source, notes=(*file.notes, *source.notes))
 
 
 def convert_torch(tensors: Mapping[str, NDArray[Any]], architecture: Architecture, path: str) -> Source:
@@ -82,10 +67,9 @@ def convert_torch(tensors: Mapping[str, NDArray[Any]], architecture: Architectur
     for name in [n for n in values if n.endswith("/moving_variance")]:
         _change_epsilon(values, name.rpartition("/")[0], TORCH_EPSILON, architecture.epsilon)
     rest = backbone.torch_rest(values, architecture.nlayers, architecture.epsilon)
-    notes = list(backbone.torch_notes(rest))
-    if any(name.startswith(_DETECTOR) for name in unused):
-        notes.append(f"the file is a torchvision detector, of which only the {backbone.title} backbone is loaded")
-    return Source(f"{backbone.title} with torchvision names", {**values, **rest}, tuple(notes), unused)
+    return Source(
+        f"{backbone.title} with torchvision names", {**values, **rest}, tuple(backbone.torch_notes(rest)), unused
+    )
 
 
 def _layout(name: str, tensor: NDArray[Any]) -> NDArray[Any]:
