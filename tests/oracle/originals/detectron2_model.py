@@ -1,4 +1,4 @@
-"""Mask R-CNN as Detectron2 (commit 02b5c4e2) computes it, on torchvision's operators: no registry has Detectron2 itself.
+"""Mask R-CNN as Detectron2 (commit 02b5c4e2) computes it, on torchvision's operators; no registry has Detectron2.
 
 Lines are those of ``detectron2/``. Layers have Detectron2's names.
 """
@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+from tests.oracle.originals.interface import BoxesOfImages, Found
 from torch import nn
 from torchvision.ops import batched_nms, roi_align
 from torchvision.ops.misc import FrozenBatchNorm2d
-
-from tests.oracle.originals.interface import BoxesOfImages, Found
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 LARGEST_DELTA = math.log(1000 / 16)
@@ -179,12 +178,10 @@ class Detectron2Model:
             for level, one in enumerate(deltas, start=2)
         ]
 
-    def proposals(
-        self, logits: list[torch.Tensor], deltas: list[torch.Tensor], size: tuple[int, int]
-    ) -> BoxesOfImages:
+    def proposals(self, logits: list[torch.Tensor], deltas: list[torch.Tensor], size: tuple[int, int]) -> BoxesOfImages:
         """Follow modeling/proposal_generator/proposal_utils.py:67-129 at test time."""
         boxes, scores, levels = [], [], []
-        for level, (level_logits, level_boxes) in enumerate(zip(logits, self._decoded(deltas, size))):
+        for level, (level_logits, level_boxes) in enumerate(zip(logits, self._decoded(deltas, size), strict=True)):
             flat = in_anchor_order(level_logits, 1)[..., 0]
             best, index = flat.topk(min(1000, flat.shape[1]), dim=1)
             boxes.append(torch.gather(level_boxes, 1, index[..., None].expand(-1, -1, 4)))
@@ -192,7 +189,7 @@ class Detectron2Model:
             levels.append(torch.full((best.shape[1],), level))
         all_boxes, all_scores, all_levels = torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(levels)
         found = []
-        for image_boxes, image_scores in zip(all_boxes, all_scores):
+        for image_boxes, image_scores in zip(all_boxes, all_scores, strict=True):
             valid = (image_boxes[:, 2] > image_boxes[:, 0]) & (image_boxes[:, 3] > image_boxes[:, 1])
             kept = batched_nms(image_boxes[valid], image_scores[valid], all_levels[valid], 0.7)[:1000]
             found.append(image_boxes[valid][kept])
@@ -231,7 +228,7 @@ class Detectron2Model:
         counts = [len(one) for one in proposals]
         found = []
         for image, (boxes, image_logits, image_deltas) in enumerate(
-            zip(proposals, logits.split(counts), deltas.split(counts))
+            zip(proposals, logits.split(counts), deltas.split(counts), strict=True)
         ):
             scores = image_logits.softmax(-1)[:, :-1]
             decoded = apply_deltas(image_deltas.view(len(boxes), -1, 4), boxes[:, None], (10, 10, 5, 5))
@@ -304,7 +301,7 @@ def clipped(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def pasted_at_pixel_centers(masks: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Return probabilities [n, H, W] of masks [n, m, m] (layers/mask_ops.py:50-64)."""
     result = torch.zeros(len(masks), *size)
-    for i, (mask, (x1, y1, x2, y2)) in enumerate(zip(masks, boxes)):
+    for i, (mask, (x1, y1, x2, y2)) in enumerate(zip(masks, boxes, strict=True)):
         y = (torch.arange(size[0]) + 0.5 - y1) / (y2 - y1) * 2 - 1
         x = (torch.arange(size[1]) + 0.5 - x1) / (x2 - x1) * 2 - 1
         grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)

@@ -59,9 +59,7 @@ class Original(Protocol):
     def decoded(self, deltas: list[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
         """Return the boxes of all anchors [N, A, 4], clipped to the image of ``size`` (height, width)."""
 
-    def proposals(
-        self, logits: list[torch.Tensor], deltas: list[torch.Tensor], size: tuple[int, int]
-    ) -> BoxesOfImages:
+    def proposals(self, logits: list[torch.Tensor], deltas: list[torch.Tensor], size: tuple[int, int]) -> BoxesOfImages:
         """Return the proposals of each image, best first."""
 
     def pooled(self, maps: list[torch.Tensor], boxes: BoxesOfImages, size: tuple[int, int], side: int) -> torch.Tensor:

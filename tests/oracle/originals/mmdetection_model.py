@@ -12,9 +12,8 @@ from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.structures import InstanceData
-from torch import nn
-
 from tests.oracle.originals.interface import BoxesOfImages, Found
+from torch import nn
 
 CONFIGS = Path(mmdet.__file__).parent / ".mim" / "configs" / "mask_rcnn"
 CLASSES = 80
@@ -63,9 +62,7 @@ class MmdetectionModel:
         flat = torch.cat([one.permute(0, 2, 3, 1).reshape(number, -1, 4) for one in deltas], dim=1)
         return torch.stack([head.bbox_coder.decode(priors, one, max_shape=size) for one in flat])
 
-    def proposals(
-        self, logits: list[torch.Tensor], deltas: list[torch.Tensor], size: tuple[int, int]
-    ) -> BoxesOfImages:
+    def proposals(self, logits: list[torch.Tensor], deltas: list[torch.Tensor], size: tuple[int, int]) -> BoxesOfImages:
         found = self.module.rpn_head.predict_by_feat(
             logits, deltas, batch_img_metas=[_meta(size)] * len(logits[0]), cfg=self.module.test_cfg.rpn
         )

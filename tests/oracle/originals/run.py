@@ -15,21 +15,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from tests.oracle.originals.calibration import Calibration, randomize
 from tests.oracle.originals.detectron2_model import Detectron2Model, Settings
 from tests.oracle.originals.interface import BoxesOfImages, Original
 
 STAGE_IMAGES = 2
-"""Images whose stages are compared. The same two set the layers' statistics."""
+"""Images whose stages are compared."""
 
 LEVEL_SPREAD = (0.8, 1.0, 1.3, 1.7)
 """Spread of P2 to P5, ascending so that large boxes are among the proposals, too."""
 
-CLASS_SPREAD, BACKGROUND = 2.0, 9.5
+CLASS_SPREAD, BACKGROUND = 2.0, 10.5
 """Spread of the class logits, and mean of the background's; some scores are then above 0.05, and not too many."""
 
-STEEP = 8.0
+RPN_SPREAD = 1.2
+"""Spread of the RPN's logits. Scores of large logits are equal in float32, and boxes are then in an arbitrary order."""
+
+STEEPNESS = 8.0
 """Factor of the RPN's deltas with which many are beyond log(1000 / 16), where they are clipped."""
 
 TORCHVISION_INPUT = {
@@ -68,7 +70,7 @@ def calibrate(model: Original, pixels: np.ndarray, seed: int) -> None:
         if level is not None:
             spreads[name] = LEVEL_SPREAD[level]
         elif name.endswith(("cls_logits", "objectness_logits", "rpn_cls")):
-            spreads[name] = 3.0
+            spreads[name] = RPN_SPREAD
         elif name.endswith(("rpn.head.bbox_pred", "anchor_deltas", "rpn_reg")):
             spreads[name] = 0.3
     randomize(model.module, seed)
@@ -121,7 +123,8 @@ def stage_values(model: Original, pixels: np.ndarray) -> Iterator[tuple[str, tor
     yield from ((f"rpn_logits{level}", one) for level, one in enumerate(logits, start=2))
     yield from ((f"rpn_deltas{level}", one) for level, one in enumerate(deltas, start=2))
     yield "decoded", model.decoded(deltas, size)
-    yield "decoded_steep", model.decoded([STEEP * one for one in deltas], size)
+    yield "steepness", torch.tensor(STEEPNESS)
+    yield "decoded_steep", model.decoded([STEEPNESS * one for one in deltas], size)
     proposals = model.proposals(logits, deltas, size)
     yield from ((f"proposals{i}", one) for i, one in enumerate(proposals))
     boxes: BoxesOfImages = [chosen_boxes(one, size, i) for i, one in enumerate(proposals)]
@@ -141,7 +144,7 @@ def main(style: str, pixels_file: str, folder: str) -> None:
     model = build(style)
     output = Path(folder)
     with torch.no_grad():
-        calibrate(model, pixels[:STAGE_IMAGES], seed=len(style))
+        calibrate(model, pixels[::3], seed=len(style))
         model.save(output / "weights")
         values = {name: value.numpy() for name, value in stage_values(model, pixels[:STAGE_IMAGES])}
         np.savez(output / "stages.npz", **values)

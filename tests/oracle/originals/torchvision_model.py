@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tests.oracle.originals.interface import BoxesOfImages, Found
 from torch import nn
 from torchvision.models import resnet
-from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.models.detection.image_list import ImageList
@@ -17,8 +18,6 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 from torchvision.ops import boxes as box_ops
 from torchvision.ops.misc import FrozenBatchNorm2d
-
-from tests.oracle.originals.interface import BoxesOfImages, Found
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -30,8 +29,8 @@ class TorchvisionModel:
 
     def __init__(self, depth: int) -> None:
         # As maskrcnn_resnet50_fpn(weights=COCO_V1) does (models/detection/mask_rcnn.py:480-502).
-        body = getattr(resnet, f"resnet{depth}")(norm_layer=FrozenBatchNorm2d)
-        self.module = MaskRCNN(_resnet_fpn_extractor(body, 3), 91).eval()
+        self.module = MaskRCNN(_backbone(depth), 91).eval()
+        self._depth = depth
         overwrite_eps(self.module, 0.0)
         heads = self.module.roi_heads
         self.class_layers: tuple[nn.Module, nn.Module, nn.Module] = (
@@ -65,9 +64,7 @@ class TorchvisionModel:
         _, flat = concat_box_prediction_layers(logits, deltas)
         return self.module.rpn.box_coder.decode(flat, anchors).view(number, -1, 4)
 
-    def proposals(
-        self, logits: list[torch.Tensor], deltas: list[torch.Tensor], size: tuple[int, int]
-    ) -> BoxesOfImages:
+    def proposals(self, logits: list[torch.Tensor], deltas: list[torch.Tensor], size: tuple[int, int]) -> BoxesOfImages:
         sizes = [one[0].numel() for one in logits]
         flat, _ = concat_box_prediction_layers(logits, deltas)
         boxes = self._decoded(deltas, size)
@@ -79,7 +76,7 @@ class TorchvisionModel:
         return pool(self._named(maps), boxes, [size] * len(boxes))
 
     def _named(self, maps: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        return OrderedDict(zip(("0", "1", "2", "3", "pool"), maps))
+        return OrderedDict(zip(("0", "1", "2", "3", "pool"), maps, strict=True))
 
     def box_outputs(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         heads = self.module.roi_heads
@@ -104,3 +101,12 @@ class TorchvisionModel:
 
     def save(self, path: Path) -> None:
         torch.save(self.module.state_dict(), path)
+        faster = FasterRCNN(_backbone(self._depth), 91)
+        names = set(faster.state_dict())
+        faster.load_state_dict({name: value for name, value in self.module.state_dict().items() if name in names})
+        torch.save({"model": faster.state_dict(), "epoch": 25}, path.with_name("faster_rcnn"))  # as training scripts do
+
+
+def _backbone(depth: int) -> nn.Module:
+    body = getattr(resnet, f"resnet{depth}")(norm_layer=FrozenBatchNorm2d)
+    return _resnet_fpn_extractor(body, 3)
