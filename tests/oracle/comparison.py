@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_trainer.evaluation.paste import paste_masks
+from maskrcnn_trainer.model.architecture import MaskPasting
+
 Array = NDArray[Any]
 
-LEAST_BOX_IOU, MOST_SCORE_DIFFERENCE = 0.9, 0.01
+LEAST_BOX_IOU, MOST_SCORE_DIFFERENCE, LEAST_MASK_IOU = 0.9, 0.01, 0.95
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,14 @@ class Found:
         classes: [n].
         scores: [n], descending.
         masks: bool [n, H, W].
+        mask_logits: [n, m, m], of this network alone.
     """
 
     boxes: Array
     classes: Array
     scores: Array
     masks: Array
+    mask_logits: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Agreement:
         matched: pairs of the same class, with similar boxes and scores.
         least_mask_iou: of the pairs.
         similar_masks: pairs whose masks have an IoU of at least 0.95.
+        rounded_masks: other pairs that have it if this network's mask is pasted at the original's box: torchvision
+            rounds the corners of a box to whole pixels, so a difference of 1e-3 pixels can move a mask by a whole one.
     """
 
     theirs: int
@@ -50,6 +57,7 @@ class Agreement:
     matched: int
     least_mask_iou: float
     similar_masks: int
+    rounded_masks: int
 
     @property
     def share(self) -> float:
@@ -91,19 +99,28 @@ def pairs_of(ours: Found, theirs: Found) -> list[tuple[int, int]]:
     return pairs
 
 
-def agreement_of(ours: Sequence[Found], theirs: Sequence[Found]) -> Agreement:
-    """Return the agreement over all images."""
-    mask_ious = []
+def agreement_of(ours: Sequence[Found], theirs: Sequence[Found], pasting: MaskPasting) -> Agreement:
+    """Return the agreement over all images; only masks that are pasted by whole pixels can be rounded differently."""
+    ious, rounded = [], 0
     for mine, original in zip(ours, theirs, strict=True):
         for our, their in pairs_of(mine, original):
-            a, b = mine.masks[our], original.masks[their]
-            union = np.count_nonzero(a | b)
-            mask_ious.append(np.count_nonzero(a & b) / union if union else 1.0)
+            ious.append(_mask_iou(mine.masks[our], original.masks[their]))
+            if ious[-1] < LEAST_MASK_IOU and pasting == "whole_pixels" and mine.mask_logits is not None:
+                box = original.boxes[their : their + 1, [1, 0, 3, 2]]
+                size = original.masks.shape[1:]
+                (pasted,) = paste_masks(mine.mask_logits[our : our + 1], box, *size, pasting)
+                rounded += _mask_iou(pasted.whole(*size), original.masks[their]) >= LEAST_MASK_IOU
     return Agreement(
         theirs=sum(len(one.scores) for one in theirs),
         ours=sum(len(one.scores) for one in ours),
         fewest=min(len(one.scores) for one in theirs),
-        matched=len(mask_ious),
-        least_mask_iou=min(mask_ious, default=0.0),
-        similar_masks=sum(iou >= 0.95 for iou in mask_ious),
+        matched=len(ious),
+        least_mask_iou=min(ious, default=0.0),
+        similar_masks=sum(iou >= LEAST_MASK_IOU for iou in ious),
+        rounded_masks=rounded,
     )
+
+
+def _mask_iou(a: Array, b: Array) -> float:
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0

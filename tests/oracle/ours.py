@@ -81,7 +81,7 @@ class Stages:
 
     def backbone(self, pixels: Array) -> dict[str, Array]:
         """Return C2 to C5 of RGB pixels uint8 [N, H, W, 3]."""
-        return _named("c", self._backbone(normalized(pixels)))
+        return _named("c", self._backbone([normalized(pixels)]))
 
     def pyramid(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Return P2 to P6 of C2 to C5."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.oracle.comparison import Found, agreement_of
+from tests.oracle.comparison import Agreement, Found, agreement_of
 from tests.oracle.conftest import SIZE, Original
 from tests.oracle.ours import normalized, opened, spec_of
 
@@ -35,7 +35,7 @@ def model_file(original: Original, network: MaskRCNN) -> Path:
 def test_detections_of_the_model_file(original: Original, model_file: Path) -> None:
     detector = open_detector(model_file, spec_of(SIZE, classes_of(original)), threads=2, batch_size=1)
     assert detector.architecture == original.detector.architecture
-    original.agree("detections", agreement_of(detections(detector, original), original.found()))
+    original.agree("detections", agreement(detector, original))
 
 
 def test_detections_of_the_onnx_export(original: Original, model_file: Path) -> None:
@@ -46,7 +46,7 @@ def test_detections_of_the_onnx_export(original: Original, model_file: Path) -> 
     path = original.folder / "model.onnx"
     path.write_bytes(graph.SerializeToString())
     detector = open_detector(path, spec, threads=2, batch_size=1)
-    original.agree("detections of the ONNX export", agreement_of(detections(detector, original), original.found()))
+    original.agree("detections of the ONNX export", agreement(detector, original))
 
 
 def test_faster_rcnn_has_the_same_values_without_masks(original: Original) -> None:
@@ -74,6 +74,11 @@ def classes_of(original: Original) -> int:
     return original.detector.architecture.num_classes
 
 
+def agreement(detector: Detector, original: Original) -> Agreement:
+    pasting = original.detector.architecture.mask_pasting
+    return agreement_of(detections(detector, original), original.found(), pasting)
+
+
 def detections(detector: Detector, original: Original) -> list[Found]:
     """Return the detections of all images, with masks pasted as the original does."""
     found = []
@@ -81,5 +86,5 @@ def detections(detector: Detector, original: Original) -> list[Found]:
         (one,) = detector.detect(normalized(image[None]))
         pasted = paste_masks(one.mask_logits, one.boxes, *SIZE, detector.architecture.mask_pasting)
         masks = np.array([mask.whole(*SIZE) for mask in pasted], bool).reshape(-1, *SIZE)
-        found.append(Found(one.boxes[:, [1, 0, 3, 2]], one.classes, one.scores, masks))
+        found.append(Found(one.boxes[:, [1, 0, 3, 2]], one.classes, one.scores, masks, one.mask_logits))
     return found

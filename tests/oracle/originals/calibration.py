@@ -16,6 +16,12 @@ from torch import nn
 STEM_GAMMA = (0.1, 0.4)
 """Range of the first batch norm's factors. They and its statistics show the range of the input, see `fold_input`."""
 
+LAST_GAMMA, OTHER_GAMMA = (0.1, 0.4), (0.5, 1.5)
+"""Ranges of the factors of a block's last batch norm, and of the others. Trained ones are small, too; with larger ones
+rounding grows from block to block."""
+
+LAST_NORMS = ("bn3", "conv3.norm")
+
 SMALL_VARIANCE_CHANNELS = 4
 """Every such channel of a convolution is so small that the variance of its outputs is about a batch norm's epsilon."""
 
@@ -52,7 +58,8 @@ class Calibration:
         self._stem_seen = False
         for name, layer in module.named_modules():
             if hasattr(layer, "running_mean"):
-                self._handles.append(layer.register_forward_pre_hook(self._set_statistics))
+                gamma = LAST_GAMMA if name.endswith(LAST_NORMS) else OTHER_GAMMA
+                self._handles.append(layer.register_forward_pre_hook(self._normalizing(gamma)))
             elif isinstance(layer, (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)) and layer.bias is not None:
                 hook = self._spreading(spreads.get(name, 1.0), offsets.get(name, torch.zeros(1)))
                 self._handles.append(layer.register_forward_hook(hook))
@@ -64,17 +71,20 @@ class Calibration:
         for handle in self._handles:
             handle.remove()
 
-    def _set_statistics(self, layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        if layer in self._done:
-            return
-        self._done.add(layer)
-        (values,) = inputs
-        low, high = (0.5, 1.5) if self._stem_seen else STEM_GAMMA
-        self._stem_seen = True
-        layer.running_mean.copy_(values.mean((0, 2, 3)))
-        layer.running_var.copy_(values.var((0, 2, 3), unbiased=False))
-        layer.weight.data.uniform_(low, high, generator=self._generator)
-        layer.bias.data.normal_(0, 0.2, generator=self._generator)
+    def _normalizing(self, gamma: tuple[float, float]) -> Any:
+        def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            if layer in self._done:
+                return
+            self._done.add(layer)
+            (values,) = inputs
+            low, high = gamma if self._stem_seen else STEM_GAMMA
+            self._stem_seen = True
+            layer.running_mean.copy_(values.mean((0, 2, 3)))
+            layer.running_var.copy_(values.var((0, 2, 3), unbiased=False))
+            layer.weight.data.uniform_(low, high, generator=self._generator)
+            layer.bias.data.normal_(0, 0.2, generator=self._generator)
+
+        return hook
 
     def _spreading(self, spread: float, offset: torch.Tensor) -> Any:
         def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:

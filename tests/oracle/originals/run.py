@@ -25,11 +25,14 @@ STAGE_IMAGES = 2
 LEVEL_SPREAD = (0.8, 1.0, 1.3, 1.7)
 """Spread of P2 to P5, ascending so that large boxes are among the proposals, too."""
 
-CLASS_SPREAD, BACKGROUND = 2.0, 10.5
+CLASS_SPREAD, BACKGROUND = 2.0, 8.5
 """Spread of the class logits, and mean of the background's; some scores are then above 0.05, and not too many."""
 
 RPN_SPREAD = 1.2
 """Spread of the RPN's logits. Scores of large logits are equal in float32, and boxes are then in an arbitrary order."""
+
+MASK_SPREAD = 2.0
+"""Spread of the masks' logits."""
 
 STEEPNESS = 8.0
 """Factor of the RPN's deltas with which many are beyond log(1000 / 16), where they are clipped."""
@@ -64,7 +67,7 @@ def calibrate(model: Original, pixels: np.ndarray, seed: int) -> None:
     names = {layer: name for name, layer in model.module.named_modules()}
     offset = torch.zeros(scores.out_features)
     offset[-1 if model.has_background_last else 0] = BACKGROUND
-    spreads = {names[scores]: CLASS_SPREAD, names[masks]: 3.0, names[deltas]: 1.0}
+    spreads = {names[scores]: CLASS_SPREAD, names[masks]: MASK_SPREAD, names[deltas]: 1.0}
     for name in names.values():
         level = _level_of_output(name)
         if level is not None:
@@ -74,7 +77,8 @@ def calibrate(model: Original, pixels: np.ndarray, seed: int) -> None:
         elif name.endswith(("rpn.head.bbox_pred", "anchor_deltas", "rpn_reg")):
             spreads[name] = 0.3
     randomize(model.module, seed)
-    calibration = Calibration(model.module, spreads, {names[scores]: offset}, seed)
+    offsets = {names[scores]: offset, names[masks]: torch.tensor([MASK_SPREAD])}  # most pixels are inside
+    calibration = Calibration(model.module, spreads, offsets, seed)
     size = pixels.shape[1:3]
     maps = model.pyramid(model.stages(model.normalized(pixels)))
     proposals = model.proposals(*model.rpn(maps), size)
