@@ -44,6 +44,10 @@ class Numbers:
 NUMBERS = pytest.StashKey[Numbers]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--keep", metavar="DIR", help="copy the weight files of the original code to this folder")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[NUMBERS] = Numbers()
 
@@ -78,7 +82,7 @@ class Original:
     @property
     def weights(self) -> Path:
         """File of the weights."""
-        return self.folder / "weights"
+        return weights_in(self.folder, self.style)
 
     @property
     def values(self) -> dict[str, Array]:
@@ -119,6 +123,11 @@ class Original:
         assert agreement.share >= 0.99
         assert agreement.similar_masks + agreement.rounded_masks == agreement.matched
         assert agreement.similar_masks >= 0.99 * agreement.matched
+
+
+def weights_in(folder: Path, style: str) -> Path:
+    """Return the file of the weights that ``originals/run.py`` has written."""
+    return folder / f"{style}{'.pkl' if style.startswith('detectron2') else '.pth'}"
 
 
 def _into_our_order(values: dict[str, Array], *, background_last: bool) -> None:
@@ -184,7 +193,11 @@ def original(
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-4000:]
-    yield Original(style, folder, pixels, opened(folder / "weights", style), request.config.stash[NUMBERS])
+    weights = weights_in(folder, style)
+    if keep := request.config.getoption("--keep"):
+        Path(keep).mkdir(parents=True, exist_ok=True)
+        shutil.copy(weights, keep)
+    yield Original(style, folder, pixels, opened(weights, style), request.config.stash[NUMBERS])
     shutil.rmtree(folder)
 
 

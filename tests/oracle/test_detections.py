@@ -52,7 +52,7 @@ def test_detections_of_the_onnx_export(original: Original, model_file: Path) -> 
 def test_faster_rcnn_has_the_same_values_without_masks(original: Original) -> None:
     if original.style != "torchvision":
         return
-    faster = opened(original.folder / "faster_rcnn", original.style)
+    faster = opened(original.folder / "faster_rcnn.pth", original.style)
     assert not faster.has_masks
     assert faster.architecture == original.detector.architecture
     of_masks = {name for name in original.detector.values if name.startswith(("mask", "conv5-mask"))}

@@ -108,6 +108,7 @@ def _heads() -> nn.ModuleDict:
 class Detectron2Model:
     """See `interface.Original`."""
 
+    suffix = ".pkl"
     has_background_last = True
 
     def __init__(self, settings: Settings) -> None:

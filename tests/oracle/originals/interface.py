@@ -37,11 +37,13 @@ class Original(Protocol):
     Attributes:
         module: with all layers; its state is what `save` writes.
         class_layers: the box predictor's scores and deltas, and the mask predictor.
+        suffix: of the file that `save` writes.
         has_background_last: see ``weights/layouts.py``.
     """
 
     module: nn.Module
     class_layers: tuple[nn.Module, nn.Module, nn.Module]
+    suffix: str
     has_background_last: bool
 
     def normalized(self, pixels: np.ndarray) -> torch.Tensor:

@@ -26,6 +26,7 @@ class MmdetectionModel:
         config: name of a file in MMDetection's configs/mask_rcnn.
     """
 
+    suffix = ".pth"
     has_background_last = True
 
     def __init__(self, config: str) -> None:

@@ -2,7 +2,8 @@
 
     python -m tests.oracle.originals.run STYLE PIXELS.npy DIR
 
-PIXELS.npy has images of one size, uint8 [N, H, W, 3], RGB. Written to DIR: the weights, ``stages.npz`` with the values
+PIXELS.npy has images of one size, uint8 [N, H, W, 3], RGB. Written to DIR: the weights as STYLE.pth
+or STYLE.pkl, ``stages.npz`` with the values
 of every stage for the first images, each computed from the values before it, and ``detections-N.npz`` for each image.
 """
 
@@ -149,7 +150,7 @@ def main(style: str, pixels_file: str, folder: str) -> None:
     output = Path(folder)
     with torch.no_grad():
         calibrate(model, pixels[::3], seed=len(style))
-        model.save(output / "weights")
+        model.save(output / f"{style}{model.suffix}")
         values = {name: value.numpy() for name, value in stage_values(model, pixels[:STAGE_IMAGES])}
         np.savez(output / "stages.npz", **values)
         size = pixels.shape[1:3]

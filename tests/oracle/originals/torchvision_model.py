@@ -25,6 +25,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class TorchvisionModel:
     """See `interface.Original`."""
 
+    suffix = ".pth"
     has_background_last = False
 
     def __init__(self, depth: int) -> None:
@@ -104,7 +105,9 @@ class TorchvisionModel:
         faster = FasterRCNN(_backbone(self._depth), 91)
         names = set(faster.state_dict())
         faster.load_state_dict({name: value for name, value in self.module.state_dict().items() if name in names})
-        torch.save({"model": faster.state_dict(), "epoch": 25}, path.with_name("faster_rcnn"))  # as training scripts do
+        torch.save(
+            {"model": faster.state_dict(), "epoch": 25}, path.with_name("faster_rcnn.pth")
+        )  # as training scripts do
 
 
 def _backbone(depth: int) -> nn.Module:
