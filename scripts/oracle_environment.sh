@@ -30,7 +30,7 @@ if [ ! -d "$folder" ]; then
     log=$(mktemp)
     trap 'rm -rf "$aside" "$log"' EXIT
     "$python" -m venv --system-site-packages "$aside"
-    # Without optimization of the kernels and debug symbols, which take most of the time.
+    # With little optimization and without debug symbols, which would take most of the time.
     if ! env MMCV_WITH_OPS=1 FORCE_CUDA=0 MAX_JOBS="${ORACLE_JOBS:-$(nproc)}" CFLAGS="-O1 -g0" \
         "$aside/bin/python" -m pip install --disable-pip-version-check --no-deps --require-hashes --no-build-isolation \
         --no-binary mmcv -r "$lock" > "$log" 2>&1; then

@@ -44,6 +44,7 @@ class Agreement:
         theirs: number of the original's detections.
         ours: number of this network's.
         fewest: number of the original's in the image with the fewest.
+        most: number of the original's in the image with the most.
         matched: pairs of the same class, with similar boxes and scores.
         least_mask_iou: of the pairs.
         similar_masks: pairs whose masks have an IoU of at least 0.95.
@@ -54,6 +55,7 @@ class Agreement:
     theirs: int
     ours: int
     fewest: int
+    most: int
     matched: int
     least_mask_iou: float
     similar_masks: int
@@ -114,6 +116,7 @@ def agreement_of(ours: Sequence[Found], theirs: Sequence[Found], pasting: MaskPa
         theirs=sum(len(one.scores) for one in theirs),
         ours=sum(len(one.scores) for one in ours),
         fewest=min(len(one.scores) for one in theirs),
+        most=max(len(one.scores) for one in theirs),
         matched=len(ious),
         least_mask_iou=min(ious, default=0.0),
         similar_masks=sum(iou >= LEAST_MASK_IOU for iou in ious),

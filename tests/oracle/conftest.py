@@ -115,7 +115,7 @@ class Original:
         self.numbers.add(
             self.style,
             what,
-            f"{agreement.theirs} detections, {agreement.ours} of ours, at least {agreement.fewest} an image,",
+            f"{agreement.theirs} ({agreement.fewest} to {agreement.most} an image), {agreement.ours} of ours,",
             f"{agreement.share:.2%} matched; masks: {agreement.similar_masks} with an IoU of 0.95,",
             f"{agreement.rounded_masks} more but for rounded corners, least {agreement.least_mask_iou:.3f}",
         )

@@ -26,11 +26,18 @@ STAGE_IMAGES = 2
 LEVEL_SPREAD = (0.8, 1.0, 1.3, 1.7)
 """Spread of P2 to P5, ascending so that large boxes are among the proposals, too."""
 
-CLASS_SPREAD, BACKGROUND = 2.0, 8.5
-"""Spread of the class logits, and mean of the background's; some scores are then above 0.05, and not too many."""
+CLASS_SPREAD = 2.0
+"""Spread of the class logits."""
+
+FEWEST_PAIRS = 90
+"""Pairs of box and class above the threshold in the image with the fewest, by the background's mean logit: after
+suppression some images have fewer detections than the limit of 100, and all have at least 20."""
 
 RPN_SPREAD = 1.2
 """Spread of the RPN's logits. Scores of large logits are equal in float32, and boxes are then in an arbitrary order."""
+
+THRESHOLD = 0.05
+"""Of the scores, in all three projects."""
 
 MASK_SPREAD = 2.0
 """Spread of the masks' logits."""
@@ -66,8 +73,6 @@ def calibrate(model: Original, pixels: np.ndarray, seed: int) -> None:
     """Give a model weights for images like these."""
     scores, deltas, masks = model.class_layers
     names = {layer: name for name, layer in model.module.named_modules()}
-    offset = torch.zeros(scores.out_features)
-    offset[-1 if model.has_background_last else 0] = BACKGROUND
     spreads = {names[scores]: CLASS_SPREAD, names[masks]: MASK_SPREAD, names[deltas]: 1.0}
     for name in names.values():
         level = _level_of_output(name)
@@ -78,14 +83,30 @@ def calibrate(model: Original, pixels: np.ndarray, seed: int) -> None:
         elif name.endswith(("rpn.head.bbox_pred", "anchor_deltas", "rpn_reg")):
             spreads[name] = 0.3
     randomize(model.module, seed)
-    offsets = {names[scores]: offset, names[masks]: torch.tensor([MASK_SPREAD])}  # most pixels are inside
+    offsets = {names[masks]: torch.tensor([MASK_SPREAD])}  # most pixels are inside
     calibration = Calibration(model.module, spreads, offsets, seed)
     size = pixels.shape[1:3]
     maps = model.pyramid(model.stages(model.normalized(pixels)))
     proposals = model.proposals(*model.rpn(maps), size)
-    model.box_outputs(model.pooled(maps, proposals, size, 7))
+    logits, _ = model.box_outputs(model.pooled(maps, proposals, size, 7))
+    background = scores.out_features - 1 if model.has_background_last else 0
+    scores.bias.data[background] += background_shift(logits, background, [len(one) for one in proposals])
     model.mask_outputs(model.pooled(maps, [one[:50] for one in proposals], size, 14))
     calibration.remove()
+
+
+def background_shift(logits: torch.Tensor, background: int, counts: list[int]) -> float:
+    """Return the number to add to the background's logits, by bisection, for `FEWEST_PAIRS`."""
+    low, high = 0.0, 30.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        shifted = logits.clone()
+        shifted[:, background] += middle
+        above = shifted.softmax(-1) > THRESHOLD
+        above[:, background] = False
+        fewest = min(int(one.sum()) for one in above.split(counts))
+        low, high = (middle, high) if fewest > FEWEST_PAIRS else (low, middle)
+    return low
 
 
 def _level_of_output(name: str) -> int | None:
