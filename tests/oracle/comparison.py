@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.evaluation.paste import paste_masks
-from maskrcnn_trainer.model.architecture import MaskPasting
-
 Array = NDArray[Any]
 
 LEAST_BOX_IOU, MOST_SCORE_DIFFERENCE, LEAST_MASK_IOU = 0.9, 0.01, 0.95
@@ -26,14 +23,12 @@ class Found:
         classes: [n].
         scores: [n], descending.
         masks: bool [n, H, W].
-        mask_logits: [n, m, m], of this network alone.
     """
 
     boxes: Array
     classes: Array
     scores: Array
     masks: Array
-    mask_logits: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +43,6 @@ class Agreement:
         matched: pairs of the same class, with similar boxes and scores.
         least_mask_iou: of the pairs.
         similar_masks: pairs whose masks have an IoU of at least 0.95.
-        rounded_masks: other pairs that have it if this network's mask is pasted at the original's box: torchvision
-            rounds the corners of a box to whole pixels, so a difference of 1e-3 pixels can move a mask by a whole one.
     """
 
     theirs: int
@@ -59,12 +52,11 @@ class Agreement:
     matched: int
     least_mask_iou: float
     similar_masks: int
-    rounded_masks: int
 
     @property
     def share(self) -> float:
-        """Pairs by detections of the side that has more."""
-        return self.matched / max(self.theirs, self.ours, 1)
+        """Pairs with similar masks by detections of the side that has more."""
+        return self.similar_masks / max(self.theirs, self.ours, 1)
 
 
 def relative_difference(ours: Array, theirs: Array) -> float:
@@ -101,17 +93,13 @@ def pairs_of(ours: Found, theirs: Found) -> list[tuple[int, int]]:
     return pairs
 
 
-def agreement_of(ours: Sequence[Found], theirs: Sequence[Found], pasting: MaskPasting) -> Agreement:
-    """Return the agreement over all images; only masks that are pasted by whole pixels can be rounded differently."""
-    ious, rounded = [], 0
-    for mine, original in zip(ours, theirs, strict=True):
-        for our, their in pairs_of(mine, original):
-            ious.append(_mask_iou(mine.masks[our], original.masks[their]))
-            if ious[-1] < LEAST_MASK_IOU and pasting == "whole_pixels" and mine.mask_logits is not None:
-                box = original.boxes[their : their + 1, [1, 0, 3, 2]]
-                size = original.masks.shape[1:]
-                (pasted,) = paste_masks(mine.mask_logits[our : our + 1], box, *size, pasting)
-                rounded += _mask_iou(pasted.whole(*size), original.masks[their]) >= LEAST_MASK_IOU
+def agreement_of(ours: Sequence[Found], theirs: Sequence[Found]) -> Agreement:
+    """Return the agreement over all images."""
+    ious = [
+        _mask_iou(mine.masks[our], original.masks[their])
+        for mine, original in zip(ours, theirs, strict=True)
+        for our, their in pairs_of(mine, original)
+    ]
     return Agreement(
         theirs=sum(len(one.scores) for one in theirs),
         ours=sum(len(one.scores) for one in ours),
@@ -120,7 +108,6 @@ def agreement_of(ours: Sequence[Found], theirs: Sequence[Found], pasting: MaskPa
         matched=len(ious),
         least_mask_iou=min(ious, default=0.0),
         similar_masks=sum(iou >= LEAST_MASK_IOU for iou in ious),
-        rounded_masks=rounded,
     )
 
 

@@ -75,8 +75,7 @@ def classes_of(original: Original) -> int:
 
 
 def agreement(detector: Detector, original: Original) -> Agreement:
-    pasting = original.detector.architecture.mask_pasting
-    return agreement_of(detections(detector, original), original.found(), pasting)
+    return agreement_of(detections(detector, original), original.found())
 
 
 def detections(detector: Detector, original: Original) -> list[Found]:
@@ -86,5 +85,5 @@ def detections(detector: Detector, original: Original) -> list[Found]:
         (one,) = detector.detect(normalized(image[None]))
         pasted = paste_masks(one.mask_logits, one.boxes, *SIZE, detector.architecture.mask_pasting)
         masks = np.array([mask.whole(*SIZE) for mask in pasted], bool).reshape(-1, *SIZE)
-        found.append(Found(one.boxes[:, [1, 0, 3, 2]], one.classes, one.scores, masks, one.mask_logits))
+        found.append(Found(one.boxes[:, [1, 0, 3, 2]], one.classes, one.scores, masks))
     return found

@@ -29,7 +29,7 @@ LEVEL_SPREAD = (0.8, 1.0, 1.3, 1.7)
 CLASS_SPREAD = 2.0
 """Spread of the class logits."""
 
-FEWEST_PAIRS = 90
+FEWEST_PAIRS = 45
 """Pairs of box and class above the threshold in the image with the fewest, by the background's mean logit: after
 suppression some images have fewer detections than the limit of 100, and all have at least 20."""
 
