@@ -99,6 +99,7 @@ check-generated: setup ## check that generated files are up to date
 	$(VENV)/python -m scripts.reasons_table --check docs/reference/reasons.md
 	$(VENV)/python -m scripts.cli_page --check docs/reference/cli.md
 	$(VENV)/python -m scripts.files_page --check docs/reference/files.md
+	$(VENV)/python -m scripts.styles_page --check docs/reference/detector-styles.md
 	@cmp crds/maskrcnn.dev_maskrcnnexperiments.yaml charts/maskrcnn-operator/files/crd.yaml
 
 manifests: setup ## generate the CustomResourceDefinition, the chart's README, and the pages of docs/reference (but states.md)
@@ -110,6 +111,7 @@ manifests: setup ## generate the CustomResourceDefinition, the chart's README, a
 	$(call generate,scripts.reasons_table,docs/reference/reasons.md)
 	$(call generate,scripts.cli_page,docs/reference/cli.md)
 	$(call generate,scripts.files_page,docs/reference/files.md)
+	$(call generate,scripts.styles_page,docs/reference/detector-styles.md)
 
 docs: setup ## build the documentation site in dist/docs; a broken link is an error
 	$(VENV)/sphinx-build -W --keep-going -n -q -b html -d dist/doctrees docs dist/docs

@@ -88,6 +88,7 @@ _KEY_LENGTH = CelRule("self.all(key, key.size() >= 1 && key.size() <= 317)", "a 
 _FIVE_LEVELS = "self.?maskrcnnConfig.?maxLevel.orValue(6) == 5"
 _SIDES = "self.dataConfig.imageSize"
 _THRESHOLDS = (("rpnNegativeOverlap", "rpnPositiveOverlap"), ("bgThreshLo", "bgThreshHi"), ("bgThreshHi", "fgThresh"))
+_LEVELS = ("roiMaxLevel", "maxLevel")  # the default of maxLevel is the largest value of roiMaxLevel
 
 PATTERN_RULES: Mapping[str, CelRule] = {
     ABSOLUTE_PATH_PATTERN: CelRule("self.startsWith('/')", "must be an absolute path, such as /workspace/..."),
@@ -133,8 +134,8 @@ TYPE_RULES: Mapping[str, tuple[CelRule, ...]] = {
             field=".dataConfig.imageSize",
         ),
     ),
-    "MaskRCNNConfig": tuple(_at_most(*pair) for pair in _THRESHOLDS),
-    "PartialMaskRCNNConfig": tuple(_at_most_where_both_are_given(*pair) for pair in _THRESHOLDS),
+    "MaskRCNNConfig": (*(_at_most(*pair) for pair in _THRESHOLDS), _at_most_where_both_are_given(*_LEVELS)),
+    "PartialMaskRCNNConfig": tuple(_at_most_where_both_are_given(*pair) for pair in (*_THRESHOLDS, _LEVELS)),
 }
 """Rules between the fields of a type."""
 
@@ -146,6 +147,7 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[CelRule, ...]] = {
         ),
     ),
     ("ExperimentSpec", "checkpoint"): (_ABSOLUTE,),
+    ("ExperimentSpec", "checkpointConfig"): (_ABSOLUTE,),
     ("ExperimentSpec", "prunedModelPath"): (_ABSOLUTE,),
     ("DataConfig", "valJsonFile"): (_ABSOLUTE,),
     ("DataConfig", "trainingFilePattern"): (_ABSOLUTE_EACH,),

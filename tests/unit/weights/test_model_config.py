@@ -66,6 +66,14 @@ def written(tmp_path: Path, text: str, name: str = "config.yaml") -> Path:
     return path
 
 
+def test_sampling_ratio_below_0_is_adaptive(tmp_path: Path) -> None:
+    """Both projects use ratios above 0 alone as a number of samples."""
+    path = written(tmp_path, DETECTRON2.replace("POOLER_SAMPLING_RATIO: 0", "POOLER_SAMPLING_RATIO: -1"))
+    assert read_model_config(path).roi_align_sampling_ratio == 0
+    text = MMDET_MODEL.replace("sampling_ratio=2", "sampling_ratio=-1")
+    assert mmdetection_config(text, "config.py").roi_align_sampling_ratio == 0
+
+
 def test_yaml_of_detectron2_is_read(tmp_path: Path) -> None:
     path = written(tmp_path, DETECTRON2)
     assert read_model_config(path) == ModelConfig(

@@ -192,8 +192,8 @@ def detectron2_config(document: Mapping[Any, Any], source: str) -> ModelConfig:
         roi_align_sampling_ratio=_one_of(
             source,
             "POOLER_SAMPLING_RATIO",
-            get.whole("MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO"),
-            get.whole("MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO"),
+            _samples(get, "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO"),
+            _samples(get, "MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO"),
         ),
         box_delta_weights=get.numbers("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", length=4),
         score_threshold=get.share("MODEL.ROI_HEADS.SCORE_THRESH_TEST"),
@@ -255,7 +255,7 @@ def _mmdetection(tree: Mapping[str, Any], source: str) -> ModelConfig:
         roi_align_sampling_ratio=_one_of(
             source,
             "sampling_ratio",
-            *(_sampling_ratio(get, layer) for layer in layers),
+            *(_samples(get, f"{layer}.sampling_ratio", f"{layer}.sample_num") for layer in layers),
         ),
         box_delta_weights=tuple(1 / std for std in stds) if stds and all(std > 0 for std in stds) else None,
         score_threshold=get.share(f"{test}.rcnn.score_thr"),
@@ -269,9 +269,10 @@ def _mmdetection(tree: Mapping[str, Any], source: str) -> ModelConfig:
     )
 
 
-def _sampling_ratio(get: _Tree, layer: str) -> int | None:
-    ratio = get.whole(f"{layer}.sampling_ratio")
-    return get.whole(f"{layer}.sample_num") if ratio is None else ratio  # its name before 2.0
+def _samples(get: _Tree, *paths: str) -> int | None:
+    """Return a sampling ratio under its name or an older one; both projects take -1 for 0."""
+    ratio = next((found for path in paths if (found := get.whole(path)) is not None), None)
+    return None if ratio is None else max(ratio, 0)
 
 
 def _mmdetection_input(get: _Tree) -> InputNormalization | None:

@@ -39,7 +39,7 @@ _ARCHES = {"1x1": "resnet_v1", "3x3": "resnet_v1_5"}
 
 @dataclass(frozen=True)
 class DetectorOptions:
-    """What a user gives with the file of a detector.
+    """Settings that a user gives with the file of a detector.
 
     Attributes:
         style: ``checkpointStyle``, None if absent.
@@ -62,6 +62,17 @@ class DetectorOptions:
             bn_epsilon=spec.checkpoint_bn_epsilon,
             class_names=spec.checkpoint_class_names,
         )
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Fields of the spec that are not absent."""
+        values = {
+            "checkpointStyle": self.style,
+            "checkpointConfig": self.config,
+            "checkpointBnEpsilon": self.bn_epsilon,
+            "checkpointClassNames": self.class_names or None,
+        }
+        return tuple(name for name, value in values.items() if value is not None)
 
 
 @dataclass(frozen=True)
@@ -158,7 +169,7 @@ def open_caffe2_backbone(file: WeightFile) -> OpenedBackbone:
     """
     backbone = convert_caffe2_backbone(file)
     style = STYLES[StyleName.DETECTRON2]
-    # its batch norms hold no statistics, so the size of the first convolution shows nothing
+    # its batch norms may hold no statistics, and then the size of the first convolution shows nothing
     values = {**backbone.values, _STEM: fold_input(backbone.values[_STEM], style.input).kernel}
     return OpenedBackbone(
         path=file.path,
