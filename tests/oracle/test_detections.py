@@ -1,7 +1,9 @@
-"""Detections of whole images compared with those of the original code, after a round trip through a model file."""
+"""Detections by the model file of ``maskrcnn import`` and by its ONNX export, compared with those of the original code."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,25 +12,28 @@ from tests.oracle.comparison import Agreement, Found, agreement_of
 from tests.oracle.conftest import SIZE, Original
 from tests.oracle.ours import normalized, opened, spec_of
 
-from maskrcnn_trainer.data.class_map import ClassMap, class_map_of
+from maskrcnn_trainer.data.class_map import class_map_of
 from maskrcnn_trainer.detector import Detector, open_detector
 from maskrcnn_trainer.evaluation.paste import paste_masks
-from maskrcnn_trainer.export.graph import LARGEST_TOPK, export_graph
+from maskrcnn_trainer.export.graph import export_graph
+from maskrcnn_trainer.model.architecture import LARGEST_TOPK
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import network_of
-from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file, write_model_file
+from maskrcnn_trainer.model_files.model_file import read_model_file
 
 pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture(scope="module")
 def model_file(original: Original, network: MaskRCNN) -> Path:
-    """Return the original as a model file of this project."""
-    classes = network.architecture.num_classes
-    class_map = ClassMap(tuple(range(1, classes)), ("",) * (classes - 1), classes)
+    """Return the original as a model file of this project, which a user would make."""
     path = original.folder / "model.tlt"
-    variables = {name: variable.numpy() for name, variable in network.named_variables.items()}
-    write_model_file(path, ModelFile(network.architecture.to_json(), {}, class_map.to_json(), 0, variables))
+    command = [sys.executable, "-m", "maskrcnn_trainer.cli", "import", "-c", str(original.weights)]
+    subprocess.run([*command, "--style", original.style, "-o", str(path)], check=True)
+    model = read_model_file(path)
+    assert set(model.variables) == set(network.named_variables)
+    for name, variable in network.named_variables.items():
+        np.testing.assert_array_equal(model.variables[name], variable.numpy())
     return path
 
 
