@@ -1,4 +1,4 @@
-"""Detections by the model file of ``maskrcnn import`` and by its ONNX export, compared with those of the original code."""
+"""Detections by the model file of ``maskrcnn import`` and by its ONNX export, compared with the original code."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ LEVEL_SPREAD = (0.8, 1.0, 1.3, 1.7)
 CLASS_SPREAD = 2.0
 """Spread of the class logits."""
 
-FEWEST_PAIRS = 45
+FEWEST_PAIRS = 60
 """Pairs of box and class above the threshold in the image with the fewest, by the background's mean logit: after
 suppression some images have fewer detections than the limit of 100, and all have at least 20."""
 
@@ -170,7 +170,7 @@ def main(style: str, pixels_file: str, folder: str) -> None:
     model = build(style)
     output = Path(folder)
     with torch.no_grad():
-        calibrate(model, pixels[::3], seed=len(style))
+        calibrate(model, pixels, seed=len(style))
         model.save(output / f"{style}{model.suffix}")
         values = {name: value.numpy() for name, value in stage_values(model, pixels[:STAGE_IMAGES])}
         np.savez(output / "stages.npz", **values)
