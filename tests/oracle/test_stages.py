@@ -35,13 +35,12 @@ def test_boxes_of_all_anchors(original: Original, stages: Stages) -> None:
 
 
 def test_proposals(original: Original, stages: Stages) -> None:
-    """Those of equal scores have an arbitrary order in the original."""
+    """Those of equal scores have an arbitrary order in the original, and two levels can have the same box."""
     found = stages.proposals(original.values["rpn_logits"], original.values["rpn_deltas"])
     for image, ours in enumerate(found):
         theirs = original.values[f"proposals{image}"]
-        nearest = np.abs(ours[None] - theirs[:, None]).max(-1).argmin(1)
-        assert sorted(nearest) == list(range(len(ours)))
-        original.compare(f"proposals{image}", ours[nearest])
+        assert len(ours) == len(theirs)
+        original.compare(f"proposals{image}", ours[_nearest(ours, theirs)])
 
 
 def test_pooled_features(original: Original, stages: Stages) -> None:
@@ -59,6 +58,16 @@ def test_box_head(original: Original, stages: Stages) -> None:
 
 def test_mask_head(original: Original, stages: Stages) -> None:
     original.compare("mask_logits", stages.mask_outputs(original.values["pooled14"])[:, 1:])
+
+
+def _nearest(ours: np.ndarray, theirs: np.ndarray) -> list[int]:
+    """Return the index of our nearest box for each of theirs, one to one."""
+    distances = np.abs(ours[None] - theirs[:, None]).max(-1)
+    nearest = []
+    for row in distances:
+        nearest.append(int(row.argmin()))
+        distances[:, nearest[-1]] = np.inf
+    return nearest
 
 
 def _levels(boxes: np.ndarray) -> np.ndarray:
