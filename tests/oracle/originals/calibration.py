@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 STEM_GAMMA = (0.1, 0.4)
-"""Range of the first batch norm's factors. They and its statistics show the range of the input, see `fold_input`."""
+"""Range of the first batch norm's factors, as in trained models: its size shows the range of the input."""
 
 LAST_GAMMA, OTHER_GAMMA = (0.1, 0.4), (0.5, 1.5)
 """Ranges of the factors of a block's last batch norm, and of the others. Trained ones are small, too; with larger ones
@@ -27,7 +27,7 @@ SMALL_VARIANCE_CHANNELS = 4
 
 
 def randomize(module: nn.Module, seed: int) -> None:
-    """Draw all weights; the layers have their default initial values otherwise."""
+    """Draw all kernels, and set the other values, which `Calibration` sets, to zero."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in sorted(module.state_dict().items()):
         if not value.is_floating_point() or "anchor" in name or "pixel" in name:
@@ -40,7 +40,7 @@ def randomize(module: nn.Module, seed: int) -> None:
 
 
 class Calibration:
-    """Hooks on all layers of a module that set their values at the first input.
+    """Hooks on all layers of a module that set a layer's values at its first input.
 
     Args:
         module: with random weights.
@@ -91,7 +91,6 @@ class Calibration:
             if layer in self._done:
                 return None
             self._done.add(layer)
-            # A layer applied to pooled features of the first calls has few inputs; the others are like them.
             axes = [axis for axis in range(output.ndim) if axis != 1]
             mean, deviation = output.mean(axes), output.std(axes).clamp_min(1e-6)
             by_output = 1 if isinstance(layer, nn.ConvTranspose2d) else 0

@@ -2,9 +2,9 @@
 
     python -m tests.oracle.originals.run STYLE PIXELS.npy DIR
 
-PIXELS.npy has images of one size, uint8 [N, H, W, 3], RGB. Written to DIR: the weights as STYLE.pth
-or STYLE.pkl, ``stages.npz`` with the values
-of every stage for the first images, each computed from the values before it, and ``detections-N.npz`` for each image.
+PIXELS.npy has images of one size, uint8 [N, H, W, 3], RGB. Written to DIR: the weights as STYLE.pth or
+STYLE.pkl, ``stages.npz`` with the values of every stage for the first images, each computed from the values before it,
+and ``detections-N.npz`` for each image.
 """
 
 from __future__ import annotations
