@@ -68,6 +68,12 @@ def test_faster_rcnn_is_named_so(tmp_path: Path) -> None:
     assert opened.source_for(Architecture()).kind == "Faster R-CNN of torchvision"
 
 
+def test_counters_of_batch_norms_are_not_listed_as_unused(tmp_path: Path) -> None:
+    path = stand_ins.write(tmp_path / "m.npz", stand_ins.detector("mmdet-pytorch"))
+    opened = open_start(path, options=DetectorOptions(style="mmdet-pytorch"))
+    assert not opened.source_for(Architecture()).unused
+
+
 def test_detector_without_a_style_is_refused(detector: Path) -> None:
     with pytest.raises(InvalidInput, match=r"m\.npz is a detector of Detectron2 and needs checkpointStyle"):
         open_start(detector)
