@@ -180,6 +180,7 @@ def test_lists_have_a_list_type() -> None:
     }
     assert {path for path, kind in kinds.items() if kind == "map"} == {
         "spec.steps",
+        "spec.objectStores",
         "spec.podOverrides.env",
         "spec.podOverrides.imagePullSecrets",
         "status.conditions",

@@ -47,6 +47,11 @@ BREAKS = [
     ),
     ("decisions-without-readers", f"{OPERATOR}/api/status.py", "import maskrcnn_trainer.spec.importing"),
     ("decisions-without-readers", f"{TRAINER}/spec/steps.py", "import maskrcnn_trainer.spec.reading"),
+    (
+        "decisions-without-readers",
+        f"{OPERATOR}/core/graph.py",
+        "from maskrcnn_trainer.spec.store_config import read_store_config",
+    ),
     ("decisions-without-io", f"{OPERATOR}/api/status.py", "from pathlib import Path"),
     ("decisions-without-io", f"{OPERATOR}/core/graph.py", "import subprocess"),
     ("decisions-without-io", f"{OPERATOR}/jobs/names.py", "from urllib.request import urlopen"),
