@@ -23,6 +23,8 @@ from maskrcnn_trainer.object_store.retries import Episode, RetryPolicy, error_of
 CONCURRENCY = 16
 TICK_SECONDS = 0.2
 """Time within which a stop is noticed."""
+SECONDS_OF_SILENCE = 300.0
+"""Time without a message after which a helper is taken for lost: far more than the limits of a request in it."""
 
 Message = dict[str, Any]
 
@@ -252,7 +254,7 @@ class Exchange:
         if message is not None:
             self._heard = self._clock()
             self._take(message)
-        elif self._clock() - self._heard > self._policy.limit:
+        elif self._clock() - self._heard > SECONDS_OF_SILENCE:
             self._lost(None)
 
     def _take(self, message: Message) -> None:

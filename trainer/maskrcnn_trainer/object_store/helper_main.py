@@ -221,8 +221,8 @@ class Helper:
         else:
             found = obstore.list_with_delimiter(store, request["prefix"])
             yield {"objects": [], "folders": [*found["common_prefixes"]]}
-            objects = found["objects"]
-            pages = (objects[start : start + PAGE] for start in range(0, len(objects), PAGE))
+            metas = found["objects"]
+            pages = (metas[start : start + PAGE] for start in range(0, len(metas), PAGE))
         for page in pages:
             objects = [{"key": meta["path"], "size": meta["size"], "etag": _bare(meta["e_tag"])} for meta in page]
             yield {"objects": objects, "folders": []}

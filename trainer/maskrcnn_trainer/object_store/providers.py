@@ -29,12 +29,16 @@ class Provider:
     optional_keys: tuple[str, ...] = ()
 
 
-# Of amazonaws.com only the names of S3: users' own servers are below ec2, elb, and execute-api of the same domain.
-_AWS_LABELS = r"(?:[a-z0-9.-]+\.)?s3(?:express)?(?:[.-][a-z0-9-]+)*(?:\.vpce)?\.amazonaws\.com(?:\.cn)?"
+_AWS_REGION = r"[a-z]{2}(?:-[a-z]+)+-[0-9]+"
+# Of amazonaws.com only the names of S3: users' own servers are below compute, elb, and execute-api of the same domain.
+_S3_HOSTS = (
+    rf"(?:[a-z0-9.-]+\.)?s3(?:-[a-z0-9-]+|express-[a-z0-9-]+)?(?:\.dualstack)?(?:\.{_AWS_REGION})?(?:\.vpce)?"
+    r"\.amazonaws\.com(?:\.cn)?"
+)
 
 PROVIDERS = {
     "s3": Provider(
-        hosts=re.compile(_AWS_LABELS),
+        hosts=re.compile(_S3_HOSTS),
         prefix="AWS_",
         endpoint_variables=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
         http_variable="AWS_ALLOW_HTTP",
