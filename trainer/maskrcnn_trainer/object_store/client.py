@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -129,7 +129,9 @@ class StoreClient:
                 keys.add(info.key)
                 yield info
 
-    def fetch(self, parts: Iterable[Part], *, on_bytes: OnBytes = ignore_bytes) -> Iterator[tuple[Part, Outcome]]:
+    def fetch(
+        self, parts: Iterable[Part], *, on_bytes: OnBytes = ignore_bytes
+    ) -> Generator[tuple[Part, Outcome], None, None]:
         """Write parts of objects to files, several at once, and yield each with its outcome as it ends.
 
         The size and the etag of each answer are checked. A failed read continues behind the last byte written. When

@@ -59,7 +59,7 @@ class HelperProcess:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "maskrcnn_trainer.object_store.helper_main"],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 # The library prints panics, which may hold a URL with its signature.
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
