@@ -150,16 +150,18 @@ def test_helper_ends_with_its_parent(tmp_path: Path) -> None:
 def test_process_that_has_used_a_store_can_fork_and_use_it_in_the_child(tmp_path: Path) -> None:
     program = (
         "assert client.head('k').size == 1\n"
+        "helper = client.pid\n"
         "child = os.fork()\n"
         "if child == 0:\n"
         "    ok = client.head('k').size == 1 and client.head('absent') is None\n"
+        "    ok = ok and client.pid != helper\n"
         "    client.close()\n"
         "    os._exit(0 if ok else 1)\n"
         "code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
-        "print(code, client.head('k').size, 'obstore' in sys.modules)\n"
+        "print(code, client.head('k').size, client.pid == helper, 'obstore' in sys.modules)\n"
     )
     with serving(b={"k": b"x"}) as server, started(program, server, secret_in(tmp_path / "s3", "s3")) as process:
-        assert process.communicate()[0].split() == ["0", "1", "False"]
+        assert process.communicate()[0].split() == ["0", "1", "True", "False"]
 
 
 def test_ctrl_c_of_a_terminal_does_not_end_the_helper(tmp_path: Path) -> None:
