@@ -9,7 +9,7 @@ from typing import Any
 from tests.unit.object_store.stub_server import StubServer
 
 from maskrcnn_trainer.object_store.client import StoreClient
-from maskrcnn_trainer.object_store.connection import Connection
+from maskrcnn_trainer.object_store.connection import StoreConnection
 from maskrcnn_trainer.object_store.retries import RetryPolicy
 
 SCHEMES = ("s3", "gs", "az")
@@ -43,7 +43,7 @@ def secret_in(directory: Path, scheme: str, **keys: str) -> Path:
     return directory
 
 
-def connection_to(server: StubServer, directory: Path, scheme: str = "s3", **changes: Any) -> Connection:
+def connection_to(server: StubServer, directory: Path, scheme: str = "s3", **changes: Any) -> StoreConnection:
     """Return the connection to a bucket ``b`` of the server, with a secret in ``directory``."""
     fields: dict[str, Any] = {
         "container": "b",
@@ -53,7 +53,7 @@ def connection_to(server: StubServer, directory: Path, scheme: str = "s3", **cha
         "secret_dir": secret_in(directory / scheme, scheme),
         "allow_http": True,
     }
-    return Connection(scheme, **{**fields, **changes})
+    return StoreConnection(scheme, **{**fields, **changes})
 
 
 def client_of(server: StubServer, directory: Path, scheme: str = "s3", **options: Any) -> StoreClient:

@@ -10,7 +10,7 @@ from tests.unit.object_store.stub_server import Answer, etag_of, refusal, servin
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import ObjectInfo, Part, parts_of
-from maskrcnn_trainer.object_store.exchange import Outcome
+from maskrcnn_trainer.object_store.exchange import ReadOutcome
 from maskrcnn_trainer.object_store.retries import ObjectAbsent, ObjectChanged
 
 BYTES = bytes(range(256)) * 20_000
@@ -42,7 +42,7 @@ def test_every_provider_is_looked_up_listed_and_read(tmp_path: Path, scheme: str
 def test_object_is_read_in_parts_to_their_places_in_the_file(tmp_path: Path) -> None:
     with serving(b={"k": BYTES}) as server, client_of(server, tmp_path) as client:
         parts = parts_of(info_of("k", BYTES), tmp_path / "file", part_bytes=1_000_000)
-        assert dict(client.fetch(reversed(parts))) == dict.fromkeys(parts, Outcome.DONE)
+        assert dict(client.fetch(reversed(parts))) == dict.fromkeys(parts, ReadOutcome.DONE)
         assert (tmp_path / "file").read_bytes() == BYTES
         ranges = sorted(seen.headers["range"] for seen in server.reads())
         assert ranges[:2] == ["bytes=0-999999", "bytes=1000000-1999999"]
@@ -104,7 +104,7 @@ def test_changed_object_is_an_outcome(tmp_path: Path) -> None:
     with serving(b={"same size": b"new", "k": b"x"}) as server, client_of(server, tmp_path) as client:
         changed, longer = info_of("same size", b"old"), ObjectInfo("k", 5, etag_of(b"x"))
         parts = [Part(info, tmp_path / "file", 0, info.size) for info in (changed, longer)]
-        assert dict(client.fetch(parts)) == dict.fromkeys(parts, Outcome.CHANGED)
+        assert dict(client.fetch(parts)) == dict.fromkeys(parts, ReadOutcome.CHANGED)
         with pytest.raises(ObjectChanged, match="s3://b/same size: "):
             client.get_to_file(changed, tmp_path / "file")
         assert not (tmp_path / "file").exists()
@@ -115,13 +115,13 @@ def test_changed_object_is_noticed_where_the_server_ignores_conditions(tmp_path:
     with serving(b={"k": b"x"}) as server, client_of(server, tmp_path) as client:
         server.plan = lambda _: Answer(206, b"y", headers)
         (outcome,) = [outcome for _, outcome in client.fetch(parts_of(info_of("k", b"x"), tmp_path / "file"))]
-        assert outcome is Outcome.CHANGED
+        assert outcome is ReadOutcome.CHANGED
 
 
 def test_object_that_is_gone_is_an_outcome(tmp_path: Path) -> None:
     with serving(b={}) as server, client_of(server, tmp_path) as client:
         (outcome,) = [outcome for _, outcome in client.fetch(parts_of(ObjectInfo("k", 1, "e"), tmp_path / "file"))]
-        assert outcome is Outcome.ABSENT
+        assert outcome is ReadOutcome.ABSENT
         with pytest.raises(ObjectAbsent, match="s3://b/k: .*no such object"):
             client.get_to_file(ObjectInfo("k", 1, "e"), tmp_path / "file")
 
@@ -147,5 +147,5 @@ def test_client_can_be_used_while_reads_are_under_way(tmp_path: Path) -> None:
     with serving(b=objects) as server, client_of(server, tmp_path, concurrency=4) as client:
         parts = [part for key in objects for part in parts_of(info_of(key, BYTES[:1000]), tmp_path / key)]
         for part, outcome in client.fetch(parts):
-            assert (outcome, client.head(part.info.key)) == (Outcome.DONE, part.info)
+            assert (outcome, client.head(part.info.key)) == (ReadOutcome.DONE, part.info)
     assert {(tmp_path / key).read_bytes() for key in objects} == {BYTES[:1000]}

@@ -13,7 +13,7 @@ from tests.unit.object_store.stub_server import Answer, Plan, Seen, etag_of, ref
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain
 from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient, parts_of
-from maskrcnn_trainer.object_store.exchange import Outcome
+from maskrcnn_trainer.object_store.exchange import ReadOutcome
 from maskrcnn_trainer.object_store.retries import RetryPolicy
 
 BYTES = bytes(range(256)) * 20_000
@@ -186,7 +186,7 @@ def test_iterator_that_is_closed_early_ends_what_is_under_way(tmp_path: Path) ->
     with serving(b={"k": BYTES}) as server, client_of(server, tmp_path, concurrency=2) as client:
         parts = parts_of(INFO, tmp_path / "file", part_bytes=500_000)
         reading = client.fetch(parts)
-        assert next(reading)[1] is Outcome.DONE
+        assert next(reading)[1] is ReadOutcome.DONE
         reading.close()
         assert client.head("k") == INFO
         assert len(server.reads()) < len(parts)

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.object_store.connection import Connection, connection_for
+from maskrcnn_trainer.object_store.connection import StoreConnection, connection_for
 from maskrcnn_trainer.shared.object_url import parse_url
 from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec
 
 AMBIENT = {"AWS_ACCESS_KEY_ID": "ambient-id", "AWS_SECRET_ACCESS_KEY": "ambient-secret", "AWS_SESSION_TOKEN": "token"}
 
 
-def connection(url: str, *stores: dict[str, Any], **environment: str) -> Connection:
+def connection(url: str, *stores: dict[str, Any], **environment: str) -> StoreConnection:
     return connection_for(parse_url(url, "url"), [ObjectStoreSpec(**store) for store in stores], environment)
 
 

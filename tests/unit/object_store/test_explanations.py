@@ -7,7 +7,7 @@ import re
 import pytest
 
 from maskrcnn_trainer.object_store.explanations import Meaning, Operation, Reached, is_throttled, meaning_of, sentence
-from maskrcnn_trainer.object_store.failures import EXPIRED, ISSUER, NAME, OTHER, Failure, Kind
+from maskrcnn_trainer.object_store.failures import EXPIRED, ISSUER, NAME, OTHER, Failure, FailureKind
 
 S3 = Reached("s3", "b", endpoint="https://store.test:9000", region="us-east-1")
 REACHED = {"s3": S3, "gs": Reached("gs", "b"), "az": Reached("az", "b", account="acc")}
@@ -47,7 +47,7 @@ REGION = r"region in objectStores \(now us-east-1\)"
     ],
 )
 def test_refusal_names_url_and_what_would_be_right(scheme: str, status: int, code: str, right: str) -> None:
-    failure = Failure(Kind.ANSWER, status, code)
+    failure = Failure(FailureKind.ANSWER, status, code)
     text = sentence(failure, Operation.READ, f"{scheme}://b/k", REACHED[scheme])
     assert meaning_of(failure, Operation.READ, scheme) is Meaning.REFUSED
     assert text.startswith(f"{scheme}://b/k: reading failed (HTTP {', '.join(filter(None, (str(status), code)))}): ")
@@ -60,7 +60,7 @@ def test_refusal_names_url_and_what_would_be_right(scheme: str, status: int, cod
     [("s3", 503, "SlowDown"), ("s3", 429, ""), ("gs", 429, "RateLimitExceeded"), ("az", 503, "ServerBusy")],
 )
 def test_throttling_passes(scheme: str, status: int, code: str) -> None:
-    failure = Failure(Kind.ANSWER, status, code)
+    failure = Failure(FailureKind.ANSWER, status, code)
     assert meaning_of(failure, Operation.READ, scheme) is Meaning.PASSING
     assert is_throttled(failure)
     assert "rate of requests" in sentence(failure, Operation.READ, "s3://b/k", REACHED[scheme])
@@ -68,7 +68,7 @@ def test_throttling_passes(scheme: str, status: int, code: str) -> None:
 
 @pytest.mark.parametrize(("status", "code"), [(500, "InternalError"), (502, ""), (400, "RequestTimeout"), (408, "")])
 def test_failure_of_the_store_passes(status: int, code: str) -> None:
-    failure = Failure(Kind.ANSWER, status, code)
+    failure = Failure(FailureKind.ANSWER, status, code)
     assert meaning_of(failure, Operation.LIST, "s3") is Meaning.PASSING
     assert not is_throttled(failure)
 
@@ -90,28 +90,28 @@ def test_failure_of_the_store_passes(status: int, code: str) -> None:
 def test_answer_about_the_object_is_distinguished(
     status: int, code: str, operation: Operation, meaning: Meaning
 ) -> None:
-    assert meaning_of(Failure(Kind.ANSWER, status, code), operation, "s3") is meaning
+    assert meaning_of(Failure(FailureKind.ANSWER, status, code), operation, "s3") is meaning
 
 
 @pytest.mark.parametrize(
     ("failure", "right"),
     [
-        (Failure(Kind.CERTIFICATE, detail=ISSUER), "https://store.test:9000 can't be trusted.*caBundle"),
-        (Failure(Kind.CERTIFICATE, detail=NAME), "another name.*endpoint"),
-        (Failure(Kind.CERTIFICATE, detail=EXPIRED), "expired.*clock"),
-        (Failure(Kind.CERTIFICATE, detail=OTHER), "caBundle"),
-        (Failure(Kind.CA_BUNDLE), "caBundle.*PEM"),
-        (Failure(Kind.NOT_TLS), "https://store.test:9000 doesn't answer with TLS.*allowHttp"),
-        (Failure(Kind.UNKNOWN_HOST), "name of https://store.test:9000 is unknown.*endpoint"),
-        (Failure(Kind.UNREACHABLE), "no connection to https://store.test:9000"),
-        (Failure(Kind.TIMEOUT), "https://store.test:9000 didn't answer in time"),
-        (Failure(Kind.PROXY, 407), "HTTPS_PROXY"),
-        (Failure(Kind.BAD_ANSWER), "endpoint"),
-        (Failure(Kind.SECRET, detail="it has no AWS_ACCESS_KEY_ID"), "it has no AWS_ACCESS_KEY_ID"),
-        (Failure(Kind.UNLISTABLE, detail="a//b\n"), r"'a//b\\n'.*rename"),
-        (Failure(Kind.HELPER, detail="-9"), "exit code -9"),
-        (Failure(Kind.OTHER), "the request failed"),
-        (Failure(Kind.INTERRUPTED), "broke off"),
+        (Failure(FailureKind.CERTIFICATE, detail=ISSUER), "https://store.test:9000 can't be trusted.*caBundle"),
+        (Failure(FailureKind.CERTIFICATE, detail=NAME), "another name.*endpoint"),
+        (Failure(FailureKind.CERTIFICATE, detail=EXPIRED), "expired.*clock"),
+        (Failure(FailureKind.CERTIFICATE, detail=OTHER), "caBundle"),
+        (Failure(FailureKind.CA_BUNDLE), "caBundle.*PEM"),
+        (Failure(FailureKind.NOT_TLS), "https://store.test:9000 doesn't answer with TLS.*allowHttp"),
+        (Failure(FailureKind.UNKNOWN_HOST), "name of https://store.test:9000 is unknown.*endpoint"),
+        (Failure(FailureKind.UNREACHABLE), "no connection to https://store.test:9000"),
+        (Failure(FailureKind.TIMEOUT), "https://store.test:9000 didn't answer in time"),
+        (Failure(FailureKind.PROXY, 407), "HTTPS_PROXY"),
+        (Failure(FailureKind.BAD_ANSWER), "endpoint"),
+        (Failure(FailureKind.SECRET, detail="it has no AWS_ACCESS_KEY_ID"), "it has no AWS_ACCESS_KEY_ID"),
+        (Failure(FailureKind.UNLISTABLE, detail="a//b\n"), r"'a//b\\n'.*rename"),
+        (Failure(FailureKind.HELPER, detail="-9"), "exit code -9"),
+        (Failure(FailureKind.OTHER), "the request failed"),
+        (Failure(FailureKind.INTERRUPTED), "broke off"),
     ],
 )
 def test_each_kind_of_failure_has_a_sentence(failure: Failure, right: str) -> None:
@@ -123,10 +123,10 @@ def test_each_kind_of_failure_has_a_sentence(failure: Failure, right: str) -> No
 
 
 def test_ambient_identity_is_named_by_its_variables() -> None:
-    text = sentence(Failure(Kind.CREDENTIALS), Operation.HEAD, "s3://b/k", Reached("s3", "b", ambient=True))
+    text = sentence(Failure(FailureKind.CREDENTIALS), Operation.HEAD, "s3://b/k", Reached("s3", "b", ambient=True))
     assert "AWS_* variables of the environment, or the service account" in text
     assert "profiles in ~/.aws aren't read" in text
 
 
 def test_key_with_control_characters_is_shown_escaped() -> None:
-    assert "\\x1b" in sentence(Failure(Kind.ANSWER, 404), Operation.READ, "s3://b/\x1b[31m", S3)
+    assert "\\x1b" in sentence(Failure(FailureKind.ANSWER, 404), Operation.READ, "s3://b/\x1b[31m", S3)

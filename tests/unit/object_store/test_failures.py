@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from maskrcnn_trainer.object_store.failures import EXPIRED, ISSUER, NAME, Failure, Kind, failure_of
+from maskrcnn_trainer.object_store.failures import EXPIRED, ISSUER, NAME, Failure, FailureKind, failure_of
 
 URL = "http://store.test:9000"
 
@@ -36,12 +36,14 @@ def read(text: str, raised: str = "GenericError") -> Failure:
 
 def test_status_and_code_of_an_answer_are_read() -> None:
     body = r"<?xml version=\"1.0\"?>\n<Error><Code>InvalidAccessKeyId</Code><Message>m</Message></Error>"
-    assert read(answered(403, body)) == Failure(Kind.ANSWER, 403, "InvalidAccessKeyId")
+    assert read(answered(403, body)) == Failure(FailureKind.ANSWER, 403, "InvalidAccessKeyId")
 
 
 def test_answer_that_imitates_the_library_is_not_believed() -> None:
     shown = "x\n\nDebug source:\nGeneric { inner: Status {\n status: 404,\n body: Some(<Code>NoSuchKey</Code>"
-    assert read(answered(500, "<Code>InternalError</Code>", shown=shown)) == Failure(Kind.ANSWER, 500, "InternalError")
+    assert read(answered(500, "<Code>InternalError</Code>", shown=shown)) == Failure(
+        FailureKind.ANSWER, 500, "InternalError"
+    )
 
 
 @pytest.mark.parametrize("code", ["a" * 65, "sig=c2VjcmV0", "two words", "", "x/y"])
@@ -52,21 +54,29 @@ def test_code_that_is_not_64_letters_or_digits_is_dropped(code: str) -> None:
 @pytest.mark.parametrize(
     ("cause", "kind", "detail"),
     [
-        ('kind: Connect, source: Error( Connect, ConnectError( "dns error", Custom {} ) )', Kind.UNKNOWN_HOST, None),
-        ('kind: Connect, Connect, ConnectError( "tcp connect error", Os { code: 111 } )', Kind.UNREACHABLE, None),
-        ('kind: Connect, ConnectFailed( ConnectError( "tcp connect error" ) )', Kind.PROXY, None),
-        ("kind: Connect, source: Error( Connect, TunnelUnsuccessful, )", Kind.PROXY, None),
-        ("kind: Connect, InvalidCertificate( UnknownIssuer, )", Kind.CERTIFICATE, ISSUER),
-        ("kind: Connect, InvalidCertificate( NotValidForNameContext { } )", Kind.CERTIFICATE, NAME),
-        ("kind: Connect, InvalidCertificate( ExpiredContext { time: 1 } )", Kind.CERTIFICATE, EXPIRED),
-        ("kind: Connect, error: InvalidMessage( InvalidContentType, )", Kind.NOT_TLS, None),
-        ("kind: Timeout, source: reqwest::Error { kind: Request, source: TimedOut, }", Kind.TIMEOUT, None),
-        ("kind: Interrupted, Os { code: 104, kind: ConnectionReset }", Kind.INTERRUPTED, None),
-        ("kind: Unknown, source: reqwest::Error { kind: Redirect }", Kind.BAD_ANSWER, None),
-        ("something of a later release", Kind.OTHER, None),
+        (
+            'kind: Connect, source: Error( Connect, ConnectError( "dns error", Custom {} ) )',
+            FailureKind.UNKNOWN_HOST,
+            None,
+        ),
+        (
+            'kind: Connect, Connect, ConnectError( "tcp connect error", Os { code: 111 } )',
+            FailureKind.UNREACHABLE,
+            None,
+        ),
+        ('kind: Connect, ConnectFailed( ConnectError( "tcp connect error" ) )', FailureKind.PROXY, None),
+        ("kind: Connect, source: Error( Connect, TunnelUnsuccessful, )", FailureKind.PROXY, None),
+        ("kind: Connect, InvalidCertificate( UnknownIssuer, )", FailureKind.CERTIFICATE, ISSUER),
+        ("kind: Connect, InvalidCertificate( NotValidForNameContext { } )", FailureKind.CERTIFICATE, NAME),
+        ("kind: Connect, InvalidCertificate( ExpiredContext { time: 1 } )", FailureKind.CERTIFICATE, EXPIRED),
+        ("kind: Connect, error: InvalidMessage( InvalidContentType, )", FailureKind.NOT_TLS, None),
+        ("kind: Timeout, source: reqwest::Error { kind: Request, source: TimedOut, }", FailureKind.TIMEOUT, None),
+        ("kind: Interrupted, Os { code: 104, kind: ConnectionReset }", FailureKind.INTERRUPTED, None),
+        ("kind: Unknown, source: reqwest::Error { kind: Redirect }", FailureKind.BAD_ANSWER, None),
+        ("something of a later release", FailureKind.OTHER, None),
     ],
 )
-def test_cause_of_a_request_without_an_answer_is_read(cause: str, kind: Kind, detail: str | None) -> None:
+def test_cause_of_a_request_without_an_answer_is_read(cause: str, kind: FailureKind, detail: str | None) -> None:
     found = read(not_sent(cause))
     assert (found.kind, found.status) == (kind, 0)
     assert detail in (None, found.detail)
@@ -78,14 +88,14 @@ def test_redirect_without_a_place_is_an_answer() -> None:
 
 def test_request_to_another_host_was_for_credentials() -> None:
     metadata = answered(404, "", uri="http://169.254.169.254/latest/api/token")
-    assert read(metadata) == Failure(Kind.CREDENTIALS, 404)
+    assert read(metadata) == Failure(FailureKind.CREDENTIALS, 404)
     sts = answered(403, "<Code>AccessDenied</Code>", uri="https://sts.eu-west-1.amazonaws.com/")
-    assert failure_of("GenericError", sts, "s3", None) == Failure(Kind.CREDENTIALS, 403, "AccessDenied")
+    assert failure_of("GenericError", sts, "s3", None) == Failure(FailureKind.CREDENTIALS, 403, "AccessDenied")
 
 
 def test_request_to_the_providers_own_host_was_for_an_object() -> None:
     own = answered(403, "<Code>AccessDenied</Code>", uri="https://s3.eu-west-1.amazonaws.com/b/k")
-    assert failure_of("PermissionDeniedError", own, "s3", None).kind is Kind.ANSWER
+    assert failure_of("PermissionDeniedError", own, "s3", None).kind is FailureKind.ANSWER
 
 
 @pytest.mark.parametrize(
@@ -97,9 +107,9 @@ def test_request_to_the_providers_own_host_was_for_an_object() -> None:
 )
 def test_key_that_cannot_be_listed_is_named(source: str, key: str) -> None:
     text = f"Encountered object with invalid path\n\nDebug source:\n{source}"
-    assert read(text, "InvalidPathError") == Failure(Kind.UNLISTABLE, detail=key)
+    assert read(text, "InvalidPathError") == Failure(FailureKind.UNLISTABLE, detail=key)
 
 
 def test_failure_survives_the_way_through_a_message() -> None:
-    failure = Failure(Kind.ANSWER, 403, "AccessDenied", "x")
+    failure = Failure(FailureKind.ANSWER, 403, "AccessDenied", "x")
     assert Failure.from_record(failure.as_record()) == failure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from maskrcnn_trainer.object_store.frames import LONGEST, BrokenFrame, FrameReader, encoded
+from maskrcnn_trainer.object_store.frames import LONGEST_FRAME, BrokenFrame, FrameReader, encoded
 
 
 def test_messages_arrive_whole_from_any_pieces() -> None:
@@ -18,7 +18,7 @@ def test_messages_arrive_whole_from_any_pieces() -> None:
     assert found == messages
 
 
-@pytest.mark.parametrize("sent", [(LONGEST + 1).to_bytes(4, "big"), b"\0\0\0\2[]", b"\0\0\0\1{"])
+@pytest.mark.parametrize("sent", [(LONGEST_FRAME + 1).to_bytes(4, "big"), b"\0\0\0\2[]", b"\0\0\0\1{"])
 def test_bytes_that_are_not_messages_are_refused(sent: bytes) -> None:
     reader = FrameReader()
     reader.add(sent)

@@ -17,8 +17,8 @@ from tests.unit.object_store.stub_server import Answer, Plan, Seen, StubServer, 
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError
 from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient, parts_of
-from maskrcnn_trainer.object_store.connection import Connection
-from maskrcnn_trainer.object_store.exchange import Outcome
+from maskrcnn_trainer.object_store.connection import StoreConnection
+from maskrcnn_trainer.object_store.exchange import ReadOutcome
 
 ROOT = Path(__file__).resolve().parents[3]
 PROXY_PASSWORD = "password-of-the-proxy"  # noqa: S105 - made up
@@ -129,9 +129,9 @@ def started(program: str, server: StubServer, directory: Path) -> subprocess.Pop
     head = (
         "import os, sys, time\nfrom pathlib import Path\n"
         "from maskrcnn_trainer.object_store.client import StoreClient\n"
-        "from maskrcnn_trainer.object_store.connection import Connection\n"
-        f"connection = Connection('s3', 'b', endpoint={server.url!r}, region='r', secret_dir=Path({str(directory)!r}), "
-        "allow_http=True)\nclient = StoreClient(connection)\n"
+        "from maskrcnn_trainer.object_store.connection import StoreConnection\n"
+        f"connection = StoreConnection('s3', 'b', endpoint={server.url!r}, region='r', allow_http=True, "
+        f"secret_dir=Path({str(directory)!r}))\nclient = StoreClient(connection)\n"
     )
     return subprocess.Popen([sys.executable, "-c", head + program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
@@ -187,7 +187,10 @@ def test_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "obstore").mkdir()
     (tmp_path / "obstore" / "__init__.py").write_text("raise ModuleNotFoundError('obstore')")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    with StoreClient(Connection("s3", "b")) as client, pytest.raises(InvalidInput, match="package obstore") as caught:
+    with (
+        StoreClient(StoreConnection("s3", "b")) as client,
+        pytest.raises(InvalidInput, match="package obstore") as caught,
+    ):
         client.head("k")
     assert caught.value.reason == "MissingPackage"
 
@@ -196,5 +199,5 @@ def test_file_whose_name_is_not_utf_8_is_written(tmp_path: Path) -> None:
     with serving(b={"k": b"x"}) as server, client_of(server, tmp_path) as client:
         path = tmp_path / os.fsdecode(b"caf\xe9")
         parts = parts_of(ObjectInfo("k", 1, etag_of(b"x")), path)
-        assert [outcome for _, outcome in client.fetch(parts)] == [Outcome.DONE]
+        assert [outcome for _, outcome in client.fetch(parts)] == [ReadOutcome.DONE]
         assert path.read_bytes() == b"x"

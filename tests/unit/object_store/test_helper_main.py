@@ -16,12 +16,12 @@ from tests.unit.object_store.stub_server import Answer, refusal, serving
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.object_store.client import StoreClient
-from maskrcnn_trainer.object_store.connection import Connection
+from maskrcnn_trainer.object_store.connection import StoreConnection
 
 LOCAL = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 
 
-def failed(connection: Connection) -> TaskError:
+def failed(connection: StoreConnection) -> TaskError:
     """Return the error of a look-up that is given up at once."""
     with StoreClient(connection, policy=AT_ONCE) as client, pytest.raises(TaskError) as caught:
         client.head("k")

@@ -6,17 +6,17 @@ import pytest
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.object_store.explanations import Operation, Reached
-from maskrcnn_trainer.object_store.failures import Failure, Kind
+from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 from maskrcnn_trainer.object_store.retries import Episode, ObjectAbsent, ObjectChanged, RetryPolicy, error_of
 
-FORBIDDEN = Failure(Kind.ANSWER, 403, "AccessDenied")
-UNAUTHORIZED = Failure(Kind.ANSWER, 401)
-EXPIRED_TOKEN = Failure(Kind.ANSWER, 400, "ExpiredToken")
-UNAVAILABLE = Failure(Kind.ANSWER, 503)
-THROTTLED = Failure(Kind.ANSWER, 503, "SlowDown")
-RESET = Failure(Kind.INTERRUPTED)
-UNTRUSTED = Failure(Kind.CERTIFICATE, detail="issuer")
-NO_BUCKET = Failure(Kind.ANSWER, 404, "NoSuchBucket")
+FORBIDDEN = Failure(FailureKind.ANSWER, 403, "AccessDenied")
+UNAUTHORIZED = Failure(FailureKind.ANSWER, 401)
+EXPIRED_TOKEN = Failure(FailureKind.ANSWER, 400, "ExpiredToken")
+UNAVAILABLE = Failure(FailureKind.ANSWER, 503)
+THROTTLED = Failure(FailureKind.ANSWER, 503, "SlowDown")
+RESET = Failure(FailureKind.INTERRUPTED)
+UNTRUSTED = Failure(FailureKind.CERTIFICATE, detail="issuer")
+NO_BUCKET = Failure(FailureKind.ANSWER, 404, "NoSuchBucket")
 
 
 def wait(failure: Failure, *, after: float = 0.0, count: int = 1, answered: bool, jitter: float = 1.0) -> float | None:
@@ -36,7 +36,9 @@ def error(failure: Failure, *, answered: bool) -> TaskError:
     return error_of(failure, Operation.READ, "s3://b/k", Reached("s3", "b"), answered=answered)
 
 
-@pytest.mark.parametrize("failure", [UNAVAILABLE, THROTTLED, RESET, Failure(Kind.TIMEOUT), Failure(Kind.HELPER)])
+@pytest.mark.parametrize(
+    "failure", [UNAVAILABLE, THROTTLED, RESET, Failure(FailureKind.TIMEOUT), Failure(FailureKind.HELPER)]
+)
 @pytest.mark.parametrize("answered", [False, True])
 def test_passing_failure_is_tried_for_five_minutes_and_ends_with_75(failure: Failure, answered: bool) -> None:
     assert wait(failure, after=299.0, answered=answered) is not None
@@ -57,7 +59,7 @@ def test_refusal_before_any_answer_is_the_users_mistake(failure: Failure) -> Non
     assert isinstance(error(failure, answered=False), InvalidInput)
 
 
-@pytest.mark.parametrize("failure", [FORBIDDEN, Failure(Kind.CREDENTIALS)])
+@pytest.mark.parametrize("failure", [FORBIDDEN, Failure(FailureKind.CREDENTIALS)])
 def test_missing_permission_or_identity_is_tried_for_a_minute_before_any_answer(failure: Failure) -> None:
     assert wait(failure, after=59.0, answered=False) is not None
     assert wait(failure, after=60.0, answered=False) is None
@@ -66,7 +68,10 @@ def test_missing_permission_or_identity_is_tried_for_a_minute_before_any_answer(
 
 @pytest.mark.parametrize("answered", [False, True])
 def test_object_that_cannot_be_read_is_not_tried_again(answered: bool) -> None:
-    for failure in (Failure(Kind.UNLISTABLE, detail="a//b"), Failure(Kind.ANSWER, 403, "InvalidObjectState")):
+    for failure in (
+        Failure(FailureKind.UNLISTABLE, detail="a//b"),
+        Failure(FailureKind.ANSWER, 403, "InvalidObjectState"),
+    ):
         assert wait(failure, answered=answered) is None
         assert isinstance(error(failure, answered=answered), InvalidInput)
 
@@ -86,6 +91,6 @@ def test_last_try_is_at_the_limit() -> None:
 
 
 def test_absent_and_changed_objects_have_errors_of_their_own() -> None:
-    assert isinstance(error(Failure(Kind.ANSWER, 404, "NoSuchKey"), answered=True), ObjectAbsent)
-    assert isinstance(error(Failure(Kind.ANSWER, 412), answered=True), ObjectChanged)
+    assert isinstance(error(Failure(FailureKind.ANSWER, 404, "NoSuchKey"), answered=True), ObjectAbsent)
+    assert isinstance(error(Failure(FailureKind.ANSWER, 412), answered=True), ObjectChanged)
     assert (ObjectAbsent.exit_code, ObjectChanged.exit_code) == (64, 75)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer.object_store.secret_files import LONGEST, UnusableSecret, read_secret
+from maskrcnn_trainer.object_store.secret_files import LONGEST_SECRET, UnusableSecret, read_secret
 
 
 def test_keys_are_read_without_the_newline_of_an_editor(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_incomplete_secret_is_refused_by_the_names_of_its_keys(tmp_path: Path) -
     assert "the-value" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"a\0b", b"x" * (LONGEST + 1)])
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a\0b", b"x" * (LONGEST_SECRET + 1)])
 def test_file_that_does_not_hold_a_key_is_refused_without_its_content(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "GOOGLE_SERVICE_ACCOUNT_KEY").write_bytes(content)
     with pytest.raises(UnusableSecret, match="^GOOGLE_SERVICE_ACCOUNT_KEY") as caught:

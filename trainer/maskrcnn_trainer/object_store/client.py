@@ -9,10 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from maskrcnn_trainer.object_store.connection import Connection
-from maskrcnn_trainer.object_store.exchange import Exchange, Message, Outcome, Request
+from maskrcnn_trainer.object_store.connection import StoreConnection
+from maskrcnn_trainer.object_store.exchange import Exchange, ReadOutcome, StoreRequest
 from maskrcnn_trainer.object_store.explanations import Operation
-from maskrcnn_trainer.object_store.failures import Failure, Kind
+from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.frames import Message
 
 PART_BYTES = 16 * 1024 * 1024
 """Size of a ranged read: so long that the time of a request doesn't count."""
@@ -73,7 +74,7 @@ class StoreClient:
     long, Stopped, and OSError for files of this machine.
     """
 
-    def __init__(self, connection: Connection, **options: Any) -> None:
+    def __init__(self, connection: StoreConnection, **options: Any) -> None:
         self._exchange = Exchange(connection, **options)
 
     def __enter__(self) -> Self:
@@ -95,8 +96,10 @@ class StoreClient:
 
     def head(self, key: str) -> ObjectInfo | None:
         """Return an object's size and etag; None: there is no such object."""
-        answer = self._exchange.single(Request(Operation.HEAD, key, {"op": "head", "key": key}, answers_absence=True))
-        return None if isinstance(answer, Outcome) else ObjectInfo(key, answer["size"], answer["etag"])
+        answer = self._exchange.single(
+            StoreRequest(Operation.HEAD, key, {"op": "head", "key": key}, answers_absence=True)
+        )
+        return None if isinstance(answer, ReadOutcome) else ObjectInfo(key, answer["size"], answer["etag"])
 
     def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
         """Yield the objects below a prefix of whole segments, as the pages of the listing arrive.
@@ -131,7 +134,7 @@ class StoreClient:
 
     def fetch(
         self, parts: Iterable[Part], *, on_bytes: OnBytes = ignore_bytes
-    ) -> Generator[tuple[Part, Outcome], None, None]:
+    ) -> Generator[tuple[Part, ReadOutcome], None, None]:
         """Write parts of objects to files, several at once, and yield each with its outcome as it ends.
 
         The size and the etag of each answer are checked. A failed read continues behind the last byte written. When
@@ -144,7 +147,7 @@ class StoreClient:
         empty: list[Part] = []
         reading: dict[int, Part] = {}
 
-        def requests() -> Iterator[Request]:
+        def requests() -> Iterator[StoreRequest]:
             for part in parts:
                 if part.start == part.end:
                     empty.append(part)
@@ -155,14 +158,14 @@ class StoreClient:
 
         for request, answer in self._exchange.run(requests()):
             part = reading.pop(id(request))
-            if isinstance(answer, Outcome):
+            if isinstance(answer, ReadOutcome):
                 yield part, answer
             else:
                 request.written(answer["written"])
-                yield part, Outcome.DONE
+                yield part, ReadOutcome.DONE
         for part in empty:
             os.close(os.open(part.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
-            yield part, Outcome.DONE
+            yield part, ReadOutcome.DONE
 
     def get_to_file(self, info: ObjectInfo, path: Path, *, on_bytes: OnBytes = ignore_bytes) -> None:
         """Write a whole object to a file, by ranged reads.
@@ -172,8 +175,8 @@ class StoreClient:
             ObjectChanged: it isn't the one of ``info`` (75).
         """
         for _, outcome in self.fetch(parts_of(info, path), on_bytes=on_bytes):
-            if outcome is not Outcome.DONE:
-                failure = Failure(Kind.ANSWER, status=404 if outcome is Outcome.ABSENT else 412)
+            if outcome is not ReadOutcome.DONE:
+                failure = Failure(FailureKind.ANSWER, status=404 if outcome is ReadOutcome.ABSENT else 412)
                 raise self._exchange.error(failure, Operation.READ, info.key)
 
     def _listed(self, prefix: str, recursive: bool, folders: set[str]) -> Iterator[ObjectInfo]:
@@ -185,9 +188,9 @@ class StoreClient:
             message: Message = {
                 "op": "list", "prefix": prefix or None, "recursive": recursive, "after": last, "cursor": cursor,
             }  # fmt: skip
-            request = Request(Operation.LIST, prefix, message, after_failure={"cursor": None})
+            request = StoreRequest(Operation.LIST, prefix, message, after_failure={"cursor": None})
             answer = self._exchange.single(request)
-            assert not isinstance(answer, Outcome)  # noqa: S101 - a listing has no outcome
+            assert not isinstance(answer, ReadOutcome)  # noqa: S101 - a listing has no outcome
             page = [ObjectInfo(entry["key"], entry["size"], entry["etag"]) for entry in answer["objects"]]
             folders.update(folder.rstrip("/") for folder in answer["folders"])
             # a folder's marker is listed without its slash, and so is found again behind its own key
@@ -199,7 +202,7 @@ class StoreClient:
                 known, last = {info.key for info in page}, page[-1].key
 
 
-def _read(part: Part, on_bytes: OnBytes) -> Request:
+def _read(part: Part, on_bytes: OnBytes) -> StoreRequest:
     message = {
         "op": "fetch",
         "key": part.info.key,
@@ -209,7 +212,7 @@ def _read(part: Part, on_bytes: OnBytes) -> Request:
         "size": part.info.size,
         "etag": part.info.etag,
     }
-    return Request(
+    return StoreRequest(
         Operation.READ,
         part.info.key,
         message,

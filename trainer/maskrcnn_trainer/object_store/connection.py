@@ -30,7 +30,7 @@ _REGION = re.compile(r"[a-z0-9-]+")
 
 
 @dataclass(frozen=True)
-class Connection:
+class StoreConnection:
     """All that is needed to reach one store; it holds no key, but the variables of an ambient identity may.
 
     Attributes:
@@ -88,7 +88,9 @@ class Connection:
         }
 
 
-def connection_for(url: ObjectUrl, stores: Sequence[ObjectStoreSpec], environment: Mapping[str, str]) -> Connection:
+def connection_for(
+    url: ObjectUrl, stores: Sequence[ObjectStoreSpec], environment: Mapping[str, str]
+) -> StoreConnection:
     """Return how a URL of an object store is reached.
 
     An ambient identity goes only to the provider's own hosts, to the endpoint that the same environment names, and to
@@ -105,7 +107,7 @@ def connection_for(url: ObjectUrl, stores: Sequence[ObjectStoreSpec], environmen
     store = store_for(url, stores)
     secret_dir = Path(store.secret_dir) if store is not None and store.secret_dir is not None else None
     endpoint, allow_http = _endpoint(url, store, environment, ambient=secret_dir is None)
-    return Connection(
+    return StoreConnection(
         scheme=url.scheme,
         container=url.container,
         endpoint=endpoint,

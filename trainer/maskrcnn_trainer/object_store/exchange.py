@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TaskError
-from maskrcnn_trainer.object_store.connection import Connection
+from maskrcnn_trainer.object_store.connection import StoreConnection
 from maskrcnn_trainer.object_store.explanations import Meaning, Operation, meaning_of, sentence
-from maskrcnn_trainer.object_store.failures import Failure, Kind
+from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.frames import Message
 from maskrcnn_trainer.object_store.helper import HelperLost, HelperProcess
 from maskrcnn_trainer.object_store.retries import Episode, RetryPolicy, error_of
 
@@ -26,10 +26,8 @@ TICK_SECONDS = 0.2
 SECONDS_OF_SILENCE = 300.0
 """Time without a message after which a helper is taken for lost: far more than the limits of a request in it."""
 
-Message = dict[str, Any]
 
-
-class Outcome(Enum):
+class ReadOutcome(Enum):
     """Ways in which the read of a part can end, other than by an exception."""
 
     DONE = auto()
@@ -39,11 +37,11 @@ class Outcome(Enum):
     """There is no such object any more."""
 
 
-_OUTCOMES = {Meaning.CHANGED: Outcome.CHANGED, Meaning.ABSENT: Outcome.ABSENT}
+_OUTCOMES = {Meaning.CHANGED: ReadOutcome.CHANGED, Meaning.ABSENT: ReadOutcome.ABSENT}
 
 
 @dataclass
-class Request:
+class StoreRequest:
     """A request until it is answered.
 
     Attributes:
@@ -73,7 +71,7 @@ class Request:
             self.on_written(start, end)
 
 
-Answer = Message | Outcome
+StoreAnswer = Message | ReadOutcome
 
 
 class _Run:
@@ -86,17 +84,17 @@ class _Run:
 
     def __init__(self) -> None:
         self.sent = 0
-        self.answers: deque[tuple[Request, Answer]] = deque()
-        self._waiting: list[tuple[float, int, Request]] = []
+        self.answers: deque[tuple[StoreRequest, StoreAnswer]] = deque()
+        self._waiting: list[tuple[float, int, StoreRequest]] = []
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
         return self.sent + len(self._waiting) + len(self.answers)
 
-    def wait(self, request: Request, due: float) -> None:
+    def wait(self, request: StoreRequest, due: float) -> None:
         heapq.heappush(self._waiting, (due, next(self._numbers), request))
 
-    def due(self, now: float) -> Iterator[Request]:
+    def due(self, now: float) -> Iterator[StoreRequest]:
         while self._waiting and self._waiting[0][0] <= now:
             yield heapq.heappop(self._waiting)[2]
 
@@ -120,7 +118,7 @@ class Exchange:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: StoreConnection,
         *,
         concurrency: int = CONCURRENCY,
         policy: RetryPolicy | None = None,
@@ -140,7 +138,7 @@ class Exchange:
         self._jitter = jitter
         self._numbers = itertools.count()
         self._helper: HelperProcess | None = None
-        self._sent: dict[int, tuple[Request, _Run]] = {}
+        self._sent: dict[int, tuple[StoreRequest, _Run]] = {}
         self._heard = 0.0
         self._answered = False
 
@@ -159,11 +157,11 @@ class Exchange:
             run.sent -= 1
             run.wait(request, self._clock())
 
-    def single(self, request: Request) -> Answer:
+    def single(self, request: StoreRequest) -> StoreAnswer:
         """Return the answer to one request."""
         return next(answer for _, answer in self.run(iter([request])))
 
-    def run(self, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer]]:
+    def run(self, requests: Iterator[StoreRequest]) -> Iterator[tuple[StoreRequest, StoreAnswer]]:
         """Yield each request with its answer, in the order of the answers.
 
         At most ``concurrency`` requests are sent or wait for another try, so that a store that limits the rate gets
@@ -200,7 +198,7 @@ class Exchange:
         connection = self._connection
         return error_of(failure, operation, connection.url_of(key), connection.reached, answered=self._answered)
 
-    def _send(self, request: Request, run: _Run) -> None:
+    def _send(self, request: StoreRequest, run: _Run) -> None:
         number = next(self._numbers)
         try:
             helper = self._started()
@@ -273,7 +271,7 @@ class Exchange:
         else:
             self._fail(request, Failure.from_record(message["failed"]), run)
 
-    def _fail(self, request: Request, failure: Failure, run: _Run) -> None:
+    def _fail(self, request: StoreRequest, failure: Failure, run: _Run) -> None:
         """Decide what follows from a failure: an outcome, another try, or an error."""
         outcome = _OUTCOMES.get(meaning_of(failure, request.operation, self._connection.scheme))
         if outcome is not None:
@@ -289,9 +287,9 @@ class Exchange:
         self.close()
         for request, run in sent.values():
             run.sent -= 1
-            self._try_again(request, Failure(Kind.HELPER, detail="" if code is None else str(code)), run)
+            self._try_again(request, Failure(FailureKind.HELPER, detail="" if code is None else str(code)), run)
 
-    def _try_again(self, request: Request, failure: Failure, run: _Run) -> None:
+    def _try_again(self, request: StoreRequest, failure: Failure, run: _Run) -> None:
         """Let a request wait for its next try.
 
         Raises:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from maskrcnn_trainer.object_store import failures
-from maskrcnn_trainer.object_store.failures import Failure, Kind
+from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 from maskrcnn_trainer.object_store.providers import PROVIDERS
 
 
@@ -165,8 +165,14 @@ _THROTTLING = {
 _ABSENT = {"NoSuchKey", "NoSuchVersion", "BlobNotFound", "NoSuchObject"}
 _PASSING_STATUSES = (408, 409, 423, 425, 429)
 _PASSING_KINDS = (
-    Kind.UNKNOWN_HOST, Kind.UNREACHABLE, Kind.INTERRUPTED, Kind.TIMEOUT, Kind.HELPER, Kind.PROXY, Kind.OTHER,
-)  # fmt: skip
+    FailureKind.UNKNOWN_HOST,
+    FailureKind.UNREACHABLE,
+    FailureKind.INTERRUPTED,
+    FailureKind.TIMEOUT,
+    FailureKind.HELPER,
+    FailureKind.PROXY,
+    FailureKind.OTHER,
+)
 _OF_MEANING = {
     Meaning.PASSING: ("the store is unavailable", "try again later"),
     Meaning.ABSENT: ("there is no such object", "correct the URL"),
@@ -184,9 +190,9 @@ _CERTIFICATES = {
 
 def meaning_of(failure: Failure, operation: Operation, scheme: str) -> Meaning:
     """Return the class of a failure."""
-    if failure.kind is Kind.UNLISTABLE:
+    if failure.kind is FailureKind.UNLISTABLE:
         return Meaning.LASTING
-    if failure.kind is not Kind.ANSWER:
+    if failure.kind is not FailureKind.ANSWER:
         passing = failure.kind in _PASSING_KINDS and failure.status != 407
         return Meaning.PASSING if passing else Meaning.REFUSED
     return _meaning_of_code(failure.code, scheme) or _meaning_of_status(failure.status, operation)
@@ -225,7 +231,7 @@ def sentence(failure: Failure, operation: Operation, url: str, reached: Reached)
 
 def _explained(failure: Failure, operation: Operation, reached: Reached) -> tuple[str, str]:
     """Return what is wrong and what would be right."""
-    if failure.kind is Kind.ANSWER:
+    if failure.kind is FailureKind.ANSWER:
         what, remedy = _of_answer(failure, operation, reached.scheme)
     else:
         what, remedy = _of_kind(failure, reached)
@@ -255,25 +261,28 @@ def _of_answer(failure: Failure, operation: Operation, scheme: str) -> tuple[str
 
 def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
     account = ", or the account" if reached.scheme == "az" else ""
-    table: dict[Kind, tuple[str, str]] = {
-        Kind.CREDENTIALS: ("no usable identity was found", "correct {keys}" + _PROFILES.get(reached.scheme, "")),
-        Kind.SECRET: (f"the store's secret can't be used: {failure.detail}", "correct {keys}"),
-        Kind.UNKNOWN_HOST: ("the name of {server} is unknown", f"correct {{endpoint}}{account}, or the DNS"),
-        Kind.UNREACHABLE: ("there is no connection to {server}", "correct {endpoint}, or allow the way to it"),
-        Kind.PROXY: ("the proxy didn't pass the request on", "correct HTTPS_PROXY, HTTP_PROXY, or NO_PROXY"),
-        Kind.CA_BUNDLE: ("caBundle has no valid certificate", "give certificates in PEM"),
-        Kind.NOT_TLS: ("{server} doesn't answer with TLS", "correct the port, or use http:// with allowHttp: true"),
-        Kind.INTERRUPTED: ("the connection to {server} broke off", "try again later"),
-        Kind.TIMEOUT: ("{server} didn't answer in time", "try again later, or allow the way to it"),
-        Kind.BAD_ANSWER: ("{server} doesn't answer like an object store", "correct {endpoint}"),
-        Kind.UNLISTABLE: (
+    table: dict[FailureKind, tuple[str, str]] = {
+        FailureKind.CREDENTIALS: ("no usable identity was found", "correct {keys}" + _PROFILES.get(reached.scheme, "")),
+        FailureKind.SECRET: (f"the store's secret can't be used: {failure.detail}", "correct {keys}"),
+        FailureKind.UNKNOWN_HOST: ("the name of {server} is unknown", f"correct {{endpoint}}{account}, or the DNS"),
+        FailureKind.UNREACHABLE: ("there is no connection to {server}", "correct {endpoint}, or allow the way to it"),
+        FailureKind.PROXY: ("the proxy didn't pass the request on", "correct HTTPS_PROXY, HTTP_PROXY, or NO_PROXY"),
+        FailureKind.CA_BUNDLE: ("caBundle has no valid certificate", "give certificates in PEM"),
+        FailureKind.NOT_TLS: (
+            "{server} doesn't answer with TLS",
+            "correct the port, or use http:// with allowHttp: true",
+        ),
+        FailureKind.INTERRUPTED: ("the connection to {server} broke off", "try again later"),
+        FailureKind.TIMEOUT: ("{server} didn't answer in time", "try again later, or allow the way to it"),
+        FailureKind.BAD_ANSWER: ("{server} doesn't answer like an object store", "correct {endpoint}"),
+        FailureKind.UNLISTABLE: (
             f"the key {failure.detail!a} can't be read, since it has an empty, '.', or '..' segment or a control "
             "character",
             "rename that object",
         ),
-        Kind.HELPER: (f"the helper process ended with exit code {failure.detail or 'unknown'}", "try again"),
+        FailureKind.HELPER: (f"the helper process ended with exit code {failure.detail or 'unknown'}", "try again"),
     }
-    if failure.kind is Kind.CERTIFICATE:
+    if failure.kind is FailureKind.CERTIFICATE:
         what, remedy = _CERTIFICATES[failure.detail]
         return f"{reached.server} can't be trusted: {what}", remedy
     what, remedy = table.get(failure.kind, ("the request failed", "try again later"))

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from maskrcnn_trainer.object_store.providers import is_own_host
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """Kinds of failed requests."""
 
     ANSWER = "answer"
@@ -53,10 +53,10 @@ class Failure:
         kind: what failed.
         status: of the HTTP answer; 0 if there was none.
         code: the provider's code, at most 64 letters or digits; empty if there was none.
-        detail: a word of this project, or a name; see :class:`Kind`.
+        detail: a word of this project, or a name; see :class:`FailureKind`.
     """
 
-    kind: Kind
+    kind: FailureKind
     status: int = 0
     code: str = ""
     detail: str = ""
@@ -68,7 +68,7 @@ class Failure:
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Failure:
         """Return the failure of :meth:`as_record`."""
-        return cls(**{**record, "kind": Kind(record["kind"])})
+        return cls(**{**record, "kind": FailureKind(record["kind"])})
 
 
 _SOURCE = "\nDebug source:\n"
@@ -80,15 +80,15 @@ _URI = re.compile(r"\buri: Some\(\s+(\S+?),\n")
 _INVALID_PATH = re.compile(r'^\s*InvalidPath \{.*?\bpath: "((?:[^"\\]|\\.)*)"', re.DOTALL)
 _CERTIFICATES = (("UnknownIssuer", ISSUER), ("NotValidForName", NAME), ("Expired", EXPIRED), ("NotValidYet", EXPIRED))
 _CAUSES = (
-    (r"\bkind: Builder\b|No certificates found", Kind.CA_BUNDLE),
-    (r"\bdns error\b", Kind.UNKNOWN_HOST),
-    (r"\bTunnelUnsuccessful\b|\bConnectFailed\b|\bProxyAuth", Kind.PROXY),
-    (r"\bInvalidMessage\b|\bInvalidContentType\b", Kind.NOT_TLS),
-    (r"\bkind: Timeout\b|\bTimedOut\b", Kind.TIMEOUT),
-    (r"\bConnectError\b|\bkind: Connect\b", Kind.UNREACHABLE),
-    (r"\bkind: Interrupted\b|\bUnexpectedEof\b|\bIncompleteMessage\b|\bConnectionReset\b", Kind.INTERRUPTED),
-    (r"InvalidListResponse|UnexpectedRange|NotPartial|\bkind: (?:Decode|Redirect)\b", Kind.BAD_ANSWER),
-    (r"\bCredential\b|OpenCredentials|ReadPem|InvalidAccessKey|Missing\w+|token file", Kind.CREDENTIALS),
+    (r"\bkind: Builder\b|No certificates found", FailureKind.CA_BUNDLE),
+    (r"\bdns error\b", FailureKind.UNKNOWN_HOST),
+    (r"\bTunnelUnsuccessful\b|\bConnectFailed\b|\bProxyAuth", FailureKind.PROXY),
+    (r"\bInvalidMessage\b|\bInvalidContentType\b", FailureKind.NOT_TLS),
+    (r"\bkind: Timeout\b|\bTimedOut\b", FailureKind.TIMEOUT),
+    (r"\bConnectError\b|\bkind: Connect\b", FailureKind.UNREACHABLE),
+    (r"\bkind: Interrupted\b|\bUnexpectedEof\b|\bIncompleteMessage\b|\bConnectionReset\b", FailureKind.INTERRUPTED),
+    (r"InvalidListResponse|UnexpectedRange|NotPartial|\bkind: (?:Decode|Redirect)\b", FailureKind.BAD_ANSWER),
+    (r"\bCredential\b|OpenCredentials|ReadPem|InvalidAccessKey|Missing\w+|token file", FailureKind.CREDENTIALS),
 )
 """Patterns over the library's structure of causes; the first that is found counts."""
 _CAUSE_PATTERNS = tuple((re.compile(pattern), kind) for pattern, kind in _CAUSES)
@@ -106,19 +106,19 @@ def failure_of(raised: str, text: str, scheme: str, endpoint: str | None) -> Fai
     """
     source = text.rpartition(_SOURCE)[2]
     if found := _INVALID_PATH.match(source):
-        return Failure(Kind.UNLISTABLE, detail=_unquoted(found[1]))
+        return Failure(FailureKind.UNLISTABLE, detail=_unquoted(found[1]))
     uri = _URI.search(source)
     if "TokenRequest {" in source or (uri and not _is_of_store(uri[1], scheme, endpoint)):
-        return Failure(Kind.CREDENTIALS, status=_status(source), code=_code(source))
+        return Failure(FailureKind.CREDENTIALS, status=_status(source), code=_code(source))
     if "BareRedirect" in source:
-        return Failure(Kind.ANSWER, status=301)
+        return Failure(FailureKind.ANSWER, status=301)
     if status := _status(source):
-        return Failure(Kind.PROXY if status == 407 else Kind.ANSWER, status=status, code=_code(source))
+        return Failure(FailureKind.PROXY if status == 407 else FailureKind.ANSWER, status=status, code=_code(source))
     if "InvalidCertificate(" in source and "BadEncoding" not in source:
         causes = (word for mark, word in _CERTIFICATES if mark in source)
-        return Failure(Kind.CERTIFICATE, detail=next(causes, OTHER))
+        return Failure(FailureKind.CERTIFICATE, detail=next(causes, OTHER))
     kinds = (kind for pattern, kind in _CAUSE_PATTERNS if pattern.search(source))
-    return Failure(next(kinds, Kind.OTHER), detail=raised if raised.isidentifier() else "")
+    return Failure(next(kinds, FailureKind.OTHER), detail=raised if raised.isidentifier() else "")
 
 
 def _status(source: str) -> int:

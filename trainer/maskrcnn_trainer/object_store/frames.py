@@ -6,8 +6,10 @@ import json
 import struct
 from typing import Any
 
+Message = dict[str, Any]
+
 _LENGTH = struct.Struct(">I")
-LONGEST = 64 * 1024 * 1024
+LONGEST_FRAME = 64 * 1024 * 1024
 """Upper limit of a message, in bytes: a page of a listing has at most 1,000 keys of at most 1,024 bytes."""
 
 
@@ -15,7 +17,7 @@ class BrokenFrame(Exception):
     """A message that is too long or isn't a JSON object."""
 
 
-def encoded(message: dict[str, Any]) -> bytes:
+def encoded(message: Message) -> bytes:
     """Return a message as bytes."""
     # lone surrogates, as in names of files that aren't UTF-8, survive as escapes
     body = json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
@@ -32,7 +34,7 @@ class FrameReader:
         """Take bytes as they were received."""
         self._received += piece
 
-    def next(self) -> dict[str, Any] | None:
+    def next(self) -> Message | None:
         """Return the next message; None: it isn't complete.
 
         Raises:
@@ -41,8 +43,8 @@ class FrameReader:
         if len(self._received) < _LENGTH.size:
             return None
         (length,) = _LENGTH.unpack_from(self._received)
-        if length > LONGEST:
-            raise BrokenFrame(f"a message of {length} bytes; at most {LONGEST} are expected")
+        if length > LONGEST_FRAME:
+            raise BrokenFrame(f"a message of {length} bytes; at most {LONGEST_FRAME} are expected")
         end = _LENGTH.size + length
         if len(self._received) < end:
             return None

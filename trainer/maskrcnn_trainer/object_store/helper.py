@@ -10,21 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
 
-from maskrcnn_trainer.object_store.frames import BrokenFrame, FrameReader, encoded
+from maskrcnn_trainer.object_store.frames import BrokenFrame, FrameReader, Message, encoded
 from maskrcnn_trainer.shared.parent_death import end_with_parent
 
 SECONDS_TO_START = 60.0
-SECONDS_TO_END = 5.0
+SECONDS_TO_EXIT = 5.0
 _RECEIVED = 256 * 1024
 _KEPT = (
     "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH", "TMPDIR", "TZ",
     "VIRTUAL_ENV",
 )  # fmt: skip
 """Variables that the helper gets from its parent: none of a provider's, which the library would read."""
-
-Message = dict[str, Any]
 
 
 class HelperLost(Exception):
@@ -133,6 +130,6 @@ class HelperProcess:
         if self.owner == os.getpid():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 # its end of the socket closes a moment before the process has ended
-                code = self._process.wait(SECONDS_TO_END)
+                code = self._process.wait(SECONDS_TO_EXIT)
         self.kill()
         return HelperLost(code)

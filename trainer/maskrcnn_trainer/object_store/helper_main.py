@@ -19,8 +19,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskrcnn_trainer.object_store.failures import Failure, Kind, failure_of
-from maskrcnn_trainer.object_store.frames import BrokenFrame, FrameReader, encoded
+from maskrcnn_trainer.object_store.failures import Failure, FailureKind, failure_of
+from maskrcnn_trainer.object_store.frames import BrokenFrame, FrameReader, Message, encoded
 from maskrcnn_trainer.object_store.secret_files import UnusableSecret, read_secret
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ CHUNK = 1024 * 1024
 PAGE = 1000
 _RECEIVED = 256 * 1024
 _TOKEN_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAuthenticationInfo")
-
-Message = dict[str, Any]
 
 
 class Failed(Exception):
@@ -92,7 +90,7 @@ class ReachedStore:
         try:
             return read_secret(Path(directory), self._settings["scheme"])
         except UnusableSecret as error:
-            raise Failed(Failure(Kind.SECRET, detail=str(error))) from None
+            raise Failed(Failure(FailureKind.SECRET, detail=str(error))) from None
 
     def _made(self) -> Store:
         from obstore.store import AzureStore, GCSStore, S3Store
@@ -181,7 +179,7 @@ class Helper:
 
     def _failure(self, error: BaseException, request: Message) -> Failure:
         if isinstance(error, ValueError) and "key" in request:
-            return Failure(Kind.UNLISTABLE, detail=request["key"])
+            return Failure(FailureKind.UNLISTABLE, detail=request["key"])
         return self._reached.failure(error)
 
     def _head(self, store: Store, request: Message) -> Message:
@@ -237,18 +235,18 @@ class Helper:
         result = obstore.get(store, request["key"], options=options)
         found = _bare(result.meta["e_tag"])
         if result.meta["size"] != request["size"] or (etag and found and found != etag):
-            raise Failed(Failure(Kind.ANSWER, status=412))
+            raise Failed(Failure(FailureKind.ANSWER, status=412))
         written = start
         with _opened(request["path"]) as file:
             for chunk in result.stream(min_chunk_size=CHUNK):
                 if written + len(chunk) > end:
-                    raise Failed(Failure(Kind.BAD_ANSWER))
+                    raise Failed(Failure(FailureKind.BAD_ANSWER))
                 _write(file, chunk, written, request["path"])
                 written += len(chunk)
                 if written < end:
                     self._send({"id": request["id"], "written": written})
         if written < end:
-            raise Failed(Failure(Kind.INTERRUPTED))
+            raise Failed(Failure(FailureKind.INTERRUPTED))
         return {"written": written}
 
 
@@ -258,23 +256,23 @@ def _bare(etag: str | None) -> str:
 
 
 def _is_answer(failure: Failure) -> bool:
-    return failure.kind is Kind.ANSWER and 400 <= failure.status < 500
+    return failure.kind is FailureKind.ANSWER and 400 <= failure.status < 500
 
 
 def _is_refused(failure: Failure) -> bool:
-    if failure.kind is Kind.CREDENTIALS:
+    if failure.kind is FailureKind.CREDENTIALS:
         return True
-    return failure.kind is Kind.ANSWER and (failure.status in (401, 403) or failure.code in _TOKEN_CODES)
+    return failure.kind is FailureKind.ANSWER and (failure.status in (401, 403) or failure.code in _TOKEN_CODES)
 
 
 def _unmade(error: BaseException, settings: Message) -> Failure:
     """Return why a store can't be made: its only inputs are the CA, the secret, and the environment."""
     failure = failure_of(type(error).__name__, str(error), settings["scheme"], settings["endpoint"])
-    if failure.kind is Kind.CA_BUNDLE:
+    if failure.kind is FailureKind.CA_BUNDLE:
         return failure
     if settings["secretDir"] is None:
-        return Failure(Kind.CREDENTIALS)
-    return Failure(Kind.SECRET, detail="the library can't read the keys in it")
+        return Failure(FailureKind.CREDENTIALS)
+    return Failure(FailureKind.SECRET, detail="the library can't read the keys in it")
 
 
 @contextlib.contextmanager

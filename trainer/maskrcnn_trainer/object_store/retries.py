@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.object_store.explanations import Meaning, Operation, Reached, is_throttled, meaning_of, sentence
-from maskrcnn_trainer.object_store.failures import Failure, Kind
+from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class RetryPolicy:
     def _limit(self, failure: Failure, meaning: Meaning, answered: bool) -> float:
         if meaning is Meaning.PASSING or (meaning is Meaning.REFUSED and answered):
             return self.limit
-        if meaning is Meaning.REFUSED and (failure.status == 403 or failure.kind is Kind.CREDENTIALS):
+        if meaning is Meaning.REFUSED and (failure.status == 403 or failure.kind is FailureKind.CREDENTIALS):
             return self.limit_of_new_permission
         return 0.0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.object_store.providers import PROVIDERS
 
-LONGEST = 64 * 1024
+LONGEST_SECRET = 64 * 1024
 """Upper limit of a file, in bytes; a service account's key in JSON has about 2,400."""
 
 _OPTIONS = {
@@ -51,9 +51,9 @@ def _value(file: Path) -> str:
     """Return the content of a file, without the newline that editors add; empty if there is no such file."""
     try:
         with file.open("rb") as stream:
-            content = stream.read(LONGEST + 1)
-        if len(content) > LONGEST:
-            raise UnusableSecret(f"{file.name} has more than {LONGEST} bytes")
+            content = stream.read(LONGEST_SECRET + 1)
+        if len(content) > LONGEST_SECRET:
+            raise UnusableSecret(f"{file.name} has more than {LONGEST_SECRET} bytes")
         text = content.decode("utf-8").strip()
     except FileNotFoundError:
         return ""
