@@ -18,7 +18,7 @@ from maskrcnn_operator.api.base import (
     StatusModel,
 )
 from maskrcnn_operator.api.pod import (
-    Cache,
+    InputCache,
     ObjectName,
     PodOverrides,
     ResourceRequirements,
@@ -202,7 +202,7 @@ class ExperimentBody(ApiModel):
         max_length=MOST_STORES,
         description="How inputs given by URL are reached.",
     )
-    cache: Cache | None = Field(
+    cache: InputCache | None = Field(
         default=None,
         description="Place for copies of inputs given by URL; an emptyDir of each pod without a limit when absent.",
     )

@@ -66,7 +66,7 @@ class Workspace(ApiModel):
         return value
 
 
-class Cache(ApiModel):
+class InputCache(ApiModel):
     """Place for copies of inputs that are given by URL: exactly one of the two fields."""
 
     size_limit: Quantity | None = Field(

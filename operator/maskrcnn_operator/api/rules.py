@@ -82,9 +82,9 @@ def _at_most_where_both_are_given(low: str, high: str) -> CelRule:
 
 
 _ABSOLUTE = CelRule(f"self == '' || self.matches({quoted(PATH_OR_URL_PATTERN)})", PATH_OR_URL)
-_ONE = r"\s*((/|file:///|(s3|gs|az)://[^/,])[^,]*)?"
 _ABSOLUTE_EACH = CelRule(
-    f"self.matches({quoted(f'^{_ONE}(,{_ONE})*$')})",
+    # short, because the API server's estimate of the cost grows with it; Python checks the scheme
+    r"self.matches('^(\\s*((/|\\w+://)[^,]*)?(,|$))*$')",
     "must be an absolute path or pattern, such as /workspace/..., or a URL, such as s3://BUCKET/KEY; of several, "
     "separated by commas, each",
 )
@@ -144,7 +144,7 @@ TYPE_RULES: Mapping[str, tuple[CelRule, ...]] = {
             field=".endpoint",
         ),
     ),
-    "Cache": (CelRule("has(self.sizeLimit) != has(self.persistentVolumeClaim)", ONE_CACHE),),
+    "InputCache": (CelRule("has(self.sizeLimit) != has(self.persistentVolumeClaim)", ONE_CACHE),),
     "MaskRCNNConfig": tuple(_at_most(*pair) for pair in _THRESHOLDS),
     "PartialMaskRCNNConfig": tuple(_at_most_where_both_are_given(*pair) for pair in _THRESHOLDS),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.object_stores import store_problems
-from maskrcnn_trainer.spec.url_fields import STEP_FIELDS, input_problem
+from maskrcnn_trainer.spec.url_fields import STEP_URLS, input_problem
 
 
 def url_problems(experiment: MaskRCNNExperiment) -> Iterator[ManifestProblem]:
@@ -21,7 +20,9 @@ def url_problems(experiment: MaskRCNNExperiment) -> Iterator[ManifestProblem]:
     for problem in store_problems(experiment.spec.object_stores):
         yield ManifestProblem(f"spec.objectStores{dotted(problem.path)}", problem.message)
     for index, step in enumerate(experiment.spec.steps):
-        for path, kind in STEP_FIELDS.items():
-            given: Any = functools.reduce(lambda part, name: getattr(part, str(name), None), path, step)
+        for path, kind in STEP_URLS.items():
+            given: Any = step
+            for name in path:
+                given = getattr(given, str(name), None)
             if isinstance(given, str) and (found := input_problem(given, kind)):
                 yield ManifestProblem(f"spec.steps[{index}].{dotted(path)}", found)

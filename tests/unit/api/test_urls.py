@@ -14,7 +14,7 @@ from maskrcnn_operator.api.problems import ManifestError
 from maskrcnn_operator.api.task_kinds import TASK_KINDS
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.task_name import TaskName
-from maskrcnn_trainer.spec.url_fields import STEP_FIELDS
+from maskrcnn_trainer.spec.url_fields import STEP_URLS
 
 FILE = Path(__file__).resolve().parents[2] / "apiserver" / "manifests" / "accepted" / "inputs-by-url.yaml"
 SECRET = "s3cr3t"  # noqa: S105 - stands for a signature
@@ -41,7 +41,7 @@ def put(spec: dict[str, Any], path: tuple[Any, ...], text: str) -> str:
     return f"spec.steps[{index}].{dotted(path)}"
 
 
-@pytest.mark.parametrize("path", STEP_FIELDS, ids=dotted)
+@pytest.mark.parametrize("path", STEP_URLS, ids=dotted)
 @pytest.mark.parametrize(
     "text", ["s3://data//{}", "s3://{}@data/a", "gs://data/a?{}", "az://data/{}#", "s3:/data/a?b={}"]
 )
@@ -58,7 +58,7 @@ def test_inputs_of_a_task_are_fields_that_take_a_url(name: TaskName) -> None:
     experiment = read_manifest(yaml.safe_dump(manifest()))
     given = [step for step in experiment.spec.steps if step.task_name is name]
     inputs = {field for step in given for field in TASK_KINDS[name].inputs(step.task)}
-    known = {dotted(path).removeprefix(f"{name.value}.") for path in STEP_FIELDS if dotted(path).startswith(name.value)}
+    known = {dotted(path).removeprefix(f"{name.value}.") for path in STEP_URLS if dotted(path).startswith(name.value)}
     assert inputs == known
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec.object_stores import MOST_STORES, LocalStore
-from maskrcnn_trainer.spec.store_config import MOST_BYTES, parse_store_config, read_store_config
+from maskrcnn_trainer.spec.store_config import MOST_CONFIG_BYTES, parse_store_config, read_store_config
 
 SECRET = "s3cr3t"  # noqa: S105 - stands for a password
 KEYS = "/keys"
@@ -50,7 +50,7 @@ def test_empty_list_has_no_stores() -> None:
         ("- 5", "stores.yaml: [0]: 5 must be a mapping of fields"),
         ("- {prefix: 5}", "stores.yaml: [0].prefix: 5 must be a string"),
         ("- {prefix: s3://data, allow_http: true}", "[0].allow_http: unknown field; did you mean allowHttp?"),
-        ("- {prefix: s3://data, colour: red}", "[0].colour: unknown field; known are prefix, endpoint,"),
+        ("- {prefix: s3://data, owner: me}", "[0].owner: unknown field; known are prefix, endpoint,"),
         ("- {prefix: s3://data, secretRef: {name: a}}", "[0].secretRef: a Secret can't be read on this machine; give"),
         ("- {prefix: s3://data, secretDir: ''}", '[0].secretDir: "" is too short; at least 1 characters'),
         ("- {prefix: s3://data}\n- {prefix: data}", "stores.yaml: [1].prefix: a URL must be s3://BUCKET/KEY"),
@@ -89,8 +89,8 @@ def test_pipe_is_refused_instead_of_blocking(tmp_path: Path) -> None:
 def test_large_file_is_refused_without_reading_it_all(tmp_path: Path) -> None:
     file = tmp_path / "large.yaml"
     with file.open("wb") as stream:
-        stream.truncate(MOST_BYTES + 1)
-    with pytest.raises(InvalidInput, match=f"larger than {MOST_BYTES} bytes"):
+        stream.truncate(MOST_CONFIG_BYTES + 1)
+    with pytest.raises(InvalidInput, match=f"larger than {MOST_CONFIG_BYTES} bytes"):
         read_store_config(file)
 
 

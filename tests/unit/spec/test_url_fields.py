@@ -13,7 +13,7 @@ from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.spec.url_fields import (
     OUTPUT_FLAGS,
-    SPEC_FIELDS,
+    SPEC_URLS,
     URL_FIELDS,
     InputKind,
     flag_problem,
@@ -43,7 +43,7 @@ def test_spec_of_every_task_that_reads_one_is_in_the_table() -> None:
 def test_every_field_of_the_spec_that_names_files_is_in_the_table() -> None:
     named = {(name,) for name in file_fields(ExperimentSpec)}
     named |= {("data_config", name) for name in file_fields(DataConfig)}
-    assert set(SPEC_FIELDS) == named
+    assert set(SPEC_URLS) == named
 
 
 def test_no_entry_is_a_field_of_both_a_step_and_the_spec() -> None:
@@ -92,7 +92,7 @@ def broken(path: tuple[Any, ...], minimal: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-@pytest.mark.parametrize("path", SPEC_FIELDS, ids=dotted)
+@pytest.mark.parametrize("path", SPEC_URLS, ids=dotted)
 def test_url_of_a_spec_is_checked_in_every_field(path: tuple[Any, ...], minimal: dict[str, Any]) -> None:
     with pytest.raises(SpecError) as refused:
         parse_spec(broken(path, minimal), source="spec.yaml")

@@ -69,7 +69,7 @@ class StoreFields(SpecModel):
 
 
 class ObjectStore(StoreFields):
-    """How URLs that begin with a prefix are reached."""
+    """Way to reach the URLs that begin with a prefix."""
 
     secret_ref: SecretReference | None = Field(
         default=None,

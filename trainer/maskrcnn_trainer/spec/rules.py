@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic.alias_generators import to_camel
 
 from maskrcnn_trainer.spec.errors import Path, Problem, shown
-from maskrcnn_trainer.spec.url_fields import SPEC_FIELDS, InputKind, input_problem
+from maskrcnn_trainer.spec.url_fields import SPEC_URLS, InputKind, input_problem
 
 if TYPE_CHECKING:
     from maskrcnn_trainer.spec.experiment import ExperimentSpec
@@ -134,7 +134,7 @@ RULES: tuple[Rule, ...] = (
     Rule((("maskrcnn_config", "freeze_blocks"),), blocks_differ),
     Rule((("maskrcnn_config", "include_mask"),), mask_is_included),
     Rule((("data_config", "augmentation", "scale_jitter"),), jitter_is_a_range),
-    *(_valid_urls(path, kind) for path, kind in SPEC_FIELDS.items()),
+    *(_valid_urls(path, kind) for path, kind in SPEC_URLS.items()),
 )
 
 

@@ -25,7 +25,7 @@ from maskrcnn_trainer.spec.errors import Problem, SpecError, dotted
 from maskrcnn_trainer.spec.object_stores import MOST_STORES, LocalStore, store_problems
 from maskrcnn_trainer.spec.parsing import nearest_name, what_is_right
 
-MOST_BYTES = 4 * 2**20
+MOST_CONFIG_BYTES = 4 * 2**20
 """Maximum size of the file: 32 stores with a caBundle each need half of it."""
 
 _FLAG = "--store-config"
@@ -45,11 +45,11 @@ def read_store_config(path: str | os.PathLike[str]) -> tuple[LocalStore, ...]:
     where = f"{_FLAG} {os.fspath(path)}"
     try:
         with open_regular(Path(path)) as stream:
-            content = stream.read(MOST_BYTES + 1)
+            content = stream.read(MOST_CONFIG_BYTES + 1)
     except OSError as error:
         raise InvalidInput(f"{where} cannot be read: {error.strerror}") from None
-    if len(content) > MOST_BYTES:
-        raise InvalidInput(f"{where} is larger than {MOST_BYTES} bytes; it must be a list of object stores")
+    if len(content) > MOST_CONFIG_BYTES:
+        raise InvalidInput(f"{where} is larger than {MOST_CONFIG_BYTES} bytes; it must be a list of object stores")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

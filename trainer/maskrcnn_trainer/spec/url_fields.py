@@ -114,10 +114,10 @@ OF_THIS_MACHINE: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Other flags and arguments whose value is a path of this machine, by command; none takes a URL."""
 
-SPEC_FIELDS: Mapping[Path, InputKind] = MappingProxyType({entry.spec: entry.kind for entry in URL_FIELDS if entry.spec})
+SPEC_URLS: Mapping[Path, InputKind] = MappingProxyType({entry.spec: entry.kind for entry in URL_FIELDS if entry.spec})
 """Fields of the experiment spec that take a URL."""
 
-STEP_FIELDS: Mapping[Path, InputKind] = MappingProxyType({entry.step: entry.kind for entry in URL_FIELDS if entry.step})
+STEP_URLS: Mapping[Path, InputKind] = MappingProxyType({entry.step: entry.kind for entry in URL_FIELDS if entry.step})
 """Fields of a step of the manifest that take a URL."""
 
 
