@@ -13,7 +13,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-report test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order gpu-check bench-nuclei bench-nuclei-gang soak gpu-placement gpu-kernels clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-report test-oracle test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order gpu-check bench-nuclei bench-nuclei-gang soak gpu-placement gpu-kernels clean bench-fine-tuning
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test-tensorrt: setup ## parse and build the exported graphs with TensorRT, witho
 
 test-report: setup ## compare the report's errors with tidecv's, also on detections of make demo, and open its pages in Chromium
 	@scripts/test_report.sh $(ARGS)
+
+test-oracle: setup ## compare COCO detectors of six styles with the original code of torchvision and MMDetection (ARGS="-k mmdet"; builds mmcv once)
+	@scripts/test_oracle.sh $(ARGS)
 
 test-apiserver: setup ## run the tests with a real API server (whose binaries are found, downloaded, or built once)
 	$(PYTEST) tests/apiserver
@@ -96,6 +99,7 @@ check-generated: setup ## check that generated files are up to date
 	$(VENV)/python -m scripts.reasons_table --check docs/reference/reasons.md
 	$(VENV)/python -m scripts.cli_page --check docs/reference/cli.md
 	$(VENV)/python -m scripts.files_page --check docs/reference/files.md
+	$(VENV)/python -m scripts.styles_page --check docs/reference/detector-styles.md
 	@cmp crds/maskrcnn.dev_maskrcnnexperiments.yaml charts/maskrcnn-operator/files/crd.yaml
 
 manifests: setup ## generate the CustomResourceDefinition, the chart's README, and the pages of docs/reference (but states.md)
@@ -107,6 +111,7 @@ manifests: setup ## generate the CustomResourceDefinition, the chart's README, a
 	$(call generate,scripts.reasons_table,docs/reference/reasons.md)
 	$(call generate,scripts.cli_page,docs/reference/cli.md)
 	$(call generate,scripts.files_page,docs/reference/files.md)
+	$(call generate,scripts.styles_page,docs/reference/detector-styles.md)
 
 docs: setup ## build the documentation site in dist/docs; a broken link is an error
 	$(VENV)/sphinx-build -W --keep-going -n -q -b html -d dist/doctrees docs dist/docs
@@ -148,6 +153,9 @@ bench-record-order: setup ## measure reading records in stored order, in a windo
 
 bench-input-pipeline: setup ## measure the input pipeline alone
 	$(VENV)/python benchmarks/input_pipeline.py
+
+bench-fine-tuning: setup ## measure mask AP of fine-tuning a whole detector, compared with new heads on its backbone (ARGS="--backbone FILE")
+	$(VENV)/python benchmarks/fine_tuning.py $(ARGS)
 
 gpu-placement: setup ## list the operations of a training step and of inference that would run on the host of a GPU
 	$(VENV)/python benchmarks/gpu_placement.py $(ARGS)

@@ -98,6 +98,8 @@ def test_what_cannot_work_is_refused_with_64(
         "launch",
         "spec",
         "spec import",
+        "import",
+        "report",
         "decrypt",
     ],
 )

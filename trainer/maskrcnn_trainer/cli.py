@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
+from maskrcnn_trainer.importing import command as import_command
 from maskrcnn_trainer.report import command as report_command
 from maskrcnn_trainer.shared.files import named_in_errors
 from maskrcnn_trainer.shared.messages import TaskFailure
@@ -159,6 +160,15 @@ def build_parser() -> argparse.ArgumentParser:
     importing.add_argument("spec", help="the prototxt file")
     importing.add_argument("--claim", default="maskrcnn", help="name of the workspace's PersistentVolumeClaim")
     importing.set_defaults(run=_import_spec)
+
+    imports = tasks.add_parser(
+        "import",
+        help="make a model file from a detector of torchvision, Detectron2, or MMDetection",
+        description="Make a model file (.tlt) from a Mask R-CNN of torchvision, Detectron2, or MMDetection, which "
+        "evaluate, prune, inference, and export take.",
+    )
+    import_command.add_arguments(imports)
+    imports.set_defaults(run=import_command.run)
 
     report = tasks.add_parser(
         "report",

@@ -92,6 +92,7 @@ _KEY_LENGTH = CelRule("self.all(key, key.size() >= 1 && key.size() <= 317)", "a 
 _FIVE_LEVELS = "self.?maskrcnnConfig.?maxLevel.orValue(6) == 5"
 _SIDES = "self.dataConfig.imageSize"
 _THRESHOLDS = (("rpnNegativeOverlap", "rpnPositiveOverlap"), ("bgThreshLo", "bgThreshHi"), ("bgThreshHi", "fgThresh"))
+_LEVELS = ("roiMaxLevel", "maxLevel")  # the default of maxLevel is the largest value of roiMaxLevel
 
 PATTERN_RULES: Mapping[str, CelRule] = {
     PATH_OR_URL_PATTERN: CelRule(f"self.matches({quoted(PATH_OR_URL_PATTERN)})", PATH_OR_URL),
@@ -145,8 +146,8 @@ TYPE_RULES: Mapping[str, tuple[CelRule, ...]] = {
         ),
     ),
     "InputCache": (CelRule("has(self.sizeLimit) != has(self.persistentVolumeClaim)", ONE_CACHE),),
-    "MaskRCNNConfig": tuple(_at_most(*pair) for pair in _THRESHOLDS),
-    "PartialMaskRCNNConfig": tuple(_at_most_where_both_are_given(*pair) for pair in _THRESHOLDS),
+    "MaskRCNNConfig": (*(_at_most(*pair) for pair in _THRESHOLDS), _at_most_where_both_are_given(*_LEVELS)),
+    "PartialMaskRCNNConfig": tuple(_at_most_where_both_are_given(*pair) for pair in (*_THRESHOLDS, _LEVELS)),
 }
 """Rules between the fields of a type."""
 

@@ -10,22 +10,11 @@ The fields are those of version 2. :func:`fields_read_by_version_1` has those of
 from __future__ import annotations
 
 from maskrcnn_operator.api.experiment import Step
-from maskrcnn_trainer.spec.experiment import ExperimentSpec
+from maskrcnn_trainer.spec.experiment import CHECKPOINT_OPTIONS, ExperimentSpec
 from maskrcnn_trainer.spec.purposes import Purpose, Purposes, fields_for
 from maskrcnn_trainer.spec.task_table import TASKS
 
 Fields = frozenset[str]
-
-CHECKPOINT_OPTIONS = frozenset(
-    {
-        "checkpoint_style",
-        "checkpoint_config",
-        "checkpoint_bn_epsilon",
-        "checkpoint_class_names",
-        "class_mapping",
-    }
-)
-"""Fields that specify how ``checkpoint`` is read; skip_checkpoint_variables is covered with a pruned model, too."""
 
 SHUFFLING = frozenset({"data_config.shuffle_buffer_size"})
 """Fields that version 1 also covers for a training."""
@@ -74,6 +63,5 @@ def _without_effect(spec: ExperimentSpec, *, best: bool) -> Fields:
     if not spec.warmup_steps:
         off.add("warmup_learning_rate")
     if spec.pruned_model_path:
-        off.add("checkpoint")
-        off |= CHECKPOINT_OPTIONS
+        off |= {"checkpoint", *CHECKPOINT_OPTIONS}
     return frozenset(off)

@@ -35,16 +35,10 @@ from pydantic import BaseModel
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.task_kinds import FILE_FIELDS
-from maskrcnn_operator.core.fields_read import (
-    CHECKPOINT_OPTIONS,
-    Fields,
-    calibrates_on_images,
-    fields_read,
-    fields_read_by_version_1,
-)
+from maskrcnn_operator.core.fields_read import Fields, calibrates_on_images, fields_read, fields_read_by_version_1
 from maskrcnn_operator.core.graph import ModelUse, StepGraph
 from maskrcnn_operator.core.merge import MODEL_FIELDS, names_directory_of
-from maskrcnn_trainer.spec.experiment import ExperimentSpec
+from maskrcnn_trainer.spec.experiment import CHECKPOINT_OPTIONS, ExperimentSpec
 
 CURRENT_VERSION = "v2"
 
@@ -215,13 +209,15 @@ def _spec_fields(item: FingerprintInput, read: Fields) -> dict[str, Any]:
             if part + name in read:
                 fields[part + name] = value
     if not (fields.get("checkpoint") or fields.get("pruned_model_path") or item.model):
-        for name in {"skip_checkpoint_variables"} | CHECKPOINT_OPTIONS:
+        fields.pop("skip_checkpoint_variables", None)
+    if not (fields.get("checkpoint") or item.model):
+        for name in CHECKPOINT_OPTIONS:
             fields.pop(name, None)
     return fields
 
 
 def _without_defaults(model: BaseModel) -> dict[str, Any]:
-    """Return the fields that differ from their default, as JSON values under their Python names; sequences as lists."""
+    """Return the fields that differ from their default, as JSON values under their Python names."""
     defaults = _defaults(type(model))
     return {
         name: _plain(value) for name, value in model.__dict__.items() if name not in defaults or value != defaults[name]
@@ -242,4 +238,6 @@ def _plain(value: Any) -> Any:
         return _without_defaults(value)
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
     return value

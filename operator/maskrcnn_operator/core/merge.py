@@ -19,7 +19,7 @@ from maskrcnn_operator.api.task_kinds import FILE_FIELDS, RECORD_MAKERS, TRAININ
 from maskrcnn_operator.core.graph import ModelUse, StepGraph, StepNode
 from maskrcnn_trainer.shared.object_url import is_url, local_path, without_secrets
 from maskrcnn_trainer.spec.errors import dotted
-from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
+from maskrcnn_trainer.spec.experiment import CHECKPOINT_OPTIONS, WITHOUT_RULES, ExperimentSpec
 from maskrcnn_trainer.spec.named_files import file_fields
 from maskrcnn_trainer.spec.partial import merge_experiment
 from maskrcnn_trainer.spec.rules import check_rules
@@ -73,7 +73,7 @@ def merge_step(experiment: MaskRCNNExperiment, graph: StepGraph, name: str) -> M
         for rule in (*check_rules(spec), *problems_of_processes(spec, step.processes))
     ]
     spec = _with_data(spec, experiment, graph, step)
-    spec = _without_model(spec, node)
+    spec = _without_model(spec, node, step)
     problems += _path_problems(spec, field, step)
     return MergedStep(spec if not problems else None, tuple(problems))
 
@@ -113,11 +113,23 @@ def _with_data(spec: ExperimentSpec, experiment: MaskRCNNExperiment, graph: Step
     return spec.model_copy(update={"data_config": data.model_copy(update=filled)}) if filled else spec
 
 
-def _without_model(spec: ExperimentSpec, node: StepNode) -> ExperimentSpec:
-    """Return the spec without the experiment's model if the step uses the model of another step."""
-    if node.model_use in (ModelUse.PRUNED_MODEL_PATH, ModelUse.CHECKPOINT):
-        return spec.model_copy(update=dict.fromkeys(MODEL_FIELDS))
-    return spec
+def _without_model(spec: ExperimentSpec, node: StepNode, step: Step) -> ExperimentSpec:
+    """Return the spec without the experiment's model if the step uses the model of another step.
+
+    The options that specify how to read the experiment's ``checkpoint`` don't apply to that model; only those of the
+    step do.
+    """
+    if node.model_use not in (ModelUse.PRUNED_MODEL_PATH, ModelUse.CHECKPOINT):
+        return spec
+    own = {} if step.experiment is None else {name: getattr(step.experiment, name) for name in CHECKPOINT_OPTIONS}
+    changed: dict[str, Any] = dict.fromkeys(MODEL_FIELDS)
+    for name in CHECKPOINT_OPTIONS:
+        value = own.get(name) if node.model_use is ModelUse.CHECKPOINT else None
+        if value is None:
+            value = ExperimentSpec.model_fields[name].get_default(call_default_factory=True)
+        if value != getattr(spec, name) or name in changed:
+            changed[name] = value
+    return spec.model_copy(update=changed)
 
 
 def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[ManifestProblem]:

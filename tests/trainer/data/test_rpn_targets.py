@@ -18,7 +18,13 @@ pytestmark = pytest.mark.trainer
 
 SETTINGS = RpnTargetSettings(positive_overlap=0.7, negative_overlap=0.3, batch_size_per_im=32, fg_fraction=0.5)
 ARCHITECTURE = SimpleNamespace(
-    min_level=2, max_level=4, num_scales=1, aspect_ratios=((1.0, 1.0), (1.4, 0.7), (0.7, 1.4)), anchor_scale=4
+    min_level=2,
+    max_level=4,
+    num_scales=1,
+    aspect_ratios=((1.0, 1.0), (1.4, 0.7), (0.7, 1.4)),
+    anchor_scale=4,
+    anchor_offset=0.5,
+    anchor_rounding="none",
 )
 ANCHORS = generate_anchors(ARCHITECTURE, (64, 96))
 

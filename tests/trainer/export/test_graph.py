@@ -13,13 +13,14 @@ import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
-from tests.trainer.export.conftest import small_spec
+from tests.backbones import SMALLEST
 
 from maskrcnn_trainer.detector import Detections, open_detector
 from maskrcnn_trainer.detector.interface import detections_of_batch
 from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.export.graph import LARGEST_TOPK, check_graph, check_topk, export_graph
+from maskrcnn_trainer.export.graph import check_graph, check_topk, export_graph
+from maskrcnn_trainer.model.architecture import LARGEST_TOPK
 from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.predict import InferenceSettings, PaddedDetections, predict
@@ -28,7 +29,7 @@ from maskrcnn_trainer.spec import ExperimentSpec
 pytestmark = pytest.mark.trainer
 
 CASES: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
-    **{arch: ((128, 128), 4, {"arch": arch, "nlayers": backbone.depths[0]}) for arch, backbone in BACKBONES.items()},
+    **{arch: ((128, 128), 4, {"arch": arch, "nlayers": depth}) for arch, depth in SMALLEST},
     "resnet18-v1.5-wide": ((128, 192), 2, {"nlayers": 18, "arch": "resnet_v1_5", "rpnMinSize": 3.0}),
     "resnet10-v1.5-tall-many-classes": ((192, 128), 91, {"arch": "resnet_v1_5", "maxLevel": 5, "testNms": 0.3}),
     "resnet18-few-candidates": (
@@ -40,24 +41,46 @@ CASES: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
 }
 
 
+def few_filters(arch: str, depth: int) -> dict[str, int]:
+    """Return filters with which a backbone of many layers is exported in a second."""
+    layers = [layer for block in BACKBONES[arch].blocks(depth).values() for layer in block]
+    return {layer: 16 for layer in layers if "conv" in layer and not layer.startswith("bn")}
+
+
 ROOT = 2**0.5
 WIDE_FIRST = [[ROOT, 1 / ROOT], [1.0, 1.0], [1 / ROOT, ROOT]]
-SAME_IN_ALL: dict[str, Any] = {"anchor_offset": 0.0, "roi_max_level": 5}
+SAME_IN_ALL: dict[str, Any] = {
+    "anchor_offset": 0.0,
+    "roi_max_level": 5,
+    "score_threshold": 0.05,
+    "candidate_limit": None,
+}
 PROJECTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "torchvision": (
-        {"nlayers": 18, "arch": "resnet_v1_5"},
+        {"arch": "resnet_v1_5"},
         {
             "anchor_rounding": "corners",
+            "roi_aligned": False,
             "batch_norm_epsilon": 0.0,
             "least_proposal_side": 1e-3,
             "least_detection_side": 1e-2,
             "mask_pasting": "whole_pixels",
         },
     ),
-    "detectron2": ({"nlayers": 50, "arch": "resnet_v1"}, {}),
-    "mmdetection": ({"arch": "resnet_v1_5"}, {"clip_small_deltas": True, "rank_by_sigmoid": True}),
+    "mmdetection": (
+        {"nlayers": 50, "arch": "resnet_v1"},
+        {
+            "roi_sampling_ratio": 0,
+            "clip_small_deltas": True,
+            "rank_by_sigmoid": True,
+            "filters": few_filters("resnet_v1", 50),
+        },
+    ),
 }
-"""Fields of the spec, and settings of the architecture, with which a network computes as each project's does."""
+"""Fields of the spec, and settings of the architecture, with which a network computes as the project's does.
+
+Detectron2 has some of MMDetection's.
+"""
 
 
 def _reference(network: MaskRCNN, spec: ExperimentSpec, images: np.ndarray) -> PaddedDetections:
@@ -105,13 +128,9 @@ def test_parity_with_the_network(case: str, build: Callable[..., Any], tmp_path:
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_parity_with_the_settings_of_other_projects(
-    project: str, build: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All pairs above a score of 0.05 are candidates; some boxes are large enough for the highest level of RoIs."""
+def test_parity_with_the_settings_of_other_projects(project: str, build: Callable[..., Any], tmp_path: Path) -> None:
+    """All pairs above a score of 0.05 are candidates."""
     model, settings = PROJECTS[project]
-    chosen = replace(InferenceSettings.from_spec(small_spec((128, 128), 6)), score_threshold=0.05, candidate_limit=3839)
-    monkeypatch.setattr(InferenceSettings, "from_spec", classmethod(lambda _cls, _spec: chosen))
     network, spec, class_map = build((128, 128), 6, settings=SAME_IN_ALL | settings, aspectRatios=WIDE_FIRST, **model)
     if network.architecture.rank_by_sigmoid:
         bias = network.named_variables["rpn-class/bias"]
@@ -133,12 +152,11 @@ def test_parity_with_the_settings_of_other_projects(
 
 def test_sheet_holds_only_the_levels_that_rois_are_pooled_from(build: Callable[..., Any]) -> None:
     """At 128 pixels level 2 is 32 x 32 and those above are at most 16 wide, all with a border of one pixel."""
-    for highest, columns in ((6, 18 + 10 + 6 + 4), (5, 18 + 10 + 6)):
-        network, spec, class_map = build((128, 128), 3, settings={"roi_max_level": highest})
-        graph = onnx.shape_inference.infer_shapes(export_graph(network, spec, class_map)).graph
-        sheet = next(node.input[0] for node in graph.node if node.op_type == "RoiAlign")
-        shape = next(one.type.tensor_type.shape for one in graph.value_info if one.name == sheet)
-        assert [dim.dim_value for dim in shape.dim][2:] == [34 + 18, max(34, columns)]
+    network, spec, class_map = build((128, 128), 3, settings={"roi_max_level": 5})
+    graph = onnx.shape_inference.infer_shapes(export_graph(network, spec, class_map)).graph
+    sheet = next(node.input[0] for node in graph.node if node.op_type == "RoiAlign")
+    shape = next(one.type.tensor_type.shape for one in graph.value_info if one.name == sheet)
+    assert [dim.dim_value for dim in shape.dim][2:] == [34 + 18, 18 + 10 + 6]
 
 
 def test_a_pruned_network(build: Callable[..., Any], tmp_path: Path) -> None:

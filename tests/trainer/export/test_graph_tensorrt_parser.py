@@ -114,3 +114,26 @@ def test_parsed_and_built(models: dict[str, Any], data_type: str, tmp_path: Path
         assert {line.partition(":")[0] for line in models["cache"].splitlines()[1:]} <= tensors
     built = _run(_cut(models[data_type], "RoiAlign", "NonMaxSuppression"), tmp_path, "build")
     assert int(built[-1][1]) > 1_000_000
+
+
+@pytest.mark.parametrize("pooling", [{"roi_sampling_ratio": 0}, {"roi_aligned": False}])
+def test_settings_of_other_projects_are_parsed_and_built(
+    build: Callable[..., Any], pooling: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = pooling | {
+        "anchor_offset": 0.0,
+        "anchor_rounding": "corners",
+        "roi_max_level": 5,
+        "batch_norm_epsilon": 0.0,
+        "clip_small_deltas": True,
+        "rank_by_sigmoid": True,
+        "least_proposal_side": 1e-3,
+        "least_detection_side": 1e-2,
+    }
+    of_spec = {"arch": "resnet_v1", "nlayers": 50, "testRpnPostNmsTopn": 60, "testDetectionsPerImage": 60}
+    model = check_graph(export_graph(*build((128, 128), 4, settings=settings, **of_spec)))
+    parsed = _run(_cut(model, "RoiAlign"), tmp_path, "parse")
+    outputs = {name: shape for kind, name, *rest in parsed if kind == "output" for shape in rest}
+    assert outputs == {"generate_detections": "(-1, 60, 6)", "mask_fcn_logits/BiasAdd": "(-1, 60, 4, 16, 16)"}
+    built = _run(_cut(model, "RoiAlign", "NonMaxSuppression"), tmp_path, "build")
+    assert int(built[-1][1]) > 1_000_000

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskrcnn_trainer.model.detections import detect
+from maskrcnn_trainer.model.detections import detect, most_candidates
 
 pytestmark = pytest.mark.trainer
 
@@ -101,14 +101,19 @@ def test_the_same_as_plain_loops(jit_compile: bool, rois: int, classes: int, cou
         check_padding(found, image, used)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize(
-    ("settings", "expected"),
+    ("jit_compile", "settings", "expected"),
     [
-        ({"score_threshold": 0.3}, {"threshold": 0.3}),
-        ({"candidate_limit": 7}, {"limit": 7}),
-        ({"candidate_limit": 100_000}, {"limit": 100_000}),
-        ({"least_side": 20.0}, {"least": 20.0}),
+        (False, {"score_threshold": 0.3}, {"threshold": 0.3}),
+        (False, {"candidate_limit": 7}, {"limit": 7}),
+        (False, {"candidate_limit": None}, {"limit": 100_000}),
+        (False, {"score_threshold": 0.3, "candidate_limit": None}, {"threshold": 0.3, "limit": 100_000}),
+        (False, {"least_side": 20.0}, {"least": 20.0}),
+        (
+            True,
+            {"score_threshold": 0.1, "candidate_limit": 100_000, "least_side": 20.0},
+            {"threshold": 0.1, "limit": 100_000, "least": 20.0},
+        ),
     ],
 )
 def test_settings_are_those_of_plain_loops(
@@ -128,6 +133,16 @@ def test_settings_are_those_of_plain_loops(
         np.testing.assert_allclose(scores[image, : len(rows)], [score for score, _, _ in rows], atol=1e-6)
         np.testing.assert_allclose(boxes[image, : len(rows)], [box for _, _, box in rows], atol=1e-3)
         check_padding(found, image, len(rows))
+
+
+@pytest.mark.parametrize(
+    ("limit", "threshold", "expected"),
+    [(None, 0.0, 80_000), (None, 0.05, 20_000), (None, 0.3, 3_000), (None, 0.001, 80_000), (3839, 0.05, 3839)],
+)
+def test_at_most_1_by_threshold_classes_of_a_box_are_candidates(
+    limit: int | None, threshold: float, expected: int
+) -> None:
+    assert most_candidates(1000, 80, limit, threshold) == expected
 
 
 def test_shrinking_of_detections_is_capped_if_asked_for() -> None:

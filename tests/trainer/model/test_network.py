@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tests.backbones import SMALLEST
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.model.batch_norm import BatchNorm
 from maskrcnn_trainer.model.convolution import Convolution
 from maskrcnn_trainer.model.network import MaskRCNN
@@ -135,12 +135,12 @@ def test_training_runs_the_same_under_xla() -> None:
         np.testing.assert_allclose(a, b, atol=1e-3 * float(np.abs(b).max()) + 1e-6)
 
 
-@pytest.mark.parametrize("arch", BACKBONES)
-def test_folding_the_scale_changes_no_value_and_no_gradient(arch: str) -> None:
+@pytest.mark.parametrize(("arch", "depth"), SMALLEST)
+def test_folding_the_scale_changes_no_value_and_no_gradient(arch: str, depth: int) -> None:
     """The network is compared with one whose batch norms multiply activations, as they are defined."""
     results = []
     for fold in (True, False):
-        network = with_statistics(MaskRCNN(replace(SMALL, arch=arch, nlayers=BACKBONES[arch].depths[0]), seed=3))
+        network = with_statistics(MaskRCNN(replace(SMALL, arch=arch, nlayers=depth), seed=3))
         for layer in network.layers.values():
             if isinstance(layer, Convolution) and not fold:
                 layer.carry_scale(lambda training: None)
@@ -179,6 +179,18 @@ def test_freeze_bn_keeps_statistics_but_trains_gamma_and_beta() -> None:
     network.feature_outputs(IMAGES, training=True)
     assert all(np.array_equal(v.numpy(), before[name]) for name, v in network.named_variables.items())
     assert network.moving_average_updates.numpy() == 0
+
+
+def test_freeze_bn_affine_trains_no_gamma_and_beta_but_moves_statistics() -> None:
+    network = with_statistics(MaskRCNN(SMALL, freeze_bn=False, freeze_bn_affine=True, freeze_blocks=(0,)))
+    names = [network.variable_name(v) for v in network.trainable_variables]
+    assert not [name for name in names if name.endswith(("/gamma", "/beta"))]
+    assert "block_1a_conv_1/kernel" in names
+    before = {name: v.numpy() for name, v in network.named_variables.items()}
+    network.feature_outputs(IMAGES, training=True)
+    changed = {name for name, v in network.named_variables.items() if np.any(v.numpy() != before[name])}
+    assert {name.rpartition("/")[2] for name in changed} == {"moving_mean", "moving_variance"}
+    assert "block_4a_bn_1/moving_mean" in changed
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -62,8 +63,37 @@ def test_settings_come_from_the_spec() -> None:
             "maskrcnnConfig": {"testRpnPreNmsTopn": 321, "testNms": 0.4, "testDetectionsPerImage": 7},
         }
     )
-    settings = InferenceSettings.from_spec(spec)
+    settings = InferenceSettings.from_spec(spec, Architecture(num_classes=4))
     assert (settings.pre_nms_topn, settings.nms_threshold, settings.detections_per_image) == (321, 0.4, 7)
+    assert (settings.score_threshold, settings.candidate_limit) == (0.0, 1000)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (0.05, None)),
+        ({"testScoreThreshold": 0}, (0.0, None)),
+        ({"testCandidateLimit": 1000}, (0.05, 1000)),
+        ({"testScoreThreshold": 0.3, "testCandidateLimit": 1}, (0.3, 1)),
+    ],
+)
+def test_threshold_and_limit_follow_the_model_unless_they_are_given(
+    given: dict[str, Any], expected: tuple[float, int | None]
+) -> None:
+    spec = parse_spec(
+        {
+            "totalSteps": 10,
+            "initLearningRate": 0.01,
+            "dataConfig": {"imageSize": [256, 256], "numClasses": 4},
+            "maskrcnnConfig": given,
+        }
+    )
+    model = Architecture(num_classes=4, score_threshold=0.05, candidate_limit=None)
+    settings = InferenceSettings.from_spec(spec, model)
+    assert (settings.score_threshold, settings.candidate_limit) == expected
+    threshold, limit = expected
+    pairs = 50 * (100 if threshold == 0 else math.floor(1 / threshold))
+    assert settings.candidates(50, 100) == (pairs if limit is None else min(limit, pairs))
 
 
 def test_settings_of_the_architecture_and_of_the_inference_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +103,8 @@ def test_settings_of_the_architecture_and_of_the_inference_are_used(monkeypatch:
         fast_rcnn_mlp_head_dim=8,
         anchor_offset=0.0,
         roi_max_level=5,
+        roi_aligned=False,
+        roi_sampling_ratio=0,
         clip_small_deltas=True,
         rank_by_sigmoid=True,
         least_proposal_side=3.0,
@@ -95,3 +127,4 @@ def test_settings_of_the_architecture_and_of_the_inference_are_used(monkeypatch:
     assert (detected["clip_small_deltas"], detected["least_side"]) == (True, 4.0)
     assert (detected["score_threshold"], detected["candidate_limit"]) == (0.25, 30)
     assert [pooled["given"][3:5] for pooled in used["roi_align"]] == [(2, 5), (2, 5)]
+    assert [(pooled["aligned"], pooled["sampling_ratio"]) for pooled in used["roi_align"]] == [(False, 0)] * 2

@@ -121,8 +121,7 @@ def test_the_same_as_plain_loops(jit_compile: bool, pre: int, post: int, min_siz
         np.testing.assert_allclose(boxes[image], expected_boxes, atol=1e-3)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("pre", [40, 1000])
+@pytest.mark.parametrize(("jit_compile", "pre"), [(False, 1000), (True, 40)])
 def test_scores_that_saturate_are_ranked_by_anchor(jit_compile: bool, pre: int) -> None:
     """Of logits from 11 on, which have 70 different scores here, the order is lost."""
 

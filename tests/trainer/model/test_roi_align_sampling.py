@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from itertools import product
 
 import numpy as np
 import pytest
@@ -26,13 +25,7 @@ from maskrcnn_trainer.model.roi_align_adaptive import largest_window
 
 pytestmark = pytest.mark.trainer
 
-WAYS: list[tuple[Implementation, bool]] = [("sparse", False), ("gather", False), ("gather", True)]
 BOTH: list[Implementation] = ["sparse", "gather"]
-SAMPLINGS = list(product((0, 1, 2, 3), (True, False)))
-"""(sampling_ratio, aligned)."""
-
-SOME_SAMPLINGS = [(0, True), (0, False), (1, True), (3, False)]
-
 BINS, FEW_BINS = 7, 2
 
 
@@ -104,56 +97,60 @@ def upstream() -> np.ndarray:
     return np.random.default_rng(2).normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize(("implementation", "jit_compile"), WAYS)
-def test_values_are_those_of_the_definition(implementation: Implementation, jit_compile: bool) -> None:
-    samplings = SOME_SAMPLINGS if jit_compile else SAMPLINGS
-
-    @tf.function(jit_compile=jit_compile, autograph=False)
-    def run(features: dict[int, tf.Tensor], boxes: tf.Tensor) -> list[tf.Tensor]:
-        return [
-            roi_align(features, boxes, BINS, 2, 5, sampling_ratio=ratio, aligned=aligned, implementation=implementation)
-            for ratio, aligned in samplings
-        ]
-
-    for sampling, pooled in zip(samplings, run(pyramid(), tf.constant(boxes())), strict=True):
-        np.testing.assert_allclose(pooled, pooled_by_definition(*sampling), atol=2e-5, err_msg=str(sampling))
+@pytest.mark.parametrize("implementation", BOTH)
+@pytest.mark.parametrize("sampling", [(0, True), (0, False), (1, True), (2, False), (3, True)])
+def test_values_are_those_of_the_definition(sampling: tuple[int, bool], implementation: Implementation) -> None:
+    ratio, aligned = sampling
+    pooled = roi_align(
+        pyramid(), boxes(), BINS, 2, 5, sampling_ratio=ratio, aligned=aligned, implementation=implementation
+    )
+    np.testing.assert_allclose(pooled, pooled_by_definition(*sampling), atol=2e-5)
 
 
-@pytest.mark.parametrize(("implementation", "jit_compile"), WAYS)
-def test_gradients_are_those_of_the_definition(implementation: Implementation, jit_compile: bool) -> None:
-    @tf.function(jit_compile=jit_compile, autograph=False)
-    def run(features: dict[int, tf.Tensor], boxes: tf.Tensor) -> list[list[tf.Tensor]]:
-        gradients = []
-        for ratio, aligned in SOME_SAMPLINGS:
-            with tf.GradientTape() as tape:
-                tape.watch(features)
-                pool = functools.partial(roi_align, sampling_ratio=ratio, aligned=aligned)
-                pooled = pool(features, boxes, FEW_BINS, 2, 6, implementation=implementation)
-                total = tf.reduce_sum(pooled * upstream())
-            gradients.append(list(tape.gradient(total, features).values()))
-        return gradients
+@pytest.mark.parametrize(
+    ("sampling", "implementation", "jit_compile"),
+    [
+        *((sampling, implementation, False) for implementation in BOTH for sampling in [(0, True), (1, False)]),
+        ((0, False), "gather", True),
+    ],
+)
+def test_gradients_are_those_of_the_definition(
+    sampling: tuple[int, bool], implementation: Implementation, jit_compile: bool
+) -> None:
+    """Pooling is linear, so the gradient times the features is the sum itself."""
+    ratio, aligned = sampling
 
-    found = run(pyramid(channels=1), tf.constant(some_boxes()))
-    for sampling, gradients in zip(SOME_SAMPLINGS, found, strict=True):
-        for level, gradient in zip(LEVELS, gradients, strict=True):
-            expected = gradient_by_definition(*sampling)[level]
-            np.testing.assert_allclose(gradient, expected, atol=2e-5, err_msg=f"{sampling}, level {level}")
+    def run(features: dict[int, tf.Tensor], boxes: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            pool = functools.partial(roi_align, sampling_ratio=ratio, aligned=aligned, implementation=implementation)
+            total = tf.reduce_sum(pool(features, boxes, FEW_BINS, 2, 6) * upstream())
+        return total, list(tape.gradient(total, features).values())
+
+    # A trace without XLA would take longer than the computation.
+    called = tf.function(run, jit_compile=True, autograph=False) if jit_compile else run
+    features = pyramid(channels=1)
+    total, gradients = called(features, tf.constant(some_boxes()))
+    expected = gradient_by_definition(*sampling)
+    for level, gradient in zip(LEVELS, gradients, strict=True):
+        np.testing.assert_allclose(gradient, expected[level], atol=2e-5, err_msg=f"level {level}")
+    np.testing.assert_allclose(total, sum(np.sum(expected[level] * features[level]) for level in LEVELS), atol=1e-4)
 
 
-@pytest.mark.parametrize(("implementation", "jit_compile"), WAYS)
-def test_adaptive_sampling_of_two_cells_a_bin_is_that_of_two_samples(
+@pytest.mark.parametrize(("implementation", "jit_compile"), [("sparse", False), ("gather", False), ("gather", True)])
+def test_adaptive_sampling_of_three_cells_a_bin_is_that_of_three_samples(
     implementation: Implementation, jit_compile: bool
 ) -> None:
-    """Rounding must not add a third sample to a side of 14 cells for 7 bins."""
-    starts = np.random.default_rng(0).integers(0, 16, (1, 30, 2)) * 4.0
-    placed = tf.constant(np.concatenate([starts, starts + 56.0], axis=-1), tf.float32)
+    """Rounding must not add a fourth sample to a side of 21 cells for 7 bins: as float32, 21 times 1 / 7 is above 3."""
+    starts = np.random.default_rng(0).integers(0, 11, (1, 30, 2)) * 4.0
+    placed = tf.constant(np.concatenate([starts, starts + 84.0], axis=-1), tf.float32)
 
-    @tf.function(jit_compile=jit_compile, autograph=False)
-    def run(features: dict[int, tf.Tensor], placed: tf.Tensor) -> list[tf.Tensor]:
-        return [roi_align(features, placed, 7, 2, 6, sampling_ratio=n, implementation=implementation) for n in (0, 2)]
+    def run(features: dict[int, tf.Tensor], placed: tf.Tensor) -> tf.Tensor:
+        return roi_align(features, placed, 7, 2, 6, sampling_ratio=0, implementation=implementation)
 
-    adaptive, fixed = run(pyramid(images=1), placed)
-    np.testing.assert_allclose(adaptive, fixed, atol=1e-5)
+    called = tf.function(run, jit_compile=True, autograph=False) if jit_compile else run
+    fixed = roi_align(pyramid(images=1), placed, 7, 2, 6, sampling_ratio=3)
+    np.testing.assert_allclose(called(pyramid(images=1), placed), fixed, atol=1e-5)
 
 
 @pytest.mark.parametrize("implementation", BOTH)
@@ -263,17 +260,16 @@ def _deterministic_on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("deterministic_on_gpu")
 def test_adaptive_gradients_with_op_determinism_are_right_and_the_same_in_each_run() -> None:
-    expected = adaptive_and_gradients("sparse")
+    expected = adaptive_and_gradients("sparse", traced=True)
     first, second = adaptive_and_gradients("auto"), adaptive_and_gradients("auto")
     for one, two, sparse in zip(first, second, expected, strict=True):
         np.testing.assert_array_equal(one, two)
         np.testing.assert_allclose(one, sparse, rtol=1e-5, atol=1e-5)
 
 
-def adaptive_and_gradients(implementation: Implementation) -> list[np.ndarray]:
-    """Return pooled features and the gradients of their squares, of a new graph."""
+def adaptive_and_gradients(implementation: Implementation, *, traced: bool = False) -> list[np.ndarray]:
+    """Return pooled features and the gradients of their squares."""
 
-    @tf.function(autograph=False)
     def run(features: dict[int, tf.Tensor]) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(features)
@@ -281,7 +277,24 @@ def adaptive_and_gradients(implementation: Implementation) -> list[np.ndarray]:
             total = tf.reduce_sum(pooled**2)
         return [pooled, *tape.gradient(total, features).values()]
 
-    return [tensor.numpy() for tensor in run(pyramid())]
+    called = tf.function(run, autograph=False) if traced else run
+    return [tensor.numpy() for tensor in called(pyramid())]
+
+
+def test_windows_are_not_stored_for_a_gradient_under_a_persistent_tape() -> None:
+    """TensorFlow stores the values of a loop's rounds with TensorListPushBack for the gradient of the loop."""
+
+    @tf.function(autograph=False)
+    def run(features: dict[int, tf.Tensor]) -> list[tf.Tensor]:
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(features)
+            pooled = roi_align(features, boxes(), 3, 2, 6, sampling_ratio=0, implementation="gather")
+        return list(tape.gradient(pooled, features).values())
+
+    functions = run.get_concrete_function(pyramid()).graph.as_graph_def().library.function
+    operations = {node.op for function in functions for node in function.node_def}
+    assert "TensorListSetItem" in operations
+    assert "TensorListPushBack" not in operations
 
 
 def test_level_above_the_highest_one_used_has_no_gradient_and_changes_nothing() -> None:

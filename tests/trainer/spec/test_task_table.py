@@ -26,6 +26,7 @@ from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.results.contents import entries
 from maskrcnn_trainer.spec import DataConfig, ExperimentSpec, MaskRCNNConfig, require_paths, rules, steps
 from maskrcnn_trainer.spec.base import SpecModel
+from maskrcnn_trainer.spec.experiment import CHECKPOINT_OPTIONS
 from maskrcnn_trainer.spec.purposes import Purpose, Purposes, fields_for, fields_without_purpose
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
@@ -59,8 +60,8 @@ WITHOUT_EFFECT: dict[TaskName, frozenset[str]] = {
 }
 """Fields that a task reads without an effect on its result."""
 
-# the first may only be true, which rules.py checks; the second is only read when weights are loaded
-UNREAD = frozenset({"maskrcnn_config.include_mask", "skip_checkpoint_variables"})
+# the first may only be true, which rules.py checks; the others are only read when weights are loaded
+UNREAD = frozenset({"maskrcnn_config.include_mask", "skip_checkpoint_variables", *CHECKPOINT_OPTIONS})
 
 
 @dataclass(frozen=True)

@@ -323,7 +323,13 @@ def test_layer_whose_gradient_is_not_finite_is_named_without_loss_scaling() -> N
 
 def test_settings_of_the_architecture_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     architecture = replace(
-        ARCHITECTURE, roi_max_level=5, clip_small_deltas=True, rank_by_sigmoid=True, least_proposal_side=3.0
+        ARCHITECTURE,
+        roi_max_level=5,
+        roi_aligned=False,
+        roi_sampling_ratio=0,
+        clip_small_deltas=True,
+        rank_by_sigmoid=True,
+        least_proposal_side=3.0,
     )
     used: dict[str, list[dict[str, Any]]] = {}
     for name in ("propose", "roi_align"):
@@ -335,8 +341,9 @@ def test_settings_of_the_architecture_are_used(monkeypatch: pytest.MonkeyPatch) 
 
         monkeypatch.setattr(step_module, name, recorded)
     trained = TrainStep(MaskRCNN(architecture, seed=1), replace(SETTINGS, rpn_min_size=2.0), ANCHORS, IMAGE_SIZE)
-    assert trained(make_batch(1))["updated"] == 1
+    trained._forward_backward(make_batch(1), tf.constant(1.0))
     (proposed,) = used["propose"]
     assert (proposed["clip_small_deltas"], proposed["rank_by_sigmoid"], proposed["min_size"]) == (True, True, 3.0)
     assert {pooled["given"][3:5] for pooled in used["roi_align"]} == {(2, 5)}
+    assert {(pooled["aligned"], pooled["sampling_ratio"]) for pooled in used["roi_align"]} == {(False, 0)}
     assert all(6 not in pooled["given"][0] for pooled in used["roi_align"][1:])  # the mask branch has no gradient there

@@ -18,6 +18,7 @@ DEFINED_TWICE = {
     "Steps": "status by name of a step, and training steps at which the learning rate changes",
     # trainer
     "Batch": "batch of the evaluation, and of the calibration",
+    "Detector": "finds objects in images, and content of another project's file",
     "Evaluation": "evaluation of a checkpoint during training, and analysis of one in a report",
     "Implementation": "implementations of NMS, and of RoIAlign",
     "MAGIC": "first bytes of an encrypted model, and of an HDF5 file",

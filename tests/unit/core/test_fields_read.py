@@ -20,12 +20,12 @@ def fields(text: str, part: str = "") -> frozenset[str]:
 
 STRUCTURE = fields("data_config.num_classes") | fields(
     "nlayers arch min_level max_level num_scales aspect_ratios anchor_scale fast_rcnn_mlp_head_dim mrcnn_resolution "
-    "bbox_reg_weights include_mask",
+    "bbox_reg_weights include_mask anchor_offset anchor_rounding roi_max_level roi_aligned roi_sampling_ratio",
     "maskrcnn_config.",
 )
 DETECTION = fields(
     "rpn_min_size test_detections_per_image test_nms test_rpn_pre_nms_topn test_rpn_post_nms_topn "
-    "test_rpn_nms_threshold",
+    "test_rpn_nms_threshold test_score_threshold test_candidate_limit",
     "maskrcnn_config.",
 )
 TRAINING = (
@@ -34,7 +34,8 @@ TRAINING = (
         "seed use_amp tf32 xla warmup_steps warmup_learning_rate init_learning_rate learning_rate_steps "
         "learning_rate_decay_levels scale_learning_rate total_steps num_epochs num_examples_per_epoch train_batch_size "
         "momentum l1_weight_decay l2_weight_decay global_gradient_clip_ratio checkpoint pruned_model_path "
-        "skip_checkpoint_variables deterministic"
+        "skip_checkpoint_variables deterministic checkpoint_style checkpoint_config checkpoint_bn_epsilon "
+        "checkpoint_class_names class_mapping"
     )
     | fields(
         "image_size augment_input_data augmentation training_file_pattern val_json_file skip_crowd_during_training "
@@ -42,9 +43,9 @@ TRAINING = (
         "data_config.",
     )
     | fields(
-        "freeze_bn sync_bn freeze_blocks gt_mask_size rpn_positive_overlap rpn_negative_overlap rpn_batch_size_per_im "
-        "rpn_fg_fraction rpn_min_size batch_size_per_im fg_fraction fg_thresh bg_thresh_hi bg_thresh_lo "
-        "train_rpn_pre_nms_topn train_rpn_post_nms_topn train_rpn_nms_threshold rpn_box_loss_weight "
+        "freeze_bn freeze_bn_affine sync_bn freeze_blocks gt_mask_size rpn_positive_overlap rpn_negative_overlap "
+        "rpn_batch_size_per_im rpn_fg_fraction rpn_min_size batch_size_per_im fg_fraction fg_thresh bg_thresh_hi "
+        "bg_thresh_lo train_rpn_pre_nms_topn train_rpn_post_nms_topn train_rpn_nms_threshold rpn_box_loss_weight "
         "fast_rcnn_box_loss_weight mrcnn_weight_loss_mask",
         "maskrcnn_config.",
     )
@@ -86,6 +87,14 @@ SPEC: dict[str, Any] = {
 def test_each_task_depends_on_the_fields_that_it_reads(task: dict[str, Any], expected: frozenset[str]) -> None:
     step = Step.model_validate({"name": "step", **task})
     assert fields_read(step, parse_spec(SPEC)) == expected
+
+
+def test_options_of_a_checkpoint_are_not_read_with_a_pruned_model() -> None:
+    given = {"checkpoint": "/workspace/c.pkl", "checkpointConfig": "/workspace/c.yaml", "prunedModelPath": "/m.tlt"}
+    step = Step.model_validate({"name": "step", "train": {"output": "last"}})
+    assert fields_read(step, parse_spec(SPEC)) - fields_read(step, parse_spec(SPEC | given)) == fields(
+        "checkpoint checkpoint_style checkpoint_config checkpoint_bn_epsilon checkpoint_class_names class_mapping"
+    )
 
 
 def test_every_other_field_changes_how_a_task_runs() -> None:

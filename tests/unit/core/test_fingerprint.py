@@ -328,3 +328,108 @@ def test_skipped_variables_matter_only_where_weights_are_taken(make: Any) -> Non
 
     # the retraining uses the weights of the pruned model
     assert changed(make, skip, base=(no_checkpoint,)) == AFTER_PRUNE
+
+
+DETECTED = {"evaluate", "evaluate-pruned", "inference", "export"}
+
+
+@pytest.mark.parametrize("version", sorted(ALGORITHMS))
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("anchorOffset", 0.5, MODELS),
+        ("anchorRounding", "none", MODELS),
+        ("roiMaxLevel", 6, MODELS),
+        ("roiAligned", True, MODELS),
+        ("roiSamplingRatio", 2, MODELS),
+        ("testScoreThreshold", 0, DETECTED),
+        ("testCandidateLimit", 1000, DETECTED),
+        ("anchorOffset", 0, MODELS),
+        ("roiAligned", False, MODELS),
+        ("roiSamplingRatio", 0, MODELS),
+    ],
+)
+def test_given_field_that_otherwise_follows_the_model_file_matters_whatever_its_value(
+    make: Any, field: str, value: object, expected: set[str], version: str
+) -> None:
+    def give(spec: dict[str, Any]) -> None:
+        spec["experiment"].setdefault("maskrcnnConfig", {})[field] = value
+
+    def give_null(spec: dict[str, Any]) -> None:
+        spec["experiment"].setdefault("maskrcnnConfig", {})[field] = None
+
+    # the pruned model depends on the structure through the training
+    assert changed(make, give, version=version) == expected
+    assert changed(make, give_null, version=version) == set()
+
+
+@pytest.mark.parametrize(("value", "expected"), [(False, set()), (True, MODELS)])
+def test_fixed_scale_and_offset_of_batch_norms_matter_unless_they_have_their_default(
+    make: Any, value: bool, expected: set[str]
+) -> None:
+    def give(spec: dict[str, Any]) -> None:
+        spec["experiment"].setdefault("maskrcnnConfig", {})["freezeBnAffine"] = value
+
+    assert changed(make, give) == expected
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"checkpointStyle": "torchvision"},
+    {"checkpointConfig": "/workspace/config.yaml"},
+    {"checkpointBnEpsilon": 0},
+    {"checkpointBnEpsilon": 1e-5},
+    {"checkpointClassNames": ["person"]},
+    {"classMapping": {"person": "pedestrian"}},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_options_of_the_checkpoint_matter_with_a_checkpoint_alone(make: Any, options: dict[str, Any]) -> None:
+    def no_checkpoint(spec: dict[str, Any]) -> None:
+        del spec["experiment"]["checkpoint"]
+
+    def pruned(spec: dict[str, Any]) -> None:
+        spec["steps"][2]["experiment"] = {"prunedModelPath": "/workspace/pruned.tlt"}
+
+    def give(spec: dict[str, Any]) -> None:
+        spec["experiment"].update(options)
+
+    assert changed(make, give) == MODELS
+    assert changed(make, give, base=(no_checkpoint,)) == set()
+    assert changed(make, give, base=(pruned,)) == set()
+
+
+@pytest.mark.parametrize("options", [{"checkpointClassNames": []}, {"classMapping": {}}, {"checkpointConfig": ""}])
+def test_empty_options_of_the_checkpoint_are_absent_ones(make: Any, options: dict[str, Any]) -> None:
+    assert changed(make, lambda spec: spec["experiment"].update(options)) == set()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_options_of_the_experiment_are_for_its_checkpoint_those_of_a_step_for_the_model_of_another(
+    make: Any, options: dict[str, Any]
+) -> None:
+    def from_training(spec: dict[str, Any]) -> None:
+        del spec["experiment"]["checkpoint"]
+        spec["steps"][5]["modelFrom"] = "train"
+
+    def give(spec: dict[str, Any]) -> None:
+        spec["experiment"].update(options)
+
+    def give_to_step(spec: dict[str, Any]) -> None:
+        spec["steps"][5].setdefault("experiment", {}).update(options)
+
+    after = AFTER_PRUNE - {"prune"}
+    assert changed(make, give, base=(from_training,)) == set()
+    assert changed(make, give_to_step, base=(from_training,)) == after
+    # the pruned model isn't a checkpoint
+    assert changed(make, give_to_step) == set()
+
+
+def test_order_of_a_mapping_does_not_matter(make: Any) -> None:
+    def give(spec: dict[str, Any]) -> None:
+        spec["experiment"]["classMapping"] = {"person": "a", "car": "b"}
+
+    def turn_around(spec: dict[str, Any]) -> None:
+        spec["experiment"]["classMapping"] = {"car": "b", "person": "a"}
+
+    assert changed(make, turn_around, base=(give,)) == set()

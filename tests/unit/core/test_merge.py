@@ -171,3 +171,69 @@ def test_tasks_without_a_spec(make: Any) -> None:
 )
 def test_paths_into_a_steps_directory(pattern: str, inside: bool) -> None:
     assert names_directory_of(pattern, "nuclei", "train") is inside
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "retrain", "inference", "export"])
+def test_absent_fields_stay_absent_in_each_step(make: Any, name: str) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["experiment"]["maskrcnnConfig"] = {"maxLevel": 6}
+        for step in spec["steps"][2:]:
+            step.setdefault("experiment", {})["maskrcnnConfig"] = {"testNms": 0.4}
+
+    config = spec_of(make(change), name).maskrcnn_config
+    assert config.model_fields_set == {"max_level", "test_nms"}
+
+
+def test_given_fields_are_merged_from_experiment_and_step(make: Any) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["experiment"]["maskrcnnConfig"] = {"roiAligned": True, "testScoreThreshold": 0.05}
+        spec["steps"][3]["experiment"] = {"maskrcnnConfig": {"testScoreThreshold": 0}}
+
+    config = spec_of(make(change), "evaluate").maskrcnn_config
+    assert (config.roi_aligned, config.test_score_threshold) == (True, 0.0)
+    assert config.model_fields_set == {"roi_aligned", "test_score_threshold"}
+
+
+OPTIONS = {
+    "checkpointStyle": "torchvision",
+    "checkpointConfig": "/workspace/config.yaml",
+    "checkpointBnEpsilon": 0.0,
+    "checkpointClassNames": ["person"],
+    "classMapping": {"person": "pedestrian"},
+}
+
+
+def options_of(spec: Any) -> dict[str, Any]:
+    given = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+    return {name: given[name] for name in OPTIONS if given.get(name) not in (None, [], {})}
+
+
+def test_options_of_the_checkpoint_do_not_apply_to_the_model_of_another_step(make: Any) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["experiment"].update(OPTIONS)
+
+    def from_training(spec: dict[str, Any]) -> None:
+        spec["steps"][5]["modelFrom"] = "train"
+
+    assert options_of(spec_of(make(change), "train")) == OPTIONS
+    assert options_of(spec_of(make(change), "retrain")) == {}
+    assert options_of(spec_of(make(change, from_training), "retrain")) == {}
+
+
+def test_options_of_a_step_apply_to_the_checkpoint_of_another_step_but_not_to_its_pruned_model(make: Any) -> None:
+    own = {"checkpointConfig": "/workspace/own.yaml", "classMapping": {"pedestrian": "worker"}}
+
+    def change(spec: dict[str, Any]) -> None:
+        spec["experiment"].update(OPTIONS)
+        spec["steps"][5].setdefault("experiment", {}).update(own)
+
+    def from_training(spec: dict[str, Any]) -> None:
+        spec["steps"][5]["modelFrom"] = "train"
+
+    assert options_of(spec_of(make(change, from_training), "retrain")) == own
+    assert options_of(spec_of(make(change), "retrain")) == {}
+
+
+def test_relative_path_of_a_checkpoints_config_is_refused_by_field(make: Any) -> None:
+    found = merged(make(lambda spec: spec["experiment"].update(checkpointConfig="config.yaml")), "train")
+    assert [problem.field for problem in found.problems] == ["spec.experiment.checkpointConfig"]

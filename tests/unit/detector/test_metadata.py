@@ -56,6 +56,13 @@ def test_fields_of_a_spec_that_contradict_the_model_are_named() -> None:
     ]
 
 
+def test_absent_number_of_detections_follows_the_model() -> None:
+    fields: dict[str, Any] = spec_fields()
+    del fields["maskrcnnConfig"]["testDetectionsPerImage"]
+    assert metadata().detections_per_image != parse_spec(fields).maskrcnn_config.test_detections_per_image
+    assert metadata().contradictions(parse_spec(fields)) == []
+
+
 @pytest.mark.parametrize("text", ['{"version": 1, "imageSize": [1e400, 1]}', "[" * 100_000, "null", "[]"])
 def test_metadata_of_another_shape_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="its metadata cannot be read"):

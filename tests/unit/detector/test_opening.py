@@ -281,6 +281,21 @@ def test_a_spec_that_contradicts_the_metadata_is_refused(tmp_path: Path) -> None
     path.write_bytes(model_bytes(metadata()))
     with pytest.raises(InvalidInput, match=r"dataConfig\.imageSize: \[128, 128\] in the spec"):
         open_detector(path, parse_spec(spec_fields(imageSize=[128, 128])), threads=1)
+    given: dict[str, Any] = spec_fields()
+    given["maskrcnnConfig"] |= {"nlayers": 18, "roiAligned": False}
+    with pytest.raises(InvalidInput) as refused:
+        open_detector(path, parse_spec(given), threads=1)
+    assert str(refused.value).startswith(f"{path} does not match the spec: maskrcnnConfig.nlayers: 18 in the spec")
+    assert "maskrcnnConfig.roiAligned: false in the spec, but the model was built with true" in str(refused.value)
+    assert "remove maskrcnnConfig.nlayers and maskrcnnConfig.roiAligned from the spec" in str(refused.value)
+
+
+def test_absent_fields_follow_the_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_bytes(metadata()))
+    detector = open_detector(path, parse_spec(spec_fields() | {"maskrcnnConfig": {}}), threads=1)
+    assert detector.detections_per_image == len(ROWS)
+    assert detector.architecture == ARCHITECTURE
 
 
 def test_no_tensorflow_is_loaded_for_an_onnx_model(tmp_path: Path) -> None:

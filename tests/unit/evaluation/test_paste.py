@@ -124,7 +124,9 @@ def test_a_probability_of_one_half_is_inside_only_at_pixel_centers() -> None:
     assert not paste_mask(np.zeros((28, 28)), box, 40, 50, "whole_pixels").any()
 
 
-@pytest.mark.parametrize("box", [[math.nan] * 4, [0.0, 0.0, 3e38, 3e38], [-math.inf, 0.0, math.inf, 9.0]])
+@pytest.mark.parametrize(
+    "box", [[math.nan] * 4, [0.0, 0.0, 3e38, 3e38], [-math.inf, 0.0, math.inf, 9.0], [10.0, 5.0, 9.2, 30.0]]
+)
 def test_a_box_that_no_image_has_gives_an_empty_mask_of_whole_pixels(box: list[float]) -> None:
     assert not paste_mask(np.full((28, 28), 20.0), np.array(box), 40, 50, "whole_pixels").any()
 

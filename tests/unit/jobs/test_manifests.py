@@ -91,6 +91,16 @@ def test_spec_file_of_a_pod_is_readable_by_the_trainer(make: Make, tmp_path: Pat
         assert load_spec(file) == start.spec
 
 
+@pytest.mark.parametrize("given", [{}, {"nlayers": 50, "roiAligned": True, "testScoreThreshold": 0.0}])
+def test_pod_gets_the_given_fields_alone(make: Make, given: dict[str, Any]) -> None:
+    """A default would count as given, so the task would compare it with the model file."""
+    experiment = make(lambda spec: spec["experiment"].update(maskrcnnConfig=given))
+    for start in starts(experiment).values():
+        if start.spec is not None:
+            annotations = job_manifest(experiment, start, CONFIG)["spec"]["template"]["metadata"]["annotations"]
+            assert yaml.safe_load(annotations["maskrcnn.dev/spec"])["maskrcnnConfig"] == given
+
+
 def test_only_steps_on_several_nodes_have_a_service_and_an_index(make: Make) -> None:
     experiment = make(lambda spec: spec["steps"][2].update(nodes=1))
     assert service_manifest(experiment, "train") is None

@@ -25,3 +25,17 @@ def test_differences_between_experiments_have_a_value_for_each() -> None:
         ("b", ("2", "not recorded", "3")),
         ("c", ("null", "not recorded", "4")),
     ]
+
+
+def test_mapping_is_one_field_and_an_absent_field_that_follows_a_model_file_equals_its_default() -> None:
+    given = {"classMapping": {"traffic light": "Ampel"}, "maskrcnnConfig": {"roiAligned": True}}
+    before, after = (values_of(parse_spec({**made.SPEC, **more}), RecordedPaths([])) for more in ({}, given))
+    assert not {"classMapping", "maskrcnnConfig.roiAligned"} & {one.field for one in differences_from_defaults(before)}
+    expected = {
+        "classMapping": ("{}", '{"traffic light": "Ampel"}'),
+        "maskrcnnConfig.roiAligned": ("null", "true"),
+    }
+    found = {one.field: one.values for one in differences_from_defaults(after)}
+    assert {name: found[name] for name in expected} == expected
+    between = {one.field: one.values for one in differences_between([before, after])}
+    assert {name: between[name] for name in expected} == expected

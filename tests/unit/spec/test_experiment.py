@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from maskrcnn_trainer.spec import Augmentation, DataConfig, ExperimentSpec, MaskRCNNConfig
+from maskrcnn_trainer.spec import Augmentation, DataConfig, ExperimentSpec, MaskRCNNConfig, SpecError, parse_spec
 from maskrcnn_trainer.spec.experiment import ClearmlConfig, WandbConfig
 
 PARTS = [ExperimentSpec, DataConfig, MaskRCNNConfig, Augmentation, WandbConfig, ClearmlConfig]
@@ -25,6 +25,33 @@ def test_a_spec_is_frozen_and_hashable(minimal: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         spec.seed = 4  # type: ignore[misc]
     assert hash(spec) == hash(ExperimentSpec.model_validate(minimal))
+
+
+def test_mapping_of_a_spec_cannot_change_and_is_written_as_it_was_given(minimal: dict[str, Any]) -> None:
+    given = {"traffic light": "Ampel", "class_a": "classB"}
+    fields = {**minimal, "classMapping": given}
+    spec = ExperimentSpec.model_validate(fields)
+    assert spec.class_mapping == given
+    assert hash(spec) == hash(ExperimentSpec.model_validate(fields))
+    with pytest.raises(TypeError):
+        spec.class_mapping["traffic light"] = "Licht"
+    assert spec.model_dump(mode="json", by_alias=True, exclude_unset=True)["classMapping"] == given
+    assert parse_spec(fields).class_mapping == given
+
+
+@pytest.mark.parametrize(
+    ("mapping", "problem"),
+    [
+        ({"person": 3}, "classMapping.person: 3 must be a string"),
+        ({1: "person"}, "classMapping[1]: 1 must be a string"),
+        ({"person": ""}, 'classMapping.person: "" is too short'),
+        (["person"], 'classMapping: ["person"] must be a mapping'),
+    ],
+)
+def test_mapping_of_other_values_is_refused_by_field(minimal: dict[str, Any], mapping: object, problem: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_spec({**minimal, "classMapping": mapping})
+    assert problem in str(caught.value)
 
 
 def test_the_rules_hold_for_a_spec_made_in_python(minimal: dict[str, Any]) -> None:
@@ -47,7 +74,10 @@ def test_every_field_has_a_description_and_a_plain_schema(part: type[BaseModel])
         assert len(field["description"]) > 15, name
         assert not {"anyOf", "prefixItems", "title", "oneOf"} & field.keys(), name
         assert field.get("default", 0) is not None, name
-        assert "$ref" in field or field["type"] in ("integer", "number", "boolean", "string", "array"), name
+        plain = ("integer", "number", "boolean", "string", "array", "object")
+        assert "$ref" in field or field["type"] in plain, name
+        if field.get("type") == "object":
+            assert field["additionalProperties"]["type"] == "string", name
         if field.get("type") == "array":
             assert field["items"]["type"] in ("integer", "number", "string", "array"), name
         if field.get("type") in ("integer", "number") and "enum" not in field:

@@ -40,6 +40,34 @@ def test_values_filled_in_are_marked_and_reported(prototxt: str) -> None:
     assert marked == sum(line.startswith("filled in: ") for line in imported.report) > 30
 
 
+FOLLOW_A_MODEL_FILE = ("anchorOffset", "roiMaxLevel", "roiAligned", "testScoreThreshold", "checkpointStyle")
+
+
+def test_absent_fields_that_follow_a_model_file_are_not_written(prototxt: str) -> None:
+    manifest = import_text(prototxt, source="a.txt").manifest
+    written = yaml.safe_load(manifest)["spec"]["experiment"]
+    fields = {*written, *written["maskrcnnConfig"]}
+    assert "nlayers" in fields
+    assert not fields & {*FOLLOW_A_MODEL_FILE, "classMapping", "checkpointClassNames", "freezeBnAffine"}
+
+
+def test_given_fields_that_follow_a_model_file_are_written(minimal: dict[str, Any]) -> None:
+    given = {
+        "checkpoint": "/workspace/detector.pth",
+        "checkpointStyle": "torchvision",
+        "checkpointConfig": "config.yaml",
+        "checkpointClassNames": ["person", "N/A"],
+        "classMapping": {"traffic light": "Ampel"},
+    }
+    model = {"anchorOffset": 0.5, "roiMaxLevel": 6, "roiAligned": True, "testScoreThreshold": 0.0}
+    imported = import_text(yaml.safe_dump({**minimal, **given, "maskrcnnConfig": model}), source="a.yaml")
+    written = yaml.safe_load(imported.manifest)["spec"]["experiment"]
+    assert {name: written[name] for name in given} == given
+    assert {name: written["maskrcnnConfig"][name] for name in model} == model
+    assert read_spec(imported.manifest).spec == imported.spec
+    assert "checkpointConfig: config.yaml is not below /workspace, where the claim is mounted" in imported.report
+
+
 def test_paths_outside_the_workspace_are_reported(prototxt: str) -> None:
     text = prototxt.replace("/workspace/data/train*", "/data/train*").replace(
         '  val_json_file: "/workspace/data/val.json"', ""

@@ -42,5 +42,5 @@ def test_text_of_the_spec_names_files_or_is_known_not_to() -> None:
 
 
 def test_fields_are_in_the_order_of_the_spec() -> None:
-    assert file_fields(ExperimentSpec) == ("checkpoint", "pruned_model_path")
+    assert file_fields(ExperimentSpec) == ("checkpoint", "checkpoint_config", "pruned_model_path")
     assert file_fields(DataConfig) == ("training_file_pattern", "validation_file_pattern", "val_json_file")

@@ -59,6 +59,36 @@ def test_freezing_without_a_checkpoint_is_noted(minimal: dict[str, Any]) -> None
     assert notes(parse_spec(free)) == []
 
 
+def test_tasks_that_do_not_train_have_no_notes(minimal: dict[str, Any]) -> None:
+    spec = parse_spec({**minimal, "numEpochs": 2, "skipCheckpointVariables": "head"})
+    assert notes(spec, trains=False) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ({"checkpointStyle": "torchvision"}, "checkpointStyle has no effect without a checkpoint"),
+        ({"checkpointBnEpsilon": 0}, "checkpointBnEpsilon has no effect without a checkpoint"),
+        (
+            {
+                "skipCheckpointVariables": "head",
+                "checkpointConfig": "/workspace/config.yaml",
+                "checkpointClassNames": ["person"],
+                "classMapping": {"person": "pedestrian"},
+            },
+            "skipCheckpointVariables, checkpointConfig, checkpointClassNames, classMapping have no effect without a "
+            "checkpoint",
+        ),
+    ],
+)
+def test_options_of_a_checkpoint_that_is_absent_are_noted(
+    minimal: dict[str, Any], options: dict[str, Any], note: str
+) -> None:
+    free = merge_experiment(minimal, {"maskrcnnConfig": {"freezeBn": False, "freezeBlocks": []}})
+    assert notes(parse_spec({**free, **options})) == [note]
+    assert notes(parse_spec({**free, **options, "checkpoint": "/workspace/detector.pth"})) == []
+
+
 def test_with_a_plan_the_end_is_known_from_epochs(quiet: dict[str, Any]) -> None:
     spec = parse_spec(
         {**quiet, "totalSteps": 0, "numEpochs": 1, "learningRateSteps": [60], "learningRateDecayLevels": [0.1]}

@@ -46,6 +46,8 @@ def test_given_fields_are_unchanged() -> None:
         "totalSteps": 0,
         "l1WeightDecay": 0.0,
         "checkpoint": "",
+        "checkpointClassNames": [],
+        "classMapping": {"a_b": "c_d"},
         "dataConfig": {"imageSize": [128, 256], "augmentation": {"scaleJitter": [0.5, 2.0]}},
         "maskrcnnConfig": {"aspectRatios": [[1.0, 2.0]], "freezeBlocks": [], "nlayers": 18},
     }
@@ -81,6 +83,13 @@ def test_objects_merge_by_field_and_everything_else_replaces(minimal: dict[str, 
     assert base["learningRateSteps"] == [1, 2]
     merged["dataConfig"]["imageSize"].append(5)
     assert minimal["dataConfig"]["imageSize"] == [128, 192]
+
+
+def test_mappings_merge_by_name_and_names_keep_their_spelling(minimal: dict[str, Any]) -> None:
+    base = {**minimal, "class_mapping": {"traffic_light": "Ampel", "person": "pedestrian"}}
+    merged = merge_experiment(base, {"classMapping": {"person": "worker", "stop sign": "sign"}})
+    expected = {"traffic_light": "Ampel", "person": "worker", "stop sign": "sign"}
+    assert parse_spec(merged).class_mapping == expected
 
 
 def test_null_leaves_a_field_alone_and_zero_unsets_a_length(minimal: dict[str, Any]) -> None:

@@ -249,10 +249,36 @@ def test_empty_list_of_blocks_differs_from_an_absent_one(prototxt: str) -> None:
 
 def test_the_message_knows_every_field_of_the_types() -> None:
     message = message_class().DESCRIPTOR
-    assert {field.name for field in message.fields} == set(ExperimentSpec.model_fields)
+    assert {field.name for field in message.fields} == set(ExperimentSpec.model_fields) - {"class_mapping"}
     model = message.fields_by_name["maskrcnn_config"].message_type
     assert {field.name for field in model.fields} == {*MaskRCNNConfig.model_fields, "test_rpn_nms_thresh"}
     assert all(field.has_presence for field in model.fields)
+
+
+def test_fields_that_tao_toolkit_lacks_are_read_and_absent_ones_stay_absent(prototxt: str) -> None:
+    names = ("person", "N/A", "bicycle")
+    lines = "\n".join(f'checkpoint_class_names: "{name}"' for name in names)
+    read = parse_prototxt(
+        prototxt.replace("maskrcnn_config <", "maskrcnn_config < anchor_offset: 0 roi_aligned: False ")
+        + f'checkpoint_style: "torchvision" checkpoint_bn_epsilon: 0\n{lines}'
+    )
+    assert read.spec.checkpoint_class_names == names
+    assert (read.spec.checkpoint_style, read.spec.checkpoint_bn_epsilon) == ("torchvision", 0.0)
+    config = read.spec.maskrcnn_config
+    assert (config.anchor_offset, config.roi_aligned, config.roi_sampling_ratio) == (0.0, False, None)
+    assert {"anchor_offset", "roi_aligned"} < config.model_fields_set
+    assert not {"num_scales", "roi_sampling_ratio", "test_score_threshold"} & config.model_fields_set
+    assert not [name for name, _ in read.filled if name.split(".")[-1] in OURS]
+    assert read.warnings == ()
+
+
+@pytest.mark.parametrize("value", [': "person"', ' { key: "person" value: "p" }', ' { person: "p" }'])
+def test_mapping_in_a_prototxt_is_refused_with_what_to_do(prototxt: str, value: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_prototxt(f"{prototxt}class_mapping{value}")
+    (problem,) = caught.value.problems
+    assert problem.field == "class_mapping"
+    assert "cannot be given in a prototxt; give it in YAML" in problem.message
 
 
 def test_positions_of_fields_are_found() -> None:

@@ -149,6 +149,17 @@ def test_loading_logs_filled_in_values_and_notes(
     assert f"{path}: momentum is absent, using 0.0" in infos
 
 
+def test_notes_on_a_training_are_left_out_for_other_tasks(
+    tmp_path: Path, minimal: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(minimal))
+    load_spec(path, trains=False)
+    assert caplog.messages == []
+    load_spec(path)
+    assert any("freezeBn is true without a checkpoint" in text for text in caplog.messages)
+
+
 def test_snake_case_in_a_manifest_is_refused_with_the_right_name(minimal: dict[str, Any]) -> None:
     minimal["total_steps"] = minimal.pop("totalSteps")
     manifest = {"kind": "MaskRCNNExperiment", "spec": {"experiment": minimal}}

@@ -41,6 +41,11 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"maskrcnnConfig": {"bgThreshLo": 0.6}}, "maskrcnnConfig.bgThreshLo", "0.6 must be at most bgThreshHi (0.5)"),
     ({"maskrcnnConfig": {"fgThresh": 0.4}}, "maskrcnnConfig.bgThreshHi", "0.5 must be at most fgThresh (0.4)"),
+    (
+        {"maskrcnnConfig": {"maxLevel": 5, "roiMaxLevel": 6}},
+        "maskrcnnConfig.roiMaxLevel",
+        "6 must be at most maxLevel (5)",
+    ),
     ({"maskrcnnConfig": {"freezeBlocks": [1, 0, 1]}}, "maskrcnnConfig.freezeBlocks", "lists a block twice; use [0, 1]"),
     (
         {"maskrcnnConfig": {"includeMask": False}},
@@ -95,6 +100,8 @@ def test_every_rule_has_a_case(minimal: dict[str, Any]) -> None:
         {"dataConfig": {"imageSize": [128, 160]}, "maskrcnnConfig": {"maxLevel": 5}},
         {"maskrcnnConfig": {"rpnNegativeOverlap": 0.5, "rpnPositiveOverlap": 0.5}},
         {"maskrcnnConfig": {"bgThreshLo": 0.5, "bgThreshHi": 0.5, "fgThresh": 0.5}},
+        {"maskrcnnConfig": {"roiMaxLevel": 6}},
+        {"maskrcnnConfig": {"roiMaxLevel": 5, "maxLevel": 5}},
         {"maskrcnnConfig": {"freezeBlocks": [4, 0, 1, 2, 3]}},
         {"maskrcnnConfig": {"mrcnnResolution": 4}},
         {"dataConfig": {"augmentation": {"scaleJitter": [1, 1]}}},

@@ -11,7 +11,8 @@ from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.identity import records_digest
 from maskrcnn_trainer.data.records import frame, index_records
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.spec import ExperimentSpec, parse_spec
+from maskrcnn_trainer.training.continuation import saved_experiment
 from maskrcnn_trainer.training.resume import (
     HARMLESS_FIELDS,
     absent_values,
@@ -100,6 +101,27 @@ def test_checkpoint_of_an_earlier_release_resumes_with_the_defaults_of_fields_th
         check({**SAVED, "xla": True})
 
 
+def test_checkpoint_of_a_release_without_detectors_of_other_projects_resumes_until_a_field_of_theirs_is_given() -> None:
+    fields = {
+        "seed": 1,
+        "totalSteps": 40,
+        "initLearningRate": 0.01,
+        "dataConfig": {"imageSize": [128, 128], "numClasses": 3},
+    }
+    now = saved_experiment(parse_spec(fields))
+    model = {name: value for name, value in now["maskrcnnConfig"].items() if name != "freezeBnAffine"}
+    saved = {name: value for name, value in now.items() if name not in ("checkpointClassNames", "classMapping")}
+    saved["maskrcnnConfig"] = model
+    assert check_resumable(saved, now, saved_fingerprint=None, fingerprint=None) == []
+    given = saved_experiment(
+        parse_spec({**fields, "classMapping": {"person": "p"}, "maskrcnnConfig": {"roiAligned": True}})
+    )
+    with pytest.raises(
+        InvalidInput, match=r"classMapping was null, now .*maskrcnnConfig\.roiAligned was null, now true"
+    ):
+        check_resumable(saved, given, saved_fingerprint=None, fingerprint=None)
+
+
 def test_shuffle_buffer_size_is_left_to_the_position_in_the_data() -> None:
     assert check(changed(dataConfig={"shuffleBufferSize": 10})) == []
 
@@ -123,6 +145,8 @@ def test_fields_that_change_no_weight_are_harmless() -> None:
         "dataConfig.nWorkers",
         "maskrcnnConfig.testDetectionsPerImage",
         "maskrcnnConfig.testNms",
+        "maskrcnnConfig.testScoreThreshold",
+        "maskrcnnConfig.testCandidateLimit",
         "maskrcnnConfig.testRpnPreNmsTopn",
         "maskrcnnConfig.testRpnPostNmsTopn",
         "maskrcnnConfig.testRpnNmsThreshold",

@@ -20,7 +20,7 @@ from maskrcnn_trainer.weights.file import Form, WeightFile
 
 Shapes = dict[str, tuple[int, ...]]
 
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
 def _convolutions(depth: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -66,8 +66,10 @@ def detectron2_resnet(depth: int) -> Shapes:
     return shapes
 
 
-def caffe2_resnet(depth: int = 50) -> Shapes:
+def caffe2_resnet(depth: int = 50, *, statistics: bool = False) -> Shapes:
+    """Return the tensors of ``R-50.pkl``; ``statistics``: with whole batch norms, not a scale and an offset alone."""
     shapes: Shapes = {}
+    lasts = ("gamma", "beta", "running_mean", "running_var") if statistics else ("s", "b")
     for name, shape in _convolutions(depth):
         if name == "conv1":
             conv, norm = "conv1", "res_conv1"
@@ -75,7 +77,7 @@ def caffe2_resnet(depth: int = 50) -> Shapes:
             stage, index, layer = name.removeprefix("layer").split(".")
             branch = "branch1" if layer == "downsample" else "branch2" + "abc"[int(layer[-1]) - 1]
             conv = norm = f"res{int(stage) + 1}_{index}_{branch}"
-        shapes |= {f"{conv}_w": shape, f"{norm}_bn_s": shape[:1], f"{norm}_bn_b": shape[:1]}
+        shapes |= {f"{conv}_w": shape, **{f"{norm}_bn_{last}": shape[:1] for last in lasts}}
     return shapes | {"fc1000_w": (1000, 2048), "fc1000_b": (1000,), "conv1_b": (64,)}
 
 

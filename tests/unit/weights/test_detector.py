@@ -299,6 +299,29 @@ def test_scale_and_offset_of_caffe2_become_a_batch_norm_with_mean_0_and_variance
     assert list(backbone.ignored) == ["fc1000_w", "fc1000_b", "conv1_b"]
 
 
+@pytest.mark.parametrize("depth", [50, 101])
+def test_statistics_of_caffe2_are_kept(depth: int) -> None:
+    shapes = key_lists.caffe2_resnet(depth, statistics=True)
+    assert "res2_0_branch2a_bn_running_mean" in shapes
+    file = numbered(shapes)
+    backbone = convert_caffe2_backbone(file)
+    for ours, theirs in (
+        ("bn_conv1/moving_mean", "res_conv1_bn_running_mean"),
+        ("bn_conv1/gamma", "res_conv1_bn_gamma"),
+        ("block_1a_bn_1/moving_variance", "res2_0_branch2a_bn_running_var"),
+        ("block_1a_bn_1/beta", "res2_0_branch2a_bn_beta"),
+        ("block_4c_bn_3/moving_mean", "res5_2_branch2c_bn_running_mean"),
+    ):
+        np.testing.assert_array_equal(backbone.values[ours], file.tensors[theirs], err_msg=ours)
+
+
+def test_caffe2_backbone_with_some_statistics_is_refused() -> None:
+    shapes = key_lists.caffe2_resnet(statistics=True)
+    del shapes["res3_0_branch1_bn_running_var"]
+    with pytest.raises(InvalidInput, match="without statistics"):
+        convert_caffe2_backbone(weight_file(shapes))
+
+
 def test_caffe2_backbone_without_a_tensor_is_refused() -> None:
     shapes = {name: shape for name, shape in key_lists.caffe2_resnet().items() if name != "res3_1_branch2b_w"}
     with pytest.raises(InvalidInput, match=r"lacks tensors of the model \(those for block_2b_conv_2/kernel\)"):

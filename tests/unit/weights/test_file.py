@@ -225,11 +225,12 @@ def test_forms_are_recognized_by_content(tmp_path: Path, suffix: str) -> None:
         assert_arrays({name: file.tensors[name] for name in ARRAYS})
 
 
-def test_prefix_of_data_parallel_is_left_out_and_noted_in_every_form(tmp_path: Path) -> None:
-    for _, path in all_forms(tmp_path, {f"module.{name}": array for name, array in ARRAYS.items()}):
+@pytest.mark.parametrize(("prefix", "adds"), [("module.", "DataParallel"), ("model.", "PyTorch Lightning")])
+def test_prefix_of_all_tensors_is_left_out_and_noted_in_every_form(tmp_path: Path, prefix: str, adds: str) -> None:
+    for _, path in all_forms(tmp_path, {f"{prefix}{name}": array for name, array in ARRAYS.items()}):
         file = read_weight_file(path)
         assert set(file.tensors) == set(ARRAYS)
-        assert [note for note in file.notes if "DataParallel" in note]
+        assert [note for note in file.notes if adds in note]
 
 
 def test_prefix_of_some_tensors_is_kept(tmp_path: Path) -> None:
@@ -250,6 +251,20 @@ def test_other_files_have_no_form(tmp_path: Path) -> None:
         assert form_of(path) is None
         with pytest.raises(InvalidInput, match="is not a .safetensors, .npz, .pth, or .pkl file"):
             read_weight_file(path)
+
+
+def test_cut_off_archive_is_named_as_such(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "w.npz", ARRAYS)
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(InvalidInput, match="begins as a zip archive but is not complete"):
+        read_weight_file(path)
+
+
+def test_impossible_shape_of_safetensors_is_refused(tmp_path: Path) -> None:
+    header = b'{"a":{"dtype":"F32","shape":[0,18446744073709551615],"data_offsets":[0,0]}}'
+    path = written(tmp_path / "w.safetensors", len(header).to_bytes(8, "little") + header)
+    with pytest.raises(InvalidInput, match="the tensor 'a' has the impossible shape"):
+        read_weight_file(path)
 
 
 def test_zip_with_a_damaged_directory_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from tests.unit.weights.files import state_dict, tensor, write_torch_zip
 from tests.unit.weights.key_lists import weight_file
 
 from maskrcnn_trainer.errors import InvalidInput
@@ -64,6 +66,14 @@ def written(tmp_path: Path, text: str, name: str = "config.yaml") -> Path:
     path = tmp_path / name
     path.write_text(text)
     return path
+
+
+def test_sampling_ratio_below_0_is_adaptive(tmp_path: Path) -> None:
+    """Both projects use ratios above 0 alone as a number of samples."""
+    path = written(tmp_path, DETECTRON2.replace("POOLER_SAMPLING_RATIO: 0", "POOLER_SAMPLING_RATIO: -1"))
+    assert read_model_config(path).roi_align_sampling_ratio == 0
+    text = MMDET_MODEL.replace("sampling_ratio=2", "sampling_ratio=-1")
+    assert mmdetection_config(text, "config.py").roi_align_sampling_ratio == 0
 
 
 def test_yaml_of_detectron2_is_read(tmp_path: Path) -> None:
@@ -166,6 +176,17 @@ def test_meta_of_a_checkpoint_has_the_config_and_the_class_names(meta: Any, name
 @pytest.mark.parametrize("meta", [None, "text", object(), {}, {"cfg": object()}, {"epoch": 12}])
 def test_file_without_a_config_in_meta_has_none(meta: Any) -> None:
     assert config_in(weight_file({}, meta=meta)) is None
+
+
+def test_meta_of_a_file_of_weights_is_a_config(tmp_path: Path) -> None:
+    path = tmp_path / "epoch_12.pth"
+    weights = state_dict({"neck.fpn_convs.0.conv.bias": tensor(np.zeros(2, np.float32))})
+    write_torch_zip(path, {"meta": {"cfg": MMDET_MODEL}, "state_dict": weights})
+    config = read_model_config(path)
+    assert (config.stride_on, config.source) == ("1x1", f"checkpointConfig: {path}: meta")
+    write_torch_zip(path, weights)
+    with pytest.raises(InvalidInput, match="is a file of weights without meta of MMDetection"):
+        read_model_config(path)
 
 
 def test_class_names_alone_are_a_config_that_leaves_the_rest_open() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from maskrcnn_trainer.weights.python_literals import (
     LONGEST_SOURCE,
-    UNKNOWN,
+    NOT_LITERAL,
     UnreadableSource,
     read_assignments,
     read_literal,
@@ -65,11 +65,11 @@ def f():
     ],
 )
 def test_everything_else_is_unknown(expression: str) -> None:
-    assert read_assignments(f"x = {expression}") == {"x": UNKNOWN}
+    assert read_assignments(f"x = {expression}") == {"x": NOT_LITERAL}
 
 
 def test_part_of_a_value_may_be_unknown() -> None:
-    assert read_assignments("x = dict(a=1, b=name, **other)") == {"x": {"a": 1, "b": UNKNOWN}}
+    assert read_assignments("x = dict(a=1, b=name, **other)") == {"x": {"a": 1, "b": NOT_LITERAL}}
 
 
 def test_nothing_is_executed(tmp_path: Path) -> None:
@@ -118,5 +118,5 @@ def test_escapes_that_python_will_refuse_are_read_without_a_warning() -> None:
 
 def test_literal_in_a_text_is_read() -> None:
     assert read_literal(" (640, 672) ") == (640, 672)
-    assert read_literal("not a literal at all") is UNKNOWN
-    assert read_literal("os.system") is UNKNOWN
+    assert read_literal("not a literal at all") is NOT_LITERAL
+    assert read_literal("os.system") is NOT_LITERAL

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import get_args
 
 import pytest
 
+from maskrcnn_trainer.spec.base import CheckpointStyle
 from maskrcnn_trainer.weights.project import Project
 from maskrcnn_trainer.weights.style import STYLES, Style, StyleName, styles_of
 from maskrcnn_trainer.weights.style_table import ROWS, style_table
@@ -20,6 +22,10 @@ def differences(a: StyleName, b: StyleName) -> set[str]:
 def test_each_name_has_a_style() -> None:
     assert list(STYLES) == list(StyleName)
     assert [style.name for style in STYLES.values()] == list(StyleName)
+
+
+def test_spec_takes_the_names_of_the_styles() -> None:
+    assert get_args(CheckpointStyle) == tuple(StyleName)
 
 
 def test_styles_of_a_project_begin_with_the_most_common() -> None:

@@ -108,15 +108,20 @@ class ExportMetadata:
             ) from error
 
     def contradictions(self, spec: ExperimentSpec) -> list[str]:
-        """Return a message for each field in which a spec differs from this model; fields are named as in YAML."""
+        """Return a message for each field in which a spec differs from this model; fields are named as in YAML.
+
+        Absent fields of the spec follow the model, so they contradict nothing.
+        """
         found = self.architecture.contradictions(spec)
+        config = spec.maskrcnn_config
+        limit = (
+            config.test_detections_per_image
+            if "test_detections_per_image" in config.model_fields_set
+            else self.detections_per_image
+        )
         fixed = (
             ("dataConfig.imageSize", tuple(spec.data_config.image_size), self.image_size),
-            (
-                "maskrcnnConfig.testDetectionsPerImage",
-                spec.maskrcnn_config.test_detections_per_image,
-                self.detections_per_image,
-            ),
+            ("maskrcnnConfig.testDetectionsPerImage", limit, self.detections_per_image),
         )
         found += [
             f"{field}: {shown(requested)} in the spec, but the model was exported with {shown(built)}"

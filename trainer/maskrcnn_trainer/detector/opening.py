@@ -6,8 +6,9 @@ from enum import Enum
 from pathlib import Path
 
 from maskrcnn_trainer.detector.interface import Detector
-from maskrcnn_trainer.detector.metadata import ExportMetadata, metadata_path
+from maskrcnn_trainer.detector.metadata import metadata_path
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.model.contradictions import refuse_contradictions
 from maskrcnn_trainer.model_files.model_file import MAGIC, ONNX_BEGINNING, decrypt, require_model
 from maskrcnn_trainer.spec import ExperimentSpec
 
@@ -67,12 +68,12 @@ def open_detector(
         onnx = OnnxDetector(
             payload, str(path), threads=threads, batch_size=batch_size or spec.eval_batch_size, tf32=spec.tf32
         )
-        _refuse_contradictions(path, onnx.metadata, spec)
+        refuse_contradictions(str(path), onnx.metadata.contradictions(spec))
         return onnx
     from maskrcnn_trainer.detector.tensorrt_engine import EngineDetector
 
     engine = EngineDetector(payload, path, batch_size=batch_size or spec.eval_batch_size)
-    _refuse_contradictions(path, engine.metadata, spec)
+    refuse_contradictions(str(path), engine.metadata.contradictions(spec))
     return engine
 
 
@@ -97,12 +98,6 @@ def kind_of(payload: bytes, path: Path) -> ModelKind:
         "that export built",
         reason="InvalidModel",
     )
-
-
-def _refuse_contradictions(path: Path, metadata: ExportMetadata, spec: ExperimentSpec) -> None:
-    contradictions = metadata.contradictions(spec)
-    if contradictions:
-        raise InvalidInput(f"{path} does not match the spec: {'; '.join(contradictions)}")
 
 
 def _read(path: Path) -> bytes:

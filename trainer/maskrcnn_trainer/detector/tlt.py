@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.class_map import ClassMap, class_map_of
 from maskrcnn_trainer.detector.interface import Detections, detections_of_batch
-from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture, architecture_of
+from maskrcnn_trainer.model.contradictions import refuse_contradictions
 from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file, refuse_unless_retrained
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.task.runtime import compute_dtype, describe_runtime, prepare_tensorflow
@@ -115,7 +115,5 @@ def read_trained_model(path: Path, key: str | None, spec: ExperimentSpec) -> Mod
     """
     model = read_model_file(path, key, with_optimizer=False)
     refuse_unless_retrained(model, path)
-    contradictions = architecture_of(model).contradictions(spec)
-    if contradictions:
-        raise InvalidInput(f"{path} does not match the spec: {'; '.join(contradictions)}")
+    refuse_contradictions(str(path), architecture_of(model).contradictions(spec))
     return model

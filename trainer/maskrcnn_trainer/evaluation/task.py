@@ -57,7 +57,7 @@ def evaluate_task(
         ) as reporter,
         explained_failures(),
     ):
-        spec = load_spec(spec_path)
+        spec = load_spec(spec_path, trains=False)
         require_paths(spec, TaskName.EVALUATE, source=str(spec_path))
         metrics, artifacts = _evaluate(
             spec, model_path, results_dir, key=key, threads=threads, check_stop=stop.check, guard=guard

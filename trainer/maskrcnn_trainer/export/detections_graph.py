@@ -60,7 +60,7 @@ def emit_detections(
         clip_small_deltas: see ``model.boxes.decode_boxes``.
     """
     rois, foreground = proposals.per_image, num_classes - 1
-    candidates = settings.candidates(rois * foreground)
+    candidates = settings.candidates(rois, foreground)
     with g.scope("detections"):
         every = g.reshape(g.op("Softmax", class_logits, axis=-1), -1, rois, num_classes)
         scores = g.op("Slice", every, g.integers(1), g.integers(num_classes), g.integers(2))

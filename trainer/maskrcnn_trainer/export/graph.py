@@ -21,14 +21,12 @@ from maskrcnn_trainer.export.emitter import GraphBuilder
 from maskrcnn_trainer.export.proposals_graph import emit_proposals
 from maskrcnn_trainer.export.roi_align_graph import emit_roi_align, emit_sheet
 from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
+from maskrcnn_trainer.model.architecture import LARGEST_TOPK
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.predict import InferenceSettings
 from maskrcnn_trainer.spec import ExperimentSpec
 
 log = logging.getLogger(__name__)
-
-LARGEST_TOPK = 3839
-"""TensorRT's limit on the K of TopK (developer guide: at most 3840; operator table of its parser: less than 3840)."""
 
 SAFE_TOPK = 1024
 """The limit that the operator table of TensorRT 8.6 states."""
@@ -132,13 +130,18 @@ def check_topk(settings: InferenceSettings, level_sizes: dict[int, int], *, num_
     """
     longest = min(settings.pre_nms_topn, max(level_sizes.values()))
     proposals = min(settings.post_nms_topn, len(level_sizes) * longest)
-    candidates = settings.candidates(proposals * (num_classes - 1))
+    candidates = settings.candidates(proposals, num_classes - 1)
     for field, number in (
         ("testRpnPreNmsTopn", longest),
         ("testRpnPostNmsTopn", proposals),
         ("testCandidateLimit", candidates),
     ):
         if number > LARGEST_TOPK:
+            if field == "testCandidateLimit" and settings.candidate_limit is None:
+                raise InvalidInput(
+                    f"maskrcnnConfig.{field} is absent, so all {number} pairs of box and class would enter a TopK; "
+                    f"TensorRT allows at most {LARGEST_TOPK}: set it to at most that"
+                )
             raise InvalidInput(
                 f"maskrcnnConfig.{field}: the graph needs a TopK of {number}; TensorRT allows at most {LARGEST_TOPK}. "
                 "Export with a smaller value (it may differ from the one in training)"

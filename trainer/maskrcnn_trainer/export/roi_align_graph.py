@@ -12,6 +12,10 @@ such a box at the edge of the image differ.
 
 A box's position on the sheet is rounded to about 1e-5 cells. With adaptive sampling, a box whose side is this close to
 a whole number of cells in each bin may thus have one sample more or less in each bin than in TensorFlow.
+
+An aligned box without a side has no samples then. ONNX Runtime returns zeros for it, as TensorFlow here, but TensorRT
+divides by their number (plugin/roiAlignPlugin/roiAlignKernel.cu), so such a box gets a side of `SHORTEST_SIDE`. It is a
+missing proposal or detection, whose features aren't used, or so thin that its side is rounded away on the sheet.
 """
 
 from __future__ import annotations
@@ -29,6 +33,9 @@ from maskrcnn_trainer.model.roi_levels import level_bounds
 
 EDGE = 1
 """Pixels on each side of a level that repeat its edge."""
+
+SHORTEST_SIDE = 2.0**-8
+"""In cells: far above the rounding of positions on a sheet, and a step in which features hardly change."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,10 @@ def emit_roi_align(
         offset = g.op("Concat", left, top, left, top, axis=-1)
         turned = g.op("Gather", boxes, g.integers(1, 0, 3, 2), axis=2)
         moved = g.op("Add", g.op("Mul", turned, scale), offset)
+        if sheet.aligned and sampling_ratio == 0:
+            start, end = g.halves(moved)
+            end = g.op("Max", end, g.op("Add", start, g.number(SHORTEST_SIDE)))
+            moved = g.op("Concat", start, end, axis=-1)
         pooled = g.op(
             "RoiAlign",
             sheet.tensor,

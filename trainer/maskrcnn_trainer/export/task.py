@@ -106,7 +106,7 @@ def export_task(
         ) as reporter,
         explained_failures(),
     ):
-        spec = load_spec(spec_path)
+        spec = load_spec(spec_path, trains=False)
         if settings.calibrates_on_records:
             require_paths(spec, TaskName.EXPORT, source=str(spec_path))
         for path in files.all:

@@ -71,7 +71,7 @@ def inference_task(
         explained_failures(),
         contextlib.ExitStack() as cleanup,
     ):
-        spec = load_spec(spec_path)
+        spec = load_spec(spec_path, trains=False)
         outputs = [results_dir / name for name in OUTPUTS]
         sources = find_images(image_dir, exclude=outputs)
         lines = read_class_map(class_map) if class_map else []

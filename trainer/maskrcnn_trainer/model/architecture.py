@@ -23,6 +23,9 @@ LARGEST_MASK = 224
 CANDIDATE_LIMIT = 1000
 """Default of the largest number of pairs of box and class of an image that enter non-maximum suppression."""
 
+LARGEST_TOPK = 3839
+"""TensorRT's limit on the K of TopK (developer guide: at most 3840; operator table of its parser: less than 3840)."""
+
 MaskPasting = Literal["pixel_centers", "whole_pixels"]
 """Ways to paste a mask into the image, see `maskrcnn_trainer.evaluation.paste`."""
 
@@ -222,18 +225,13 @@ class Architecture:
         values: dict[str, Any] = {
             name: _CONVERTED.get(name, _same)(value)
             for name in _SPEC_FIELDS
-            if name in given and (value := getattr(config, name, None)) is not None
+            if (value := getattr(config, name, None)) is not None and name in given
         }
         for name, field_name in _DETECTION_FIELDS.items():
             if (value := getattr(config, field_name)) is not None:
                 values[name] = value
         values["num_classes"] = num_classes or spec.data_config.num_classes
         return cls(**values) if model is None else replace(model, **values)
-
-    @staticmethod
-    def fixed_fields() -> tuple[str, ...]:
-        """Return the fields of the spec, as in YAML, that cannot change once a network is built."""
-        return tuple(_SPEC_FIELDS.values())
 
     def contradictions(self, spec: ExperimentSpec) -> list[str]:
         """Return a message for each field in which a spec differs from this network; fields are named as in YAML.
@@ -244,11 +242,13 @@ class Architecture:
             requested = Architecture.from_spec(spec, model=self)
         except InvalidInput as error:
             return [str(error)]
+        # not those that follow another one, as the highest level of RoIs does
+        given = spec.maskrcnn_config.model_fields_set | spec.data_config.model_fields_set
         return [
             f"{spelled}: {shown(getattr(requested, name))} in the spec, "
             f"but the model was built with {shown(getattr(self, name))}"
             for name, spelled in _SPEC_FIELDS.items()
-            if getattr(requested, name) != getattr(self, name)
+            if name in given and getattr(requested, name) != getattr(self, name)
         ]
 
     def to_json(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
 from maskrcnn_trainer.model.architecture import CANDIDATE_LIMIT, Architecture
-from maskrcnn_trainer.model.detections import detect
+from maskrcnn_trainer.model.detections import detect, most_candidates
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.proposals import propose
 from maskrcnn_trainer.model.roi_align import roi_align
@@ -64,9 +64,9 @@ class InferenceSettings:
             candidate_limit=chosen.candidate_limit,
         )
 
-    def candidates(self, pairs: int) -> int:
-        """Return the number of pairs of box and class of an image, of ``pairs`` in all, that enter suppression."""
-        return pairs if self.candidate_limit is None else min(self.candidate_limit, pairs)
+    def candidates(self, boxes: int, classes: int) -> int:
+        """Return the number of pairs of box and class of an image that enter suppression, see `most_candidates`."""
+        return most_candidates(boxes, classes, self.candidate_limit, self.score_threshold)
 
 
 class PaddedDetections(NamedTuple):

@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from maskrcnn_trainer.model.cell_sums import gathered_sums, sparse_sums
 from maskrcnn_trainer.model.roi_align_adaptive import adaptive_roi_align
-from maskrcnn_trainer.model.roi_levels import PlacedBoxes, Side, place_boxes
+from maskrcnn_trainer.model.roi_levels import BoxesInCells, Side, place_boxes
 from maskrcnn_trainer.task.device import index_dtype, on_gpu
 
 Implementation = Literal["auto", "sparse", "gather"]
@@ -101,7 +101,7 @@ def roi_align(
 
 
 def _fixed_roi_align(
-    table: tf.Tensor, boxes: PlacedBoxes, output_size: int, samples: int, *, aligned: bool, by_sparse_product: bool
+    table: tf.Tensor, boxes: BoxesInCells, output_size: int, samples: int, *, aligned: bool, by_sparse_product: bool
 ) -> tf.Tensor:
     """Return pooled features [B * R * n * n, C] of bins with the same number of samples."""
     rows, row_weights = _axis_taps(boxes.rows, output_size, samples, aligned=aligned)

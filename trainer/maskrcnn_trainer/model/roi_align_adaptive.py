@@ -5,8 +5,8 @@ only aligned boxes can have, thus has no samples, and such a box is pooled to ze
 
 The mean over a bin's samples of bilinear weights is the product of a row's weight and a column's weight. Samples are at
 most one cell apart, so a bin reads each cell of a rectangle, and only the samples within one cell of a row or column
-count for its weight: if a bin has several, they are more than half a cell apart, so at most 5 of them. Thus the cost of
-a weight doesn't grow with the number of samples. There are two ways to sum:
+count for its weight: if a bin has more than two, they are more than 2/3 of a cell apart, so only the nearest one and
+its neighbors. Thus the cost of a weight doesn't grow with the number of samples. There are two ways to sum:
 
 * On a CPU, the product of a sparse matrix, with an entry for each cell of each bin's rectangle, with the table of all
   cells. The number of entries depends on the boxes.
@@ -24,10 +24,10 @@ import tensorflow as tf
 from tensorflow.python.eager.record import stop_recording
 
 from maskrcnn_trainer.model.cell_sums import row_adder, sparse_sums
-from maskrcnn_trainer.model.roi_levels import PlacedBoxes, Side, level_bounds
+from maskrcnn_trainer.model.roi_levels import BoxesInCells, Side, level_bounds
 from maskrcnn_trainer.task.device import index_dtype
 
-NEIGHBORS = range(-2, 3)
+NEIGHBORS = range(-1, 2)
 """Samples that can be within one cell of a cell's center, counted from the nearest one."""
 
 LARGEST_POSITION = 2.0**20
@@ -118,7 +118,7 @@ class _SampledBoxes(NamedTuple):
 
 def adaptive_roi_align(
     table: tf.Tensor,
-    boxes: PlacedBoxes,
+    boxes: BoxesInCells,
     sizes: Sequence[tuple[int, int]],
     output_size: int,
     *,
@@ -182,7 +182,7 @@ def _samples(side: Side, output_size: int, *, aligned: bool) -> _Samples:
     if aligned:
         start, end = start - 0.5, end - 0.5
     length = end - start if aligned else tf.maximum(end - start, 1.0)
-    # XLA multiplies by the reciprocal instead of dividing: 14 cells and 7 bins might then have 3 samples each.
+    # XLA multiplies by the reciprocal instead of dividing: a bin would have 4 samples for 21 cells in 7 bins.
     per_bin = tf.math.ceil(length / output_size)
     per_bin = tf.where((per_bin - 1.0) * output_size >= length, per_bin - 1.0, per_bin)
     per_bin = tf.maximum(tf.where(per_bin * output_size < length, per_bin + 1.0, per_bin), 0.0)

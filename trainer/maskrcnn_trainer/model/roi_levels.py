@@ -47,7 +47,7 @@ class Side(NamedTuple):
     size: tf.Tensor
 
 
-class PlacedBoxes(NamedTuple):
+class BoxesInCells(NamedTuple):
     """Boxes [B, R] in cells of their levels.
 
     Attributes:
@@ -64,7 +64,7 @@ class PlacedBoxes(NamedTuple):
 
 def place_boxes(
     boxes: tf.Tensor, image_index: tf.Tensor, images: int, sizes: list[tuple[int, int]], min_level: int
-) -> PlacedBoxes:
+) -> BoxesInCells:
     """Return boxes in cells of the level that fits their size; one that isn't finite becomes a box of zeros.
 
     Args:
@@ -88,4 +88,4 @@ def place_boxes(
     first_cell = tf.gather(tf.constant(first_cells, dtype), index) + image_index * height * width
     boxes = boxes * tf.gather(tf.constant(1.0 / strides, tf.float32), index)[..., None]
     y1, x1, y2, x2 = tf.unstack(boxes, num=4, axis=-1)
-    return PlacedBoxes(Side(y1, y2, height), Side(x1, x2, width), first_cell)
+    return BoxesInCells(Side(y1, y2, height), Side(x1, x2, width), first_cell)

@@ -24,7 +24,7 @@ def values_of(spec: ExperimentSpec, paths: RecordedPaths) -> dict[str, str]:
         paths: gives paths below a workspace their ``/workspace`` form.
     """
     content = spec.model_dump(mode="json", by_alias=True)
-    return {field: _text(_recorded(value, paths)) for field, value in _leaves(content)}
+    return {field: _text(_recorded(value, paths)) for field, value in _leaves(ExperimentSpec, content)}
 
 
 def differences_from_defaults(values: Mapping[str, str]) -> tuple[FieldDifference, ...]:
@@ -65,16 +65,17 @@ def _default_values(model: type[SpecModel], prefix: str) -> Iterator[tuple[str, 
             yield name, _text(field.get_default(call_default_factory=True))
 
 
-def _leaves(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in content.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+def _leaves(model: type[SpecModel], content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for field in model.model_fields.values():
+        name, nested, value = f"{prefix}{field.alias}", nested_model(field), content[str(field.alias)]
+        if nested is not None and value is not None:
+            yield from _leaves(nested, value, f"{name}.")
         else:
-            yield f"{prefix}{name}", value
+            yield name, value
 
 
 def _recorded(value: Any, paths: RecordedPaths) -> Any:
     return ",".join(paths.recorded(part) for part in value.split(",")) if isinstance(value, str) else value
 
 
-_text: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False).encode
+_text: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, default=dict).encode

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 UINT32_MAX = 2**32 - 1
@@ -134,9 +144,37 @@ ClassNames = Annotated[
     _AS_TUPLE,
     _array({"type": "string", "minLength": 1, "maxLength": 256}, None, 65536),
 ]
+
+
+class FrozenMapping(Mapping[str, str]):
+    """Mapping of strings that cannot change, so that a spec with one is hashable; equal to a dict of its content."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: Mapping[str, str] | None = None) -> None:
+        self._content = dict(content or {})
+
+    def __getitem__(self, key: str) -> str:
+        return self._content[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._content)
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._content.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._content)
+
+
 ClassMapping = Annotated[
-    dict[_ClassName, _ClassName],
+    Mapping[_ClassName, _ClassName],
     Field(max_length=1024),
+    AfterValidator(FrozenMapping),
+    PlainSerializer(dict),
     WithJsonSchema(
         {
             "type": "object",

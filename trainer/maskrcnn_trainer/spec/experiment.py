@@ -12,6 +12,7 @@ from maskrcnn_trainer.spec.base import (
     ClassMapping,
     ClassNames,
     DecayLevels,
+    FrozenMapping,
     SpecModel,
     Steps,
     Tags,
@@ -23,6 +24,15 @@ from maskrcnn_trainer.spec.purposes import HOW_IT_RUNS, Purpose, ReadFor
 
 WITHOUT_RULES = {"rules": False}
 """Validation context in which the rules between fields aren't checked; the caller checks them."""
+
+CHECKPOINT_OPTIONS = (
+    "checkpoint_style",
+    "checkpoint_config",
+    "checkpoint_bn_epsilon",
+    "checkpoint_class_names",
+    "class_mapping",
+)
+"""Fields of the spec that specify how ``checkpoint`` is read, by Python name; without it they have no effect."""
 
 
 class WandbConfig(SpecModel):
@@ -184,7 +194,7 @@ class ExperimentSpec(SpecModel):
         "rows without a class. Absent: those in the file, else COCO's for 80 classes, or 90 of torchvision.",
     )
     class_mapping: Annotated[ClassMapping, ReadFor(Purpose.TRAINING)] = Field(
-        default_factory=dict,
+        default_factory=FrozenMapping,
         description="Names in the data by the checkpoint's names of the same classes, such as person: pedestrian. "
         "Weights of classes with equal names are kept without it.",
     )

@@ -76,7 +76,7 @@ def _lines(spec: SpecModel, filled: Mapping[str, Any], indent: int, at: str = ""
     plain = spec.model_dump(mode="json", by_alias=True)
     for name, field in type(spec).model_fields.items():
         value = getattr(spec, name)
-        unset = name in OURS and value == field.default
+        unset = name in OURS and value == field.get_default(call_default_factory=True)
         if value is None or unset:
             continue
         if isinstance(value, SpecModel) and nested_model(field) is not None:
@@ -125,6 +125,7 @@ def _outside(spec: ExperimentSpec) -> list[str]:
     """Return messages for paths that are missing, or outside /workspace and so not visible to a pod."""
     paths = {
         "checkpoint": spec.checkpoint,
+        "checkpointConfig": spec.checkpoint_config,
         "prunedModelPath": spec.pruned_model_path,
         "dataConfig.trainingFilePattern": spec.data_config.training_file_pattern,
         "dataConfig.validationFilePattern": spec.data_config.validation_file_pattern,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic.alias_generators import to_camel
+
 from maskrcnn_trainer.spec.errors import Problem, SpecError
-from maskrcnn_trainer.spec.experiment import ExperimentSpec
+from maskrcnn_trainer.spec.experiment import CHECKPOINT_OPTIONS, ExperimentSpec
 from maskrcnn_trainer.spec.named_files import file_fields
 from maskrcnn_trainer.spec.purposes import fields_for
 from maskrcnn_trainer.spec.steps import StepPlan
@@ -17,13 +19,16 @@ _WITHOUT_EFFECT = {
 }
 
 
-def notes(spec: ExperimentSpec, plan: StepPlan | None = None) -> list[str]:
+def notes(spec: ExperimentSpec, plan: StepPlan | None = None, *, trains: bool = True) -> list[str]:
     """Return sentences for the log about settings of a valid spec that have no effect or are probably mistaken.
 
     Args:
         spec: the spec.
         plan: its steps, once the records are counted; without it, they are known only from ``total_steps``.
+        trains: whether the task is a training; other tasks read no field of a training.
     """
+    if not trains:
+        return []
     found = [text for name, text in _WITHOUT_EFFECT.items() if getattr(spec, name) is not None]
     data = spec.data_config
     if data.shuffle_buffer_size != type(data).model_fields["shuffle_buffer_size"].default:
@@ -73,8 +78,9 @@ def _about_model(spec: ExperimentSpec) -> list[str]:
         )
     if spec.checkpoint is not None and spec.pruned_model_path is not None:
         found.append(f"checkpoint {spec.checkpoint} is not used, because prunedModelPath is set")
-    if spec.skip_checkpoint_variables is not None and spec.checkpoint is None:
-        found.append("skipCheckpointVariables has no effect without a checkpoint")
+    given = [to_camel(name) for name in ("skip_checkpoint_variables", *CHECKPOINT_OPTIONS) if _is_given(spec, name)]
+    if given and spec.checkpoint is None:
+        found.append(f"{', '.join(given)} {'has' if len(given) == 1 else 'have'} no effect without a checkpoint")
     if spec.l1_weight_decay >= 1e-4:
         found.append(
             f"l1WeightDecay {spec.l1_weight_decay:g} shrinks most weights to zero unless the training is short; 0 is "
@@ -86,6 +92,10 @@ def _about_model(spec: ExperimentSpec) -> list[str]:
             f"({model.mrcnn_resolution}): the ground-truth masks are coarser than the predicted ones"
         )
     return found
+
+
+def _is_given(spec: ExperimentSpec, name: str) -> bool:
+    return bool(getattr(spec, name) != type(spec).model_fields[name].get_default(call_default_factory=True))
 
 
 def require_paths(spec: ExperimentSpec, task: TaskName, *, source: str = "the experiment spec") -> None:

@@ -198,6 +198,8 @@ def _snake_path(loc: tuple[str | int, ...]) -> tuple[Path, type[SpecModel] | Non
     path: list[str | int] = []
     owner: type[SpecModel] | None = ExperimentSpec
     for part in loc:
+        if part == "[key]":  # Pydantic's mark of a mapping's key, which is the part before it
+            continue
         owner, known = model, None
         if model is not None:
             known = next((name for name, field in model.model_fields.items() if part in (name, field.alias)), None)
@@ -276,6 +278,7 @@ _SHAPES = {
     "learning_rate_decay_levels": "a list of numbers",
     "freeze_blocks": "a list of whole numbers from 0 to 4",
     "tags": "a list of strings",
+    "checkpoint_class_names": "a list of strings",
 }
 
 
@@ -307,6 +310,7 @@ _RIGHT = {
     "too_short": "has too few entries; at least {min_length}",
     "model_type": "must be a mapping of fields",
     "dict_type": "must be a mapping of fields",
+    "mapping_type": "must be a mapping of fields",
     "invalid_key": "must be a string, as the name of every field",
 }
 """What would be right, by Pydantic's type of error; names in braces are replaced from the context of the error."""

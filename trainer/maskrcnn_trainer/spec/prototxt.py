@@ -96,7 +96,7 @@ class Prototxt:
 
 
 def _plain_type(annotation: Any) -> type:
-    """Return int, float, bool, str, or tuple for the annotation of a field."""
+    """Return int, float, bool, str, tuple, or Mapping for the annotation of a field."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         return _plain_type(next(item for item in get_args(annotation) if item is not type(None)))
@@ -132,7 +132,7 @@ def _describe(model: type[SpecModel], file: descriptor_pb2.FileDescriptorProto) 
             )
             continue
         plain = _plain_type(field.annotation)
-        if plain is dict:  # a field of ours; TAO Toolkit's specs have no maps
+        if plain is Mapping:  # TAO Toolkit has no such field
             continue
         if plain is tuple and name not in LIST_FIELDS:
             message.field.add(name=name, number=number, type=_FIELD.TYPE_STRING, label=_FIELD.LABEL_REPEATED)
@@ -247,7 +247,8 @@ def _about(path: tuple[str, ...], value: str, words: str) -> str:
         if nested is None:
             return words
         model = nested
-    if path[-1] in model.model_fields and nested_model(model.model_fields[path[-1]]) is None and value[:1] in "{<":
+    plain = path[-1] in model.model_fields and nested_model(model.model_fields[path[-1]]) is None
+    if plain and value[:1] in "{<" and _plain_type(model.model_fields[path[-1]].annotation) is not Mapping:
         return f"must be a single value, not a message in {value[:1]}"
     if path[-1] == SHORT_THRESHOLD and _THRESHOLD[-1] in model.model_fields:
         return f"{value} must be a number"
@@ -261,7 +262,10 @@ def _about(path: tuple[str, ...], value: str, words: str) -> str:
         float: "must be a number",
         bool: "must be True or False",
         str: "must be a string in quotes",
-        tuple: f"must be a list in quotes, such as {LIST_FIELDS.get(path[-1], (str, 'tags'))[1]}",
+        tuple: f"must be a list in quotes, such as {LIST_FIELDS[path[-1]][1]}"
+        if path[-1] in LIST_FIELDS
+        else "must be a string in quotes; repeat the field for several",
+        Mapping: "cannot be given in a prototxt; give it in YAML, to which maskrcnn spec import converts the file",
     }[_plain_type(field.annotation)]
     if re.fullmatch(r"[+-]?[0-9]+,[0-9]+", value) and right == "must be a number":
         right += f" with a decimal point: {value.replace(',', '.')}"
@@ -361,5 +365,5 @@ def parse_prototxt(text: str, source: str = "the prototxt spec") -> Prototxt:
 
 
 def _many(path: tuple[str, ...]) -> bool:
-    """Return whether a field may be repeated: messages, which are merged, and tags."""
-    return path[-1] in ("tags", "augmentation") or path[-1].endswith("_config")
+    """Return whether a field may be repeated: messages, which are merged, and lists of strings."""
+    return path[-1] in ("tags", "augmentation", "checkpoint_class_names") or path[-1].endswith("_config")

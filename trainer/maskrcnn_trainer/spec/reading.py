@@ -157,10 +157,15 @@ def read_text(path: str | os.PathLike[str], what: str = "the experiment spec") -
     return io.StringIO(text, newline=None).read()
 
 
-def load_spec(path: str | os.PathLike[str], *, quiet: bool = False) -> ExperimentSpec:
-    """Return the spec in a file of any supported format; log notes about it as warnings unless ``quiet``.
+def load_spec(path: str | os.PathLike[str], *, quiet: bool = False, trains: bool = True) -> ExperimentSpec:
+    """Return the spec in a file of any supported format; log notes about it as warnings.
 
     After the call, messages of this process spell fields as the file does (:mod:`maskrcnn_trainer.spelling`).
+
+    Args:
+        path: of the file.
+        quiet: whether nothing is logged.
+        trains: whether the task is a training, see :func:`notes`.
 
     Raises:
         SpecError: a field is invalid.
@@ -170,7 +175,7 @@ def load_spec(path: str | os.PathLike[str], *, quiet: bool = False) -> Experimen
     use_names(read.spelling.names())
     if quiet:
         return read.spec
-    for warning in (*read.warnings, *notes(read.spec)):
+    for warning in (*read.warnings, *notes(read.spec, trains=trains)):
         LOG.warning("%s: %s", os.fspath(path), read.spelling.text(warning))
     for field, value in read.filled:
         LOG.info("%s: %s is absent, using %s", os.fspath(path), field, value)

@@ -76,11 +76,12 @@ def mask_resolution_divides(spec: ExperimentSpec) -> Iterator[Problem]:
 
 
 def _ordered(low: str, high: str) -> Rule:
+    """Return the rule that one field is at most another; a field without a default is only compared if it is given."""
     paths: tuple[Path, Path] = (("maskrcnn_config", low), ("maskrcnn_config", high))
 
     def check(spec: ExperimentSpec) -> Iterator[Problem]:
         lower, upper = getattr(spec.maskrcnn_config, low), getattr(spec.maskrcnn_config, high)
-        if lower > upper:
+        if lower is not None and lower > upper:
             yield Problem(paths[0], lower, f"{lower} must be at most {to_camel(high)} ({upper})")
 
     return Rule(paths, check)
@@ -131,6 +132,7 @@ RULES: tuple[Rule, ...] = (
     _ordered("rpn_negative_overlap", "rpn_positive_overlap"),
     _ordered("bg_thresh_lo", "bg_thresh_hi"),
     _ordered("bg_thresh_hi", "fg_thresh"),
+    _ordered("roi_max_level", "max_level"),
     Rule((("maskrcnn_config", "freeze_blocks"),), blocks_differ),
     Rule((("maskrcnn_config", "include_mask"),), mask_is_included),
     Rule((("data_config", "augmentation", "scale_jitter"),), jitter_is_a_range),

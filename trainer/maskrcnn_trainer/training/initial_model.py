@@ -23,6 +23,7 @@ from maskrcnn_trainer.training.pretrained.start import Start, open_start
 from maskrcnn_trainer.training.retraining import check_same_pruning, open_pruned, retraining_advice
 from maskrcnn_trainer.training.shared_state import restore_on_all_ranks
 from maskrcnn_trainer.training.step import TrainStep
+from maskrcnn_trainer.weights.advice import fine_tuning_advice
 from maskrcnn_trainer.weights.opening import DetectorOptions
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,8 @@ def find_initial_model(
     if context.rank == 0 and saved is None and spec.checkpoint:
         start = open_start(Path(spec.checkpoint), key=key, options=DetectorOptions.from_spec(spec))
         start.check_agrees(spec)
+        for line in fine_tuning_advice(start.style, spec, ranks=context.size) if start.style is not None else ():
+            log.info("Fine-tuning: %s", line)
     if saved is None:
         saved = context.broadcast_object(start.architecture.to_json() if start and start.architecture else None)
     for line in retraining_advice(spec):

@@ -8,6 +8,7 @@ from typing import Any
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture, architecture_of
+from maskrcnn_trainer.model.contradictions import refuse_contradictions
 from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file
 from maskrcnn_trainer.spec import ExperimentSpec
 
@@ -36,12 +37,7 @@ def open_pruned(spec: ExperimentSpec, key: str | None) -> ModelFile | None:
             f"prunedModelPath {spec.pruned_model_path} is not pruned; give it as checkpoint, or prune it first",
             reason="InvalidModel",
         )
-    contradictions = architecture.contradictions(spec)
-    if contradictions:
-        raise InvalidInput(
-            f"prunedModelPath {spec.pruned_model_path} does not match the spec: {'; '.join(contradictions)}. A pruned "
-            f"model determines {', '.join(Architecture.fixed_fields())}; all other fields may change"
-        )
+    refuse_contradictions(f"prunedModelPath {spec.pruned_model_path}", architecture.contradictions(spec))
     return model
 
 

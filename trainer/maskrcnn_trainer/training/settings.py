@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.training.roi_sampling import RoiSampling
 from maskrcnn_trainer.training.schedule import Schedule
 
@@ -53,9 +54,18 @@ class TrainSettings:
     mrcnn_weight_loss_mask: float = 1.0
 
     @classmethod
-    def from_spec(cls, spec: ExperimentSpec, *, ranks: int = 1) -> TrainSettings:
-        """Return the settings of ``spec``; with ``scaleLearningRate`` all rates are multiplied by ``ranks``."""
+    def from_spec(
+        cls, spec: ExperimentSpec, *, architecture: Architecture | None = None, ranks: int = 1
+    ) -> TrainSettings:
+        """Return the settings of a training.
+
+        Args:
+            spec: of the run.
+            architecture: of the network; None for that of ``spec``.
+            ranks: number of processes, by which all rates are multiplied with ``scaleLearningRate``.
+        """
         model = spec.maskrcnn_config
+        architecture = Architecture.from_spec(spec) if architecture is None else architecture
         return cls(
             schedule=Schedule.from_spec(spec, factor=float(ranks) if spec.scale_learning_rate else 1.0),
             seed=spec.seed,
@@ -74,9 +84,9 @@ class TrainSettings:
                 fg_thresh=model.fg_thresh,
                 bg_thresh_hi=model.bg_thresh_hi,
                 bg_thresh_lo=model.bg_thresh_lo,
-                bbox_reg_weights=model.bbox_reg_weights,
+                bbox_reg_weights=architecture.bbox_reg_weights,
             ),
-            mask_resolution=model.mrcnn_resolution,
+            mask_resolution=architecture.mrcnn_resolution,
             rpn_box_loss_weight=model.rpn_box_loss_weight,
             fast_rcnn_box_loss_weight=model.fast_rcnn_box_loss_weight,
             mrcnn_weight_loss_mask=model.mrcnn_weight_loss_mask,

@@ -95,7 +95,7 @@ def train(
     # optimizer
     image_size = spec.data_config.image_size
     anchors = generate_anchors(initial.architecture, image_size)
-    settings = TrainSettings.from_spec(spec, ranks=context.size)
+    settings = TrainSettings.from_spec(spec, architecture=initial.architecture, ranks=context.size)
     step = TrainStep(network, settings, anchors, image_size, average=context.reduce_gradients, jit_compile=spec.xla)
 
     # weights and state of the optimizer

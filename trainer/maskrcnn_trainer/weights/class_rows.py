@@ -35,7 +35,7 @@ COCO_NAMES: Mapping[int, str] = dict(_COCO)
 _TORCHVISION_ROWS = 91
 _OTHER_ROWS = 81
 
-BACKGROUND, NO_CLASS = "__background__", "N/A"
+BACKGROUND_NAME, NO_CLASS = "__background__", "N/A"
 """Names in torchvision's own lists (``weights.meta["categories"]``)."""
 
 CLASS_LAYERS = ("class-predict", "box-predict", "mask_fcn_logits")
@@ -51,8 +51,8 @@ def class_names_of(
         path: of the file, for messages.
         project: whose names its tensors have.
         num_classes: rows with the background, which is row 0 here.
-        given: value of ``checkpointClassNames``, without the background or with `BACKGROUND` first, and with `NO_CLASS`
-            for rows without a class, as torchvision lists them; None if absent.
+        given: value of ``checkpointClassNames``, without the background or with `BACKGROUND_NAME` first, and with
+            `NO_CLASS` for rows without a class, as torchvision lists them; None if absent.
         config: names in the model's own config, without the background; None if there are none.
 
     Returns:
@@ -64,7 +64,7 @@ def class_names_of(
     """
     foreground = num_classes - 1
     if given is not None:
-        names = given[1:] if given and given[0] == BACKGROUND else given
+        names = given[1:] if given and given[0] == BACKGROUND_NAME else given
         if len(names) != foreground:
             raise InvalidInput(
                 f"checkpointClassNames: {len(names)} names, but {path} has {foreground} classes without the background"

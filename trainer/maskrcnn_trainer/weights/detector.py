@@ -111,14 +111,15 @@ def convert_detector(file: WeightFile, project: Project) -> Detector:
 def convert_caffe2_backbone(file: WeightFile) -> Detector:
     """Return the backbone in Detectron2's ``R-50.pkl`` or ``R-101.pkl``.
 
-    Its batch norms are a scale and an offset. As in Detectron2 they become gamma and beta, with mean 0 and variance 1,
-    to which epsilon (1e-5) is still added (layers/batch_norm.py:80-86).
+    Batch norms may be a scale and an offset alone. As in Detectron2 these become gamma and beta, with mean 0 and
+    variance 1, to which epsilon (1e-5) is still added (layers/batch_norm.py:80-86).
 
     Raises:
         InvalidInput: tensors are unknown, missing, or of another shape.
     """
     found = _variables(file, Project.DETECTRON2_BACKBONE)
-    for name in [name for name in found.tensors if name.endswith("/gamma")]:
+    has_statistics = any(name.endswith(("/moving_mean", "/moving_variance")) for name in found.tensors)
+    for name in [] if has_statistics else [name for name in found.tensors if name.endswith("/gamma")]:
         norm = name.partition("/")[0]
         found.tensors[f"{norm}/moving_mean"] = np.zeros_like(found.tensors[name], np.float32)
         found.tensors[f"{norm}/moving_variance"] = np.ones_like(found.tensors[name], np.float32)
@@ -282,6 +283,11 @@ def _check(path: str, found: _Found, shapes: Mapping[str, tuple[int, ...]]) -> N
         if tensor.dtype.kind != "f":
             raise InvalidInput(
                 f"checkpoint: {path}: {tensor_name} is of type {tensor.dtype}; weights are floating-point numbers"
+            )
+        if name.endswith("/moving_variance") and np.any(tensor < 0):
+            raise InvalidInput(
+                f"checkpoint: {path}: {tensor_name} has a variance of {float(np.min(tensor)):g}, which is below 0: the "
+                "file is damaged"
             )
 
 

@@ -16,7 +16,7 @@ from maskrcnn_trainer.weights.npz_file import read_npz
 from maskrcnn_trainer.weights.pickled_arrays import ARRAYS
 from maskrcnn_trainer.weights.restricted_pickle import load_pickle
 from maskrcnn_trainer.weights.safetensors_file import read_safetensors
-from maskrcnn_trainer.weights.selection import Selection, select_weights, without_parallel
+from maskrcnn_trainer.weights.selection import Selection, select_weights, without_prefix
 from maskrcnn_trainer.weights.torch_file import LEGACY_MAGIC, is_torch_zip, read_torch_legacy, read_torch_zip
 from maskrcnn_trainer.weights.zip_members import member_names, open_members
 
@@ -97,7 +97,13 @@ def read_weight_file(path: Path) -> WeightFile:
     """
     form = form_of(path)
     if form is None:
-        raise InvalidInput(f"checkpoint: {path} is not a .safetensors, .npz, .pth, or .pkl file")
+        with path.open("rb") as stream:
+            begun = stream.read(2) == b"PK" and not zipfile.is_zipfile(path)
+        raise InvalidInput(
+            f"checkpoint: {path} begins as a zip archive but is not complete: the file is damaged or cut off"
+            if begun
+            else f"checkpoint: {path} is not a .safetensors, .npz, .pth, or .pkl file"
+        )
     with content_of(f"checkpoint: {path}"):
         chosen = _selected(path, form)
     return WeightFile(str(path), form, chosen.tensors, chosen.extra, chosen.within, chosen.notes)
@@ -105,12 +111,12 @@ def read_weight_file(path: Path) -> WeightFile:
 
 def _selected(path: Path, form: Form) -> Selection:
     if form is Form.SAFETENSORS:
-        tensors, notes = without_parallel(read_safetensors(path))
+        tensors, notes = without_prefix(read_safetensors(path))
         return Selection(tensors, {}, (), notes)
     if form is Form.NPZ:
         with open_members(path) as members:
             arrays, others = read_npz(members)
-        tensors, notes = without_parallel(arrays)
+        tensors, notes = without_prefix(arrays)
         return Selection(tensors, others, (), notes)
     if form is Form.TORCH_ZIP:
         with open_members(path) as members:

@@ -33,7 +33,8 @@ def in_network_layout(variable: str, tensor: NDArray[Any], *, background_last: b
         background_last: the class layer's last row is the background, and the layers for boxes and masks have no rows
             of it (Detectron2, MMDetection). These rows become zeros: neither training nor detection reads them.
     """
-    array = np.asarray(tensor, np.float32)
+    with np.errstate(over="ignore"):  # readers refuse what is infinite then
+        array = np.asarray(tensor, np.float32)
     layer = variable.partition("/")[0]
     if layer in _BOX_LAYERS:
         array = array.reshape(-1, 4, *array.shape[1:])[:, _CORNERS].reshape(array.shape)

@@ -19,7 +19,7 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.text import shown
 from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, load_documents
 from maskrcnn_trainer.spec.reading import read_text
-from maskrcnn_trainer.weights.file import WeightFile
+from maskrcnn_trainer.weights.file import Form, WeightFile, form_of, read_weight_file
 from maskrcnn_trainer.weights.input_statistics import InputNormalization, Three
 from maskrcnn_trainer.weights.project import Project
 from maskrcnn_trainer.weights.python_literals import LONGEST_SOURCE, UnreadableSource, read_assignments, read_literal
@@ -85,12 +85,14 @@ def read_model_config(path: Path) -> ModelConfig:
     """Return the settings in the file of ``checkpointConfig``.
 
     Args:
-        path: YAML of Detectron2, or a config of MMDetection (Python source, such as a checkpoint's ``meta`` holds); the
-            two are distinguished by the suffix ``.py`` or else by content.
+        path: YAML of Detectron2, a config of MMDetection (Python source), or a file of MMDetection's weights, whose
+            ``meta`` holds one; distinguished by the suffix ``.py`` or else by content.
 
     Raises:
         InvalidInput: it cannot be read, or is neither.
     """
+    if path.is_file() and form_of(path) in (Form.TORCH_ZIP, Form.TORCH_LEGACY):
+        return _config_of_weights(path)
     text = read_text(path, "checkpointConfig:")
     source = f"checkpointConfig: {path}"
     if len(text) > LONGEST_SOURCE:
@@ -117,6 +119,16 @@ def read_model_config(path: Path) -> ModelConfig:
         f"{source} is neither YAML of Detectron2 (with MODEL or INPUT) nor a config of MMDetection "
         "(model = dict(...)): give the model's own config file"
     )
+
+
+def _config_of_weights(path: Path) -> ModelConfig:
+    config = config_in(read_weight_file(path))
+    if config is None:
+        raise InvalidInput(
+            f"checkpointConfig: {path} is a file of weights without meta of MMDetection: give the model's own config "
+            "file, or checkpointStyle"
+        )
+    return replace(config, source=f"checkpointConfig: {path}: meta")
 
 
 def config_in(file: WeightFile) -> ModelConfig | None:
@@ -192,8 +204,8 @@ def detectron2_config(document: Mapping[Any, Any], source: str) -> ModelConfig:
         roi_align_sampling_ratio=_one_of(
             source,
             "POOLER_SAMPLING_RATIO",
-            get.whole("MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO"),
-            get.whole("MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO"),
+            _samples(get, "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO"),
+            _samples(get, "MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO"),
         ),
         box_delta_weights=get.numbers("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", length=4),
         score_threshold=get.share("MODEL.ROI_HEADS.SCORE_THRESH_TEST"),
@@ -255,7 +267,7 @@ def _mmdetection(tree: Mapping[str, Any], source: str) -> ModelConfig:
         roi_align_sampling_ratio=_one_of(
             source,
             "sampling_ratio",
-            *(_sampling_ratio(get, layer) for layer in layers),
+            *(_samples(get, f"{layer}.sampling_ratio", f"{layer}.sample_num") for layer in layers),
         ),
         box_delta_weights=tuple(1 / std for std in stds) if stds and all(std > 0 for std in stds) else None,
         score_threshold=get.share(f"{test}.rcnn.score_thr"),
@@ -269,9 +281,10 @@ def _mmdetection(tree: Mapping[str, Any], source: str) -> ModelConfig:
     )
 
 
-def _sampling_ratio(get: _Tree, layer: str) -> int | None:
-    ratio = get.whole(f"{layer}.sampling_ratio")
-    return get.whole(f"{layer}.sample_num") if ratio is None else ratio  # its name before 2.0
+def _samples(get: _Tree, *paths: str) -> int | None:
+    """Return a sampling ratio under its name or an older one; both projects take -1 for 0."""
+    ratio = next((found for path in paths if (found := get.whole(path)) is not None), None)
+    return None if ratio is None else max(ratio, 0)
 
 
 def _mmdetection_input(get: _Tree) -> InputNormalization | None:

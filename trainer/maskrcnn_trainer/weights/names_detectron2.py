@@ -30,9 +30,18 @@ CELL_ANCHORS = re.compile(r"proposal_generator\.anchor_generator\.cell_anchors\.
 PIXEL_STATISTICS = ("pixel_mean", "pixel_std")
 """Mean and standard deviation of the input's channels, which some releases have stored with the model: [3, 1, 1]."""
 
-_C2_BLOCK = re.compile(r"res([2-5])_(\d+)_branch(1|2[abc])_(w|bn_s|bn_b)")
-_C2_NORM = {"bn_s": "weight", "bn_b": "bias"}
-_C2_STEM = {"conv1_w": "conv1.weight", "res_conv1_bn_s": "bn1.weight", "res_conv1_bn_b": "bn1.bias"}
+# Scale and offset as Detectron1 has them, or a batch norm with statistics, as in Detectron2's own R-50.pkl: its log at
+# loading names them (facebookresearch/detectron2, issues 1688 and 1698).
+_C2_NORM = {
+    "bn_s": "weight",
+    "bn_b": "bias",
+    "bn_gamma": "weight",
+    "bn_beta": "bias",
+    "bn_running_mean": "running_mean",
+    "bn_running_var": "running_var",
+}
+_C2_BLOCK = re.compile(rf"res([2-5])_(\d+)_branch(1|2[abc])_(w|{'|'.join(_C2_NORM)})")
+_C2_STEM = {"conv1_w": "conv1.weight"} | {f"res_conv1_{last}": f"bn1.{ours}" for last, ours in _C2_NORM.items()}
 C2_IGNORED = ("conv1_b", "fc1000_w", "fc1000_b", "pred_w", "pred_b")
 """Tensors of ``R-50.pkl`` that Detectron2's detectors don't read either: the classifier, and a bias of the stem."""
 

@@ -39,7 +39,7 @@ _ARCHES = {"1x1": "resnet_v1", "3x3": "resnet_v1_5"}
 
 @dataclass(frozen=True)
 class DetectorOptions:
-    """What a user gives with the file of a detector.
+    """Settings that a user gives with the file of a detector.
 
     Attributes:
         style: ``checkpointStyle``, None if absent.
@@ -62,6 +62,17 @@ class DetectorOptions:
             bn_epsilon=spec.checkpoint_bn_epsilon,
             class_names=spec.checkpoint_class_names,
         )
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Fields of the spec that are not absent."""
+        values = {
+            "checkpointStyle": self.style,
+            "checkpointConfig": self.config,
+            "checkpointBnEpsilon": self.bn_epsilon,
+            "checkpointClassNames": self.class_names or None,
+        }
+        return tuple(name for name, value in values.items() if value is not None)
 
 
 @dataclass(frozen=True)
@@ -146,7 +157,13 @@ def open_detector(file: WeightFile, project: Project, options: DetectorOptions) 
         class_names=names,
         has_masks=detector.has_masks,
         ignored=detector.ignored,
-        notes=(*file.notes, *(config.notes if config is not None else ()), *scale_note, *_other_settings(config)),
+        notes=(
+            *file.notes,
+            *(config.notes if config is not None else ()),
+            *scale_note,
+            *_other_settings(config),
+            *_unused_names(config, detector.num_classes - 1, given=bool(options.class_names)),
+        ),
     )
 
 
@@ -158,7 +175,7 @@ def open_caffe2_backbone(file: WeightFile) -> OpenedBackbone:
     """
     backbone = convert_caffe2_backbone(file)
     style = STYLES[StyleName.DETECTRON2]
-    # its batch norms hold no statistics, so the size of the first convolution shows nothing
+    # its batch norms may hold no statistics, and then the size of the first convolution shows nothing
     values = {**backbone.values, _STEM: fold_input(backbone.values[_STEM], style.input).kernel}
     return OpenedBackbone(
         path=file.path,
@@ -245,4 +262,14 @@ def _other_settings(config: ModelConfig | None) -> tuple[str, ...]:
         f"{config.source} has {value:g} where {field} is {default:g} by default; set it to detect as the original does"
         for name, (field, default) in _SPEC_OF.items()
         if (value := getattr(config, name)) is not None and value != default
+    )
+
+
+def _unused_names(config: ModelConfig | None, classes: int, *, given: bool) -> tuple[str, ...]:
+    """Return a note if a config names another number of classes than the file has, without the background."""
+    if config is None or config.class_names is None or given or len(config.class_names) == classes:
+        return ()
+    return (
+        f"{config.source} names {len(config.class_names)} classes, but the file has {classes}, so these names are not "
+        "used; give the right ones with 'checkpointClassNames'",
     )

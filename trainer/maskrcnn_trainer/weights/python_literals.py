@@ -1,7 +1,7 @@
 """Reader of the values in a Python source that is never executed, such as a config of MMDetection.
 
 The source is parsed to a syntax tree, in which only literals, ``dict(...)`` with keywords, and numbers with a sign have
-a value. Everything else (names, other calls, f-strings, operators) is `UNKNOWN`.
+a value. Everything else (names, other calls, f-strings, operators) is `NOT_LITERAL`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _MOST_BITS = 1024
 """Limit for a whole number, as in `shared.yaml_reading`."""
 
 
-class Unknown:
+class NotLiteral:
     """Value that is not a literal."""
 
     def __repr__(self) -> str:
-        return "UNKNOWN"
+        return "NOT_LITERAL"
 
 
-UNKNOWN: Final = Unknown()
+NOT_LITERAL: Final = NotLiteral()
 
 
 class UnreadableSource(ValueError):
@@ -63,11 +63,11 @@ def read_assignments(source: str) -> dict[str, Any]:
 
 
 def read_literal(text: str) -> Any:
-    """Return the value of a Python literal, such as ``(0.5, 1.0)``; `UNKNOWN` for any other text."""
+    """Return the value of a Python literal, such as ``(0.5, 1.0)``; `NOT_LITERAL` for any other text."""
     try:
         return _value(_parsed(text.strip(), "eval").body, 0)  # type: ignore[attr-defined]  # ast.Expression
     except UnreadableSource:
-        return UNKNOWN
+        return NOT_LITERAL
 
 
 def _parsed(source: str, mode: str) -> ast.AST:
@@ -87,7 +87,7 @@ def _value(node: ast.expr, level: int) -> Any:  # noqa: PLR0911 - one case for e
     if level > _DEEPEST:
         raise UnreadableSource(f"values are nested more than {_DEEPEST} levels deep")
     if isinstance(node, ast.Constant):
-        return node.value if _is_plain(node.value) else UNKNOWN
+        return node.value if _is_plain(node.value) else NOT_LITERAL
     if isinstance(node, ast.List):
         return [_value(item, level + 1) for item in node.elts]
     if isinstance(node, ast.Tuple):
@@ -101,7 +101,7 @@ def _value(node: ast.expr, level: int) -> Any:  # noqa: PLR0911 - one case for e
         number = _value(node.operand, level + 1)
         if type(number) in (int, float):
             return -number if isinstance(node.op, ast.USub) else number
-    return UNKNOWN
+    return NOT_LITERAL
 
 
 def _entries(entries: Iterable[tuple[ast.expr | None, ast.expr]], level: int) -> dict[str, Any]:

@@ -46,6 +46,11 @@ def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
         kind = tensor["dtype"]
         if kind not in _TYPES:
             raise InvalidInput(f"the tensor {name!r:.200} has the type {kind}; one of {', '.join(_TYPES)} is supported")
-        array = np.frombuffer(tensor["data"], _TYPES[kind]).reshape(tensor["shape"])
+        try:
+            array = np.frombuffer(tensor["data"], _TYPES[kind]).reshape(tensor["shape"])
+        except (ValueError, OverflowError) as error:
+            raise InvalidInput(
+                f"the file is damaged: the tensor {name!r:.200} has the impossible shape {tensor['shape']!r:.200}"
+            ) from error
         tensors[name] = widened(array) if kind == _BFLOAT16 else native(array)
     return tensors

@@ -19,7 +19,8 @@ scripts), ``state_dict`` (MMDetection), and ``blobs`` (Detectron1, for a message
 _LEVELS = 2
 _LARGEST_RATIO = 4
 """Bytes of all tensors by bytes of the file; above 1 where names share a tensor."""
-_PARALLEL = "module."
+_PREFIXES = {"module.": "DataParallel", "model.": "PyTorch Lightning"}
+"""Prefixes that a class which holds the model adds to all names, with that class."""
 _SHOWN = 4
 
 
@@ -71,17 +72,18 @@ def select_weights(value: Any, size: int) -> Selection:
             notes.append(f"{len(others)} entries of {'.'.join(within)} that aren't tensors are left out: {listed}")
     else:
         extra = others
-    tensors, removed = without_parallel(_read(chosen, size))
+    tensors, removed = without_prefix(_read(chosen, size))
     extra = {key: item for key, item in extra.items() if isinstance(key, str)}
     return Selection(tensors, extra, within, (*notes, *removed))
 
 
-def without_parallel(tensors: Mapping[str, NDArray[Any]]) -> tuple[Mapping[str, NDArray[Any]], tuple[str, ...]]:
-    """Return tensors without the prefix that torch's DataParallel adds to all names, and a note if it was there."""
-    if not tensors or not all(name.startswith(_PARALLEL) for name in tensors):
-        return tensors, ()
-    note = f"the prefix {_PARALLEL} of all tensors, which DataParallel adds, is left out of their names"
-    return {name.removeprefix(_PARALLEL): tensor for name, tensor in tensors.items()}, (note,)
+def without_prefix(tensors: Mapping[str, NDArray[Any]]) -> tuple[Mapping[str, NDArray[Any]], tuple[str, ...]]:
+    """Return tensors without a prefix that DataParallel or PyTorch Lightning adds to all names, and a note about it."""
+    for prefix, adds in _PREFIXES.items():
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            note = f"the prefix {prefix} of all tensors, which {adds} adds, is left out of their names"
+            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}, (note,)
+    return tensors, ()
 
 
 def _places(entries: Mapping[Any, Any], levels: int) -> Iterator[tuple[str, ...]]:

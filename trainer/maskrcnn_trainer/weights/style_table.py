@@ -12,7 +12,7 @@ _TV, _D2, _MM = Project.TORCHVISION, Project.DETECTRON2, Project.MMDETECTION
 
 
 @dataclass(frozen=True)
-class Row:
+class StyleRow:
     """Difference between the projects.
 
     Attributes:
@@ -53,8 +53,8 @@ def _losses(style: Style) -> str:
 
 
 ROWS = (
-    Row("Models", lambda style: style.summary, ("name", "project", "summary")),
-    Row(
+    StyleRow("Models", lambda style: style.summary, ("name", "project", "summary")),
+    StyleRow(
         "Stride of a stage",
         lambda style: f"on the {style.stride_on}",
         ("stride_on",),
@@ -64,25 +64,25 @@ ROWS = (
             _MM: "models/backbones/resnet.py:154-159",
         },
     ),
-    Row(
+    StyleRow(
         "Channels of the input",
         lambda style: style.input.channels,
         ("input",),
         {_TV: "models/detection/faster_rcnn.py:275-278", _D2: "config/defaults.py:84", _MM: "the model's config"},
     ),
-    Row(
+    StyleRow(
         "Mean, of 255",
         lambda style: _numbers(style.input.mean),
         ("input",),
         {_TV: "models/detection/faster_rcnn.py:275-278", _D2: "config/defaults.py:42", _MM: "the model's config"},
     ),
-    Row(
+    StyleRow(
         "Standard deviation, of 255",
         lambda style: _numbers(style.input.deviation),
         ("input",),
         {_TV: "models/detection/faster_rcnn.py:275-278", _D2: "config/defaults.py:46", _MM: "the model's config"},
     ),
-    Row(
+    StyleRow(
         "Epsilon of batch norm",
         lambda style: f"{style.bn_epsilon:g}".replace("e-0", "e-"),
         ("bn_epsilon",),
@@ -92,13 +92,13 @@ ROWS = (
             _MM: "mmcv/cnn/bricks/norm.py:118",
         },
     ),
-    Row(
+    StyleRow(
         "Gamma and beta",
         lambda style: "trained" if style.bn_affine_trained else "fixed",
         ("bn_affine_trained",),
         {_TV: "ops/misc.py:30-33", _D2: "layers/batch_norm.py:39-42", _MM: "norm_cfg.requires_grad of the config"},
     ),
-    Row(
+    StyleRow(
         "Blocks that are not trained",
         lambda style: _numbers(style.frozen_blocks),
         ("frozen_blocks",),
@@ -108,7 +108,7 @@ ROWS = (
             _MM: "frozen_stages 1 of the config",
         },
     ),
-    Row(
+    StyleRow(
         "Anchors by level from P2: side in pixels",
         lambda style: _numbers(style.anchor_sides),
         ("anchor_sides",),
@@ -118,7 +118,7 @@ ROWS = (
             _MM: "anchor_generator of the config: scale 8 times the stride",
         },
     ),
-    Row(
+    StyleRow(
         "Anchors of a cell: height by width",
         lambda style: _numbers(style.anchor_ratios),
         ("anchor_ratios",),
@@ -128,7 +128,7 @@ ROWS = (
             _MM: "anchor_generator of the config",
         },
     ),
-    Row(
+    StyleRow(
         "Rounding of anchors",
         lambda style: "corners, to whole pixels" if style.anchor_rounding else "none",
         ("anchor_rounding",),
@@ -138,18 +138,18 @@ ROWS = (
             _MM: "models/task_modules/prior_generators/anchor_generator.py:183-202",
         },
     ),
-    Row(
+    StyleRow(
         "Center of an anchor in its cell",
         lambda style: f"{style.anchor_offset:g} strides",
         ("anchor_offset",),
         {_TV: "models/detection/anchor_utils.py:119-125", _D2: "config/defaults.py:195", _MM: "center_offset 0"},
     ),
-    Row(
+    StyleRow(
         "Stride of a level",
         _by_project("image side // map side, so P6 of an image 800 px high has 61", "fixed, P6 has 64", "fixed"),
         sources={_TV: "models/detection/anchor_utils.py:119-125"},
     ),
-    Row(
+    StyleRow(
         "Levels that boxes are pooled from",
         lambda style: f"P2 to P{style.roi_max_level}",
         ("roi_max_level",),
@@ -159,7 +159,7 @@ ROWS = (
             _MM: "models/roi_heads/roi_extractors/single_level_roi_extractor.py:59-62",
         },
     ),
-    Row(
+    StyleRow(
         "Level of a box of side s",
         _by_project(
             "floor(4 + log2(s / 224) + 1e-6)", "floor(4 + log2(s / 224 + 1e-8))", "floor(log2(s / 56 + 1e-6)) + 2"
@@ -170,7 +170,7 @@ ROWS = (
             _MM: "models/roi_heads/roi_extractors/single_level_roi_extractor.py:59-62",
         },
     ),
-    Row(
+    StyleRow(
         "RoIAlign: position",
         lambda style: "aligned" if style.roi_align_aligned else "not aligned, a side is at least one cell",
         ("roi_align_aligned",),
@@ -180,7 +180,7 @@ ROWS = (
             _MM: "mmcv/ops/roi_align.py:174-180",
         },
     ),
-    Row(
+    StyleRow(
         "RoIAlign: samples",
         _samples,
         ("roi_align_sampling_ratio",),
@@ -190,7 +190,7 @@ ROWS = (
             _MM: "mmcv/ops/roi_align.py:174-180",
         },
     ),
-    Row(
+    StyleRow(
         "Rows of classes",
         _by_project(
             "91: background, then COCO's ids, of which 10 are N/A",
@@ -198,17 +198,17 @@ ROWS = (
             "81: the 80 classes by ascending COCO id, then the background",
         ),
     ),
-    Row(
+    StyleRow(
         "Rows of boxes and masks",
         _by_project("with the background", "without the background", "without the background"),
         sources={_TV: "models/detection/roi_heads.py:698", _D2: "modeling/roi_heads/fast_rcnn.py:236-239"},
     ),
-    Row(
+    StyleRow(
         "Order of deltas",
         _by_project(*["dx dy dw dh; RPN channel = 4 x anchor + coordinate"] * 3),
         sources={_TV: "models/detection/rpn.py:81-85"},
     ),
-    Row(
+    StyleRow(
         "Weights of the box head's deltas",
         lambda style: _numbers(style.box_delta_weights),
         ("box_delta_weights",),
@@ -218,7 +218,7 @@ ROWS = (
             _MM: "target_stds .1 .1 .2 .2 of the config",
         },
     ),
-    Row(
+    StyleRow(
         "Limits of dw and dh",
         lambda style: "-log(1000/16) to log(1000/16)" if style.clip_deltas_below else "up to log(1000/16)",
         ("clip_deltas_below",),
@@ -228,7 +228,7 @@ ROWS = (
             _MM: "models/task_modules/coders/delta_xywh_bbox_coder.py:345-350",
         },
     ),
-    Row(
+    StyleRow(
         "Proposals: ranked by",
         lambda style: style.proposal_ranking,
         ("proposal_ranking",),
@@ -238,7 +238,7 @@ ROWS = (
             _MM: "models/dense_heads/rpn_head.py:197-289",
         },
     ),
-    Row(
+    StyleRow(
         "Proposals: smallest side",
         lambda style: _above(style.min_proposal_side),
         ("min_proposal_side",),
@@ -248,12 +248,12 @@ ROWS = (
             _MM: "models/dense_heads/rpn_head.py:197-289",
         },
     ),
-    Row("Proposals in a test: of a level, of all", _by_project(*["1,000, 1,000 after NMS at 0.7"] * 3)),
-    Row(
+    StyleRow("Proposals in a test: of a level, of all", _by_project(*["1,000, 1,000 after NMS at 0.7"] * 3)),
+    StyleRow(
         "Proposals in training: of a level, of all",
         _by_project("2,000, 2,000", "2,000, 1,000", "2,000, 1,000"),
     ),
-    Row(
+    StyleRow(
         "Detections: score",
         lambda style: f"above {style.score_threshold:g}",
         ("score_threshold",),
@@ -263,7 +263,7 @@ ROWS = (
             _MM: "models/layers/bbox_nms.py:65, 96",
         },
     ),
-    Row(
+    StyleRow(
         "Detections: pairs of box and class in NMS",
         lambda style: "all" if style.candidate_limit is None else f"the best {style.candidate_limit:,}",
         ("candidate_limit",),
@@ -273,7 +273,7 @@ ROWS = (
             _MM: "models/layers/bbox_nms.py:65, 96",
         },
     ),
-    Row(
+    StyleRow(
         "Detections: smallest side",
         lambda style: f"at least {style.min_detection_side:g} px" if style.min_detection_side else "any",
         ("min_detection_side",),
@@ -282,8 +282,8 @@ ROWS = (
             _D2: "modeling/postprocessing.py (empty boxes, after scaling to the image)",
         },
     ),
-    Row("Detections: NMS, number", _by_project(*["0.5 within a class, 100"] * 3)),
-    Row(
+    StyleRow("Detections: NMS, number", _by_project(*["0.5 within a class, 100"] * 3)),
+    StyleRow(
         "Masks",
         lambda style: (
             "padded by a cell, box widened and cut to whole pixels; above 0.5"
@@ -297,13 +297,13 @@ ROWS = (
             _MM: "models/roi_heads/mask_heads/fcn_mask_head.py:391, 450-469",
         },
     ),
-    Row(
+    StyleRow(
         "Losses of boxes, RPN and box head",
         _losses,
         ("name",),
         {_D2: "configs/Detectron1-Comparisons/mask_rcnn_R_50_FPN_noaug_1x.yaml, for its style"},
     ),
-    Row(
+    StyleRow(
         "Size of an image",
         _by_project(
             "800, at most 1,333; bilinear without antialiasing, rounded down",
@@ -316,28 +316,28 @@ ROWS = (
             _MM: "mmcv/image/geometric.py:33",
         },
     ),
-    Row(
+    StyleRow(
         "Normalizing",
         _by_project("before resizing", "after resizing", "after resizing"),
         sources={_TV: "models/detection/transform.py:129-130"},
     ),
-    Row(
+    StyleRow(
         "Padding",
         _by_project(*["zeros right and below after normalizing, to a multiple of 32"] * 3),
         sources={_TV: "models/detection/transform.py:233-243", _D2: "modeling/backbone/fpn.py:107"},
     ),
-    Row("Boxes are clipped to", _by_project(*["the image without its padding"] * 3)),
-    Row("Sides of boxes", _by_project(*["x2 - x1, without the + 1 of older models"] * 3)),
-    Row(
+    StyleRow("Boxes are clipped to", _by_project(*["the image without its padding"] * 3)),
+    StyleRow("Sides of boxes", _by_project(*["x2 - x1, without the + 1 of older models"] * 3)),
+    StyleRow(
         "NMS: a box is dropped at",
         _by_project(*["an IoU above the threshold"] * 3),
         sources={_TV: "ops/boxes.py:72", _MM: "mmcv/ops/nms.py:291-302"},
     ),
-    Row(
+    StyleRow(
         "Stem, P6, FPN",
         _by_project(*["7x7/2, max pool 3/2; every second pixel of P5; nearest neighbor, no normalization"] * 3),
     ),
-    Row("Inputs of the first dense layer", _by_project(*["channel, row, column, as in this network"] * 3)),
+    StyleRow("Inputs of the first dense layer", _by_project(*["channel, row, column, as in this network"] * 3)),
 )
 """All differences, in the order of the documentation."""
 

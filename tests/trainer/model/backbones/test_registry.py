@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import pytest
+from tests.backbones import SMALLEST
 
 from maskrcnn_trainer.export.dense import Emitted, LayerEmitter
 from maskrcnn_trainer.export.emitter import GraphBuilder
@@ -16,7 +17,6 @@ from maskrcnn_trainer.pruning.walk import calls
 
 pytestmark = pytest.mark.trainer
 
-SMALLEST = [(arch, backbone.depths[0]) for arch, backbone in BACKBONES.items()]
 LARGEST = [(arch, backbone.depths[-1]) for arch, backbone in BACKBONES.items()]
 
 

@@ -169,14 +169,11 @@ def test_features_with_the_stride_on_the_1x1() -> None:
     for name, value in convert_torch(tensors, network.architecture, "weights").values.items():
         network.named_variables[name].assign(value)
     images = np.random.default_rng(1).uniform(size=(1, 64, 96, 3)).astype(np.float32)
-    found = stages_of(network, images, 50)
-    assert_close(found, torch_features(tensors, images, 50, stride_on_1x1=True))
-    other = torch_features(tensors, images, 50)[-1]
-    assert np.abs(found[-1] - other).max() > 0.05 * np.abs(other).max()
+    assert_close(stages_of(network, images, 50), torch_features(tensors, images, 50, stride_on_1x1=True))
 
 
 def test_pickled_forms_load_as_safetensors_does(tmp_path: Path) -> None:
-    tensors = random_tensors(18)
+    tensors = random_tensors(10)
     save_file(tensors, tmp_path / "weights.safetensors")
     torch = state_dict({name: tensor(array) for name, array in tensors.items()})
     paths = [
@@ -186,7 +183,7 @@ def test_pickled_forms_load_as_safetensors_does(tmp_path: Path) -> None:
         tmp_path / "arrays.pkl",
     ]
     paths[-1].write_bytes(pickled({"model": tensors, "__author__": "torchvision"}, 4))
-    architecture = Architecture(nlayers=18, arch="resnet_v1_5", num_classes=2)
+    architecture = Architecture(nlayers=10, arch="resnet_v1_5", num_classes=2)
     wanted = open_start(tmp_path / "weights.safetensors").source_for(architecture)
     for path in paths:
         source = open_start(path).source_for(architecture)

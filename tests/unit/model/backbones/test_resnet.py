@@ -18,6 +18,11 @@ def test_stride_is_on_the_first_convolution_or_on_the_3x3() -> None:
 
 
 @pytest.mark.parametrize("depth", ResNet.depths)
+def test_variants_differ_in_strides_from_50_layers_on(depth: int) -> None:
+    assert (list(V1.sub_blocks(depth)) == list(V1_5.sub_blocks(depth))) == (depth < 50)
+
+
+@pytest.mark.parametrize("depth", ResNet.depths)
 def test_shortcut_is_projected_in_every_stage_or_where_its_shape_changes(depth: int) -> None:
     where_the_shape_changes = 1 if depth >= 50 else 2
     for backbone, first in ((ORIGINAL, 1), (V1, where_the_shape_changes), (V1_5, where_the_shape_changes)):

@@ -20,7 +20,7 @@ class ClassLayers:
     """Values of the class layers for the classes of the data, and what became of each class.
 
     Attributes:
-        values: by variable name; empty if the file has no class layers.
+        values: by variable name; variables that the file lacks, or has with another number of inputs, are left out.
         sentence: for the log: classes with the file's weights, and classes whose weights are new.
     """
 
@@ -52,7 +52,7 @@ def class_layers_by_name(
         name: take_rows(name, np.asarray(values[name], np.float32), initial[name], rows)
         for layer in CLASS_LAYERS
         for name in (f"{layer}/{variable}" for variable in _VARIABLES)
-        if name in values and name in initial
+        if name in values and name in initial and values[name].shape[:-1] == initial[name].shape[:-1]
     }
     kept = [name for name, row in zip(data_names, rows[1:], strict=True) if row is not None]
     new = [name or "a class without a name" for name, row in zip(data_names, rows[1:], strict=True) if row is None]

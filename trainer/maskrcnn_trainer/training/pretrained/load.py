@@ -59,7 +59,7 @@ def load_checkpoint(
     opened = start if isinstance(start, Start) else open_start(Path(start), key=key)
     source = opened.source_for(network.architecture)
     if class_map is not None:
-        source = _with_class_rows(opened, source, network, class_map, class_mapping or {})
+        source = _with_class_rows(opened, source, network, class_map, mapping=class_mapping or {}, skip=pattern)
     report = assign(network, source, pattern, opened.path)
     log.info("checkpoint: %s", report.table(shutil.get_terminal_size((100, 24)).columns))
     random = report.left_random(network.network_path)
@@ -69,7 +69,13 @@ def load_checkpoint(
 
 
 def _with_class_rows(
-    start: Start, source: Source, network: MaskRCNN, class_map: ClassMap, mapping: Mapping[str, str]
+    start: Start,
+    source: Source,
+    network: MaskRCNN,
+    class_map: ClassMap,
+    *,
+    mapping: Mapping[str, str],
+    skip: re.Pattern[str] | None,
 ) -> Source:
     """Return a source whose class layers are those for the classes of the data.
 
@@ -80,12 +86,19 @@ def _with_class_rows(
         if mapping:
             log.warning("checkpoint: classMapping has no effect: %s has no class layers", start.path)
         return source
+    initial = {name: variable.numpy() for name, variable in network.named_variables.items() if _has_classes(name)}
+    skipped = all(_match(skip, name, network.network_path(name)) for name in initial)
     as_many = start.architecture.num_classes == class_map.num_classes
     if as_many and not mapping and (start.style is None or start.class_names is None):
+        if start.style is not None and not skipped:
+            log.warning(
+                "checkpoint: class layers: the names of the file's classes are unknown, so its rows are taken as those "
+                "of the data's classes, in their order: give checkpointClassNames"
+            )
         return source
-    initial = {name: variable.numpy() for name, variable in network.named_variables.items() if _has_classes(name)}
     layers = class_layers_by_name(source.values, initial, start.class_names, class_map.names, mapping)
-    log.info("checkpoint: class layers: %s", layers.sentence)
+    if not skipped:
+        log.info("checkpoint: class layers: %s", layers.sentence)
     return replace(source, values={**source.values, **layers.values})
 
 

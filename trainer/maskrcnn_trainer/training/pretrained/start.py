@@ -14,6 +14,8 @@ import tensorflow as tf
 from maskrcnn_trainer.data.class_map import class_map_of
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture, architecture_of
+from maskrcnn_trainer.model.backbones.registry import BACKBONES
+from maskrcnn_trainer.model.contradictions import refuse_contradictions
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.training.pretrained.keras_hdf5 import MAGIC as HDF5_MAGIC
 from maskrcnn_trainer.training.pretrained.keras_hdf5 import read_hdf5
@@ -46,6 +48,7 @@ class Start:
         architecture: that absent fields of the spec follow; None if the file determines none.
         contradictions_refused: whether a field of the spec that contradicts ``architecture`` is an error; otherwise the
             weights are loaded with a remark, or their shapes differ.
+        of_backbone: ``architecture`` is known for the backbone only, and has the defaults for the rest.
         class_names: name of each class of the file, None for the background and where it is unknown; None if the file
             has no class layers or no name is known.
         style: of a detector of another project.
@@ -55,23 +58,24 @@ class Start:
     source_for: Callable[[Architecture], Source]
     architecture: Architecture | None = None
     contradictions_refused: bool = False
+    of_backbone: bool = False
     class_names: tuple[str | None, ...] | None = None
     style: Style | None = None
 
     def check_agrees(self, spec: ExperimentSpec) -> None:
-        """Check that no field of a spec contradicts the file's detector; the number of classes may differ.
+        """Check that no field of a spec contradicts the file's model; the number of classes may differ.
 
         Raises:
             InvalidInput: a field does; the message names all of them.
         """
         if self.architecture is None or not self.contradictions_refused:
             return
-        ours = replace(self.architecture, num_classes=spec.data_config.num_classes)
-        if found := ours.contradictions(spec):
-            raise InvalidInput(
-                f"checkpoint: {self.path} does not match the spec: {'; '.join(found)}. Absent fields follow the file: "
-                "remove these from the spec"
-            )
+        theirs = self.architecture
+        if self.of_backbone:
+            ours = replace(Architecture.from_spec(spec), nlayers=theirs.nlayers, arch=theirs.arch)
+        else:
+            ours = replace(theirs, num_classes=spec.data_config.num_classes)
+        refuse_contradictions(f"checkpoint: {self.path}", ours.contradictions(spec))
 
 
 def open_start(path: Path, *, key: str | None = None, options: DetectorOptions | None = None) -> Start:
@@ -90,6 +94,21 @@ def open_start(path: Path, *, key: str | None = None, options: DetectorOptions |
     Raises:
         InvalidInput: the file is missing, damaged, encrypted, or of an unknown kind, or its detector cannot be used.
     """
+    options = options or DetectorOptions()
+    start = _open(path, key, options)
+    if start.style is not None or not (given := options.given):
+        return start
+    verb = "has" if len(given) == 1 else "have"
+    note = f"{', '.join(given)} {verb} no effect: {path} is not a detector of torchvision, Detectron2, or MMDetection"
+
+    def with_note(architecture: Architecture) -> Source:
+        source = start.source_for(architecture)
+        return replace(source, notes=(*source.notes, note))
+
+    return replace(start, source_for=with_note)
+
+
+def _open(path: Path, key: str | None, options: DetectorOptions) -> Start:
     from maskrcnn_trainer.model_files.model_file import is_model_file
 
     prefix = _tf_prefix(path)
@@ -105,7 +124,7 @@ def open_start(path: Path, *, key: str | None = None, options: DetectorOptions |
     if head == HDF5_MAGIC:
         return Start(str(path), lambda _: read_hdf5(path))
     if form_of(path) is not None:
-        return _other_project(path, options or DetectorOptions())
+        return _other_project(path, options)
     if zipfile.is_zipfile(path):
         return Start(str(path), lambda _: read_original_tlt(path))
     if not head:
@@ -146,20 +165,20 @@ def _other_project(path: Path, options: DetectorOptions) -> Start:
             class_names=detector.class_names,
             style=detector.style,
         )
-    ignored = () if options == DetectorOptions() else ("checkpointStyle and the like have no effect on a backbone",)
     if project is Project.DETECTRON2_BACKBONE:
         backbone = open_caffe2_backbone(file)
         settings = Architecture(nlayers=backbone.nlayers, arch=backbone.arch, batch_norm_epsilon=backbone.epsilon)
         return Start(
             str(path),
-            lambda _: _source_of_backbone(backbone, ignored),
+            lambda _: _source_of_backbone(backbone),
             settings,
             contradictions_refused=True,
+            of_backbone=True,
         )
 
     def converted(architecture: Architecture) -> Source:
         source = convert_torch(file.tensors, architecture, str(path))
-        return replace(source, notes=(*file.notes, *source.notes, *ignored))
+        return replace(source, notes=(*file.notes, *source.notes))
 
     return Start(str(path), converted)
 
@@ -169,9 +188,9 @@ def _source_of_detector(detector: OpenedDetector) -> Source:
     return Source(f"{what} of {detector.style.project}", detector.values, detector.notes, detector.ignored)
 
 
-def _source_of_backbone(backbone: OpenedBackbone, notes: tuple[str, ...]) -> Source:
-    kind = f"ResNet-{backbone.nlayers} of {Project.DETECTRON2}"
-    return Source(kind, backbone.values, (*backbone.notes, *notes), backbone.ignored)
+def _source_of_backbone(backbone: OpenedBackbone) -> Source:
+    kind = f"{BACKBONES[backbone.arch].title}-{backbone.nlayers} of {Project.DETECTRON2}"
+    return Source(kind, backbone.values, backbone.notes, backbone.ignored)
 
 
 def _tf_prefix(path: Path) -> str | None:

@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.task.files import DAMAGED_ZIP
 from maskrcnn_trainer.training.pretrained.source import Source, variable_name
+from maskrcnn_trainer.weights.zip_members import LARGEST_COMPRESSION
 
 NOTE = (
     "the model was trained by TAO Toolkit, which encodes boxes with one pixel more and samples RoIs at other "
     "points: fine-tune it before you judge its accuracy"
 )
-LARGEST_COMPRESSION = 20
-"""Largest accepted ratio of sizes. Weights hardly compress; the momentum of a training that has just begun, which is
-half of its checkpoint, consists of zeros.
-"""
 _MEMBER = re.compile(r"(.*\.ckpt[^/]*)\.(index|data-\d{5}-of-\d{5})")
 
 

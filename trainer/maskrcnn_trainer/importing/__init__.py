@@ -1,0 +1,1 @@
+"""Import of detectors of torchvision, Detectron2, and MMDetection as model files, without TensorFlow."""
