@@ -1,9 +1,9 @@
 """Processes that use a shared cache: their directories in it, and whether they still live.
 
 A process has the directory ``owners/<owner>`` with the file ``alive``, which it touches again and again. Whatever it
-has staged is below, as hard links, so that a dead process's links can be found and removed. Names and times are all that
-other nodes see on a network file system: locks of `fcntl` aren't reliable on all of them, and times of two machines
-differ, so ages are compared with a file that is touched now on the same file system.
+has staged is below, as hard links, so that a dead process's links can be found and removed. Names and times are all
+that other nodes see on a network file system: locks of `fcntl` aren't reliable on all of them, and times of two
+machines differ, so ages are compared with a file that is touched now on the same file system.
 """
 
 from __future__ import annotations
