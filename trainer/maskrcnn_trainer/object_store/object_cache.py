@@ -20,6 +20,7 @@ from pathlib import Path
 from maskrcnn_trainer.object_store.cache_names import is_cached_name
 from maskrcnn_trainer.object_store.cache_owner import OWNERS, CacheOwner, file_system_time, is_dead
 from maskrcnn_trainer.object_store.eviction import CachedObject
+from maskrcnn_trainer.object_store.loading_record import record_of
 
 _OBJECTS, _PARTIAL, _STAGED = "objects", "partial", "staged"
 
@@ -66,6 +67,7 @@ class ObjectCache:
         partial.chmod(0o444)
         whole.parent.mkdir(exist_ok=True)
         partial.rename(whole)
+        record_of(partial).unlink(missing_ok=True)
 
     def stage(self, name: str, place: Path) -> bool:
         """Link a whole object to a place below `staged`, and count it as used now.
@@ -123,8 +125,12 @@ class ObjectCache:
             if other.name == self._owner.name or not left.is_file() or left.is_symlink():
                 continue
             if is_dead(self.root, other.name, now=file_system_time(self._owner)):
+                # the record first: without its file it is no more than a record of nothing
+                with contextlib.suppress(FileNotFoundError):
+                    record_of(left).rename(record_of(path))
                 try:
                     left.rename(path)
                 except FileNotFoundError:  # another process was faster
+                    record_of(path).unlink(missing_ok=True)
                     continue
                 return
