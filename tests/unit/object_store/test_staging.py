@@ -16,7 +16,7 @@ from maskrcnn_trainer.object_store.client import ObjectInfo, parts_of
 from maskrcnn_trainer.object_store.loading_record import record_part
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
 from maskrcnn_trainer.object_store.staging import link_staged, load_planned
-from maskrcnn_trainer.object_store.staging_plan import StagingPlan, WantedObject, plan_staging
+from maskrcnn_trainer.object_store.staging_plan import StagingPlan, NeededObject, plan_staging
 
 OBJECTS = {"images/a.jpg": b"a" * 1000, "images/deep/b.jpg": bytes(range(256)) * 4000, "images/empty": b""}
 
@@ -27,12 +27,12 @@ def cache(tmp_path: Path) -> Iterator[ObjectCache]:
         yield ObjectCache(tmp_path / "cache", owner)
 
 
-def wanted(key: str, content: bytes) -> WantedObject:
+def needed(key: str, content: bytes) -> NeededObject:
     info = ObjectInfo(key, len(content), etag_of(content))
-    return WantedObject(info, cached_name("store", key, info.etag, info.size), key.removeprefix("images/"))
+    return NeededObject(info, cached_name("store", key, info.etag, info.size), key.removeprefix("images/"))
 
 
-ALL = [wanted(key, content) for key, content in OBJECTS.items()]
+ALL = [needed(key, content) for key, content in OBJECTS.items()]
 
 
 def plan_for(cache: ObjectCache) -> StagingPlan:

@@ -1,4 +1,4 @@
-"""What a staging loads, links, and refuses."""
+"""Tests of a staging's plan: what is loaded, linked, and refused."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import ObjectInfo
 from maskrcnn_trainer.object_store.staging_plan import (
     StagingPlan,
-    WantedObject,
+    NeededObject,
     plan_staging,
     refuse_impossible_places,
     space_missing,
 )
 
 
-def wanted(key: str, size: int, name: str | None = None) -> WantedObject:
-    return WantedObject(ObjectInfo(key, size, "etag"), name or f"name of {key}", key)
+def needed(key: str, size: int, name: str | None = None) -> NeededObject:
+    return NeededObject(ObjectInfo(key, size, "etag"), name or f"name of {key}", key)
 
 
-A, B, C = wanted("a", 10), wanted("b", 20), wanted("c", 20)
+A, B, C = needed("a", 10), needed("b", 20), needed("c", 20)
 
 
 def test_cached_objects_are_linked_and_others_are_loaded_the_largest_first() -> None:
@@ -37,7 +37,7 @@ def test_interrupted_loads_are_resumed() -> None:
 
 
 def test_object_in_two_places_is_loaded_once() -> None:
-    again = wanted("copy", 10, "name of a")
+    again = needed("copy", 10, "name of a")
     assert plan_staging([A, again], {}, {}).to_load == (A,)
 
 

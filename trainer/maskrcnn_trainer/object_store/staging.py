@@ -10,7 +10,7 @@ from maskrcnn_trainer.object_store.client import ObjectInfo, Part, StoreClient
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
 from maskrcnn_trainer.object_store.loading_record import missing_parts, record_of, record_part
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
-from maskrcnn_trainer.object_store.staging_plan import StagingPlan, WantedObject
+from maskrcnn_trainer.object_store.staging_plan import StagingPlan, NeededObject
 
 OnLoaded = Callable[[int], None]
 """Called with a number of bytes that have just been written."""
@@ -27,8 +27,8 @@ class StagingOutcome:
     """
 
     loaded_bytes: int
-    changed: tuple[WantedObject, ...]
-    absent: tuple[WantedObject, ...]
+    changed: tuple[NeededObject, ...]
+    absent: tuple[NeededObject, ...]
 
 
 def load_planned(
@@ -47,7 +47,7 @@ def load_planned(
     Raises:
         InvalidInput, TryAgain, Stopped, OSError: as methods of the client do; whole objects stay in the cache.
     """
-    wanted = {one.info.key: one for one in plan.to_load}
+    needed = {one.info.key: one for one in plan.to_load}
     left: dict[str, int] = {}
     outcomes: dict[str, ReadOutcome] = {}
     loaded = 0
@@ -65,32 +65,32 @@ def load_planned(
         record_part(part)
         left[key] -= 1
         if left[key] == 0 and key not in outcomes:
-            cache.complete(wanted[key].name)
+            cache.complete(needed[key].name)
     for key in outcomes:
-        partial = cache.partial(wanted[key].name)
+        partial = cache.partial(needed[key].name)
         partial.unlink(missing_ok=True)
         record_of(partial).unlink(missing_ok=True)
     return StagingOutcome(
         loaded,
-        changed=tuple(wanted[key] for key, outcome in outcomes.items() if outcome is ReadOutcome.CHANGED),
-        absent=tuple(wanted[key] for key, outcome in outcomes.items() if outcome is ReadOutcome.ABSENT),
+        changed=tuple(needed[key] for key, outcome in outcomes.items() if outcome is ReadOutcome.CHANGED),
+        absent=tuple(needed[key] for key, outcome in outcomes.items() if outcome is ReadOutcome.ABSENT),
     )
 
 
-def link_staged(wanted: Sequence[WantedObject], cache: ObjectCache, directory: Path) -> tuple[WantedObject, ...]:
+def link_staged(needed: Sequence[NeededObject], cache: ObjectCache, directory: Path) -> tuple[NeededObject, ...]:
     """Link objects from the cache to their places below a directory; return those that the cache lacks by now.
 
     Args:
-        wanted: objects whose places don't exist yet or were linked before.
+        needed: objects whose places don't exist yet or were linked before.
         cache: that holds them.
         directory: of the task.
     """
     return tuple(
-        one for one in wanted if not (place := directory / one.place).exists() and not cache.stage(one.name, place)
+        one for one in needed if not (place := directory / one.place).exists() and not cache.stage(one.name, place)
     )
 
 
-def _parts(to_load: Iterable[WantedObject], cache: ObjectCache, left: dict[str, int]) -> Iterator[Part]:
+def _parts(to_load: Iterable[NeededObject], cache: ObjectCache, left: dict[str, int]) -> Iterator[Part]:
     """Yield the missing parts of each object, and note their number before the first of them."""
     for one in to_load:
         info: ObjectInfo = one.info

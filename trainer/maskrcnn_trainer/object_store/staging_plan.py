@@ -18,7 +18,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class WantedObject:
+class NeededObject:
     """Object that a task reads.
 
     Attributes:
@@ -43,23 +43,23 @@ class StagingPlan:
         resumed_bytes: that interrupted loads have left.
     """
 
-    cached: tuple[WantedObject, ...]
-    to_load: tuple[WantedObject, ...]
+    cached: tuple[NeededObject, ...]
+    to_load: tuple[NeededObject, ...]
     to_load_bytes: int
     resumed_bytes: int
 
 
-def plan_staging(wanted: Iterable[WantedObject], cached: Mapping[str, int], partial: Mapping[str, int]) -> StagingPlan:
+def plan_staging(needed: Iterable[NeededObject], cached: Mapping[str, int], partial: Mapping[str, int]) -> StagingPlan:
     """Return the plan for some objects.
 
     Args:
-        wanted: objects that the task reads.
+        needed: objects that the task reads.
         cached: size in bytes by name in the cache; one of another size than the object's is loaded again.
         partial: bytes that an interrupted load has written, by name; more than the object has are ignored.
     """
-    have: list[WantedObject] = []
-    load: dict[str, WantedObject] = {}
-    for one in wanted:
+    have: list[NeededObject] = []
+    load: dict[str, NeededObject] = {}
+    for one in needed:
         if cached.get(one.name) == one.info.size:
             have.append(one)
         else:
