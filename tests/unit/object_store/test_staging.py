@@ -16,7 +16,7 @@ from maskrcnn_trainer.object_store.client import ObjectInfo, parts_of
 from maskrcnn_trainer.object_store.loading_record import record_part
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
 from maskrcnn_trainer.object_store.staging import link_staged, load_planned
-from maskrcnn_trainer.object_store.staging_plan import StagingPlan, NeededObject, plan_staging
+from maskrcnn_trainer.object_store.staging_plan import NeededObject, StagingPlan, plan_staging
 
 OBJECTS = {"images/a.jpg": b"a" * 1000, "images/deep/b.jpg": bytes(range(256)) * 4000, "images/empty": b""}
 

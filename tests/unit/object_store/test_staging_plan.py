@@ -7,8 +7,8 @@ import pytest
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import ObjectInfo
 from maskrcnn_trainer.object_store.staging_plan import (
-    StagingPlan,
     NeededObject,
+    StagingPlan,
     plan_staging,
     refuse_impossible_places,
     space_missing,

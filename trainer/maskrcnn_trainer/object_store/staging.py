@@ -10,7 +10,7 @@ from maskrcnn_trainer.object_store.client import ObjectInfo, Part, StoreClient
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
 from maskrcnn_trainer.object_store.loading_record import missing_parts, record_of, record_part
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
-from maskrcnn_trainer.object_store.staging_plan import StagingPlan, NeededObject
+from maskrcnn_trainer.object_store.staging_plan import NeededObject, StagingPlan
 
 OnLoaded = Callable[[int], None]
 """Called with a number of bytes that have just been written."""
