@@ -79,8 +79,8 @@ def emit_sheet(g: GraphBuilder, maps: Mapping[int, Emitted], *, aligned: bool = 
             sizes[first], bordered[first] = (maps[first].shape[1], maps[first].shape[2]), maps[first].name
         height = max(sizes[level][0] for level in others)
         width = max(sizes[first][1], sum(sizes[level][1] for level in others))
-        beside = width - sizes[first][1]
-        top, corner = (sizes[first][0], (EDGE, EDGE)) if aligned else (0, (height, beside))
+        rest = width - sizes[first][1]
+        top, corner = (sizes[first][0], (EDGE, EDGE)) if aligned else (0, (height, rest))
         layout = [(2.0**-first, *corner, 0.0)]
         row, left = [], 0
         for level in others:
@@ -88,7 +88,7 @@ def emit_sheet(g: GraphBuilder, maps: Mapping[int, Emitted], *, aligned: bool = 
             left += sizes[level][1]
             row.append(_grown(g, bordered[level], bottom=height - sizes[level][0]))
         small = _grown(g, g.op("Concat", *row, axis=3), right=width - left)
-        large = _grown(g, bordered[first], **{"right" if aligned else "left": beside})
+        large = _grown(g, bordered[first], **{"right" if aligned else "left": rest})
         parts = (large, small) if aligned else (small, large)
         return Sheet(g.op("Concat", *parts, axis=2), first, aligned, np.asarray(layout, np.float32))
 
