@@ -18,12 +18,13 @@ from maskrcnn_trainer.shared.resource import (
 )
 
 __all__ = [
-    "ABSOLUTE_PATH_PATTERN",
     "API_VERSION",
     "EXPERIMENT_NAME_LENGTH",
     "EXPERIMENT_NAME_PATTERN",
     "GROUP",
     "KIND",
+    "PATH_OR_URL",
+    "PATH_OR_URL_PATTERN",
     "PLURAL",
     "SHORT_NAME",
     "STEP_NAME_LENGTH",
@@ -39,7 +40,9 @@ SHORT_NAME = "mrx"
 
 STEP_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 STEP_NAME_LENGTH = 16
-ABSOLUTE_PATH_PATTERN = r"^/"
+PATH_OR_URL_PATTERN = r"^(/|file:///|(s3|gs|az)://[^/])"
+PATH_OR_URL = "must be an absolute path, such as /workspace/..., or a URL, such as s3://BUCKET/KEY"
+"""Message for a text that the pattern doesn't match; the rest of a URL is checked in Python alone."""
 
 
 class ApiModel(BaseModel):

@@ -17,7 +17,14 @@ from maskrcnn_operator.api.base import (
     ApiModel,
     StatusModel,
 )
-from maskrcnn_operator.api.pod import ObjectName, PodOverrides, ResourceRequirements, SecretKeyReference, Workspace
+from maskrcnn_operator.api.pod import (
+    InputCache,
+    ObjectName,
+    PodOverrides,
+    ResourceRequirements,
+    SecretKeyReference,
+    Workspace,
+)
 from maskrcnn_operator.api.status import ExperimentStatus, Size, Time
 from maskrcnn_operator.api.task_kinds import (
     NEXT_MODEL_MAKERS,
@@ -28,17 +35,18 @@ from maskrcnn_operator.api.task_kinds import (
     in_words,
 )
 from maskrcnn_operator.api.tasks import (
-    AbsolutePath,
     DatasetConvert,
     Evaluate,
     Export,
     Inference,
+    PathOrUrl,
     Prune,
     TaskOptions,
     Train,
 )
 from maskrcnn_trainer.shared.worker_group import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
+from maskrcnn_trainer.spec.object_stores import MOST_STORES, ObjectStore
 from maskrcnn_trainer.spec.partial import PartialExperimentSpec
 from maskrcnn_trainer.spec.task_name import TaskName
 
@@ -120,7 +128,7 @@ class Step(ApiModel):
         description=f"Name of the step whose model is used; when absent, the nearest {in_words(NEXT_MODEL_MAKERS)} "
         "step before this one.",
     )
-    model_path: AbsolutePath | None = Field(default=None, description="Model file to use instead of a step's model.")
+    model_path: PathOrUrl | None = Field(default=None, description="Model file to use instead of a step's model.")
     experiment: PartialExperimentSpec | None = Field(
         default=None, description="Fields of spec.experiment that differ for this step. Lists replace."
     )
@@ -189,6 +197,15 @@ class ExperimentBody(ApiModel):
         default="", max_length=1024, description="Trainer image of all steps; the operator's default when empty."
     )
     workspace: Workspace = Field(description="Volume for data, models, and results, mounted at /workspace.")
+    object_stores: tuple[ObjectStore, ...] = Field(
+        default=(),
+        max_length=MOST_STORES,
+        description="How inputs given by URL are reached.",
+    )
+    cache: InputCache | None = Field(
+        default=None,
+        description="Place for copies of inputs given by URL; an emptyDir of each pod without a limit when absent.",
+    )
     encryption_key_secret_ref: SecretKeyReference | None = Field(
         default=None, description="Key that encrypts model files; they are not encrypted when absent."
     )

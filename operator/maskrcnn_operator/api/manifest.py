@@ -13,19 +13,22 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from maskrcnn_operator.api.base import (
-    ABSOLUTE_PATH_PATTERN,
     API_VERSION,
     EXPERIMENT_NAME_PATTERN,
     GROUP,
     KIND,
+    PATH_OR_URL,
+    PATH_OR_URL_PATTERN,
     STEP_NAME_PATTERN,
 )
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.opaque import opaque_problems
-from maskrcnn_operator.api.pod import LABEL_VALUE_PATTERN, OBJECT_NAME_PATTERN, QUANTITY_PATTERN
+from maskrcnn_operator.api.pod import LABEL_VALUE_PATTERN, QUANTITY_PATTERN
 from maskrcnn_operator.api.problems import ManifestError, ManifestProblem, field_path
 from maskrcnn_operator.api.text import clean, one_line
 from maskrcnn_operator.api.unknown import UnknownName, unknown_name
+from maskrcnn_operator.api.urls import url_problems
+from maskrcnn_trainer.shared.resource import OBJECT_NAME_PATTERN
 from maskrcnn_trainer.shared.text import shown
 from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, KeyNotPlain, KeyTwice, load_documents
 from maskrcnn_trainer.spec.errors import Problem as SpecProblem
@@ -137,7 +140,8 @@ def read_object(value: Mapping[str, Any]) -> MaskRCNNExperiment:
         )
     except ValidationError as error:
         raise ManifestError(tuple(_distinct_problems(error.errors(include_url=False)))) from error
-    problems = tuple(_rule_problem(rule) for rule in check_rules(experiment.spec.experiment))
+    rules = (_rule_problem(rule) for rule in check_rules(experiment.spec.experiment))
+    problems = (*rules, *url_problems(experiment))
     if problems:
         raise ManifestError(problems)
     return experiment
@@ -228,7 +232,7 @@ _PATTERNS = {
     OBJECT_NAME_PATTERN: "must be lowercase letters, digits, '-', and '.', with a letter or digit at both ends",
     LABEL_VALUE_PATTERN: "must be letters, digits, '-', '.', and '_', with a letter or digit at both ends",
     QUANTITY_PATTERN: "must be a Kubernetes quantity, such as 4, 500m, or 16Gi",
-    ABSOLUTE_PATH_PATTERN: "must be an absolute path, such as /workspace/...",
+    PATH_OR_URL_PATTERN: PATH_OR_URL,
     EXPERIMENT_NAME_PATTERN: "must be lowercase letters, digits, and '-', with a letter first and no '-' last",
     STEP_NAME_PATTERN: "must be lowercase letters, digits, and '-', with a letter or digit at both ends",
 }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from maskrcnn_operator.api.base import ApiModel
 from maskrcnn_operator.api.opaque import MAX_BYTES, MAX_LEVELS, MAX_MEMBERS
 from maskrcnn_operator.api.reserved import refusal
+from maskrcnn_trainer.shared.object_url import is_url
+from maskrcnn_trainer.shared.resource import OBJECT_NAME_PATTERN
 from maskrcnn_trainer.shared.variables import VARIABLE_PREFIX
 
-OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 QUANTITY_PATTERN = r"^\+?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$"
 LABEL_VALUE_PATTERN = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
 
@@ -23,6 +24,7 @@ LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE_PATTERN, max_l
 Opaque = Annotated[dict[str, Any], Field(max_length=MAX_MEMBERS)]
 """Part that Kubernetes defines; :mod:`maskrcnn_operator.api.opaque` limits its depth and size."""
 _BOUNDS = f"at most {MAX_LEVELS} levels and {MAX_BYTES // 1024} KiB as JSON"
+ONE_CACHE = "a cache has exactly one of sizeLimit and persistentVolumeClaim"
 
 ANNOTATION_BYTES = 192 * 1024
 """Maximum size of podOverrides.annotations, keys and values together, in bytes.
@@ -59,7 +61,27 @@ class Workspace(ApiModel):
     def _stays_inside(cls, value: str) -> str:
         if value.startswith("/") or ".." in value.split("/"):
             raise ValueError("must be a relative path inside the volume, without '..'")
+        if is_url(value):
+            raise ValueError("results can't be written to a URL: give a relative path inside the volume")
         return value
+
+
+class InputCache(ApiModel):
+    """Place for copies of inputs that are given by URL: exactly one of the two fields."""
+
+    size_limit: Quantity | None = Field(
+        default=None,
+        description='Maximum size of an emptyDir of each pod, such as "50Gi"; the least recently used copies go first.',
+    )
+    persistent_volume_claim: ClaimReference | None = Field(
+        default=None, description="Claim of a volume that keeps the copies for later steps and experiments."
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.size_limit is None) == (self.persistent_volume_claim is None):
+            raise ValueError(ONE_CACHE)
+        return self
 
 
 class SecretKeyReference(ApiModel):

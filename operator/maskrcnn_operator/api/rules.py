@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from maskrcnn_operator.api.base import (
-    ABSOLUTE_PATH_PATTERN,
     EXPERIMENT_NAME_LENGTH,
     EXPERIMENT_NAME_PATTERN,
+    PATH_OR_URL,
+    PATH_OR_URL_PATTERN,
     STEP_NAME_PATTERN,
 )
 from maskrcnn_operator.api.cel import CelRule, quoted, unchanged
+from maskrcnn_operator.api.pod import ONE_CACHE
 from maskrcnn_operator.api.reserved import RESERVED_PREFIXES, Field, ReservedKey, allowed, refused, rule_in_words
 from maskrcnn_operator.api.step_rules import SPEC_RULES, STEP_RULES
 from maskrcnn_trainer.spec.maskrcnn_config import MaskRCNNConfig
@@ -79,10 +81,12 @@ def _at_most_where_both_are_given(low: str, high: str) -> CelRule:
     )
 
 
-_ABSOLUTE = CelRule("self == '' || self.startsWith('/')", "must be an absolute path, such as /workspace/...")
+_ABSOLUTE = CelRule(f"self == '' || self.matches({quoted(PATH_OR_URL_PATTERN)})", PATH_OR_URL)
 _ABSOLUTE_EACH = CelRule(
-    r"!self.matches('(^|,)\\s*[^/,\\s]')",
-    "must be an absolute path or pattern, such as /workspace/...; of several, separated by commas, each",
+    # short, because the API server's estimate of the cost grows with it; Python checks the scheme
+    r"self.matches('^(\\s*((/|\\w+://)[^,]*)?(,|$))*$')",
+    "must be an absolute path or pattern, such as /workspace/..., or a URL, such as s3://BUCKET/KEY; of several, "
+    "separated by commas, each",
 )
 _KEY_LENGTH = CelRule("self.all(key, key.size() >= 1 && key.size() <= 317)", "a key must have 1 to 317 characters")
 _FIVE_LEVELS = "self.?maskrcnnConfig.?maxLevel.orValue(6) == 5"
@@ -91,7 +95,7 @@ _THRESHOLDS = (("rpnNegativeOverlap", "rpnPositiveOverlap"), ("bgThreshLo", "bgT
 _LEVELS = ("roiMaxLevel", "maxLevel")  # the default of maxLevel is the largest value of roiMaxLevel
 
 PATTERN_RULES: Mapping[str, CelRule] = {
-    ABSOLUTE_PATH_PATTERN: CelRule("self.startsWith('/')", "must be an absolute path, such as /workspace/..."),
+    PATH_OR_URL_PATTERN: CelRule(f"self.matches({quoted(PATH_OR_URL_PATTERN)})", PATH_OR_URL),
     STEP_NAME_PATTERN: CelRule(
         f"self.matches({quoted(STEP_NAME_PATTERN)})",
         "the name of a step must be a DNS label: lowercase letters, digits, and -, a letter or digit first and last",
@@ -134,6 +138,14 @@ TYPE_RULES: Mapping[str, tuple[CelRule, ...]] = {
             field=".dataConfig.imageSize",
         ),
     ),
+    "ObjectStore": (
+        CelRule(
+            "self.?allowHttp.orValue(false) || !self.?endpoint.orValue('').startsWith('http://')",
+            "an endpoint that begins with http:// needs allowHttp: true",
+            field=".endpoint",
+        ),
+    ),
+    "InputCache": (CelRule("has(self.sizeLimit) != has(self.persistentVolumeClaim)", ONE_CACHE),),
     "MaskRCNNConfig": (*(_at_most(*pair) for pair in _THRESHOLDS), _at_most_where_both_are_given(*_LEVELS)),
     "PartialMaskRCNNConfig": tuple(_at_most_where_both_are_given(*pair) for pair in (*_THRESHOLDS, _LEVELS)),
 }
@@ -152,6 +164,19 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[CelRule, ...]] = {
     ("DataConfig", "valJsonFile"): (_ABSOLUTE,),
     ("DataConfig", "trainingFilePattern"): (_ABSOLUTE_EACH,),
     ("DataConfig", "validationFilePattern"): (_ABSOLUTE_EACH,),
+    ("ObjectStore", "prefix"): (
+        CelRule(
+            "self.matches('^(s3|gs|az)://[^/?#@]+(/[^/?#]+)*$')",
+            "prefix must be a URL of whole segments, such as s3://BUCKET or s3://BUCKET/PATH, without a slash at the "
+            "end, a query, and user info",
+        ),
+    ),
+    ("ObjectStore", "endpoint"): (
+        CelRule(
+            "self.matches('^https?://[^/?#@]+(/[^?#@]*)?$')",
+            "endpoint must be https://HOST or https://HOST:PORT, without user info, query, and fragment",
+        ),
+    ),
     ("Augmentation", "scaleJitter"): (
         CelRule("self[0] <= self[1]", "scaleJitter must be [min, max], the smaller number first"),
     ),

@@ -18,6 +18,7 @@ _REF = "#/$defs/"
 
 LIST_KEYS: Mapping[tuple[str, str], str] = {
     ("ExperimentBody", "steps"): "name",
+    ("ExperimentBody", "objectStores"): "prefix",
     ("PodOverrides", "imagePullSecrets"): "name",
     ("PodOverrides", "env"): "name",
     ("ExperimentStatus", "conditions"): "type",

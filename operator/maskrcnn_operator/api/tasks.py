@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from maskrcnn_operator.api.base import ABSOLUTE_PATH_PATTERN, ApiModel
+from maskrcnn_operator.api.base import PATH_OR_URL_PATTERN, ApiModel
 
-AbsolutePath = Annotated[str, StringConstraints(pattern=ABSOLUTE_PATH_PATTERN, max_length=4096)]
+PathOrUrl = Annotated[str, StringConstraints(pattern=PATH_OR_URL_PATTERN, max_length=4096)]
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=63)]
 
 
@@ -19,8 +19,8 @@ class TaskOptions(ApiModel):
 class DatasetConvert(TaskOptions):
     """Convert images with COCO annotations to TFRecords."""
 
-    image_dir: AbsolutePath = Field(description="Directory with the raw images.")
-    annotations_file: AbsolutePath = Field(
+    image_dir: PathOrUrl = Field(description="Directory with the raw images.")
+    annotations_file: PathOrUrl = Field(
         description="File with COCO instance annotations (JSON). Category IDs start from 1."
     )
     split: Literal["train", "val"] = Field(
@@ -90,13 +90,13 @@ class Prune(TaskOptions):
 class Inference(TaskOptions):
     """Run a model on images; write annotated images and labels in COCO format."""
 
-    image_dir: AbsolutePath = Field(
+    image_dir: PathOrUrl = Field(
         description="Directory with images (jpg, jpeg, png, bmp, webp, tiff), or one image file."
     )
     threshold: float = Field(
         default=0.6, gt=0.0, lt=1.0, description="Minimum score of the detections that are drawn and listed."
     )
-    class_map: AbsolutePath | None = Field(
+    class_map: PathOrUrl | None = Field(
         default=None,
         description="Text file with one class name per line, line n for ID n; the model's own names when absent.",
     )
@@ -110,7 +110,7 @@ class Calibration(ApiModel):
     batches: int = Field(
         default=10, ge=1, le=100_000, description="Number of batches of batchSize images for the calibration."
     )
-    image_dir: AbsolutePath | None = Field(
+    image_dir: PathOrUrl | None = Field(
         default=None,
         description="Directory with images; when absent (recommended), images of the training records are used.",
     )

@@ -11,12 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from maskrcnn_operator.api.base import WORKSPACE_MOUNT
+from maskrcnn_operator.api.base import PATH_OR_URL, WORKSPACE_MOUNT
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.manifest import details_problem
 from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.task_kinds import FILE_FIELDS, RECORD_MAKERS, TRAINING_RECORDS, Records, a_step_of
 from maskrcnn_operator.core.graph import ModelUse, StepGraph, StepNode
+from maskrcnn_trainer.shared.object_url import is_url, local_path, without_secrets
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import CHECKPOINT_OPTIONS, WITHOUT_RULES, ExperimentSpec
 from maskrcnn_trainer.spec.named_files import file_fields
@@ -134,13 +135,11 @@ def _without_model(spec: ExperimentSpec, node: StepNode, step: Step) -> Experime
 def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[ManifestProblem]:
     problems = []
     for path, value in spec_paths(spec).items():
-        relative = [part for part in _parts(path, value) if not part.startswith("/")]
+        relative = [part for part in _parts(path, value) if not part.startswith("/") and not is_url(part)]
         if relative:
             where = field if _changes(step, path) else "spec.experiment"
             problems.append(
-                ManifestProblem(
-                    f"{where}.{path}", f"found {relative[0]!r}; it must be an absolute path, such as /workspace/..."
-                )
+                ManifestProblem(f"{where}.{path}", f"found {without_secrets(relative[0])!r}; it {PATH_OR_URL}")
             )
     for name in step.files:
         if not getattr(spec.data_config, name):
@@ -175,10 +174,14 @@ def _parts(field: str, value: str) -> list[str]:
 
 
 def names_directory_of(pattern: str, experiment: str, step: str) -> bool:
-    """Return whether a path, or one of comma-separated patterns, lies in the results directory of a step."""
+    """Return whether a path, or one of comma-separated patterns, lies in the results directory of a step.
+
+    A URL of a file is its path; other URLs lie in no directory.
+    """
     directory = _segments(results_directory(experiment, step))
     for part in pattern.split(","):
-        found = _segments(part.strip())
+        given = part.strip()
+        found = _segments(local_path(given) or given)
         if len(found) >= len(directory) and all(
             fnmatch.fnmatchcase(have, glob) for have, glob in zip(directory, found, strict=False)
         ):

@@ -20,6 +20,7 @@ from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.task_kinds import VALIDATION_ANNOTATIONS
 from maskrcnn_operator.core.graph import ModelUse, StepGraph
 from maskrcnn_operator.core.merge import results_directory
+from maskrcnn_trainer.shared.object_url import is_url, local_path
 from maskrcnn_trainer.spec.errors import dotted
 
 _OLDER = re.compile(r"(?P<step>.+)\.(?!(?:19|20)\d{6}$)[0-9a-f]{8}(?:\.\d+)?")
@@ -104,7 +105,10 @@ def _filled(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step, name: 
 
 
 def _problem(given: InputPath, experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> ManifestProblem | None:
-    parts = _parts(given.path)
+    path = local_path(given.path) or given.path
+    if is_url(path):
+        return None
+    parts = _parts(path)
     home = _parts(results_directory(experiment.name, ""))
     if not given.pattern and not _one_begins_with_the_other(parts, home):
         return None

@@ -20,7 +20,7 @@ from maskrcnn_operator.core.overrides import overrides_of
 
 TEMPLATE_HASH_VERSION = "v1"
 
-BODY_FIELDS = frozenset({"workspace", "encryption_key_secret_ref", "queue_name"})
+BODY_FIELDS = frozenset({"workspace", "object_stores", "cache", "encryption_key_secret_ref", "queue_name"})
 """Other fields of ``spec`` that every step's Job is made from."""
 STEP_FIELDS = frozenset({"nodes", "gpus_per_node", "processes_per_node", "threads_per_process", "resources"})
 """Other fields of a step that its Job is made from. The fingerprint covers the task and the model."""

@@ -12,6 +12,7 @@ from maskrcnn_operator.api.base import WORKSPACE_MOUNT
 from maskrcnn_operator.api.task_kinds import FILE_FIELDS
 from maskrcnn_operator.core.merge import MODEL_FIELDS
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.shared.object_url import local_path
 from maskrcnn_trainer.shared.variables import VARIABLE_PREFIX
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
@@ -33,7 +34,11 @@ class LocalWorkspace:
             raise InvalidInput(f"--workspace {self.directory}: the path must not contain any of {_SPECIAL}")
 
     def to_local(self, path: str) -> str:
-        """Return a path of the manifest as a path of this machine; paths outside ``/workspace`` are unchanged."""
+        """Return a path of the manifest as a path of this machine.
+
+        A URL of a file is its path; other URLs and paths outside ``/workspace`` are unchanged.
+        """
+        path = local_path(path) or path
         if path == WORKSPACE_MOUNT or path.startswith(WORKSPACE_MOUNT + "/"):
             return str(self.directory) + path[len(WORKSPACE_MOUNT) :]
         return path

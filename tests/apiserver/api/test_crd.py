@@ -179,6 +179,10 @@ def test_the_largest_experiment_is_within_the_cost_of_the_rules(bed: Bed, namesp
     manifest["spec"]["steps"][0] = {"name": names[0], "train": {}}
     patterns = ",".join(f"/workspace/{'x' * 200}/{number:03}-*.tfrecord" for number in range(280))
     manifest["spec"]["experiment"]["dataConfig"]["trainingFilePattern"] = patterns
+    manifest["spec"]["objectStores"] = [
+        {"prefix": f"s3://data/{number}{'/x' * 1000}", "endpoint": f"https://store.example.com{'/x' * 1000}"}
+        for number in range(32)
+    ]
     manifest["spec"]["experiment"] |= {
         "learningRateSteps": list(range(1, 65)),
         "learningRateDecayLevels": [0.5] * 64,
@@ -231,6 +235,8 @@ AT_ANY_TIME = {
     "maxRestarts": {"maxRestarts": 9},
     "deadlines": {"activeDeadlineSeconds": 60, "preRunningDeadlineSeconds": 60, "ttlSecondsAfterFinished": 60},
     "podOverrides": {"podOverrides": {"priorityClassName": "high"}},
+    "objectStores": {"objectStores": [{"prefix": "s3://data"}]},
+    "cache": {"cache": {"sizeLimit": "50Gi"}},
     "experiment": {"experiment": {"totalSteps": 5}},
     "steps": {"steps": [{"name": "other", "train": {}, "gpusPerNode": 1, "resources": {"requests": {"cpu": 1}}}]},
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,7 @@ def test_lists_have_a_list_type() -> None:
     }
     assert {path for path, kind in kinds.items() if kind == "map"} == {
         "spec.steps",
+        "spec.objectStores",
         "spec.podOverrides.env",
         "spec.podOverrides.imagePullSecrets",
         "status.conditions",
@@ -213,6 +216,17 @@ def test_rules_are_well_formed() -> None:
         if field := rule.get("fieldPath"):
             at = f"{path}{field}" if path else field.removeprefix(".")
             assert at in {known for known, _ in walk(SCHEMA)}, at
+
+
+def test_regular_expressions_cost_less_than_the_api_server_allows() -> None:
+    """The estimate of cel-go (checker/cost.go), and the limit of a rule in k8s.io/apiextensions-apiserver."""
+    parts = dict(walk(SCHEMA))
+    for path, rule in rules():
+        for pattern in re.findall(r"self\.matches\('([^']*)'\)", rule["rule"]):
+            longest = 4 * parts[path]["maxLength"]  # bytes of UTF-8
+            entries = [parts[path[: end.start()]]["maxItems"] for end in re.finditer(r"\[\]", path)]
+            cost = math.ceil(0.1 * (longest + 1)) * math.ceil(0.25 * len(pattern)) * math.prod(entries)
+            assert cost < 8_000_000, path
 
 
 def test_every_rule_belongs_to_an_existing_type() -> None:

@@ -86,6 +86,26 @@ def test_what_a_field_of_the_experiment_changes(make: Any, change: dict[str, Any
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {"objectStores": [{"prefix": "s3://data", "endpoint": "https://store.example.com"}]},
+        {"cache": {"sizeLimit": "50Gi"}},
+    ],
+    ids=["stores", "cache"],
+)
+def test_way_to_reach_urls_changes_no_result(make: Any, fields: dict[str, Any]) -> None:
+    assert changed(make, lambda spec: spec.update(fields)) == set()
+
+
+def test_url_counts_as_written(make: Any) -> None:
+    def checkpoint(url: str) -> Any:
+        return lambda spec: spec["experiment"].update(checkpoint=url)
+
+    assert changed(make, checkpoint("file:///workspace/pretrained/resnet50.hdf5")) == MODELS
+    assert changed(make, checkpoint("s3://data/a.hdf5"), base=(checkpoint("s3://data/b.hdf5"),)) == MODELS
+
+
+@pytest.mark.parametrize(
     ("step", "change", "expected"),
     [
         (8, {"export": {"dataType": "fp16"}}, {"export"}),

@@ -106,6 +106,11 @@ def test_model_from_a_train_step_gives_the_checkpoint(make: Any, pruned: dict[st
             "spec.experiment.dataConfig.trainingFilePattern",
         ),
         (
+            lambda s: s["steps"][5]["experiment"].update(checkpoint="s3://data/a#b"),
+            "retrain",
+            "spec.steps[5].experiment.checkpoint",
+        ),
+        (
             lambda s: s["steps"][5]["experiment"].update(learningRateSteps=[1]),
             "retrain",
             "spec.steps[5].experiment.learningRateDecayLevels",
@@ -116,6 +121,32 @@ def test_problems_name_step_and_field(make: Any, change: Any, step: str, field: 
     found = merged(make(change), step)
     assert found.spec is None
     assert field in [problem.field for problem in found.problems]
+
+
+def test_urls_are_kept_as_written(make: Any) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["experiment"]["checkpoint"] = "gs://models/a%20b.hdf5"
+        spec["steps"][0]["datasetConvert"]["annotationsFile"] = "s3://data/train.json"
+        spec["steps"][1]["datasetConvert"]["annotationsFile"] = "s3://data/raw/val.json"
+
+    spec = spec_of(make(change), "train")
+    assert spec.checkpoint == "gs://models/a%20b.hdf5"
+    assert spec.data_config.val_json_file == "s3://data/raw/val.json"
+
+
+def test_prefix_of_records_is_the_name_of_the_annotations_in_their_url(make: Any) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["steps"][0]["datasetConvert"] = {"imageDir": "s3://data/i", "annotationsFile": "s3://data/more.v2.json"}
+
+    pattern = spec_of(make(change), "train").data_config.training_file_pattern
+    assert pattern == "/workspace/nuclei/convert-train/more.v2-*.tfrecord"
+
+
+def test_relative_path_that_resembles_a_url_is_shown_without_its_query(make: Any) -> None:
+    pattern = "/a-*, x:/data/t-*?sig=s3cr3t"
+    found = merged(make(lambda s: s["experiment"]["dataConfig"].update(trainingFilePattern=pattern)), "train")
+    assert "x:/data/t-*?..." in str(found.problems[0])
+    assert "s3cr3t" not in str(found.problems)
 
 
 def test_tasks_without_a_spec(make: Any) -> None:
@@ -134,6 +165,8 @@ def test_tasks_without_a_spec(make: Any) -> None:
         ("/workspace/nuclei/train2/model.tlt", False),
         ("/workspace/other/train/model.tlt", False),
         ("/workspace/nuclei", False),
+        ("/data/x,file:///workspace/nuclei/train/model.tlt", True),
+        ("s3://workspace/nuclei/train/model.tlt", False),
     ],
 )
 def test_paths_into_a_steps_directory(pattern: str, inside: bool) -> None:

@@ -88,6 +88,9 @@ OVERLAPS = [
         "spec.experiment.dataConfig.trainingFilePattern",
         0,
     ),
+    # URLs of files
+    (put(0, "datasetConvert", imageDir="file:///workspace/nuclei/convert-train"), "datasetConvert.imageDir", 0),
+    (data(None, trainingFilePattern="file:///workspace/**/a-*"), "dataConfig.trainingFilePattern", 2),
     # other spellings of the path
     (put(0, "datasetConvert", imageDir="//workspace//nuclei/./convert-train//"), "datasetConvert.imageDir", 0),
     (put(0, "datasetConvert", imageDir="/workspace/raw/../nuclei/x/../convert-train"), "datasetConvert.imageDir", 0),
@@ -105,7 +108,7 @@ def test_an_input_where_a_step_writes_is_invalid(make: Make, change: Any, field:
     assert ready is not None
     assert ready.reason == "InvalidSpec"
     (found,) = [line for line in ready.message.splitlines() if f"(spec.steps[{owner}].name)" in line][:1]
-    assert f"{field}: /" in found
+    assert f"{field}: /" in found or f"{field}: file:///" in found
 
 
 ACCEPTED = [
@@ -114,6 +117,9 @@ ACCEPTED = [
     both(put(7, None, modelPath="/workspace/nuclei/train/model.step-5.tlt"), put(7, None, dependsOn=["train"])),
     data(None, trainingFilePattern="/workspace/nuclei/convert-*/train-*.tfrecord"),
     data(None, valJsonFile="/workspace/nuclei/convert-val/val.json"),
+    # in an object store
+    put(0, "datasetConvert", imageDir="s3://workspace/nuclei/convert-train"),
+    data(None, trainingFilePattern="s3://workspace/**/a-*,gs://workspace/nuclei/inference/*"),
     # next to results
     put(0, "datasetConvert", imageDir="/workspace/nuclei/raw"),
     put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train2"),

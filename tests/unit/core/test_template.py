@@ -66,6 +66,8 @@ def test_every_field_of_the_spec_is_classified() -> None:
         {"workspace": {"persistentVolumeClaim": {"claimName": "other"}}},
         {"workspace": {"persistentVolumeClaim": {"claimName": "nuclei"}, "subPath": "elsewhere"}},
         {"encryptionKeySecretRef": {"name": "other"}},
+        {"objectStores": [{"prefix": "s3://data", "secretRef": {"name": "keys"}}]},
+        {"cache": {"sizeLimit": "50Gi"}},
         {"podOverrides": {"nodeSelector": {"gpu": "a100"}}},
         {"podOverrides": {"affinity": {"nodeAffinity": {"of": "kubernetes"}}}},
     ],

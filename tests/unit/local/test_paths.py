@@ -1,4 +1,4 @@
-"""The spec that a local run hands to a task."""
+"""Paths and URLs of a manifest on this machine, and the spec that a local run hands to a task."""
 
 from __future__ import annotations
 
@@ -15,6 +15,21 @@ SPEC: dict[str, Any] = {
     "totalSteps": 5,
     "dataConfig": {"imageSize": [128, 128], "numClasses": 2},
 }
+
+
+@pytest.mark.parametrize(
+    ("given", "local"),
+    [
+        ("/workspace/a", "{}/a"),
+        ("file:///workspace/a%20b", "{}/a%20b"),
+        ("file:///data/a", "/data/a"),
+        ("/data/a", "/data/a"),
+        ("s3://workspace/a", "s3://workspace/a"),
+        ("/workspace2/a", "/workspace2/a"),
+    ],
+)
+def test_path_and_url_of_a_file_are_local_and_other_urls_are_unchanged(given: str, local: str, tmp_path: Path) -> None:
+    assert LocalWorkspace(tmp_path).to_local(given) == local.format(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -115,3 +115,10 @@ def test_a_pipe_as_spec_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     given = inputs_of(["train", "-e", str(tmp_path / "pipe"), "-d", str(tmp_path / "out")])
     assert [one.name for one in given] == ["-e"]
+
+
+def test_url_of_a_file_is_its_path_and_other_urls_are_left_out(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("checkpoint: file:///m\ndataConfig: {trainingFilePattern: 's3://data/*, file:///t/*,/u/*'}\n")
+    given = inputs_of(["evaluate", "-e", f"file://{spec}", "-m", "s3://data/m.tlt", "-r", "file:///out"])
+    assert {one.path for one in given} == {"/m", "/t/*", "/u/*", str(spec)}

@@ -57,3 +57,11 @@ def test_duration_has_hours_minutes_and_seconds(seconds: float, text: str) -> No
 def test_duration_has_ascii_digits_only() -> None:
     assert all(DURATION.fullmatch(text) for text in (format_seconds(750), "1 day, 0:00:10", "12 days, 23:59:59"))
     assert not any(DURATION.fullmatch(text) for text in ("\u0660:12:30", "0:12:30\n", "12:30", "soon"))
+
+
+@pytest.mark.parametrize(
+    "value", ["s3://data/a?sig=s3cr3t", ["s3://k:s3cr3t@data/a"], {"url": "s3://data/a?sig=s3cr3t"}]
+)
+def test_value_is_shown_without_secrets(value: object) -> None:
+    assert "s3cr3t" not in shown(value)
+    assert "s3://" in shown(value)

@@ -57,6 +57,14 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
         "dataConfig.augmentation.scaleJitter",
         "did you mean [0.5, 1.5]?",
     ),
+    *(
+        ({name: "s3://data//a"}, name, "an empty, '.', or '..' segment isn't accepted")
+        for name in ("checkpoint", "checkpointConfig", "prunedModelPath")
+    ),
+    *(
+        ({"dataConfig": {name: "s3://data//a"}}, f"dataConfig.{name}", "an empty, '.', or '..' segment isn't accepted")
+        for name in ("trainingFilePattern", "validationFilePattern", "valJsonFile")
+    ),
 ]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from maskrcnn_trainer.cli import build_parser
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.spec.url_fields import OUTPUT_FLAGS
 from maskrcnn_trainer.task.arguments import IgnoredFlag, TaskParser, add_key, key_of, results_dir_of, with_hyphens
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
@@ -71,3 +73,72 @@ def test_a_key_that_is_not_utf8_is_refused_without_showing_it() -> None:
     assert "caf" not in str(told.value)
     with pytest.raises(InvalidInput, match="MASKRCNN_KEY"):
         TaskEnvironment.from_environ({"MASKRCNN_KEY": "caf\udce9"})
+
+
+COMMANDS = [
+    ["dataset_convert", "-i", "s3://data/images", "-a", "gs://data/a.json", "-o", "/records"],
+    ["train", "-e", "s3://data/spec.yaml", "-d", "/results"],
+    ["evaluate", "-e", "file:///spec.yaml", "-m", "s3://data/model.tlt"],
+    ["prune", "-m", "az://data/model.tlt", "-o", "/results"],
+    ["inference", "-i", "s3://data/images", "-m", "s3://data/m", "-e", "s", "-c", "s3://data/names.txt"],
+    ["export", "-m", "s3://data/m", "-e", "s", "--cal-image-dir", "s3://data/images"],
+    ["report", "-r", "s3://data/a", "/results", "-o", "page.html"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_inputs_of_a_command_may_be_urls(command: list[str]) -> None:
+    assert build_parser().parse_args(command).task == command[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize("text", ["s3://data//{}", "s3://data/a?{}=b", "s3://user:{}@data/a", "https://data/{}"])
+def test_invalid_url_is_refused_with_its_flag_and_without_its_text(command: list[str], text: str) -> None:
+    (position, *_) = (at for at, word in enumerate(command) if ":/" in word)
+    given = [*command[:position], text.format("s3cr3t"), *command[position + 1 :]]
+    with pytest.raises(
+        InvalidInput, match=f"^maskrcnn {command[0]}: argument {command[position - 1]}[^ ]*: "
+    ) as refused:
+        build_parser().parse_args(given)
+    assert "s3cr3t" not in str(refused.value)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_url_of_an_output_is_refused_by_the_name_of_its_flag(command: list[str]) -> None:
+    for flag in OUTPUT_FLAGS[command[0]]:
+        given = [word for word in command if word not in ("-o", "-d", "/records", "/results", "page.html")]
+        given = [
+            *given,
+            *(["-o", "/records"] if command[0] == "dataset_convert" and flag in ("-r", "--results-dir") else []),
+        ]
+        with pytest.raises(
+            InvalidInput, match=f"argument [^ ]*{flag}[^ ]*: results can't be written to a URL"
+        ) as refused:
+            build_parser().parse_args([*given, flag, "s3://data/s3cr3t?a=b"])
+        assert "s3cr3t" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        (["decrypt", "-m", "s3://data/s3cr3t", "-o", "out"], "-m"),
+        (["decrypt", "-m", "in", "-o", "s3://data/s3cr3t"], "-o"),
+        (["spec", "import", "s3://data/s3cr3t"], "SPEC"),
+    ],
+)
+def test_url_is_refused_where_only_a_file_of_this_machine_is_read(command: list[str], flag: str) -> None:
+    with pytest.raises(InvalidInput, match=f"argument {flag}[^ ]*: a URL isn't accepted here") as refused:
+        build_parser().parse_args(command)
+    assert "s3cr3t" not in str(refused.value)
+
+
+def test_argument_that_no_flag_takes_is_shown_without_its_signature() -> None:
+    with pytest.raises(InvalidInput, match="unrecognized arguments: s3://data/a") as refused:
+        build_parser().parse_args(["evaluate", "-e", "s", "-m", "m", "s3://data/a?sig=s3cr3t"])
+    assert "s3cr3t" not in str(refused.value)
+
+
+def test_url_as_the_results_directory_of_the_environment_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="^MASKRCNN_RESULTS_DIR: results can't be written to a URL") as refused:
+        TaskEnvironment.from_environ({"MASKRCNN_RESULTS_DIR": "s3://data/s3cr3t"})
+    assert "s3cr3t" not in str(refused.value)

@@ -9,6 +9,7 @@ from pathlib import Path
 from maskrcnn_trainer.conversion.dataset import MAX_SHARDS
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
+from maskrcnn_trainer.spec.url_fields import output_problem
 from maskrcnn_trainer.task.arguments import IgnoredFlag
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
@@ -87,6 +88,8 @@ def _path(text: str) -> str:
 
 
 def _directory_of_records(text: str) -> str:
+    if problem := output_problem(text):
+        raise argparse.ArgumentTypeError(problem)
     if found := sorted(set(text) & set("*?[],")):
         raise argparse.ArgumentTypeError(
             f"{text!r}: expected a path without * ? [ ] , but found {' '.join(found)}: training finds the records with "

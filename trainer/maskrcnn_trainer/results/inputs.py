@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from maskrcnn_trainer.shared.files import read_text
+from maskrcnn_trainer.shared.object_url import is_url, local_path
 from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES
 from maskrcnn_trainer.spec.reading import load_yaml
 from maskrcnn_trainer.spec.task_table import TASKS
@@ -40,9 +41,10 @@ class TaskInput:
 
 
 def inputs_of(task: Sequence[str]) -> list[TaskInput]:
-    """Return the inputs that a command line names, including those in its experiment spec.
+    """Return the inputs on this machine that a command line names, including those in its experiment spec.
 
-    An absolute path after a flag that isn't a known output counts as an input.
+    An absolute path after a flag that isn't a known output counts as an input. A URL of a file is its path; other URLs
+    are left out.
     """
     found: list[TaskInput] = []
     flag = ""
@@ -52,6 +54,9 @@ def inputs_of(task: Sequence[str]) -> list[TaskInput]:
             flag = argument
             continue
         flag, value = (name, value) if equals and name.startswith("--") else (flag, argument)
+        value = local_path(value) or value
+        if is_url(value):
+            continue
         if value and flag not in _NO_INPUT_FLAGS and (flag in _INPUT_FLAGS or value.startswith("/")):
             found.append(TaskInput(flag, value))
         if flag in SPEC_FLAGS:
@@ -111,7 +116,7 @@ def _is_in(path: Path, directory: Path) -> bool:
 
 
 def _paths_in(spec: str) -> Iterator[tuple[str, str]]:
-    """Yield field and path of every absolute path in a spec file; none if the file cannot be read.
+    """Yield field and path of every absolute path or URL of a file in a spec file; none if that cannot be read.
 
     A file that isn't YAML may be a prototxt: there a path is in quotes, and its line is given instead of the field.
     """
@@ -135,4 +140,5 @@ def _paths_in(spec: str) -> Iterator[tuple[str, str]]:
         elif isinstance(value, list):
             waiting += [(field, part) for part in value]
         elif isinstance(value, str):
-            yield from ((field, part.strip()) for part in value.split(",") if part.strip().startswith("/"))
+            given = (local_path(part.strip()) or part.strip() for part in value.split(","))
+            yield from ((field, path) for path in given if path.startswith("/"))

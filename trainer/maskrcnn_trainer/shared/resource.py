@@ -11,5 +11,8 @@ EXPERIMENT_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 """DNS label that starts with a letter, since names of Jobs and Services begin with it."""
 EXPERIMENT_NAME_LENGTH = 32
 
+OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+"""Name of a Kubernetes object, such as a Secret."""
+
 WORKSPACE_MOUNT = "/workspace"
 """Mount path of the workspace in every step."""

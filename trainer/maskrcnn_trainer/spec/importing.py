@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.shared.object_url import is_url, local_path
 from maskrcnn_trainer.shared.resource import API_VERSION, EXPERIMENT_NAME_LENGTH, KIND, WORKSPACE_MOUNT
 from maskrcnn_trainer.spec.base import SpecModel
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
@@ -133,9 +134,10 @@ def _outside(spec: ExperimentSpec) -> list[str]:
     missing = [name for name, path in paths.items() if path is None and name.startswith("dataConfig.")]
     found = [f"{name} is missing; training and evaluation need it" for name in missing]
     for name, value in paths.items():
-        for path in (value or "").split(","):
-            if path and not path.strip().startswith(f"{WORKSPACE_MOUNT}/"):
-                found.append(f"{name}: {path.strip()} is not below {WORKSPACE_MOUNT}, where the claim is mounted")
+        for given in (value or "").split(","):
+            path = local_path(given.strip()) or given.strip()
+            if path and not is_url(path) and not path.startswith(f"{WORKSPACE_MOUNT}/"):
+                found.append(f"{name}: {path} is not below {WORKSPACE_MOUNT}, where the claim is mounted")
     return found
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic.alias_generators import to_camel
 
 from maskrcnn_trainer.spec.errors import Path, Problem, shown
+from maskrcnn_trainer.spec.url_fields import SPEC_URLS, InputKind, input_problem
 
 if TYPE_CHECKING:
     from maskrcnn_trainer.spec.experiment import ExperimentSpec
@@ -111,6 +113,16 @@ def jitter_is_a_range(spec: ExperimentSpec) -> Iterator[Problem]:
         yield Problem(("data_config", "augmentation", "scale_jitter"), [low, high], message)
 
 
+def _valid_urls(path: Path, kind: InputKind) -> Rule:
+    def check(spec: ExperimentSpec) -> Iterator[Problem]:
+        given: Any = functools.reduce(lambda part, name: getattr(part, str(name)), path, spec)
+        if isinstance(given, str) and (problem := input_problem(given, kind)):
+            # the value isn't kept: it may have a signature
+            yield Problem(path, None, problem)
+
+    return Rule((path,), check)
+
+
 RULES: tuple[Rule, ...] = (
     Rule((("learning_rate_steps",), ("learning_rate_decay_levels",)), rate_lists_match),
     Rule((("learning_rate_steps",),), rate_steps_rise),
@@ -124,6 +136,7 @@ RULES: tuple[Rule, ...] = (
     Rule((("maskrcnn_config", "freeze_blocks"),), blocks_differ),
     Rule((("maskrcnn_config", "include_mask"),), mask_is_included),
     Rule((("data_config", "augmentation", "scale_jitter"),), jitter_is_a_range),
+    *(_valid_urls(path, kind) for path, kind in SPEC_URLS.items()),
 )
 
 

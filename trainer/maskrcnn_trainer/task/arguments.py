@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.nvidia import gpus_are_hidden
+from maskrcnn_trainer.shared.object_url import without_secrets
+from maskrcnn_trainer.spec.url_fields import flag_problem
 from maskrcnn_trainer.task.environment import TaskEnvironment, checked_key
 from maskrcnn_trainer.task.gpus import index_variable
 
@@ -35,7 +37,10 @@ def _not_empty(value: str) -> str:
 
 
 class TaskParser(argparse.ArgumentParser):
-    """Argument parser whose errors are :class:`InvalidInput` and that doesn't accept abbreviated flags."""
+    """Argument parser whose errors are :class:`InvalidInput` and that doesn't accept abbreviated flags.
+
+    A URL is refused where none is accepted, and an invalid one everywhere. No error has a signature or a password.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
@@ -49,9 +54,24 @@ class TaskParser(argparse.ArgumentParser):
         action.type = str  # argparse also applies the type to everything after the name of the subparser
         return action
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments, of a subcommand too, and check the URLs among them."""
+        parsed, rest = super().parse_known_args(args, namespace)
+        command = self.prog.partition(" ")[2]
+        for action in self._actions:
+            spellings = action.option_strings or [action.dest.upper()]
+            value = getattr(parsed, action.dest, None)
+            for text in value if isinstance(value, list) else [value]:
+                problem = flag_problem(command, spellings[0], text) if isinstance(text, str) else None
+                if problem:
+                    self.error(f"argument {'/'.join(spellings)}: {problem}")
+        return parsed, rest
+
     def error(self, message: str) -> NoReturn:
         """Raise InvalidInput with the message and a hint to the help."""
-        raise InvalidInput(f"{self.prog}: {message}; see {self.prog} --help", reason="InvalidCommandLine")
+        raise InvalidInput(
+            f"{self.prog}: {without_secrets(message)}; see {self.prog} --help", reason="InvalidCommandLine"
+        )
 
 
 class IgnoredFlag(argparse.Action):

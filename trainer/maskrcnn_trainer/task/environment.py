@@ -19,14 +19,15 @@ from maskrcnn_trainer.shared.variables import (
     RESULTS_DIR_VARIABLE,
     TERMINATION_LOG_VARIABLE,
 )
+from maskrcnn_trainer.spec.url_fields import output_problem
 
 
 @dataclass(frozen=True)
 class TaskEnvironment:
     """Environment variables that every task reads, in a cluster and on one machine.
 
-    ``from_environ`` treats an empty variable as unset. It raises InvalidInput for an attempt that isn't a number, and
-    for a key that isn't UTF-8.
+    ``from_environ`` treats an empty variable as unset. It raises InvalidInput for an attempt that isn't a number, for
+    a results directory by URL, and for a key that isn't UTF-8.
 
     Attributes:
         fingerprint: fingerprint of the step in its status; included in every report.
@@ -60,6 +61,8 @@ class TaskEnvironment:
         attempt = value(ATTEMPT_VARIABLE) or "1"
         if not _is_whole(attempt) or int(attempt) < 1:
             raise InvalidInput(f"{ATTEMPT_VARIABLE}: {attempt!r} must be a whole number of at least 1")
+        if problem := output_problem(value(RESULTS_DIR_VARIABLE) or ""):
+            raise InvalidInput(f"{RESULTS_DIR_VARIABLE}: {problem}")
         # an older release of the operator sets only the first variable
         given = (value(FINGERPRINT_VARIABLE) or "", *(value(FINGERPRINTS_VARIABLE) or "").split())
         fingerprints = tuple(dict.fromkeys(name for name in given if name))

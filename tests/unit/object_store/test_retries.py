@@ -1,0 +1,96 @@
+"""Decisions about another try, with the time given."""
+
+from __future__ import annotations
+
+import pytest
+
+from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
+from maskrcnn_trainer.object_store.explanations import Operation, Reached
+from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.retries import Episode, ObjectAbsent, ObjectChanged, RetryPolicy, error_of
+
+FORBIDDEN = Failure(FailureKind.ANSWER, 403, "AccessDenied")
+UNAUTHORIZED = Failure(FailureKind.ANSWER, 401)
+EXPIRED_TOKEN = Failure(FailureKind.ANSWER, 400, "ExpiredToken")
+UNAVAILABLE = Failure(FailureKind.ANSWER, 503)
+THROTTLED = Failure(FailureKind.ANSWER, 503, "SlowDown")
+RESET = Failure(FailureKind.INTERRUPTED)
+UNTRUSTED = Failure(FailureKind.CERTIFICATE, detail="issuer")
+NO_BUCKET = Failure(FailureKind.ANSWER, 404, "NoSuchBucket")
+
+
+def wait(failure: Failure, *, after: float = 0.0, count: int = 1, answered: bool, jitter: float = 1.0) -> float | None:
+    """Return the wait for a request whose first failure was ``after`` seconds ago."""
+    return RetryPolicy().wait(
+        failure,
+        Operation.READ,
+        "s3",
+        episode=Episode(100.0, count),
+        now=100.0 + after,
+        answered=answered,
+        jitter=jitter,
+    )
+
+
+def error(failure: Failure, *, answered: bool) -> TaskError:
+    return error_of(failure, Operation.READ, "s3://b/k", Reached("s3", "b"), answered=answered)
+
+
+@pytest.mark.parametrize(
+    "failure", [UNAVAILABLE, THROTTLED, RESET, Failure(FailureKind.TIMEOUT), Failure(FailureKind.HELPER)]
+)
+@pytest.mark.parametrize("answered", [False, True])
+def test_passing_failure_is_tried_for_five_minutes_and_ends_with_75(failure: Failure, answered: bool) -> None:
+    assert wait(failure, after=299.0, answered=answered) is not None
+    assert wait(failure, after=300.0, answered=answered) is None
+    assert isinstance(error(failure, answered=answered), TryAgain)
+
+
+@pytest.mark.parametrize("failure", [FORBIDDEN, UNAUTHORIZED, EXPIRED_TOKEN, UNTRUSTED, NO_BUCKET])
+def test_refusal_after_an_answer_is_tried_like_an_unavailable_store(failure: Failure) -> None:
+    assert wait(failure, after=299.0, answered=True) is not None
+    assert wait(failure, after=300.0, answered=True) is None
+    assert isinstance(error(failure, answered=True), TryAgain)
+
+
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, EXPIRED_TOKEN, UNTRUSTED, NO_BUCKET])
+def test_refusal_before_any_answer_is_the_users_mistake(failure: Failure) -> None:
+    assert wait(failure, answered=False) is None
+    assert isinstance(error(failure, answered=False), InvalidInput)
+
+
+@pytest.mark.parametrize("failure", [FORBIDDEN, Failure(FailureKind.CREDENTIALS)])
+def test_missing_permission_or_identity_is_tried_for_a_minute_before_any_answer(failure: Failure) -> None:
+    assert wait(failure, after=59.0, answered=False) is not None
+    assert wait(failure, after=60.0, answered=False) is None
+    assert isinstance(error(failure, answered=False), InvalidInput)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_object_that_cannot_be_read_is_not_tried_again(answered: bool) -> None:
+    for failure in (
+        Failure(FailureKind.UNLISTABLE, detail="a//b"),
+        Failure(FailureKind.ANSWER, 403, "InvalidObjectState"),
+    ):
+        assert wait(failure, answered=answered) is None
+        assert isinstance(error(failure, answered=answered), InvalidInput)
+
+
+def test_waits_double_up_to_a_limit_and_have_jitter() -> None:
+    waits = [wait(UNAVAILABLE, count=count, answered=True) for count in (1, 2, 3, 20, 5000)]
+    assert waits == [0.2, 0.4, 0.8, 20.0, 20.0]
+    assert wait(UNAVAILABLE, count=3, answered=True, jitter=0.0) == 0.4
+
+
+def test_throttled_requests_wait_longer() -> None:
+    assert wait(THROTTLED, answered=True) == 1.0
+
+
+def test_last_try_is_at_the_limit() -> None:
+    assert wait(UNAVAILABLE, after=295.0, count=20, answered=True) == 5.0
+
+
+def test_absent_and_changed_objects_have_errors_of_their_own() -> None:
+    assert isinstance(error(Failure(FailureKind.ANSWER, 404, "NoSuchKey"), answered=True), ObjectAbsent)
+    assert isinstance(error(Failure(FailureKind.ANSWER, 412), answered=True), ObjectChanged)
+    assert (ObjectAbsent.exit_code, ObjectChanged.exit_code) == (64, 75)

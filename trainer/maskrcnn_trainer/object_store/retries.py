@@ -1,0 +1,117 @@
+"""Decisions about a failed request: whether and when it is sent again, and with which error it is given up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
+from maskrcnn_trainer.object_store.explanations import Meaning, Operation, Reached, is_throttled, meaning_of, sentence
+from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Failures of one request in a row, without a byte received in between.
+
+    Attributes:
+        began: time of the first failure, in seconds.
+        count: number of failures, at least 1.
+    """
+
+    began: float
+    count: int = 1
+
+    def continued(self) -> Episode:
+        """Return the episode with one more failure."""
+        return Episode(self.began, self.count + 1)
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Times of back-off and limits, in seconds.
+
+    Attributes:
+        first_wait: wait after the first failure, before jitter; doubled with each further one.
+        throttled_wait: the same after an answer that limits the rate.
+        longest_wait: upper limit of a wait.
+        limit: time after which a failing request is given up.
+        limit_of_new_permission: the same for a refusal (403), or a missing identity, before the store has answered any
+            request: a new permission or service account takes some seconds to be known everywhere.
+    """
+
+    first_wait: float = 0.2
+    throttled_wait: float = 1.0
+    longest_wait: float = 20.0
+    limit: float = 300.0
+    limit_of_new_permission: float = 60.0
+
+    def wait(
+        self,
+        failure: Failure,
+        operation: Operation,
+        scheme: str,
+        *,
+        episode: Episode,
+        now: float,
+        answered: bool,
+        jitter: float,
+    ) -> float | None:
+        """Return the seconds until a request is sent again; None: it is given up.
+
+        Args:
+            failure: its newest failure.
+            operation: what it does.
+            scheme: of the store.
+            episode: its failures in a row, this one included.
+            now: time, in seconds.
+            answered: whether the store has answered any request of this attempt.
+            jitter: random number in [0, 1].
+        """
+        limit = self._limit(failure, meaning_of(failure, operation, scheme), answered)
+        left = episode.began + limit - now
+        if left <= 0:
+            return None
+        first = self.throttled_wait if is_throttled(failure) else self.first_wait
+        longest = min(self.longest_wait, first * 2.0 ** min(episode.count - 1, 30))
+        return min(longest * (0.5 + jitter / 2), left)
+
+    def _limit(self, failure: Failure, meaning: Meaning, answered: bool) -> float:
+        if meaning is Meaning.PASSING or (meaning is Meaning.REFUSED and answered):
+            return self.limit
+        if meaning is Meaning.REFUSED and (failure.status == 403 or failure.kind is FailureKind.CREDENTIALS):
+            return self.limit_of_new_permission
+        return 0.0
+
+
+class ObjectAbsent(InvalidInput):
+    """Read of an object that doesn't exist (64)."""
+
+    default_reason = "InvalidData"
+
+
+class ObjectChanged(TryAgain):
+    """Read of an object that isn't the one that was listed (75)."""
+
+    default_reason = "InputChanged"
+
+
+def error_of(failure: Failure, operation: Operation, url: str, reached: Reached, *, answered: bool) -> TaskError:
+    """Return the error with which a failed request is given up.
+
+    Args:
+        failure: its newest failure.
+        operation: what it does.
+        url: of the object or the prefix, without a query.
+        reached: how the store is reached.
+        answered: whether the store has answered any request of this attempt; a store that has did know the identity,
+            so a refusal may pass (75), and is the user's mistake before that (64).
+    """
+    text = sentence(failure, operation, url, reached)
+    meaning = meaning_of(failure, operation, reached.scheme)
+    if meaning is Meaning.ABSENT:
+        return ObjectAbsent(text)
+    if meaning is Meaning.CHANGED:
+        return ObjectChanged(text)
+    if meaning is Meaning.LASTING or (meaning is Meaning.REFUSED and not answered):
+        return InvalidInput(text, reason="StoreRefused" if meaning is Meaning.REFUSED else "InvalidData")
+    return TryAgain(text, reason="StoreUnavailable")
