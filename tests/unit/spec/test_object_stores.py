@@ -19,6 +19,8 @@ from maskrcnn_trainer.spec.object_stores import (
     local_stores,
     store_for,
     store_problems,
+    stores_from_json,
+    stores_to_json,
 )
 
 SECRET = "s3cr3t"  # noqa: S105 - stands for a password
@@ -155,3 +157,18 @@ def test_secret_of_a_manifest_needs_an_entry_of_this_machine() -> None:
 def test_line_to_add_has_no_directory_for_the_ambient_identity() -> None:
     line = line_to_add(store(endpoint="https://host"))
     assert line == '- {prefix: "s3://data", endpoint: "https://host"}'
+
+
+def test_stores_survive_the_way_to_a_task() -> None:
+    stores = (
+        ObjectStoreSpec(prefix="s3://data", endpoint="https://store:9000", secret_dir="/secrets/0"),
+        ObjectStoreSpec(prefix="az://models", account="lab", from_manifest=True),
+    )
+    assert stores_from_json(stores_to_json(stores)) == stores
+
+
+@pytest.mark.parametrize("text", ["", "{}x", "{}", "[1]", '[{"prefix": "s3://a?sig=SECRET"}]', '[{"prefix": 3}]'])
+def test_invalid_stores_of_the_variable_are_refused_without_their_text(text: str) -> None:
+    with pytest.raises(InvalidInput, match="MASKRCNN_OBJECT_STORES") as refusal:
+        stores_from_json(text)
+    assert "SECRET" not in str(refusal.value)

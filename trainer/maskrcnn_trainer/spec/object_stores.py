@@ -18,8 +18,9 @@ from pydantic import Field
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.object_url import STORE_SCHEMES, ObjectUrl, parse_url, url_problem
 from maskrcnn_trainer.shared.resource import OBJECT_NAME_PATTERN
+from maskrcnn_trainer.shared.variables import OBJECT_STORES_VARIABLE
 from maskrcnn_trainer.spec.base import SpecModel
-from maskrcnn_trainer.spec.errors import Problem
+from maskrcnn_trainer.spec.errors import Problem, dotted
 
 MOST_STORES = 32
 
@@ -199,6 +200,31 @@ def local_stores(manifest: Sequence[ObjectStore], local: Sequence[LocalStore]) -
         )
     found = [_as_spec(store) for store in local]
     return (*found, *(_as_spec(store, from_manifest=True) for _, store in rest))
+
+
+def stores_to_json(stores: Sequence[ObjectStoreSpec]) -> str:
+    """Return stores as the value of MASKRCNN_OBJECT_STORES, by which a task gets them."""
+    return json.dumps(
+        [store.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True) for store in stores],
+        separators=(",", ":"),
+    )
+
+
+def stores_from_json(text: str) -> tuple[ObjectStoreSpec, ...]:
+    """Return the stores of MASKRCNN_OBJECT_STORES.
+
+    Raises:
+        InvalidInput: the text isn't a list of stores, or the stores have problems; none of it is repeated.
+    """
+    where = f"{OBJECT_STORES_VARIABLE}: the value"
+    try:
+        entries = json.loads(text)
+        stores = tuple(ObjectStoreSpec.model_validate(entry) for entry in entries)
+    except (ValueError, TypeError, RecursionError):
+        raise InvalidInput(f"{where} must be a JSON list of object stores, as the operator writes it") from None
+    for problem in store_problems(stores):
+        raise InvalidInput(f"{where}{dotted(problem.path)} {problem.message}")
+    return stores
 
 
 def line_to_add(store: StoreFields, *, directory: str | None = None) -> str:
