@@ -219,6 +219,8 @@ def stores_from_json(text: str) -> tuple[ObjectStoreSpec, ...]:
     where = f"{OBJECT_STORES_VARIABLE}: the value"
     try:
         entries = json.loads(text)
+        if not isinstance(entries, list):
+            raise TypeError
         stores = tuple(ObjectStoreSpec.model_validate(entry) for entry in entries)
     except (ValueError, TypeError, RecursionError):
         raise InvalidInput(f"{where} must be a JSON list of object stores, as the operator writes it") from None
