@@ -36,6 +36,7 @@ class StagingDisplay:
         self._meter: ProgressMeter | None = None
         self._files = (0, 0)
         self._bytes = (0, 0)
+        self._unit = MB
         self._began = 0.0
         self._reported = 0.0
         self._warned: dict[str, float] = {}
@@ -53,7 +54,9 @@ class StagingDisplay:
         self._files, self._bytes = (0, files_to_load), (0, bytes_to_load)
         self._began = self._clock()
         if files_to_load:
-            self._meter = self._bars.enter_context(progress_bar(LOADING, max(1, bytes_to_load // MB), "MB"))
+            self._unit = MB if bytes_to_load >= 10 * MB else 1000
+            total = max(1, bytes_to_load // self._unit)
+            self._meter = self._bars.enter_context(progress_bar(LOADING, total, "MB" if self._unit == MB else "kB"))
             if self._report is not None and self._reporter is None:
                 self._reporter = self._report()
             self._record()
@@ -89,7 +92,7 @@ class StagingDisplay:
     def _show(self) -> None:
         if self._meter is None:
             return
-        step = self._bytes[0] // MB - self._meter.done
+        step = self._bytes[0] // self._unit - self._meter.done
         self._meter.advance(step, files=f"{self._files[0]}/{self._files[1]}")
         if self._clock() - self._reported >= REPORT_INTERVAL_SECONDS:
             self._record()
