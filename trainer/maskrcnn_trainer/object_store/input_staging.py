@@ -29,12 +29,12 @@ from maskrcnn_trainer.object_store.staging_plan import (
     space_missing,
 )
 from maskrcnn_trainer.object_store.staging_work import ListedInput, StagingWork, UrlInput, store_name
+from maskrcnn_trainer.shared.messages import INPUTS_FILE
 from maskrcnn_trainer.shared.object_url import ObjectUrl, parse_pattern, parse_url
 from maskrcnn_trainer.shared.variables import STAGED_INPUTS_VARIABLE
 from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec
 from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.staged_inputs import (
-    INPUTS_FILE,
     StagedInputs,
     hand_on_staged_inputs,
     staged_inputs,
@@ -44,10 +44,10 @@ from maskrcnn_trainer.task.staged_inputs import (
 MOST_CHANGES = 5
 """Number of times that an object may change while it is loaded."""
 
-POLL_SECONDS = 0.5
+SECONDS_BETWEEN_LOOKS = 0.5
 """Time between two looks at objects that other processes load."""
 
-_STAGED_FILE = "staged.json"
+_STAGED_FILE = "staged"
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ class InputStaging:
         self._progress.waiting(f"another process loads {count} of the objects into the same cache")
         if self._stop():
             raise Stopped("Stopped while objects were read.")
-        time.sleep(POLL_SECONDS)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _make_room(self, plan: StagingPlan, work: StagingWork, cache: ObjectCache) -> None:
         """Evict objects so that those of a plan fit.

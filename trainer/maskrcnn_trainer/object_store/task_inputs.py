@@ -28,13 +28,13 @@ from maskrcnn_trainer.task.reporter import Reporter, preparation_report
 from maskrcnn_trainer.task.staged_inputs import staged_path
 from maskrcnn_trainer.task.stopping import StopRequest
 
-TRAINING_RECORDS: SpecPath = ("data_config", "training_file_pattern")
+TRAINING_PATTERN: SpecPath = ("data_config", "training_file_pattern")
 VALIDATION_FIELDS: tuple[SpecPath, ...] = (
     ("data_config", "validation_file_pattern"),
     ("data_config", "val_json_file"),
 )
 
-Stage = Callable[[argparse.Namespace, "CommandInputs"], None]
+StageInputs = Callable[[argparse.Namespace, "CommandInputs"], None]
 """Stages the inputs of a command, and replaces its arguments that are URLs by paths."""
 
 
@@ -147,7 +147,7 @@ def model_companions(name: str) -> str | None:
 
 @contextlib.contextmanager
 def inputs_staged(
-    arguments: argparse.Namespace, stage: Stage, task: TaskName | None, *, started: str = "", rank: int = 0
+    arguments: argparse.Namespace, stage: StageInputs, task: TaskName | None, *, started: str = "", rank: int = 0
 ) -> Iterator[None]:
     """Stage the inputs of a command by URL; its arguments have paths within the block.
 
