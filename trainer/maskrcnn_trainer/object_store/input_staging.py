@@ -47,7 +47,7 @@ MOST_CHANGES = 5
 SECONDS_BETWEEN_LOOKS = 0.5
 """Time between two looks at objects that other processes load."""
 
-_STAGED_FILE = "staged"
+_STAGED_FILE = "handed-on"
 
 
 @dataclass(frozen=True)
