@@ -33,4 +33,5 @@ def bytes_of(quantity: str) -> int:
     exponent = int(found["exponent"] or _DECIMAL.get(suffix, 0))
     tens = max(-_FURTHEST, min(_FURTHEST, exponent)) - len(part)
     amount = int((found["whole"] or "") + part) << _BINARY.get(suffix, 0)
-    return min(MOST_BYTES, amount * 10**tens if tens >= 0 else amount // 10**-tens)
+    ten: int = 10 ** abs(tens)
+    return min(MOST_BYTES, amount * ten if tens >= 0 else amount // ten)

@@ -39,7 +39,7 @@ def input_variables(
     if not limit and spec.cache is not None and spec.cache.size_limit is not None:
         limit = str(bytes_of(spec.cache.size_limit))
     return {
-        OBJECT_STORES_VARIABLE: stores_to_json(stores),
+        **({OBJECT_STORES_VARIABLE: stores_to_json(stores)} if stores else {}),
         **({CACHE_VARIABLE: str(directory)} if directory is not None else {}),
         **({CACHE_LIMIT_VARIABLE: limit} if limit else {}),
     }
