@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-MOST_BYTES = 2**63 - 1
+LARGEST_QUANTITY = 2**63 - 1
 """Largest amount of a quantity in Kubernetes, which lowers larger ones to it."""
 
 _QUANTITY = re.compile(
@@ -18,7 +18,7 @@ _FURTHEST = 200
 
 
 def bytes_of(quantity: str) -> int:
-    """Return the whole bytes of an amount, at most :data:`MOST_BYTES`; a part of a byte is left out.
+    """Return the whole bytes of an amount, at most :data:`LARGEST_QUANTITY`; a part of a byte is left out.
 
     Args:
         quantity: a valid quantity of at most 64 characters.
@@ -34,4 +34,4 @@ def bytes_of(quantity: str) -> int:
     tens = max(-_FURTHEST, min(_FURTHEST, exponent)) - len(part)
     amount = int((found["whole"] or "") + part) << _BINARY.get(suffix, 0)
     ten: int = 10 ** abs(tens)
-    return min(MOST_BYTES, amount * ten if tens >= 0 else amount // ten)
+    return min(LARGEST_QUANTITY, amount * ten if tens >= 0 else amount // ten)

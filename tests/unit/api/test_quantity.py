@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from maskrcnn_operator.api.quantity import MOST_BYTES, bytes_of
+from maskrcnn_operator.api.quantity import LARGEST_QUANTITY, bytes_of
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_bytes_are_exact_and_a_part_of_a_byte_is_left_out(quantity: str, expecte
 
 @pytest.mark.parametrize("quantity", ["8Ei", "1e999999999999999999999999"])
 def test_amount_is_lowered_to_the_largest_one_of_kubernetes(quantity: str) -> None:
-    assert bytes_of(quantity) == MOST_BYTES
+    assert bytes_of(quantity) == LARGEST_QUANTITY
 
 
 @pytest.mark.parametrize("quantity", ["", ".", "Gi", "1K", "1 Gi", "-1", "١"])
