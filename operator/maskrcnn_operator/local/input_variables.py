@@ -24,7 +24,7 @@ def input_variables(
         spec: of the experiment; its ``cache.sizeLimit`` is the limit unless ``environment`` has one.
         environment: of this process.
         store_config: file of ``--store-config``, or None.
-        cache: directory of ``--cache``; None for that of ``environment``, or else the default.
+        cache: directory of ``--cache``; None for that of ``environment``, or else the tasks' own default.
 
     Raises:
         InvalidInput: the file is invalid, a Secret has no entry in it, or the stores are too large.
@@ -34,30 +34,14 @@ def input_variables(
     if problem := size_problem(stores):
         files = "spec.objectStores" if store_config is None else f"--store-config {store_config} with spec.objectStores"
         raise InvalidInput(f"{files}: {problem}")
-    directory = _cache_directory(environment, cache)
+    if cache is not None and is_url(str(cache)):
+        raise InvalidInput("--cache: a URL isn't accepted here: give a directory of this machine")
+    directory = str(cache.absolute()) if cache is not None else environment.get(CACHE_VARIABLE)
     limit = environment.get(CACHE_LIMIT_VARIABLE)
     if not limit and spec.cache is not None and spec.cache.size_limit is not None:
         limit = str(bytes_of(spec.cache.size_limit))
     return {
         **({OBJECT_STORES_VARIABLE: stores_to_json(stores)} if stores else {}),
-        **({CACHE_VARIABLE: str(directory)} if directory is not None else {}),
+        **({CACHE_VARIABLE: directory} if directory else {}),
         **({CACHE_LIMIT_VARIABLE: limit} if limit else {}),
     }
-
-
-def _cache_directory(environment: Mapping[str, str], given: Path | None) -> Path | None:
-    """Return the directory of the cache; None if there is no home directory for the default."""
-    if given is not None and is_url(str(given)):
-        raise InvalidInput("--cache: a URL isn't accepted here: give a directory of this machine")
-    if given is not None:
-        return given.absolute()
-    if own := environment.get(CACHE_VARIABLE):
-        return Path(own).absolute()
-    base = environment.get("XDG_CACHE_HOME", "")
-    if Path(base).is_absolute():
-        # a relative path in it is invalid (XDG Base Directory Specification)
-        return Path(base) / "maskrcnn"
-    try:
-        return Path.home() / ".cache" / "maskrcnn"
-    except RuntimeError:
-        return None

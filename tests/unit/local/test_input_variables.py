@@ -17,7 +17,6 @@ from maskrcnn_trainer.spec.object_stores import stores_from_json
 
 from .bench import MANIFEST
 
-HOME = {"XDG_CACHE_HOME": "/caches"}
 WITH_SECRET = [{"prefix": "s3://data", "secretRef": {"name": "keys"}}]
 CERTIFICATE = f"-----BEGIN CERTIFICATE-----\n{'MIIB' * 15000}\n-----END CERTIFICATE-----\n"
 
@@ -34,54 +33,48 @@ def store_config(folder: Path, *entries: dict[str, Any]) -> Path:
 
 def test_entry_of_the_file_takes_the_place_of_a_secret(tmp_path: Path) -> None:
     file = store_config(tmp_path, {"prefix": "s3://data", "secretDir": "keys", "endpoint": "https://a.example.com"})
-    found = input_variables(body(objectStores=WITH_SECRET), HOME, store_config=file, cache=None)
+    found = input_variables(body(objectStores=WITH_SECRET), {}, store_config=file, cache=None)
     (store,) = stores_from_json(found["MASKRCNN_OBJECT_STORES"])
     assert (store.secret_dir, store.from_manifest) == (f"{tmp_path}/keys", False)
 
 
 def test_endpoint_that_only_the_manifest_names_is_marked() -> None:
     stores = [{"prefix": "s3://data", "endpoint": "https://a.example.com"}]
-    found = input_variables(body(objectStores=stores), HOME, store_config=None, cache=None)
+    found = input_variables(body(objectStores=stores), {}, store_config=None, cache=None)
     (store,) = stores_from_json(found["MASKRCNN_OBJECT_STORES"])
     assert store.from_manifest
 
 
 def test_secret_without_an_entry_is_refused_with_the_line_to_add() -> None:
     with pytest.raises(InvalidInput, match=r"spec\.objectStores\[0\]\.secretRef.*\n.*secretDir: \"DIR\""):
-        input_variables(body(objectStores=WITH_SECRET), HOME, store_config=None, cache=None)
+        input_variables(body(objectStores=WITH_SECRET), {}, store_config=None, cache=None)
 
 
 def test_stores_that_no_variable_can_hold_are_refused(tmp_path: Path) -> None:
     file = store_config(tmp_path, *({"prefix": f"s3://data/{n}", "caBundle": CERTIFICATE} for n in range(2)))
     with pytest.raises(InvalidInput, match=f"stores.yaml with spec.objectStores: .* at most {MOST_STORES_BYTES}"):
-        input_variables(body(), HOME, store_config=file, cache=None)
+        input_variables(body(), {}, store_config=file, cache=None)
 
 
-def test_without_stores_there_is_no_variable_for_them() -> None:
-    assert input_variables(body(), HOME, store_config=None, cache=None) == {"MASKRCNN_CACHE": "/caches/maskrcnn"}
+def test_without_stores_and_cache_the_defaults_of_the_tasks_apply() -> None:
+    assert input_variables(body(), {}, store_config=None, cache=None) == {}
 
 
 @pytest.mark.parametrize(
     ("environment", "given", "expected"),
     [
-        ({"HOME": "/home/user"}, None, "/home/user/.cache/maskrcnn"),
-        ({"HOME": "/home/user", "XDG_CACHE_HOME": "relative"}, None, "/home/user/.cache/maskrcnn"),
-        (HOME, None, "/caches/maskrcnn"),
-        (HOME | {"MASKRCNN_CACHE": "/own"}, None, "/own"),
-        (HOME | {"MASKRCNN_CACHE": "/own"}, Path("/given"), "/given"),
-        (HOME, Path("given"), f"{Path.cwd()}/given"),
+        ({"MASKRCNN_CACHE": "/own"}, None, "/own"),
+        ({"MASKRCNN_CACHE": "/own"}, Path("/given"), "/given"),
+        ({}, Path("given"), f"{Path.cwd()}/given"),
     ],
 )
-def test_directory_of_the_cache(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], given: Path | None, expected: str
-) -> None:
-    monkeypatch.setenv("HOME", environment.get("HOME", ""))
+def test_directory_of_the_cache(environment: dict[str, str], given: Path | None, expected: str) -> None:
     assert input_variables(body(), environment, store_config=None, cache=given)["MASKRCNN_CACHE"] == expected
 
 
 def test_url_is_no_directory_for_the_cache() -> None:
     with pytest.raises(InvalidInput, match="--cache: a URL isn't accepted here"):
-        input_variables(body(), HOME, store_config=None, cache=Path("s3://data/cache"))
+        input_variables(body(), {}, store_config=None, cache=Path("s3://data/cache"))
 
 
 @pytest.mark.parametrize(
@@ -95,5 +88,5 @@ def test_url_is_no_directory_for_the_cache() -> None:
 )
 def test_limit_of_the_cache(environment: dict[str, str], cache: dict[str, Any] | None, expected: str | None) -> None:
     spec = body(**({"cache": cache} if cache is not None else {}))
-    found = input_variables(spec, HOME | environment, store_config=None, cache=None)
+    found = input_variables(spec, environment, store_config=None, cache=None)
     assert found.get("MASKRCNN_CACHE_LIMIT") == expected

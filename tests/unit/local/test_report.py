@@ -96,11 +96,9 @@ def test_report_gets_neither_gpus_nor_the_key_nor_variables_of_a_task(
     monkeypatch.setenv("MASKRCNN_KEY", "secret")
     monkeypatch.setenv("MASKRCNN_RESULTS_DIR", "/elsewhere")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
     assert bench.run() == 0
     assert [call["environment"] for call in bench.reports()] == [
         {
-            "MASKRCNN_CACHE": "/caches/maskrcnn",
             "MASKRCNN_WORKSPACE": str(bench.workspace),
             "CUDA_VISIBLE_DEVICES": "-1",
             "NVIDIA_VISIBLE_DEVICES": "void",
