@@ -21,6 +21,7 @@ class Reason(StrEnum):
     # an experiment that is stalled or cannot be written
     INVALID_SPEC = "InvalidSpec"
     WORKSPACE_NOT_SHARED = "WorkspaceNotShared"
+    CACHE_NOT_SHARED = "CacheNotShared"
     STEP_FAILED = "StepFailed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     STATUS_REFUSED = "StatusRefused"
@@ -97,6 +98,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.FAILED: "Read the messages of the failed steps, fix the cause, then suspend and resume, or change the spec.",
     Reason.INVALID_SPEC: "Correct the fields that the message names, and apply the manifest again.",
     Reason.WORKSPACE_NOT_SHARED: "Use a ReadWriteMany claim, or train on one node.",
+    Reason.CACHE_NOT_SHARED: "Use a ReadWriteMany claim or sizeLimit in spec.cache, or train on one node.",
     Reason.STEP_FAILED: "Read the step's message and log, fix the cause, then change the spec, or suspend and resume.",
     Reason.DEADLINE_EXCEEDED: "Increase activeDeadlineSeconds of the spec, or of the step that the message names, "
     "then suspend and resume.",
@@ -135,7 +137,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.WAITING_FOR_TURN: "Nothing, or allow more steps at a time: a ReadWriteMany claim, or --jobs on a single "
     "machine.",
     Reason.WAITING_FOR_PODS: "Nothing; if this lasts more than a few minutes, check the pods that do not end.",
-    Reason.WAITING_FOR_CLAIM: "Create the claim that spec.workspace names, or correct its name. The operator must have "
+    Reason.WAITING_FOR_CLAIM: "Create the claim that the message names, or correct its name. The operator must have "
     "permission to read claims.",
     Reason.UPSTREAM_FAILED: "Fix the failed step that the message names.",
     Reason.UPSTREAM_CHANGED: "Nothing: steps that use the old result end before the step runs again.",
