@@ -43,6 +43,11 @@ def test_store_with_a_secret_gets_no_variable_of_the_ambient_identity() -> None:
     assert (str(found.secret_dir), found.endpoint, found.region) == ("/keys", None, "us-east-1")
 
 
+def test_process_of_a_pod_is_known_by_the_variable_of_the_kubelet() -> None:
+    assert connection("s3://b/k", KUBERNETES_SERVICE_HOST="10.0.0.1").in_pod
+    assert not connection("s3://b/k").in_pod
+
+
 def test_store_with_the_longest_prefix_is_used() -> None:
     stores = [{"prefix": "s3://b", "region": "eu-west-1"}, {"prefix": "s3://b/deep", "region": "eu-west-2"}]
     assert connection("s3://b/deep/k", *stores).region == "eu-west-2"

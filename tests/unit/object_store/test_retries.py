@@ -6,7 +6,7 @@ import pytest
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.object_store.explanations import Operation, Reached
-from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.failures import METADATA, UNUSABLE, Failure, FailureKind
 from maskrcnn_trainer.object_store.retries import Episode, ObjectAbsent, ObjectChanged, RetryPolicy, error_of
 
 FORBIDDEN = Failure(FailureKind.ANSWER, 403, "AccessDenied")
@@ -19,7 +19,15 @@ UNTRUSTED = Failure(FailureKind.CERTIFICATE, detail="issuer")
 NO_BUCKET = Failure(FailureKind.ANSWER, 404, "NoSuchBucket")
 
 
-def wait(failure: Failure, *, after: float = 0.0, count: int = 1, answered: bool, jitter: float = 1.0) -> float | None:
+def wait(
+    failure: Failure,
+    *,
+    after: float = 0.0,
+    count: int = 1,
+    answered: bool = False,
+    in_pod: bool = False,
+    jitter: float = 1.0,
+) -> float | None:
     """Return the wait for a request whose first failure was ``after`` seconds ago."""
     return RetryPolicy().wait(
         failure,
@@ -28,6 +36,7 @@ def wait(failure: Failure, *, after: float = 0.0, count: int = 1, answered: bool
         episode=Episode(100.0, count),
         now=100.0 + after,
         answered=answered,
+        in_pod=in_pod,
         jitter=jitter,
     )
 
@@ -64,6 +73,27 @@ def test_missing_permission_or_identity_is_tried_for_a_minute_before_any_answer(
     assert wait(failure, after=59.0, answered=False) is not None
     assert wait(failure, after=60.0, answered=False) is None
     assert isinstance(error(failure, answered=False), InvalidInput)
+
+
+@pytest.mark.parametrize("status", [0, 404])
+def test_machine_without_an_identity_is_refused_at_once(status: int) -> None:
+    assert wait(Failure(FailureKind.CREDENTIALS, status, detail=METADATA)) is None
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_metadata_of_a_machine_that_fail_are_requested_for_a_minute(status: int) -> None:
+    assert wait(Failure(FailureKind.CREDENTIALS, status, detail=METADATA), after=59.0) is not None
+
+
+def test_service_account_of_a_pod_may_get_its_identity_within_a_minute() -> None:
+    absent = Failure(FailureKind.CREDENTIALS, 404, detail=METADATA)
+    assert wait(absent, after=59.0, in_pod=True) is not None
+    assert wait(absent, after=60.0, in_pod=True) is None
+
+
+@pytest.mark.parametrize("in_pod", [False, True])
+def test_variables_that_cannot_be_used_are_refused_at_once(in_pod: bool) -> None:
+    assert wait(Failure(FailureKind.CREDENTIALS, detail=UNUSABLE), in_pod=in_pod) is None
 
 
 @pytest.mark.parametrize("answered", [False, True])

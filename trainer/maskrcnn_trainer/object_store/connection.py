@@ -21,6 +21,8 @@ READ_SECONDS = 60
 
 DEFAULT_REGION = "us-east-1"
 ACCOUNT_VARIABLE = "AZURE_STORAGE_ACCOUNT_NAME"
+_POD_VARIABLE = "KUBERNETES_SERVICE_HOST"
+"""Set by the kubelet in each container."""
 _REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _ALWAYS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables of proxies and certificates, which every helper gets; those of proxies also in lowercase."""
@@ -43,6 +45,7 @@ class StoreConnection:
         ca_bundle: certificates in PEM, trusted in addition to the system's; empty: none.
         allow_http: whether ``http://`` is allowed.
         environment: variables that the helper process needs: proxies, certificates, and those of an ambient identity.
+        in_pod: whether this process runs in a pod.
     """
 
     scheme: str
@@ -54,6 +57,7 @@ class StoreConnection:
     ca_bundle: str = ""
     allow_http: bool = False
     environment: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    in_pod: bool = False
 
     @property
     def reached(self) -> Reached:
@@ -117,6 +121,7 @@ def connection_for(
         ca_bundle=(store.ca_bundle or "") if store is not None else "",
         allow_http=allow_http,
         environment=_environment_of_helper(url.scheme, environment, ambient=secret_dir is None),
+        in_pod=_POD_VARIABLE in environment,
     )
 
 

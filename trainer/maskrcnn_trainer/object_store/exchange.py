@@ -304,6 +304,7 @@ class Exchange:
             episode=request.episode,
             now=now,
             answered=self._answered,
+            in_pod=self._connection.in_pod,
             jitter=self._jitter(),
         )
         if seconds is None:

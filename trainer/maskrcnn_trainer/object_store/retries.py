@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.object_store.explanations import Meaning, Operation, Reached, is_throttled, meaning_of, sentence
-from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.failures import METADATA, UNUSABLE, Failure, FailureKind
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class RetryPolicy:
         episode: Episode,
         now: float,
         answered: bool,
+        in_pod: bool,
         jitter: float,
     ) -> float | None:
         """Return the seconds until a request is sent again; None: it is given up.
@@ -65,9 +66,10 @@ class RetryPolicy:
             episode: its failures in a row, this one included.
             now: time, in seconds.
             answered: whether the store has answered any request of this attempt.
+            in_pod: whether this process runs in a pod, which may start before its service account has its identity.
             jitter: random number in [0, 1].
         """
-        limit = self._limit(failure, meaning_of(failure, operation, scheme), answered)
+        limit = self._limit(failure, meaning_of(failure, operation, scheme), answered=answered, in_pod=in_pod)
         left = episode.began + limit - now
         if left <= 0:
             return None
@@ -75,12 +77,21 @@ class RetryPolicy:
         longest = min(self.longest_wait, first * 2.0 ** min(episode.count - 1, 30))
         return min(longest * (0.5 + jitter / 2), left)
 
-    def _limit(self, failure: Failure, meaning: Meaning, answered: bool) -> float:
+    def _limit(self, failure: Failure, meaning: Meaning, *, answered: bool, in_pod: bool) -> float:
         if meaning is Meaning.PASSING or (meaning is Meaning.REFUSED and answered):
             return self.limit
-        if meaning is Meaning.REFUSED and (failure.status == 403 or failure.kind is FailureKind.CREDENTIALS):
-            return self.limit_of_new_permission
-        return 0.0
+        if meaning is not Meaning.REFUSED or _lacks_an_identity(failure, in_pod=in_pod):
+            return 0.0
+        new = failure.status == 403 or failure.kind is FailureKind.CREDENTIALS
+        return self.limit_of_new_permission if new else 0.0
+
+
+def _lacks_an_identity(failure: Failure, *, in_pod: bool) -> bool:
+    """Return whether no identity will appear: nothing names one, and this machine has none, or the one named is bad."""
+    if failure.kind is not FailureKind.CREDENTIALS:
+        return False
+    busy = failure.status == 429 or failure.status >= 500
+    return failure.detail == UNUSABLE or (failure.detail == METADATA and not in_pod and not busy)
 
 
 class ObjectAbsent(InvalidInput):
