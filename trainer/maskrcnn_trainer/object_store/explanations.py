@@ -13,6 +13,9 @@ from maskrcnn_trainer.object_store import failures
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 from maskrcnn_trainer.object_store.providers import PROVIDERS
 
+REFUSED = "StoreRefused"
+"""Reason of errors about a store that refuses, or that can't be used with its settings."""
+
 
 class Meaning(Enum):
     """Classes of failures, by what follows from them."""

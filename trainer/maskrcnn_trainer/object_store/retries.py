@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
-from maskrcnn_trainer.object_store.explanations import Meaning, Operation, Reached, is_throttled, meaning_of, sentence
+from maskrcnn_trainer.object_store.explanations import (
+    REFUSED,
+    Meaning,
+    Operation,
+    Reached,
+    is_throttled,
+    meaning_of,
+    sentence,
+)
 from maskrcnn_trainer.object_store.failures import METADATA, UNUSABLE, Failure, FailureKind
 
 
@@ -124,5 +132,5 @@ def error_of(failure: Failure, operation: Operation, url: str, reached: Reached,
     if meaning is Meaning.CHANGED:
         return ObjectChanged(text)
     if meaning is Meaning.LASTING or (meaning is Meaning.REFUSED and not answered):
-        return InvalidInput(text, reason="StoreRefused" if meaning is Meaning.REFUSED else "InvalidData")
+        return InvalidInput(text, reason=REFUSED if meaning is Meaning.REFUSED else "InvalidData")
     return TryAgain(text, reason="StoreUnavailable")
