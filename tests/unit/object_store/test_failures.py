@@ -46,9 +46,21 @@ def test_answer_that_imitates_the_library_is_not_believed() -> None:
     )
 
 
-@pytest.mark.parametrize("code", ["a" * 65, "sig=c2VjcmV0", "two words", "", "x/y"])
+@pytest.mark.parametrize("code", ["A" + "a" * 64, "sig=c2VjcmV0", "Two words", "", "X/y"])
 def test_code_that_is_not_64_letters_or_digits_is_dropped(code: str) -> None:
     assert read(answered(403, f"<Code>{code}</Code>")).code == ""
+
+
+@pytest.mark.parametrize(
+    "code", ["AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNNEXAMPLE", "9f86d081884c7d659a2feaa0c55ad015", "eyJhbGciOiJSUzI1NiJ9"]
+)
+def test_code_that_may_be_a_key_or_a_signature_is_dropped(code: str) -> None:
+    assert read(answered(403, f"<Code>{code}</Code>")).code == ""
+
+
+@pytest.mark.parametrize("code", ["InvalidMd5", "XMinioServerNotInitialized", "InvalidSOAPRequest", "Busy"])
+def test_code_that_reads_like_words_is_kept(code: str) -> None:
+    assert read(answered(403, f"<Code>{code}</Code>")).code == code
 
 
 @pytest.mark.parametrize(

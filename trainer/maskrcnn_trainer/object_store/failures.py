@@ -54,7 +54,7 @@ class Failure:
     Attributes:
         kind: what failed.
         status: of the HTTP answer; 0 if there was none.
-        code: the provider's code, at most 64 letters or digits; empty if there was none.
+        code: the provider's code, at most 64 letters or digits that read like words; empty if there was none.
         detail: a word of this project, or a name; see :class:`FailureKind`.
     """
 
@@ -78,6 +78,8 @@ _SOURCE = "\nDebug source:\n"
 
 _STATUS = re.compile(r"inner: Status \{\s+status: (\d{3}),")
 _CODE = re.compile(r"<Code>\s*([A-Za-z0-9]{1,64})\s*</Code>")
+_MOST_DIGITS = 2
+"""Digits in a code, such as InvalidMd5; an identifier of a key or a signature has more, or no lowercase letter."""
 _URI = re.compile(r"\buri: Some\(\s+(\S+?),\n")
 _INVALID_PATH = re.compile(r'^\s*InvalidPath \{.*?\bpath: "((?:[^"\\]|\\.)*)"', re.DOTALL)
 _METADATA = re.compile(r"https?://[^/]+/(?:latest/(?:api/token|meta-data/)|computeMetadata/|metadata/identity/)")
@@ -136,7 +138,12 @@ def _status(source: str) -> int:
 
 def _code(source: str) -> str:
     found = _CODE.search(source)
-    return found[1] if found else ""
+    return found[1] if found and _reads_like_words(found[1]) else ""
+
+
+def _reads_like_words(code: str) -> bool:
+    """Return whether a text can be a code, and neither a key nor a signature that the server sends back."""
+    return code[0].isupper() and not code.isupper() and sum(character.isdigit() for character in code) <= _MOST_DIGITS
 
 
 def _is_of_store(uri: str, scheme: str, endpoint: str | None) -> bool:

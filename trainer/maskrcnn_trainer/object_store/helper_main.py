@@ -80,7 +80,8 @@ class ReachedStore:
         """Return the facts about an exception of the library."""
         text = str(error)
         failure = failure_of(type(error).__name__, text, self._settings["scheme"], self._settings["endpoint"])
-        repeated = failure.code and any(failure.code in value for value in self._secret.values())
+        values = (*self._secret.values(), *self._settings["environment"].values())
+        repeated = failure.code and any(failure.code in value for value in values)
         # a server may answer with what it was sent
         return Failure(failure.kind, failure.status, "", failure.detail) if repeated else failure
 
