@@ -75,6 +75,28 @@ def test_missing_permission_or_identity_is_tried_for_a_minute_before_any_answer(
     assert isinstance(error(failure, answered=False), InvalidInput)
 
 
+def test_refusal_after_other_failures_is_tried_for_a_minute() -> None:
+    unavailable = Episode.of(Episode.of(None, 0.0, refused=False), 100.0, refused=False)
+    refused = Episode.of(Episode.of(unavailable, 200.0, refused=True), 230.0, refused=True)
+    assert (refused.began, refused.count, refused.refused_since) == (0.0, 4, 200.0)
+
+    def left(now: float) -> bool:
+        return (
+            RetryPolicy().wait(
+                FORBIDDEN, Operation.READ, "s3", episode=refused, now=now, answered=False, in_pod=False, jitter=1.0
+            )
+            is not None
+        )
+
+    assert left(259.0)
+    assert not left(260.0)
+
+
+def test_other_failure_ends_the_time_of_a_refusal() -> None:
+    refused = Episode.of(None, 0.0, refused=True)
+    assert Episode.of(Episode.of(refused, 30.0, refused=False), 50.0, refused=True).refused_since == 50.0
+
+
 @pytest.mark.parametrize("status", [0, 404])
 def test_machine_without_an_identity_is_refused_at_once(status: int) -> None:
     assert wait(Failure(FailureKind.CREDENTIALS, status, detail=METADATA)) is None

@@ -24,14 +24,26 @@ class Episode:
     Attributes:
         began: time of the first failure, in seconds.
         count: number of failures, at least 1.
+        refused_since: time from which on each failure was a refusal; None: the newest failure wasn't one.
     """
 
     began: float
     count: int = 1
+    refused_since: float | None = None
 
-    def continued(self) -> Episode:
-        """Return the episode with one more failure."""
-        return Episode(self.began, self.count + 1)
+    @classmethod
+    def of(cls, earlier: Episode | None, now: float, *, refused: bool) -> Episode:
+        """Return the episode with one more failure.
+
+        Args:
+            earlier: the episode before the failure; None: there was none.
+            now: time of the failure, in seconds.
+            refused: whether the failure is a refusal.
+        """
+        since = (
+            (now if earlier is None or earlier.refused_since is None else earlier.refused_since) if refused else None
+        )
+        return cls(earlier.began if earlier else now, earlier.count + 1 if earlier else 1, since)
 
 
 @dataclass(frozen=True)
@@ -77,8 +89,12 @@ class RetryPolicy:
             in_pod: whether this process runs in a pod, which may start before its service account has its identity.
             jitter: random number in [0, 1].
         """
-        limit = self._limit(failure, meaning_of(failure, operation, scheme), answered=answered, in_pod=in_pod)
-        left = episode.began + limit - now
+        meaning = meaning_of(failure, operation, scheme)
+        limit = self._limit(failure, meaning, answered=answered, in_pod=in_pod)
+        refused_since = episode.refused_since
+        # a refusal that follows other failures has its minute, too
+        began = episode.began if answered or refused_since is None else refused_since
+        left = began + limit - now
         if left <= 0:
             return None
         first = self.throttled_wait if is_throttled(failure) else self.first_wait
