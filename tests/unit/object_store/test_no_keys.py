@@ -33,8 +33,8 @@ from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient
 from maskrcnn_trainer.object_store.connection import StoreConnection
 from maskrcnn_trainer.object_store.inputs_record import inputs_file, inputs_summary
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
-from maskrcnn_trainer.object_store.staging import link_staged, load_planned
-from maskrcnn_trainer.object_store.staging_plan import NeededObject, plan_staging
+from maskrcnn_trainer.object_store.staging import load_planned
+from maskrcnn_trainer.object_store.staging_plan import NeededObject
 
 KINDS = identities()
 CONTENT = b"content of the object"
@@ -81,9 +81,12 @@ def stage(client: StoreClient, root: Path) -> None:
     needed = [NeededObject(one, cached_name("store", one.key, one.etag, one.size), one.key) for one in listed]
     with CacheOwner(root / "cache") as owner:
         cache = ObjectCache(root / "cache", owner)
-        load_planned(plan_staging(needed, {}, {}), client, cache)
-        assert not link_staged(needed, cache, cache.staged(0))
-        (root / "cache" / "copy of the owner").write_text(files_of(owner.directory), encoding="utf-8")
+
+        def link(one: NeededObject) -> None:
+            assert cache.stage(one.name, cache.staged(0) / one.place)
+
+        load_planned(needed, client, cache, on_whole=link)
+        (root / "copy of the owner").write_text(files_of(owner.directory), encoding="utf-8")
     (root / "result.json").write_text(json.dumps({"inputs": {"s3://b/d": inputs_summary(listed)}}))
     (root / "inputs.json").write_bytes(gzip.decompress(inputs_file({"s3://b/d": listed})))
 
