@@ -151,6 +151,18 @@ def test_look_up_by_a_server_that_answers_anything_finds_nothing(tmp_path: Path,
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+def test_redirect_to_a_page_is_not_an_answer_of_a_store(tmp_path: Path, scheme: str) -> None:
+    with serving() as portal, serving(b={}) as server, client_of(server, tmp_path, scheme, policy=AT_ONCE) as client:
+        portal.plan = lambda _: ANYTHING
+        server.plan = lambda _: Answer(302, headers={"Location": f"{portal.url}/login"})
+        with pytest.raises(InvalidInput, match="doesn't answer like an object store"):
+            list(client.list("k"))
+        with pytest.raises(InvalidInput, match="doesn't answer like an object store"):
+            client.head("k")
+        assert portal.seen
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("status", [403, 404])
 def test_listing_may_be_empty_where_objects_may_not_be_read(tmp_path: Path, scheme: str, status: int) -> None:
     with serving(b={}) as server, client_of(server, tmp_path, scheme, policy=AT_ONCE) as client:
