@@ -72,6 +72,9 @@ class Reason(StrEnum):
     TRY_AGAIN = "TryAgain"
     OUT_OF_MEMORY = "OutOfMemory"
     WORKSPACE_FULL = "WorkspaceFull"
+    STORE_REFUSED = "StoreRefused"
+    STORE_UNAVAILABLE = "StoreUnavailable"
+    INPUT_CHANGED = "InputChanged"
     STOPPED = "Stopped"
     ERROR = "Error"
     DISRUPTED_TOO_OFTEN = "DisruptedTooOften"
@@ -159,6 +162,12 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.TRY_AGAIN: "Check what failed outside the step (a lost peer, the network), then suspend and resume.",
     Reason.OUT_OF_MEMORY: "Give the step more memory, or decrease imageSize or trainBatchSize.",
     Reason.WORKSPACE_FULL: "Free space in the workspace, or enlarge it, then suspend and resume.",
+    Reason.STORE_REFUSED: "Correct what the message names: the keys in the Secret, a permission, the URL, or an "
+    "entry of spec.objectStores. Then suspend and resume, or apply the manifest again.",
+    Reason.STORE_UNAVAILABLE: "Check the store and the way to it (network, proxy, DNS, a key that has expired), then "
+    "suspend and resume. What the attempts have loaded into a cache that lasts is not loaded again.",
+    Reason.INPUT_CHANGED: "Find out what writes below the URL that the message names, and suspend and resume once it "
+    "has ended.",
     Reason.STOPPED: "Nothing: the attempt was stopped, and the next one resumes from its checkpoint.",
     Reason.ERROR: "Read the step's log.",
     Reason.DISRUPTED_TOO_OFTEN: "Find out what ends the pods (preemption, evictions), then suspend and resume.",

@@ -35,6 +35,19 @@ SECRETS = {
 }
 
 
+class Clock:
+    """Time that passes only in pauses."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pause(self, seconds: float) -> None:
+        self.now += max(seconds, 0.001)
+
+
 def secret_in(directory: Path, scheme: str, **keys: str) -> Path:
     """Write the files of a secret, and return their directory."""
     directory.mkdir(parents=True, exist_ok=True)

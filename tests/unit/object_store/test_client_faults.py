@@ -8,29 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.object_store.clients import QUICK, client_of, connection_to, secret_in
+from tests.unit.object_store.clients import QUICK, client_of, secret_in
 from tests.unit.object_store.stub_server import Answer, Plan, Seen, etag_of, refusal, serving
 
-from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain
-from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient, parts_of
+from maskrcnn_trainer.errors import Stopped
+from maskrcnn_trainer.object_store.client import ObjectInfo, parts_of
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
 from maskrcnn_trainer.object_store.retries import RetryPolicy
 
 BYTES = bytes(range(256)) * 20_000
 INFO = ObjectInfo("k", len(BYTES), etag_of(BYTES))
-
-
-class Clock:
-    """Time that passes only in pauses."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def pause(self, seconds: float) -> None:
-        self.now += max(seconds, 0.001)
 
 
 def first(count: int, answer: Callable[[Seen], Answer]) -> Plan:
@@ -93,35 +80,6 @@ def test_body_that_is_shorter_than_its_range_is_continued(tmp_path: Path) -> Non
         client.get_to_file(INFO, tmp_path / "file")
         assert (tmp_path / "file").read_bytes() == BYTES
         assert begin_of(server.reads()[1]) == 10
-
-
-def test_unavailable_store_ends_with_75_after_five_minutes(tmp_path: Path) -> None:
-    clock = Clock()
-    with serving(b={"k": BYTES}) as server:
-        server.plan = lambda _: refusal(503, "ServiceUnavailable")
-        client = StoreClient(connection_to(server, tmp_path), clock=clock, pause=clock.pause, jitter=lambda: 1.0)
-        with client, pytest.raises(TryAgain, match="s3://b/k: .*HTTP 503, ServiceUnavailable.*unavailable"):
-            client.get_to_file(INFO, tmp_path / "file")
-    assert 300 <= clock.now < 301
-
-
-def test_refusal_before_any_answer_ends_with_64_after_a_minute(tmp_path: Path) -> None:
-    clock = Clock()
-    with serving(b={"k": BYTES}) as server:
-        server.plan = lambda _: refusal(403, "AccessDenied")
-        client = StoreClient(connection_to(server, tmp_path), clock=clock, pause=clock.pause, jitter=lambda: 1.0)
-        with client, pytest.raises(InvalidInput, match="s3:ListBucket"):
-            client.head("k")
-    assert 60 <= clock.now < 61
-
-
-def test_refusal_after_an_answer_ends_with_75(tmp_path: Path) -> None:
-    policy = RetryPolicy(first_wait=0.01, limit=0.0)
-    with serving(b={"k": BYTES}) as server, client_of(server, tmp_path, policy=policy) as client:
-        assert client.head("k") == INFO
-        server.plan = lambda _: refusal(403, "AccessDenied")
-        with pytest.raises(TryAgain, match="s3:ListBucket"):
-            client.get_to_file(INFO, tmp_path / "file")
 
 
 def test_permission_that_arrives_late_is_used(tmp_path: Path) -> None:

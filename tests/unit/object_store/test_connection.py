@@ -43,6 +43,11 @@ def test_store_with_a_secret_gets_no_variable_of_the_ambient_identity() -> None:
     assert (str(found.secret_dir), found.endpoint, found.region) == ("/keys", None, "us-east-1")
 
 
+def test_process_of_a_pod_is_known_by_the_variable_of_the_kubelet() -> None:
+    assert connection("s3://b/k", KUBERNETES_SERVICE_HOST="10.0.0.1").in_pod
+    assert not connection("s3://b/k").in_pod
+
+
 def test_store_with_the_longest_prefix_is_used() -> None:
     stores = [{"prefix": "s3://b", "region": "eu-west-1"}, {"prefix": "s3://b/deep", "region": "eu-west-2"}]
     assert connection("s3://b/deep/k", *stores).region == "eu-west-2"
@@ -143,3 +148,23 @@ def test_region_that_could_be_another_host_is_refused() -> None:
 
 def test_keys_of_the_environment_are_not_in_the_text_of_a_connection() -> None:
     assert "ambient-secret" not in repr(connection("s3://b/k", **AMBIENT))
+
+
+@pytest.mark.parametrize(
+    ("url", "stores", "environment"),
+    [
+        ("s3://b/k", [{"prefix": "s3://b", "secret_ref": {"name": "keys"}}], {}),
+        ("s3://b/k", [{"prefix": "s3://b", "endpoint": "https://evil.test", "from_manifest": True}], {}),
+        ("s3://b/k", [], {"AWS_ENDPOINT_URL": "ftp://a.test"}),
+        ("s3://b/k", [], {"AWS_ENDPOINT_URL": "http://a.test"}),
+        ("s3://b/k", [], {"AWS_REGION": "../x"}),
+        ("az://b/k", [], {}),
+        ("az://b/k", [], {"AZURE_STORAGE_ACCOUNT_NAME": "evil.test/"}),
+    ],
+)
+def test_store_that_cannot_be_used_is_refused_with_a_reason(
+    url: str, stores: list[dict[str, Any]], environment: dict[str, str]
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        connection(url, *stores, **environment)
+    assert caught.value.reason == "StoreRefused"

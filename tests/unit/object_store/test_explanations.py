@@ -79,6 +79,8 @@ def test_failure_of_the_store_passes(status: int, code: str) -> None:
         (404, "NoSuchKey", Operation.READ, Meaning.ABSENT),
         (404, "", Operation.HEAD, Meaning.ABSENT),
         (404, "", Operation.LIST, Meaning.REFUSED),
+        # an endpoint that begins with the bucket takes the bucket's name for a key
+        (404, "NoSuchKey", Operation.LIST, Meaning.REFUSED),
         # a gateway that answers so to an unknown key
         (404, "InvalidAccessKeyId", Operation.HEAD, Meaning.REFUSED),
         (412, "PreconditionFailed", Operation.READ, Meaning.CHANGED),
@@ -126,6 +128,12 @@ def test_ambient_identity_is_named_by_its_variables() -> None:
     text = sentence(Failure(FailureKind.CREDENTIALS), Operation.HEAD, "s3://b/k", Reached("s3", "b", ambient=True))
     assert "AWS_* variables of the environment, or the service account" in text
     assert "profiles in ~/.aws aren't read" in text
+
+
+def test_account_is_named_by_its_host() -> None:
+    text = sentence(Failure(FailureKind.UNKNOWN_HOST), Operation.LIST, "az://b", REACHED["az"])
+    assert "the name of https://acc.blob.core.windows.net is unknown; correct " in text
+    assert "or the account" in text
 
 
 def test_key_with_control_characters_is_shown_escaped() -> None:

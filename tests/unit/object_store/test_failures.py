@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from maskrcnn_trainer.object_store.failures import EXPIRED, ISSUER, NAME, Failure, FailureKind, failure_of
+from maskrcnn_trainer.object_store.failures import EXPIRED, ISSUER, METADATA, NAME, Failure, FailureKind, failure_of
 
 URL = "http://store.test:9000"
 
@@ -46,9 +46,21 @@ def test_answer_that_imitates_the_library_is_not_believed() -> None:
     )
 
 
-@pytest.mark.parametrize("code", ["a" * 65, "sig=c2VjcmV0", "two words", "", "x/y"])
+@pytest.mark.parametrize("code", ["A" + "a" * 64, "sig=c2VjcmV0", "Two words", "", "X/y"])
 def test_code_that_is_not_64_letters_or_digits_is_dropped(code: str) -> None:
     assert read(answered(403, f"<Code>{code}</Code>")).code == ""
+
+
+@pytest.mark.parametrize(
+    "code", ["AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNNEXAMPLE", "9f86d081884c7d659a2feaa0c55ad015", "eyJhbGciOiJSUzI1NiJ9"]
+)
+def test_code_that_may_be_a_key_or_a_signature_is_dropped(code: str) -> None:
+    assert read(answered(403, f"<Code>{code}</Code>")).code == ""
+
+
+@pytest.mark.parametrize("code", ["InvalidMd5", "XMinioServerNotInitialized", "InvalidSOAPRequest", "Busy"])
+def test_code_that_reads_like_words_is_kept(code: str) -> None:
+    assert read(answered(403, f"<Code>{code}</Code>")).code == code
 
 
 @pytest.mark.parametrize(
@@ -88,9 +100,28 @@ def test_redirect_without_a_place_is_an_answer() -> None:
 
 def test_request_to_another_host_was_for_credentials() -> None:
     metadata = answered(404, "", uri="http://169.254.169.254/latest/api/token")
-    assert read(metadata) == Failure(FailureKind.CREDENTIALS, 404)
+    assert read(metadata) == Failure(FailureKind.CREDENTIALS, 404, detail=METADATA)
     sts = answered(403, "<Code>AccessDenied</Code>", uri="https://sts.eu-west-1.amazonaws.com/")
     assert failure_of("GenericError", sts, "s3", None) == Failure(FailureKind.CREDENTIALS, 403, "AccessDenied")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "latest/meta-data/iam/security-credentials/",
+        "computeMetadata/v1/instance/service-accounts/default/token?audience=x",
+        "metadata/identity/oauth2/token?api-version=2019-08-01",
+    ],
+)
+def test_identity_of_the_machine_is_recognized_by_its_request(path: str) -> None:
+    assert read(answered(404, "", uri=f"http://metadata.test/{path}")).detail == METADATA
+
+
+def test_answer_without_the_headers_of_an_object_is_not_one_of_a_store() -> None:
+    text = (
+        'x\n\nDebug source:\nGeneric {\n    store: "GCS",\n    source: Header {\n        source: MissingLastModified,'
+    )
+    assert failure_of("GenericError", text, "gs", URL).kind is FailureKind.BAD_ANSWER
 
 
 def test_request_to_the_providers_own_host_was_for_an_object() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -12,22 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.object_store.clients import AT_ONCE, QUICK, SCHEMES, SECRETS, client_of, connection_to, secret_in
-from tests.unit.object_store.stub_server import Answer, Plan, Seen, StubServer, etag_of, refusal, serving
+from tests.unit.object_store.clients import SECRETS, client_of, connection_to, secret_in
+from tests.unit.object_store.identities import visible_of
+from tests.unit.object_store.stub_server import StubServer, etag_of, serving
 
-from maskrcnn_trainer.errors import InvalidInput, TaskError
+from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient, parts_of
 from maskrcnn_trainer.object_store.connection import StoreConnection
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
 
 ROOT = Path(__file__).resolve().parents[3]
-PROXY_PASSWORD = "password-of-the-proxy"  # noqa: S105 - made up
-
-# Values by which a secret would be recognized, also if it were quoted or decoded in between.
-NEEDLES = (
-    "KEYIDOFTHESECRET", "key/of+the+secret", "key%2Fof", "private-key-of-the-secret", "signature%2Fof", "signature/of",
-    PROXY_PASSWORD, "AMBIENTTOKEN",
-)  # fmt: skip
 
 
 def is_running(pid: int) -> bool:
@@ -43,54 +36,6 @@ def wait_until(met: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def visible(pid: int) -> str:
-    """Return what other processes can read of a process: its command line and its first environment."""
-    return "\n".join(
-        Path(f"/proc/{pid}/{name}").read_bytes().decode(errors="replace") for name in ("cmdline", "environ")
-    )
-
-
-def everything_echoed(seen: Seen) -> Answer:
-    """Return a refusal with all that the request had, as a hostile or a chatty server may answer."""
-    code = seen.headers.get("authorization", "x").partition("Credential=")[2].partition("/")[0] or "x"
-    text = f"{seen.path} {seen.query} {seen.headers}"
-    return Answer(403, f"<Error><Code>{code}</Code><Message>{text}</Message></Error>".encode())
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_keys_are_not_on_the_command_line_in_the_environment_in_logs_or_in_errors(
-    tmp_path: Path, scheme: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    shown: list[str] = []
-    environment = {"HTTPS_PROXY": f"http://user:{PROXY_PASSWORD}@127.0.0.1:1", "NO_PROXY": "127.0.0.1"}
-    plans: tuple[Plan, ...] = (
-        everything_echoed,
-        lambda _: refusal(403, "AccessDenied"),
-        lambda seen: Answer(500, everything_echoed(seen).body),
-    )
-    with serving(b={"k": b"x"}) as server:
-        connection = connection_to(server, tmp_path, scheme, environment=environment)
-        with StoreClient(connection, policy=QUICK, on_wait=shown.append) as client:
-            assert client.head("k") == ObjectInfo("k", 1, etag_of(b"x"))
-            assert client.pid
-            shown += [visible(client.pid), repr(connection)]
-        for plan in plans:
-            server.plan = plan
-            for use in (lambda client: client.head("k"), lambda client: list(client.list("d"))):
-                with StoreClient(connection, policy=AT_ONCE) as client, pytest.raises(TaskError) as caught:
-                    use(client)
-                shown += [str(caught.value), repr(caught.value), repr(caught.value.__cause__)]
-        unreachable = connection_to(server, tmp_path, scheme, endpoint="https://store.invalid", environment=environment)
-        with StoreClient(unreachable, policy=AT_ONCE) as client, pytest.raises(TaskError) as caught:
-            client.head("k")
-        shown.append(str(caught.value))
-    output = capfd.readouterr()
-    text = "\n".join([*shown, caplog.text, output.out, output.err])
-    assert [needle for needle in NEEDLES if needle in text] == []
-    assert all(value not in text for value in SECRETS[scheme].values())
-
-
 def test_helper_of_a_secret_has_no_variable_of_a_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET", "GOOGLE_APPLICATION_CREDENTIALS", "IDENTITY_HEADER"):
         monkeypatch.setenv(name, "AMBIENTTOKEN")
@@ -98,7 +43,7 @@ def test_helper_of_a_secret_has_no_variable_of_a_provider(tmp_path: Path, monkey
     with serving(b={"k": b"x"}) as server, client_of(server, tmp_path) as client:
         assert client.head("k") is not None
         assert client.pid
-        assert not any(prefix in visible(client.pid) for prefix in ("AWS_", "AZURE_", "GOOGLE_", "IDENTITY_"))
+        assert not any(prefix in visible_of(client.pid) for prefix in ("AWS_", "AZURE_", "GOOGLE_", "IDENTITY_"))
         assert "x-amz-security-token" not in server.seen[0].headers
         assert "KEYIDOFTHESECRET" in server.seen[0].headers["authorization"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import json
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.unit.object_store.clients import AT_ONCE, client_of, connection_to, secret_in
-from tests.unit.object_store.stub_server import Answer, refusal, serving
+from tests.unit.object_store.clients import AT_ONCE, QUICK, SCHEMES, client_of, connection_to, secret_in
+from tests.unit.object_store.stub_server import Answer, Seen, StubServer, refusal, serving
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.object_store.client import StoreClient
 from maskrcnn_trainer.object_store.connection import StoreConnection
+from maskrcnn_trainer.object_store.retries import RetryPolicy
 
+LATE = "2099-01-01T00:00:00Z"
 LOCAL = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 
 
@@ -127,6 +130,46 @@ def test_server_that_is_not_a_store_is_explained(tmp_path: Path) -> None:
             list(client.list("k"))
 
 
+ANYTHING = Answer(200, b"<?xml version='1.0'?><html><body>Log in</body></html>", {"Content-Type": "text/html"})
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("recursive", [True, False])
+def test_listing_by_a_server_that_answers_anything_is_not_empty(tmp_path: Path, scheme: str, recursive: bool) -> None:
+    with serving(b={}) as server, client_of(server, tmp_path, scheme, policy=AT_ONCE) as client:
+        server.plan = lambda _: ANYTHING
+        with pytest.raises(InvalidInput, match="doesn't answer like an object store"):
+            list(client.list("k", recursive=recursive))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_look_up_by_a_server_that_answers_anything_finds_nothing(tmp_path: Path, scheme: str) -> None:
+    with serving(b={}) as server, client_of(server, tmp_path, scheme, policy=AT_ONCE) as client:
+        server.plan = lambda _: ANYTHING
+        with pytest.raises(InvalidInput, match="doesn't answer like an object store"):
+            client.head("k")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_redirect_to_a_page_is_not_an_answer_of_a_store(tmp_path: Path, scheme: str) -> None:
+    with serving() as portal, serving(b={}) as server, client_of(server, tmp_path, scheme, policy=AT_ONCE) as client:
+        portal.plan = lambda _: ANYTHING
+        server.plan = lambda _: Answer(302, headers={"Location": f"{portal.url}/login"})
+        with pytest.raises(InvalidInput, match="doesn't answer like an object store"):
+            list(client.list("k"))
+        with pytest.raises(InvalidInput, match="doesn't answer like an object store"):
+            client.head("k")
+        assert portal.seen
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("status", [403, 404])
+def test_listing_may_be_empty_where_objects_may_not_be_read(tmp_path: Path, scheme: str, status: int) -> None:
+    with serving(b={}) as server, client_of(server, tmp_path, scheme, policy=AT_ONCE) as client:
+        server.plan = lambda seen: None if seen.is_list else Answer(status)
+        assert list(client.list("k")) == []
+
+
 def test_name_that_is_unknown_may_be_known_later(tmp_path: Path) -> None:
     with serving(b={}) as server, pytest.raises(TryAgain, match="the name of http://store.invalid is unknown"):
         raise failed(connection_to(server, tmp_path, endpoint="http://store.invalid"))
@@ -166,11 +209,53 @@ def test_key_that_the_library_cannot_read_is_refused_without_its_value(
     assert "SECRETKEY" not in str(caught.value)
 
 
-def test_ambient_identity_that_cannot_be_obtained_is_explained(tmp_path: Path) -> None:
+def without_an_identity(server: StubServer, metadata: str, directory: Path) -> StoreClient:
+    """Return a client with the identity of this machine, whose metadata are at a URL, and times that don't pass."""
+    connection = connection_to(server, directory, secret_dir=None, environment={"AWS_METADATA_ENDPOINT": metadata})
+    return StoreClient(connection, policy=RetryPolicy(first_wait=1000.0, longest_wait=1000.0))
+
+
+def test_machine_without_an_identity_is_refused_at_once(tmp_path: Path) -> None:
     with serving(b={}) as server, serving() as metadata:
         metadata.plan = lambda _: Answer(404)
-        environment = {"AWS_METADATA_ENDPOINT": metadata.url}
-        with pytest.raises(InvalidInput, match="no usable identity was found"):
-            raise failed(connection_to(server, tmp_path, secret_dir=None, environment=environment))
+        client = without_an_identity(server, metadata.url, tmp_path)
+        with client, pytest.raises(InvalidInput, match="no usable identity was found"):
+            client.head("k")
         assert metadata.seen
         assert not server.seen
+
+
+def test_machine_without_metadata_is_refused_at_once(tmp_path: Path) -> None:
+    with serving() as closed:
+        url = closed.url
+    with serving(b={}) as server:
+        client = without_an_identity(server, url, tmp_path)
+        with client, pytest.raises(InvalidInput, match="no usable identity was found"):
+            client.head("k")
+
+
+def test_pod_without_an_identity_waits_for_one(tmp_path: Path) -> None:
+    found = {"Code": "Success", "AccessKeyId": "LATEID", "SecretAccessKey": "x", "Token": "t", "Expiration": LATE}
+
+    def answer(seen: Seen) -> Answer:
+        if len(metadata.seen) == 1:
+            return Answer(404)
+        token = seen.path.endswith("/token")
+        content = "token" if token else "role" if seen.path.endswith("/") else json.dumps(found)
+        return Answer(200, content.encode())
+
+    with serving(b={"k": b"x"}) as server, serving() as metadata:
+        metadata.plan = answer
+        environment = {"AWS_METADATA_ENDPOINT": metadata.url}
+        connection = connection_to(server, tmp_path, secret_dir=None, environment=environment, in_pod=True)
+        with StoreClient(connection, policy=QUICK) as client:
+            assert client.head("k") is not None
+        assert "Credential=LATEID/" in server.seen[0].headers["authorization"]
+
+
+def test_variables_without_a_key_are_refused_at_once(tmp_path: Path) -> None:
+    with serving(b={}) as server:
+        environment = {"AWS_ACCESS_KEY_ID": "ONLYTHEID"}
+        connection = connection_to(server, tmp_path, secret_dir=None, environment=environment, in_pod=True)
+        with StoreClient(connection) as client, pytest.raises(InvalidInput, match="no usable identity was found"):
+            client.head("k")

@@ -6,7 +6,7 @@ import pytest
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.object_store.explanations import Operation, Reached
-from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.failures import METADATA, UNUSABLE, Failure, FailureKind
 from maskrcnn_trainer.object_store.retries import Episode, ObjectAbsent, ObjectChanged, RetryPolicy, error_of
 
 FORBIDDEN = Failure(FailureKind.ANSWER, 403, "AccessDenied")
@@ -19,7 +19,15 @@ UNTRUSTED = Failure(FailureKind.CERTIFICATE, detail="issuer")
 NO_BUCKET = Failure(FailureKind.ANSWER, 404, "NoSuchBucket")
 
 
-def wait(failure: Failure, *, after: float = 0.0, count: int = 1, answered: bool, jitter: float = 1.0) -> float | None:
+def wait(
+    failure: Failure,
+    *,
+    after: float = 0.0,
+    count: int = 1,
+    answered: bool = False,
+    in_pod: bool = False,
+    jitter: float = 1.0,
+) -> float | None:
     """Return the wait for a request whose first failure was ``after`` seconds ago."""
     return RetryPolicy().wait(
         failure,
@@ -28,6 +36,7 @@ def wait(failure: Failure, *, after: float = 0.0, count: int = 1, answered: bool
         episode=Episode(100.0, count),
         now=100.0 + after,
         answered=answered,
+        in_pod=in_pod,
         jitter=jitter,
     )
 
@@ -64,6 +73,49 @@ def test_missing_permission_or_identity_is_tried_for_a_minute_before_any_answer(
     assert wait(failure, after=59.0, answered=False) is not None
     assert wait(failure, after=60.0, answered=False) is None
     assert isinstance(error(failure, answered=False), InvalidInput)
+
+
+def test_refusal_after_other_failures_is_tried_for_a_minute() -> None:
+    unavailable = Episode.of(Episode.of(None, 0.0, refused=False), 100.0, refused=False)
+    refused = Episode.of(Episode.of(unavailable, 200.0, refused=True), 230.0, refused=True)
+    assert (refused.began, refused.count, refused.refused_since) == (0.0, 4, 200.0)
+
+    def left(now: float) -> bool:
+        return (
+            RetryPolicy().wait(
+                FORBIDDEN, Operation.READ, "s3", episode=refused, now=now, answered=False, in_pod=False, jitter=1.0
+            )
+            is not None
+        )
+
+    assert left(259.0)
+    assert not left(260.0)
+
+
+def test_other_failure_ends_the_time_of_a_refusal() -> None:
+    refused = Episode.of(None, 0.0, refused=True)
+    assert Episode.of(Episode.of(refused, 30.0, refused=False), 50.0, refused=True).refused_since == 50.0
+
+
+@pytest.mark.parametrize("status", [0, 404])
+def test_machine_without_an_identity_is_refused_at_once(status: int) -> None:
+    assert wait(Failure(FailureKind.CREDENTIALS, status, detail=METADATA)) is None
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_metadata_of_a_machine_that_fail_are_requested_for_a_minute(status: int) -> None:
+    assert wait(Failure(FailureKind.CREDENTIALS, status, detail=METADATA), after=59.0) is not None
+
+
+def test_service_account_of_a_pod_may_get_its_identity_within_a_minute() -> None:
+    absent = Failure(FailureKind.CREDENTIALS, 404, detail=METADATA)
+    assert wait(absent, after=59.0, in_pod=True) is not None
+    assert wait(absent, after=60.0, in_pod=True) is None
+
+
+@pytest.mark.parametrize("in_pod", [False, True])
+def test_variables_that_cannot_be_used_are_refused_at_once(in_pod: bool) -> None:
+    assert wait(Failure(FailureKind.CREDENTIALS, detail=UNUSABLE), in_pod=in_pod) is None
 
 
 @pytest.mark.parametrize("answered", [False, True])

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.object_store.explanations import Reached
+from maskrcnn_trainer.object_store.explanations import REFUSED, Reached
 from maskrcnn_trainer.object_store.providers import PROVIDERS, is_own_host
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, line_to_add, store_for
@@ -21,6 +21,8 @@ READ_SECONDS = 60
 
 DEFAULT_REGION = "us-east-1"
 ACCOUNT_VARIABLE = "AZURE_STORAGE_ACCOUNT_NAME"
+_POD_VARIABLE = "KUBERNETES_SERVICE_HOST"
+"""Set by the kubelet in each container."""
 _REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _ALWAYS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables of proxies and certificates, which every helper gets; those of proxies also in lowercase."""
@@ -43,6 +45,7 @@ class StoreConnection:
         ca_bundle: certificates in PEM, trusted in addition to the system's; empty: none.
         allow_http: whether ``http://`` is allowed.
         environment: variables that the helper process needs: proxies, certificates, and those of an ambient identity.
+        in_pod: whether this process runs in a pod.
     """
 
     scheme: str
@@ -54,6 +57,7 @@ class StoreConnection:
     ca_bundle: str = ""
     allow_http: bool = False
     environment: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    in_pod: bool = False
 
     @property
     def reached(self) -> Reached:
@@ -117,6 +121,7 @@ def connection_for(
         ca_bundle=(store.ca_bundle or "") if store is not None else "",
         allow_http=allow_http,
         environment=_environment_of_helper(url.scheme, environment, ambient=secret_dir is None),
+        in_pod=_POD_VARIABLE in environment,
     )
 
 
@@ -128,7 +133,8 @@ def _endpoint(
     if store is not None and store.secret_ref is not None and ambient:
         raise InvalidInput(
             f"{_of(url)}: a Secret can't be read on this machine; add to --store-config, with the directory of its "
-            f"keys as DIR: {line_to_add(store, directory='DIR')}"
+            f"keys as DIR: {line_to_add(store, directory='DIR')}",
+            reason=REFUSED,
         )
     if not ambient:
         assert store is not None  # noqa: S101 - a secret is that of an entry
@@ -138,18 +144,22 @@ def _endpoint(
         if store.from_manifest and not _is_trusted(url.scheme, store.endpoint, named):
             raise InvalidInput(
                 f"{_of(url)}: the credentials of this machine go to no endpoint that only a manifest names; to allow "
-                f"{store.endpoint}, add to --store-config: {line_to_add(store)}"
+                f"{store.endpoint}, add to --store-config: {line_to_add(store)}",
+                reason=REFUSED,
             )
         return _bare(store.endpoint), allow_http
     if named is None:
         return None, allow_http
     allow_http = allow_http or environment.get(PROVIDERS[url.scheme].http_variable, "").lower() == "true"
     if not _ENDPOINT.fullmatch(named):
-        raise InvalidInput(f"{variable}: must be https://HOST or https://HOST:PORT, without user info and query")
+        raise InvalidInput(
+            f"{variable}: must be https://HOST or https://HOST:PORT, without user info and query", reason=REFUSED
+        )
     if named.startswith("http://") and not allow_http:
         raise InvalidInput(
             f"{variable}: begins with http://, which sends data unencrypted: use https://, or set "
-            f"{PROVIDERS[url.scheme].http_variable}=true, or allowHttp: true in an entry of objectStores"
+            f"{PROVIDERS[url.scheme].http_variable}=true, or allowHttp: true in an entry of objectStores",
+            reason=REFUSED,
         )
     return _bare(named), allow_http
 
@@ -180,11 +190,14 @@ def _account(url: ObjectUrl, store: ObjectStoreSpec | None, environment: Mapping
     if not account:
         raise InvalidInput(
             f"{_of(url)}: the storage account isn't known; set account in an entry of objectStores, or "
-            f"{ACCOUNT_VARIABLE}"
+            f"{ACCOUNT_VARIABLE}",
+            reason=REFUSED,
         )
     if not _ACCOUNT.fullmatch(account):
         # it is a part of the host's name, so that another host could be reached by it
-        raise InvalidInput(f"{ACCOUNT_VARIABLE}: must be a storage account: 3 to 24 lowercase letters and digits")
+        raise InvalidInput(
+            f"{ACCOUNT_VARIABLE}: must be a storage account: 3 to 24 lowercase letters and digits", reason=REFUSED
+        )
     return account
 
 
@@ -194,7 +207,7 @@ def _region(store: ObjectStoreSpec | None, environment: Mapping[str, str], *, am
     for variable in _REGION_VARIABLES if ambient else ():
         if region := environment.get(variable):
             if not _REGION.fullmatch(region):
-                raise InvalidInput(f"{variable}: must be a region, such as eu-west-1")
+                raise InvalidInput(f"{variable}: must be a region, such as eu-west-1", reason=REFUSED)
             return region
     return DEFAULT_REGION
 

@@ -296,7 +296,8 @@ class Exchange:
             TaskError: it is given up.
         """
         now = self._clock()
-        request.episode = request.episode.continued() if request.episode else Episode(now)
+        meaning = meaning_of(failure, request.operation, self._connection.scheme)
+        request.episode = Episode.of(request.episode, now, refused=meaning is Meaning.REFUSED)
         seconds = self._policy.wait(
             failure,
             request.operation,
@@ -304,6 +305,7 @@ class Exchange:
             episode=request.episode,
             now=now,
             answered=self._answered,
+            in_pod=self._connection.in_pod,
             jitter=self._jitter(),
         )
         if seconds is None:

@@ -13,6 +13,9 @@ from maskrcnn_trainer.object_store import failures
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 from maskrcnn_trainer.object_store.providers import PROVIDERS
 
+REFUSED = "StoreRefused"
+"""Reason of errors about a store that refuses, or that can't be used with its settings."""
+
 
 class Meaning(Enum):
     """Classes of failures, by what follows from them."""
@@ -65,6 +68,8 @@ class Reached:
     @property
     def server(self) -> str:
         """Return what the server is called in a message."""
+        if self.endpoint is None and self.account is not None:
+            return f"https://{self.account}.blob.core.windows.net"
         return self.endpoint or f"the provider's own endpoint of {self.scheme}://"
 
 
@@ -195,15 +200,16 @@ def meaning_of(failure: Failure, operation: Operation, scheme: str) -> Meaning:
     if failure.kind is not FailureKind.ANSWER:
         passing = failure.kind in _PASSING_KINDS and failure.status != 407
         return Meaning.PASSING if passing else Meaning.REFUSED
-    return _meaning_of_code(failure.code, scheme) or _meaning_of_status(failure.status, operation)
+    return _meaning_of_code(failure.code, operation, scheme) or _meaning_of_status(failure.status, operation)
 
 
-def _meaning_of_code(code: str, scheme: str) -> Meaning | None:
+def _meaning_of_code(code: str, operation: Operation, scheme: str) -> Meaning | None:
     groups = (
         (_REFUSALS[scheme], Meaning.REFUSED),
         (_LASTING, Meaning.LASTING),
         (_PASSING, Meaning.PASSING),
-        (_ABSENT, Meaning.ABSENT),
+        # a listing has no key: an endpoint that begins with the bucket takes the bucket's name for one
+        (_ABSENT, Meaning.REFUSED if operation is Operation.LIST else Meaning.ABSENT),
     )
     return next((meaning for codes, meaning in groups if code in codes), None)
 

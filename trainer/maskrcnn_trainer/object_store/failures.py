@@ -21,7 +21,7 @@ class FailureKind(StrEnum):
     ANSWER = "answer"
     """The store answered with an error; ``status`` and ``code`` are set if they are known."""
     CREDENTIALS = "credentials"
-    """The identity could not be obtained, from the environment or from the instance's metadata."""
+    """The identity could not be obtained; ``detail`` is METADATA, UNUSABLE, or empty."""
     SECRET = "secret"  # noqa: S105 - a kind of failure
     """The files of the store's secret can't be used; ``detail`` names the keys."""
     UNKNOWN_HOST = "unknown host"
@@ -43,6 +43,8 @@ class FailureKind(StrEnum):
 
 
 ISSUER, NAME, EXPIRED, OTHER = "issuer", "name", "expired", "other"
+METADATA, UNUSABLE = "metadata", "unusable"
+"""Source of an identity: the machine's metadata, for lack of any other, and variables that the library can't use."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Failure:
     Attributes:
         kind: what failed.
         status: of the HTTP answer; 0 if there was none.
-        code: the provider's code, at most 64 letters or digits; empty if there was none.
+        code: the provider's code, at most 64 letters or digits that read like words; empty if there was none.
         detail: a word of this project, or a name; see :class:`FailureKind`.
     """
 
@@ -76,8 +78,12 @@ _SOURCE = "\nDebug source:\n"
 
 _STATUS = re.compile(r"inner: Status \{\s+status: (\d{3}),")
 _CODE = re.compile(r"<Code>\s*([A-Za-z0-9]{1,64})\s*</Code>")
+_MOST_DIGITS = 2
+"""Digits in a code, such as InvalidMd5; an identifier of a key or a signature has more, or no lowercase letter."""
 _URI = re.compile(r"\buri: Some\(\s+(\S+?),\n")
 _INVALID_PATH = re.compile(r'^\s*InvalidPath \{.*?\bpath: "((?:[^"\\]|\\.)*)"', re.DOTALL)
+_METADATA = re.compile(r"https?://[^/]+/(?:latest/(?:api/token|meta-data/)|computeMetadata/|metadata/identity/)")
+"""Requests for the identity of the machine: of EC2, of Compute Engine, and of Azure."""
 _CERTIFICATES = (("UnknownIssuer", ISSUER), ("NotValidForName", NAME), ("Expired", EXPIRED), ("NotValidYet", EXPIRED))
 _CAUSES = (
     (r"\bkind: Builder\b|No certificates found", FailureKind.CA_BUNDLE),
@@ -87,7 +93,10 @@ _CAUSES = (
     (r"\bkind: Timeout\b|\bTimedOut\b", FailureKind.TIMEOUT),
     (r"\bConnectError\b|\bkind: Connect\b", FailureKind.UNREACHABLE),
     (r"\bkind: Interrupted\b|\bUnexpectedEof\b|\bIncompleteMessage\b|\bConnectionReset\b", FailureKind.INTERRUPTED),
-    (r"InvalidListResponse|UnexpectedRange|NotPartial|\bkind: (?:Decode|Redirect)\b", FailureKind.BAD_ANSWER),
+    (
+        r"InvalidListResponse|UnexpectedRange|NotPartial|\bHeader \{|\bkind: (?:Decode|Redirect)\b",
+        FailureKind.BAD_ANSWER,
+    ),
     (r"\bCredential\b|OpenCredentials|ReadPem|InvalidAccessKey|Missing\w+|token file", FailureKind.CREDENTIALS),
 )
 """Patterns over the library's structure of causes; the first that is found counts."""
@@ -109,7 +118,8 @@ def failure_of(raised: str, text: str, scheme: str, endpoint: str | None) -> Fai
         return Failure(FailureKind.UNLISTABLE, detail=_unquoted(found[1]))
     uri = _URI.search(source)
     if "TokenRequest {" in source or (uri and not _is_of_store(uri[1], scheme, endpoint)):
-        return Failure(FailureKind.CREDENTIALS, status=_status(source), code=_code(source))
+        detail = METADATA if uri and _METADATA.match(uri[1]) else ""
+        return Failure(FailureKind.CREDENTIALS, status=_status(source), code=_code(source), detail=detail)
     if "BareRedirect" in source:
         return Failure(FailureKind.ANSWER, status=301)
     if status := _status(source):
@@ -128,7 +138,12 @@ def _status(source: str) -> int:
 
 def _code(source: str) -> str:
     found = _CODE.search(source)
-    return found[1] if found else ""
+    return found[1] if found and _reads_like_words(found[1]) else ""
+
+
+def _reads_like_words(code: str) -> bool:
+    """Return whether a text can be a code, and neither a key nor a signature that the server sends back."""
+    return code[0].isupper() and not code.isupper() and sum(character.isdigit() for character in code) <= _MOST_DIGITS
 
 
 def _is_of_store(uri: str, scheme: str, endpoint: str | None) -> bool:

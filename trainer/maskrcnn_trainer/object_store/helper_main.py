@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskrcnn_trainer.object_store.failures import Failure, FailureKind, failure_of
+from maskrcnn_trainer.object_store.failures import UNUSABLE, Failure, FailureKind, failure_of
 from maskrcnn_trainer.object_store.frames import BrokenFrame, FrameReader, Message, encoded
 from maskrcnn_trainer.object_store.secret_files import UnusableSecret, read_secret
 
@@ -79,7 +80,8 @@ class ReachedStore:
         """Return the facts about an exception of the library."""
         text = str(error)
         failure = failure_of(type(error).__name__, text, self._settings["scheme"], self._settings["endpoint"])
-        repeated = failure.code and any(failure.code in value for value in self._secret.values())
+        values = (*self._secret.values(), *self._settings["environment"].values())
+        repeated = failure.code and any(failure.code in value for value in values)
         # a server may answer with what it was sent
         return Failure(failure.kind, failure.status, "", failure.detail) if repeated else failure
 
@@ -193,6 +195,9 @@ class Helper:
             # An answer to HEAD has no body, and so no code: that to GET distinguishes bucket, key, and permission.
             obstore.get(store, request["key"], options={"range": (0, 1)})
             raise
+        if meta["e_tag"] is None and meta["last_modified"].timestamp() == 0.0:
+            # neither header was in the answer, as in that of a server which answers 200 to every request
+            raise Failed(Failure(FailureKind.BAD_ANSWER))
         return {"size": meta["size"], "etag": _bare(meta["e_tag"])}
 
     def _list(self, store: Store, request: Message) -> Message:
@@ -218,12 +223,31 @@ class Helper:
             pages = obstore.list(store, request["prefix"], offset=request["after"], chunk_size=PAGE)
         else:
             found = obstore.list_with_delimiter(store, request["prefix"])
-            yield {"objects": [], "folders": [*found["common_prefixes"]]}
             metas = found["objects"]
+            if not metas and not found["common_prefixes"]:
+                self._refuse_what_is_no_store(store, request)
+            yield {"objects": [], "folders": [*found["common_prefixes"]]}
             pages = (metas[start : start + PAGE] for start in range(0, len(metas), PAGE))
+        count = 0
         for page in pages:
+            count += len(page)
             objects = [{"key": meta["path"], "size": meta["size"], "etag": _bare(meta["e_tag"])} for meta in page]
             yield {"objects": objects, "folders": []}
+        if request["recursive"] and not count:
+            self._refuse_what_is_no_store(store, request)
+
+    def _refuse_what_is_no_store(self, store: Store, request: Message) -> None:
+        """Refuse a server that answers any request with 200; the library takes XML of anything for an empty listing."""
+        import obstore
+
+        key = "/".join(filter(None, (request["prefix"], f"absent-{secrets.token_hex(16)}")))
+        try:
+            obstore.get(store, key, options={"range": (0, 1)})
+        except Exception as error:
+            if _is_answer(self._failure(error, request)):
+                return
+            raise
+        raise Failed(Failure(FailureKind.BAD_ANSWER))
 
     def _fetch(self, store: Store, request: Message) -> Message:
         import obstore
@@ -271,7 +295,7 @@ def _unmade(error: BaseException, settings: Message) -> Failure:
     if failure.kind is FailureKind.CA_BUNDLE:
         return failure
     if settings["secretDir"] is None:
-        return Failure(FailureKind.CREDENTIALS)
+        return Failure(FailureKind.CREDENTIALS, detail=UNUSABLE)
     return Failure(FailureKind.SECRET, detail="the library can't read the keys in it")
 
 

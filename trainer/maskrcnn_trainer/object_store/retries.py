@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
-from maskrcnn_trainer.object_store.explanations import Meaning, Operation, Reached, is_throttled, meaning_of, sentence
-from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.explanations import (
+    REFUSED,
+    Meaning,
+    Operation,
+    Reached,
+    is_throttled,
+    meaning_of,
+    sentence,
+)
+from maskrcnn_trainer.object_store.failures import METADATA, UNUSABLE, Failure, FailureKind
 
 
 @dataclass(frozen=True)
@@ -16,14 +24,26 @@ class Episode:
     Attributes:
         began: time of the first failure, in seconds.
         count: number of failures, at least 1.
+        refused_since: time from which on each failure was a refusal; None: the newest failure wasn't one.
     """
 
     began: float
     count: int = 1
+    refused_since: float | None = None
 
-    def continued(self) -> Episode:
-        """Return the episode with one more failure."""
-        return Episode(self.began, self.count + 1)
+    @classmethod
+    def of(cls, earlier: Episode | None, now: float, *, refused: bool) -> Episode:
+        """Return the episode with one more failure.
+
+        Args:
+            earlier: the episode before the failure; None: there was none.
+            now: time of the failure, in seconds.
+            refused: whether the failure is a refusal.
+        """
+        since = (
+            (now if earlier is None or earlier.refused_since is None else earlier.refused_since) if refused else None
+        )
+        return cls(earlier.began if earlier else now, earlier.count + 1 if earlier else 1, since)
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,7 @@ class RetryPolicy:
         episode: Episode,
         now: float,
         answered: bool,
+        in_pod: bool,
         jitter: float,
     ) -> float | None:
         """Return the seconds until a request is sent again; None: it is given up.
@@ -65,22 +86,36 @@ class RetryPolicy:
             episode: its failures in a row, this one included.
             now: time, in seconds.
             answered: whether the store has answered any request of this attempt.
+            in_pod: whether this process runs in a pod, which may start before its service account has its identity.
             jitter: random number in [0, 1].
         """
-        limit = self._limit(failure, meaning_of(failure, operation, scheme), answered)
-        left = episode.began + limit - now
+        meaning = meaning_of(failure, operation, scheme)
+        limit = self._limit(failure, meaning, answered=answered, in_pod=in_pod)
+        refused_since = episode.refused_since
+        # a refusal that follows other failures has its minute, too
+        began = episode.began if answered or refused_since is None else refused_since
+        left = began + limit - now
         if left <= 0:
             return None
         first = self.throttled_wait if is_throttled(failure) else self.first_wait
         longest = min(self.longest_wait, first * 2.0 ** min(episode.count - 1, 30))
         return min(longest * (0.5 + jitter / 2), left)
 
-    def _limit(self, failure: Failure, meaning: Meaning, answered: bool) -> float:
+    def _limit(self, failure: Failure, meaning: Meaning, *, answered: bool, in_pod: bool) -> float:
         if meaning is Meaning.PASSING or (meaning is Meaning.REFUSED and answered):
             return self.limit
-        if meaning is Meaning.REFUSED and (failure.status == 403 or failure.kind is FailureKind.CREDENTIALS):
-            return self.limit_of_new_permission
-        return 0.0
+        if meaning is not Meaning.REFUSED or _lacks_an_identity(failure, in_pod=in_pod):
+            return 0.0
+        new = failure.status == 403 or failure.kind is FailureKind.CREDENTIALS
+        return self.limit_of_new_permission if new else 0.0
+
+
+def _lacks_an_identity(failure: Failure, *, in_pod: bool) -> bool:
+    """Return whether no identity will appear: nothing names one, and this machine has none, or the one named is bad."""
+    if failure.kind is not FailureKind.CREDENTIALS:
+        return False
+    busy = failure.status == 429 or failure.status >= 500
+    return failure.detail == UNUSABLE or (failure.detail == METADATA and not in_pod and not busy)
 
 
 class ObjectAbsent(InvalidInput):
@@ -113,5 +148,5 @@ def error_of(failure: Failure, operation: Operation, url: str, reached: Reached,
     if meaning is Meaning.CHANGED:
         return ObjectChanged(text)
     if meaning is Meaning.LASTING or (meaning is Meaning.REFUSED and not answered):
-        return InvalidInput(text, reason="StoreRefused" if meaning is Meaning.REFUSED else "InvalidData")
+        return InvalidInput(text, reason=REFUSED if meaning is Meaning.REFUSED else "InvalidData")
     return TryAgain(text, reason="StoreUnavailable")

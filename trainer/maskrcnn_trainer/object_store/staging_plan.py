@@ -85,14 +85,16 @@ def refuse_impossible_places(places: Sequence[str], field: str) -> None:
     if long:
         raise InvalidInput(
             f"{field}: {_listed(long)} has a part of more than {LONGEST_SEGMENT} bytes, which is too long for the name "
-            "of a file: give these objects shorter keys"
+            "of a file: give these objects shorter keys",
+            reason="InvalidData",
         )
     files = set(places)
     both = sorted({folder for place in places for folder in _folders(place) if folder in files})
     if both:
         raise InvalidInput(
             f"{field}: {_listed(both)} is an object and also the folder of others, which no file system can hold: move "
-            "one of them"
+            "one of them",
+            reason="InvalidData",
         )
 
 
