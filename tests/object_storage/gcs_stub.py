@@ -175,12 +175,12 @@ class _Handler(BaseHTTPRequestHandler):
         stored = objects.get(key)
         expected = self.headers.get("x-goog-if-generation-match")
         if expected is not None and int(expected) != (stored.generation if stored else 0):
-            return _refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")
+            return _NOT_MET
         if self.command == "PUT":
-            made = self.server.put(bucket, key, body)
-            return _Answer(200, headers=tuple(made.headers().items()))
-        if stored is None:
-            return _refusal(404, "NoSuchKey", "The specified key does not exist.")
+            return _Answer(200, headers=tuple(self.server.put(bucket, key, body).headers().items()))
+        return _NO_KEY if stored is None else self._of_existing(objects, key, stored)
+
+    def _of_existing(self, objects: dict[str, Stored], key: str, stored: Stored) -> _Answer:
         if self.command == "DELETE":
             del objects[key]
             return _Answer(204)
@@ -188,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _object(self, stored: Stored) -> _Answer:
         if self.headers.get("If-Match", f'"{stored.etag}"').strip('"') != stored.etag:
-            return _refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")
+            return _NOT_MET
         headers = stored.headers()
         found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if not found:
@@ -208,6 +208,10 @@ def _decoded(text: str) -> bytes:
 def _refusal(status: int, code: str, message: str) -> _Answer:
     body = f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
     return _Answer(status, body.encode(), (("Content-Type", "application/xml; charset=UTF-8"),))
+
+
+_NOT_MET = _refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")
+_NO_KEY = _refusal(404, "NoSuchKey", "The specified key does not exist.")
 
 
 def _listing(bucket: str, objects: dict[str, Stored], query: dict[str, str]) -> _Answer:

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
 if __package__ in (None, ""):  # started as a script, without the repository's root on the import path
-    sys.path.insert(0, str(ROOT))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.apiserver.binaries import cache_folder, locked, say_on_screen
 from tests.apiserver.go_build import BuildError
 from tests.cluster.tools import find_tool
 
+ROOT = Path(__file__).resolve().parents[2]
 MOTO_LOCK = ROOT / "requirements" / "object-storage.lock"
 AZURITE = Path(__file__).resolve().parent / "azurite"
 LAST_LINES = 15

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -140,8 +141,6 @@ def versitygw(name: str = "versitygw") -> Iterator[ObjectServer]:
                 },
                 client_options={"allow_http": True},
             )
-            from datetime import timedelta
-
             _request("PUT", obstore.sign(store, "PUT", "", timedelta(minutes=5)), b"")
 
         with _running("versitygw", command, port, variables):

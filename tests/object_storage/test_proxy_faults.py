@@ -10,10 +10,12 @@ from tests.object_storage.conftest import ONE_OF_EACH_SCHEME, GetServer
 from tests.object_storage.proxy import Answer, Fault, FaultProxy
 from tests.object_storage.user_stores import UserStore, content_of, listed
 
+from maskrcnn_trainer.object_store.retries import ObjectChanged
+
 CHUNK = 1024 * 1024
 BYTES = bytes(range(256)) * 20_000
 SLOW_DOWN = {
-    "s3": b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>",
+    "s3": b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your rate.</Message></Error>",
     "gs": b"<?xml version='1.0'?><Error><Code>ServiceUnavailable</Code><Message>Try again.</Message></Error>",
     "az": b"<?xml version='1.0'?><Error><Code>ServerBusy</Code><Message>The server is busy.</Message></Error>",
 }
@@ -81,8 +83,6 @@ def test_body_of_another_object_is_never_taken_for_the_rest(
     faulty: UserStore, in_front_of: Start, tmp_path: Path
 ) -> None:
     """A read that was broken off is continued only on the object that it began with."""
-    from maskrcnn_trainer.object_store.retries import ObjectChanged
-
     proxy = in_front_of(faulty)
     with faulty.client(proxy) as client:
         info = listed(client)["k"]
