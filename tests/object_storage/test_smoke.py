@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.object_storage.commands import Conversion, images_with_annotations
 from tests.object_storage.proxy import Answer, Fault, FaultProxy
 from tests.object_storage.user_stores import UserStore, content_of, listed, md5
 
@@ -37,3 +38,13 @@ def test_reads_survive_a_storm_and_a_reset(
         assert content_of(client, info, tmp_path) == OBJECTS[key]
     assert [one.status for one in proxy.reads(key)] == [503, 503, 503, 206, 206]
     assert proxy.bytes_read(key) < 2 * info.size
+
+
+def test_command_reads_a_bucket(moto_store: UserStore, tmp_path: Path) -> None:
+    objects = images_with_annotations(2)
+    moto_store.server.fill(moto_store.container, objects)
+    conversion = Conversion(moto_store.url, tmp_path, moto_store.config())
+    done = conversion.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = b"".join(conversion.records().values())
+    assert all(content in written for key, content in objects.items() if key.startswith("images/"))
