@@ -49,6 +49,12 @@ test-report: setup ## compare the report's errors with tidecv's, also on detecti
 test-oracle: setup ## compare COCO detectors of six styles with the original code of torchvision and MMDetection (ARGS="-k mmdet"; builds mmcv once)
 	@scripts/test_oracle.sh $(ARGS)
 
+test-object-storage: setup ## test inputs by URL on moto, versitygw, Azurite, and a stub for Cloud Storage (built once; ARGS="-k faults")
+	@scripts/test_object_storage.sh $(ARGS)
+
+test-object-storage-smoke: setup ## test inputs by URL on moto alone (installed once)
+	@scripts/test_object_storage.sh --smoke $(ARGS)
+
 test-apiserver: setup ## run the tests with a real API server (whose binaries are found, downloaded, or built once)
 	$(PYTEST) tests/apiserver
 
@@ -199,7 +205,7 @@ release-notes: setup ## print a section of CHANGELOG.md (VERSION=1.2.3 or Unrele
 hooks: setup ## install Git hooks that run the checks of make lint before each commit
 	$(VENV)/pre-commit install
 
-.PHONY: spelling actionlint dockerfiles check-locks check-generated dist chart-package chart-push kind-images release-check release-notes hooks
+.PHONY: test-object-storage test-object-storage-smoke spelling actionlint dockerfiles check-locks check-generated dist chart-package chart-push kind-images release-check release-notes hooks
 
 clean: ## the environment and everything generated; the user's cache stays
 	rm -rf .venv .bench workspace .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
