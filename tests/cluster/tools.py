@@ -30,6 +30,7 @@ MODULES = {
     "argocd": (ROOT / "gitops", "./argocd"),
     "flux": (ROOT / "gitops", "./flux"),
     "kueue": (ROOT / "kueue", "sigs.k8s.io/kueue/cmd/kueue"),
+    "rclone": (ROOT.parent / "benchmarks" / "rclone", "."),
 }
 HELM = "helm.sh/helm/v3/pkg"
 # the Kubernetes version that helm assumes without a cluster
