@@ -80,10 +80,10 @@ class Server:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         self.endpoint = f"http://127.0.0.1:{port}"
-        self._log = folder / "access.log"
-        self._log.touch()
         objects = folder / "objects"
         objects.mkdir(parents=True)
+        self._log = folder / "access.log"
+        self._log.touch()
         command = [find_tool("versitygw"), "--port", f"127.0.0.1:{port}", "--access-log", self._log]
         keys = {"ROOT_ACCESS_KEY": KEYS["AWS_ACCESS_KEY_ID"], "ROOT_SECRET_KEY": KEYS["AWS_SECRET_ACCESS_KEY"]}
         with (folder / "server.log").open("wb") as log:

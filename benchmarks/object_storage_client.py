@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from maskrcnn_trainer.object_store.cache_owner import CacheOwner
-from maskrcnn_trainer.object_store.client import StoreClient, parts_of
+from maskrcnn_trainer.object_store.client import Part, StoreClient, parts_of
 from maskrcnn_trainer.object_store.connection import connection_for
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
 from maskrcnn_trainer.object_store.needed_objects import objects_at
@@ -24,7 +25,7 @@ URL = ObjectUrl("s3", "bench", "images")
 def fetch(client: StoreClient, target: Path) -> None:
     """Write all objects to files, without a cache."""
 
-    def parts() -> object:
+    def parts() -> Iterator[Part]:
         for info in client.list(URL.key):
             path = target / info.key
             path.parent.mkdir(parents=True, exist_ok=True)
