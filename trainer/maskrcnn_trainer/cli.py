@@ -9,12 +9,13 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
 from maskrcnn_trainer.importing import command as import_command
+from maskrcnn_trainer.object_store.task_inputs import add_store_flags, inputs_staged
 from maskrcnn_trainer.report import command as report_command
 from maskrcnn_trainer.shared.files import named_in_errors
 from maskrcnn_trainer.shared.messages import TaskFailure
@@ -25,6 +26,7 @@ from maskrcnn_trainer.spelling import use_flags_of, use_names
 from maskrcnn_trainer.task.arguments import TaskParser, add_key, key_of, with_hyphens
 from maskrcnn_trainer.task.environment import TaskEnvironment, horovod_number
 from maskrcnn_trainer.task.log_setup import setup_logging
+from maskrcnn_trainer.task.staged_inputs import use_inputs_of_parent
 from maskrcnn_trainer.task.termination import termination_message, write_termination_message
 
 log = logging.getLogger("maskrcnn")
@@ -51,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = build_parser().parse_args(with_hyphens(given))
         log.info("maskrcnn %s: %s", version(), parsed.task)
         run: Runner = parsed.run
-        return run(parsed)
+        use_inputs_of_parent()
+        with _inputs_staged(parsed):
+            return run(parsed)
     except KeyboardInterrupt:
         return EXIT_STOPPED
     except BrokenPipeError:
@@ -118,7 +122,8 @@ def build_parser() -> argparse.ArgumentParser:
         aliases = [task.replace("_", "-")] if "_" in task else []
         flags = tasks.add_parser(task, aliases=aliases, help=entry.help, description=entry.description)
         command.add_arguments(flags)
-        flags.set_defaults(run=command.run)
+        add_store_flags(flags)
+        flags.set_defaults(run=command.run, stage=command.stage, reported_task=name)
         if entry.several_processes:
             flags.set_defaults(check=command.check)
 
@@ -177,7 +182,8 @@ def build_parser() -> argparse.ArgumentParser:
         "model side by side. With several directories, compare their experiments.",
     )
     report_command.add_arguments(report)
-    report.set_defaults(run=report_command.run)
+    add_store_flags(report)
+    report.set_defaults(run=report_command.run, stage=report_command.stage, reported_task=None)
 
     decrypt = tasks.add_parser(
         "decrypt",
@@ -207,14 +213,24 @@ def _launch(arguments: argparse.Namespace) -> int:
             threads=arguments.threads_per_process,
             keep_logs=arguments.keep_logs,
         ),
-        check=lambda node_rank: _check(task, node_rank),
+        prepare=lambda node_rank: _prepared(task, node_rank),
     )
 
 
-def _check(task: Sequence[str], node_rank: int) -> None:
-    """Check the command line of a task that runs as several processes."""
+@contextlib.contextmanager
+def _prepared(task: Sequence[str], node_rank: int) -> Iterator[None]:
+    """Check the command line of a task that runs as several processes, and stage its inputs for all of them."""
     parsed = build_parser().parse_args(with_hyphens(task))
-    parsed.check(parsed, node_rank)
+    with _inputs_staged(parsed, node_rank):
+        parsed.check(parsed, node_rank)
+        yield
+
+
+def _inputs_staged(parsed: argparse.Namespace, rank: int = 0) -> contextlib.AbstractContextManager[None]:
+    """Return the block of a command in which its inputs by URL are files of this machine."""
+    if not hasattr(parsed, "stage"):
+        return contextlib.nullcontext()
+    return inputs_staged(parsed, parsed.stage, parsed.reported_task, rank=rank)
 
 
 def _host_and_port(text: str | None) -> tuple[str, int] | None:

@@ -2,7 +2,8 @@
 
 Messages in the code have camelCase field names, as in a manifest. The reader of a spec file calls :func:`use_names`;
 log lines and errors that end a task pass through :func:`as_written`, so that a message about a prototxt has
-``freeze_bn``. Flags have hyphens (``--num-shards``), as in the help, or underscores if the command line has any.
+``freeze_bn``. Flags have hyphens (``--num-shards``), as in the help, or underscores if the command line has any. Inputs
+by URL are read from copies on this machine, whose paths become URLs again (:func:`use_urls`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ _FLAG = re.compile(r"(?<![\w/-])--[a-z]+(?:[_-][a-z]+)+(?![\w-])")
 class _Names:
     in_use: Mapping[str, str] = {}
     flag_separator = "-"
+    urls: Mapping[str, str] = {}
 
 
 def use_flags_of(arguments: Sequence[str]) -> None:
@@ -37,11 +39,28 @@ def use_names(names: Mapping[str, str]) -> None:
     _Names.in_use = dict(names)
 
 
+def use_urls(urls: Mapping[str, str]) -> None:
+    """Set the URLs of inputs in messages and records of this process.
+
+    Args:
+        urls: URL of the place that each directory is a copy of, by the absolute path of the directory.
+    """
+    _Names.urls = dict(urls)
+
+
 def as_written(text: str) -> str:
-    """Return a message with fields and flags spelled as the user writes them."""
+    """Return a message with fields, flags, and inputs spelled as the user writes them."""
     separator = _Names.flag_separator
-    flags = _FLAG.sub(lambda flag: "--" + re.sub("[_-]", separator, flag[0][2:]), text)
+    flags = _FLAG.sub(lambda flag: "--" + re.sub("[_-]", separator, flag[0][2:]), with_urls(text))
     return renamed(flags, _Names.in_use)
+
+
+def with_urls(text: str) -> str:
+    """Return a text in which the URLs of inputs replace the paths of their copies."""
+    for directory, url in _Names.urls.items():
+        if directory in text:
+            text = re.sub(rf"{re.escape(directory)}(?![\w.-])", lambda _, url=url: url, text)  # type: ignore[misc]
+    return text
 
 
 def renamed(text: str, names: Mapping[str, str]) -> str:

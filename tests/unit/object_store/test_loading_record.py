@@ -34,5 +34,7 @@ def test_lines_that_are_cut_off_or_damaged_are_ignored(tmp_path: Path, end: str)
 
 def test_record_without_its_file_counts_for_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file"
+    path.touch()
     record_part(parts_of(INFO, path)[0])
+    path.unlink()
     assert len(missing_parts(INFO, path)) == 3

@@ -23,7 +23,9 @@ from maskrcnn_trainer.object_store.cache_owner import CacheOwner
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
 owner = CacheOwner(Path(sys.argv[1]))
 owner.__enter__()
-ObjectCache(Path(sys.argv[1]), owner).partial(sys.argv[2]).write_bytes(b"ab")
+cache = ObjectCache(Path(sys.argv[1]), owner)
+cache.claim(sys.argv[2])
+cache.partial(sys.argv[2], several=True).write_bytes(b"ab")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -85,14 +87,61 @@ def test_object_that_a_process_has_staged_is_not_removed(cache: ObjectCache, tmp
 
 def test_part_of_an_object_that_a_killed_process_has_loaded_is_taken_over(cache: ObjectCache, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), NAME], check=False)
-    assert cache.partial(NAME).read_bytes() == b"ab"
-    assert not list(tmp_path.glob(f"owners/*/partial/{NAME}"))[1:]
+    with CacheOwner(tmp_path) as owner:
+        remove_dead_owners(tmp_path, owner)
+        assert cache.left_bytes(NAME) > 0
+        assert cache.partial(NAME, several=True).read_bytes() == b"ab"
+        assert cache.left_bytes(NAME) == 0
 
 
 def test_part_of_an_object_that_a_live_process_loads_stays_its_own(cache: ObjectCache, tmp_path: Path) -> None:
     with CacheOwner(tmp_path) as other:
-        ObjectCache(tmp_path, other).partial(NAME).write_bytes(b"ab")
-        assert not cache.partial(NAME).exists()
+        ObjectCache(tmp_path, other).partial(NAME, several=True).write_bytes(b"ab")
+        with CacheOwner(tmp_path) as third:
+            assert remove_dead_owners(tmp_path, third) == 0
+        assert not cache.partial(NAME, several=True).exists()
+
+
+def test_part_of_an_object_is_kept_when_its_process_ends(cache: ObjectCache, tmp_path: Path) -> None:
+    with CacheOwner(tmp_path) as other:
+        ObjectCache(tmp_path, other).partial(NAME, several=True).write_bytes(b"ab")
+    assert cache.partial(NAME, several=True).read_bytes() == b"ab"
+    cache.complete(NAME)
+    assert cache.size_of(NAME) == 2
+
+
+def test_what_ended_processes_have_left_is_removed_on_request(cache: ObjectCache, tmp_path: Path) -> None:
+    other_name = cached_name("store", "images/b.jpg", "etag", 3)
+    with CacheOwner(tmp_path) as other:
+        for name in (NAME, other_name):
+            ObjectCache(tmp_path, other).partial(name, several=True).write_bytes(b"ab")
+    cache.remove_left(but=[NAME])
+    assert (cache.left_bytes(NAME) > 0, cache.left_bytes(other_name)) == (True, 0)
+
+
+def test_object_that_a_live_process_loads_cannot_be_claimed(cache: ObjectCache, tmp_path: Path) -> None:
+    with CacheOwner(tmp_path) as owner:
+        other = ObjectCache(tmp_path, owner)
+        assert other.claim(NAME)
+        assert other.claim(NAME)
+        assert not cache.claim(NAME)
+        other.partial(NAME).write_bytes(b"abc")
+        other.complete(NAME)
+        assert cache.claim(NAME)
+
+
+def test_claim_of_a_killed_process_is_free(cache: ObjectCache, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), NAME], check=False)
+    assert cache.holder(NAME) is not None
+    assert cache.claim(NAME)
+
+
+def test_claim_of_another_process_is_not_released(cache: ObjectCache, tmp_path: Path) -> None:
+    with CacheOwner(tmp_path) as owner:
+        other = ObjectCache(tmp_path, owner)
+        other.claim(NAME)
+        cache.release(NAME)
+        assert not cache.claim(NAME)
 
 
 def test_object_that_two_processes_load_at_once_is_whole(cache: ObjectCache, tmp_path: Path) -> None:
@@ -108,7 +157,9 @@ def test_object_that_two_processes_load_at_once_is_whole(cache: ObjectCache, tmp
 
 def test_links_of_a_killed_process_do_not_keep_an_object(cache: ObjectCache, tmp_path: Path) -> None:
     load(cache)
-    script = KILLED.replace('.partial(sys.argv[2]).write_bytes(b"ab")', '.stage(sys.argv[2], owner.directory / "x")')
+    script = KILLED.replace(
+        'partial(sys.argv[2], several=True).write_bytes(b"ab")', 'stage(sys.argv[2], owner.directory / "x")'
+    )
     subprocess.run([sys.executable, "-c", script, str(tmp_path), NAME], check=False)
     assert not cache.remove(NAME)
     with CacheOwner(tmp_path) as other:

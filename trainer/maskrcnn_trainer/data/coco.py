@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +134,17 @@ def load_coco(path: str | Path, *, require_masks: bool = False) -> CocoDataset:
     """
     name = str(path)
     return checked_dataset(read_json(name), name, require_masks=require_masks)
+
+
+def file_names(path: str | Path) -> frozenset[str]:
+    """Return the names of the images in COCO instances JSON, with slashes, as paths relative to their directory.
+
+    Raises:
+        InvalidInput: the file cannot be read; entries aren't checked.
+    """
+    images = read_json(str(path)).get("images")
+    names = (image.get("file_name") for image in images if isinstance(image, dict)) if isinstance(images, list) else ()
+    return frozenset(posixpath.normpath(name) for name in names if isinstance(name, str))
 
 
 def checked_dataset(

@@ -7,11 +7,14 @@ import os
 from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
+from maskrcnn_trainer.object_store.task_inputs import VALIDATION_FIELDS, CommandInputs, model_companions
 from maskrcnn_trainer.results.evaluated_images import begins_as_evaluated_images
 from maskrcnn_trainer.results.recorded import beginning_of
 from maskrcnn_trainer.shared.messages import STATUS_FILE
+from maskrcnn_trainer.shared.object_url import is_url
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, EVALUATED_FILE, METRICS_FILE
+from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
@@ -41,6 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpus", type=int, default=1, help="accepted for compatibility, must be 1; evaluation uses one process"
     )
+
+
+def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
+    """Stage the spec, the model, and the validation data."""
+    spec = inputs.spec(arguments)
+    if is_url(arguments.model_path) and not (arguments.results_dir or TaskEnvironment.from_environ().results_dir):
+        raise InvalidInput("-r is missing: with a model by URL, give the directory for the results")
+    inputs.replace(arguments, "model_path", InputKind.FILE, "-m", companions=model_companions)
+    inputs.of_spec(spec, *VALIDATION_FIELDS)
 
 
 def run(arguments: argparse.Namespace) -> int:

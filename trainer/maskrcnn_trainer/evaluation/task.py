@@ -21,6 +21,7 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_failures
 from maskrcnn_trainer.task.reporter import task_report
 from maskrcnn_trainer.task.runtime import prepare_tensorflow
+from maskrcnn_trainer.task.staged_inputs import with_staged_paths
 from maskrcnn_trainer.task.stopping import StopRequest
 
 
@@ -57,7 +58,7 @@ def evaluate_task(
         ) as reporter,
         explained_failures(),
     ):
-        spec = load_spec(spec_path, trains=False)
+        spec = with_staged_paths(load_spec(spec_path, trains=False))
         require_paths(spec, TaskName.EVALUATE, source=str(spec_path))
         metrics, artifacts = _evaluate(
             spec, model_path, results_dir, key=key, threads=threads, check_stop=stop.check, guard=guard

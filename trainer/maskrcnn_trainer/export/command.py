@@ -8,8 +8,12 @@ import os
 from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
+from maskrcnn_trainer.images.names import is_image_name
+from maskrcnn_trainer.object_store.task_inputs import TRAINING_RECORDS, CommandInputs, model_companions
+from maskrcnn_trainer.shared.object_url import is_url
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_table import CALIBRATION_CACHE_FILE
+from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
@@ -83,6 +87,21 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-s", "--strict-type-constraints", action="store_true", help="compute each layer in its assigned precision"
     )
+
+
+def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
+    """Stage the spec, the model, and what an INT8 calibration reads: images, or else the training records."""
+    spec = inputs.spec(arguments)
+    results_dir = arguments.results_dir or TaskEnvironment.from_environ().results_dir
+    if is_url(arguments.model) and not (arguments.output_file or results_dir):
+        raise InvalidInput("-o is missing: with a model by URL, give the file to write")
+    inputs.replace(arguments, "model", InputKind.FILE, "-m", companions=model_companions)
+    if arguments.data_type != "int8":
+        return
+    inputs.replace(arguments, "cal_image_dir", InputKind.DIRECTORY, "--cal-image-dir", is_read=is_image_name)
+    stored = arguments.cal_data_file is not None and Path(arguments.cal_data_file).exists()
+    if arguments.cal_image_dir is None and not stored:
+        inputs.of_spec(spec, TRAINING_RECORDS)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -39,6 +39,7 @@ from maskrcnn_trainer.task.failures import explained_failures
 from maskrcnn_trainer.task.files import make_directory, write_atomically
 from maskrcnn_trainer.task.reporter import task_report
 from maskrcnn_trainer.task.runtime import prepare_tensorflow
+from maskrcnn_trainer.task.staged_inputs import with_staged_paths
 from maskrcnn_trainer.task.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def export_task(
         ) as reporter,
         explained_failures(),
     ):
-        spec = load_spec(spec_path, trains=False)
+        spec = with_staged_paths(load_spec(spec_path, trains=False))
         if settings.calibrates_on_records:
             require_paths(spec, TaskName.EXPORT, source=str(spec_path))
         for path in files.all:

@@ -18,9 +18,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from maskrcnn_trainer.shared.files import read_regular
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Suffixes of image files in a directory, in lower or upper case."""
-
 
 class UnreadableImage(Exception):
     """Unusable image; the message is the cause, and the caller adds the name of the image."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.images.decode import SUFFIXES
+from maskrcnn_trainer.images.names import SUFFIXES
 
 log = logging.getLogger(__name__)
 

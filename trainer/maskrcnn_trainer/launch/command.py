@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,15 +84,16 @@ def launch(  # noqa: C901 - the order of a start, in one place
     settings: LaunchSettings,
     environment: TaskEnvironment | None = None,
     *,
-    check: Callable[[int], None] | None = None,
+    prepare: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> int:
     """Run this node's processes of the task and return the exit code (see :func:`most_telling`).
 
     Args:
         settings: options of the command.
         environment: environment variables of the task; default: those of this process.
-        check: called with the node's rank before several processes are started, so that a mistake is reported once
-            and not by each process; it reports its own errors.
+        prepare: called with the node's rank before several processes are started; the block that it returns is entered
+            then and left after their end. It checks and stages what they have in common, so that a mistake is reported
+            once and not by each process; it reports its own errors.
     """
     environment = environment or TaskEnvironment.from_environ()
     stop = _GroupStopRequest()
@@ -112,7 +113,8 @@ def launch(  # noqa: C901 - the order of a start, in one place
         host: RendezvousHost | None = None
         several = settings.nodes * settings.processes > 1
         if several:
-            _check(settings, check)
+            stack.enter_context(prepare(settings.node_rank))
+            _warn_of_few_cpus(settings)
         address, interface = "127.0.0.1", "lo"
         port = 0
         try:
@@ -184,10 +186,7 @@ def _listen(environment: TaskEnvironment, settings: LaunchSettings) -> Rendezvou
         raise refused from error
 
 
-def _check(settings: LaunchSettings, check: Callable[[int], None] | None) -> None:
-    """Check the task before several processes are started, and warn if there are more processes than CPUs."""
-    if check is not None:
-        check(settings.node_rank)
+def _warn_of_few_cpus(settings: LaunchSettings) -> None:
     cpus = usable_cpus()
     if settings.processes > cpus:
         log.warning(

@@ -8,6 +8,7 @@ machines differ, so ages are compared with a file that is touched now on the sam
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -19,10 +20,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-OWNERS = "owners"
+OWNERS, LOADING, PARTIAL, CLAIM = "owners", "loading", "partial", "claim"
+"""Names in a cache, see `object_cache`."""
+
 HEARTBEAT_SECONDS = 20.0
 DEAD_SECONDS = 120.0
 """Age of ``alive`` from which the process of another machine counts as dead."""
+
+SECONDS_OF_PARTIAL = 7 * 24 * 3600.0
+"""Time for which a part of an object is kept after its process has ended."""
 
 _ALIVE = "alive"
 _OWNER = re.compile(r"(?P<host>[0-9a-f]{16})-(?P<pid>[0-9]{1,10})-(?P<started>[0-9]{1,20})-[0-9a-f]{8}")
@@ -36,6 +42,7 @@ class CacheOwner:
     """
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self.name = f"{_host()}-{os.getpid()}-{_started(os.getpid()) or 0}-{secrets.token_hex(4)}"
         self.directory = root / OWNERS / self.name
         self._ended = threading.Event()
@@ -52,6 +59,8 @@ class CacheOwner:
     ) -> None:
         self._ended.set()
         self._thread.join()
+        with contextlib.suppress(OSError):  # the error that ends the block is the one to report
+            keep_partial(self.directory, self._root)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _beat(self) -> None:
@@ -102,7 +111,10 @@ def file_system_time(owner: CacheOwner) -> float:
 
 
 def remove_dead_owners(root: Path, owner: CacheOwner) -> int:
-    """Remove the directories of dead processes, and with them all that they have staged; return their number."""
+    """Remove the directories of dead processes, and with them all that they have staged; return their number.
+
+    What they have loaded of objects is kept in ``partial/`` for a week, for the next process that needs it.
+    """
     now = file_system_time(owner)
     removed = 0
     for path in sorted((root / OWNERS).iterdir()):
@@ -113,9 +125,38 @@ def remove_dead_owners(root: Path, owner: CacheOwner) -> int:
                 path.rename(aside)
             except FileNotFoundError:
                 continue
+            keep_partial(aside, root)
             shutil.rmtree(aside, ignore_errors=True)
             removed += 1
+    _remove_outdated(root / PARTIAL, now)
+    for claim in (root / LOADING).glob("*"):
+        if is_dead(root, _content(claim), now=now):
+            claim.unlink(missing_ok=True)
     return removed
+
+
+def keep_partial(directory: Path, root: Path) -> None:
+    """Move what the process of a directory has loaded of objects of several parts to ``partial/`` of the cache."""
+    (root / PARTIAL).mkdir(exist_ok=True)
+    for path in sorted((directory / PARTIAL).glob("*")):
+        # a rename fails if another process has left the object, too; both are right, and one is enough
+        with contextlib.suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                path.rename(root / PARTIAL / path.name)
+
+
+def _remove_outdated(partial: Path, now: float) -> None:
+    for path in partial.glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if now - path.lstat().st_mtime > SECONDS_OF_PARTIAL:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
 
 
 def _host() -> str:

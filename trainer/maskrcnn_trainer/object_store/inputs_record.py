@@ -10,9 +10,6 @@ from typing import Any
 
 from maskrcnn_trainer.object_store.client import ObjectInfo
 
-INPUTS_FILE = "inputs.json.gz"
-"""File next to ``result.json`` with the list."""
-
 
 def inputs_summary(objects: Iterable[ObjectInfo]) -> dict[str, Any]:
     """Return what ``result.json`` has of a URL: number of objects, their bytes, and the SHA-256 of their list.
@@ -30,7 +27,7 @@ def inputs_summary(objects: Iterable[ObjectInfo]) -> dict[str, Any]:
 
 
 def inputs_file(by_url: Mapping[str, Sequence[ObjectInfo]]) -> bytes:
-    """Return the content of `INPUTS_FILE`: gzipped JSON, equal for equal objects.
+    """Return the content of ``inputs.json.gz``: gzipped JSON, equal for equal objects.
 
     Args:
         by_url: objects by the URL as the user wrote it.

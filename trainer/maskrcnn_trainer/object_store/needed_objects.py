@@ -12,6 +12,9 @@ from maskrcnn_trainer.object_store.staging_plan import NeededObject, refuse_impo
 from maskrcnn_trainer.shared.object_url import ObjectPattern, ObjectUrl
 from maskrcnn_trainer.spec.url_fields import InputKind
 
+Companions = Callable[[str], str | None]
+"""Given the name of an object, return the beginning of the names of others next to it that belong to it, or None."""
+
 _WILDCARDS = str.maketrans({character: f"[{character}]" for character in "*?["})
 
 
@@ -37,6 +40,7 @@ def objects_at(
     *,
     field: str,
     is_read: Callable[[str], bool] | None = None,
+    companions: Companions | None = None,
 ) -> NamedObjects:
     """Return the objects at a URL.
 
@@ -47,10 +51,13 @@ def objects_at(
         store: text for the store in the names of a cache, see `cached_name`.
         field: that names the URL, for messages.
         is_read: whether the task reads an object of a directory, given its path relative to the directory; None: all.
+        companions: see `Companions`; None: one object without others.
 
     Raises:
         InvalidInput: there is no such object or directory, or a directory can't be made of it; the message has the URL.
     """
+    if companions is not None and (beginning := companions(url.key.rpartition("/")[2])) is not None:
+        return _with_companions(url, beginning, client, store, field)
     if kind in (InputKind.FILE, InputKind.FILE_OR_DIRECTORY) and url.key:
         info = client.head(url.key)
         if info is not None:
@@ -58,12 +65,33 @@ def objects_at(
             refuse_impossible_places([place], field)
             return NamedObjects((_needed(info, place, store),), place)
         if kind is InputKind.FILE:
-            raise InvalidInput(f"{field}: {url} does not exist: give the URL of an object, with its whole key")
+            raise _absent(url, field)
     below = len(url.key) + 1 if url.key else 0
     found = [(info, info.key[below:]) for info in client.list(url.key) if info.key != url.key]
     if not found:
-        raise InvalidInput(f"{field}: {url} has no objects below it: give the URL of a prefix of whole segments")
+        raise InvalidInput(
+            f"{field}: {url} has no objects below it: give the URL of a prefix of whole segments", reason="InvalidData"
+        )
     return NamedObjects(_in_a_directory([one for one in found if is_read is None or is_read(one[1])], store, field), "")
+
+
+def _with_companions(url: ObjectUrl, beginning: str, client: StoreClient, store: str, field: str) -> NamedObjects:
+    folder, _, name = url.key.rpartition("/")
+    below = len(folder) + 1 if folder else 0
+    found = [
+        (info, place)
+        for info in client.list(folder, recursive=False)
+        if (place := info.key[below:]) == name or place.startswith(beginning)
+    ]
+    if not found:
+        raise _absent(url, field)
+    return NamedObjects(_in_a_directory(found, store, field), name)
+
+
+def _absent(url: ObjectUrl, field: str) -> InvalidInput:
+    return InvalidInput(
+        f"{field}: {url} does not exist: give the URL of an object, with its whole key", reason="InvalidData"
+    )
 
 
 def objects_of_pattern(pattern: ObjectPattern, client: StoreClient, store: str, *, field: str) -> NamedObjects:

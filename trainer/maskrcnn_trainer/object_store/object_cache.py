@@ -1,12 +1,14 @@
 """Directory of cached objects, which processes of several nodes share.
 
     objects/<2 digits>/<name>         whole objects; a process that has one staged has a hard link to it
-    owners/<owner>/partial/<name>     an object that this process loads
+    loading/<name>                    claim of the process that loads an object: a link to its file ``claim``
+    partial/<name>/                   what a process that has ended has loaded of an object of several parts
+    owners/<owner>/partial/<name>     an object that this process loads, or for several parts the directory of it
     owners/<owner>/staged/...         directories that its task sees
 
 Everything is decided by links and renames, which are atomic on NFS, too. An object is complete once it is below
-``objects``, because it is renamed to there after its last byte. Two processes that load the same object at once do so
-twice; the content is equal, so either rename is right.
+``objects``, because it is renamed to there after its last byte. Claims keep processes from loading the same object at
+once. A right result doesn't need them: if two processes load one, the content is equal, and either rename is right.
 """
 
 from __future__ import annotations
@@ -14,15 +16,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from maskrcnn_trainer.object_store.cache_names import is_cached_name
-from maskrcnn_trainer.object_store.cache_owner import OWNERS, CacheOwner, file_system_time, is_dead
+from maskrcnn_trainer.object_store.cache_owner import (
+    CLAIM,
+    LOADING,
+    PARTIAL,
+    CacheOwner,
+    file_system_time,
+    is_dead,
+)
 from maskrcnn_trainer.object_store.eviction import CachedObject
-from maskrcnn_trainer.object_store.loading_record import record_of
+from maskrcnn_trainer.object_store.loading_record import DATA
 
-_OBJECTS, _PARTIAL, _STAGED = "objects", "partial", "staged"
+_OBJECTS, _STAGED = "objects", "staged"
 
 
 class ObjectCache:
@@ -36,8 +46,16 @@ class ObjectCache:
     def __init__(self, root: Path, owner: CacheOwner) -> None:
         self.root = root
         self._owner = owner
-        (root / _OBJECTS).mkdir(parents=True, exist_ok=True)
-        (owner.directory / _PARTIAL).mkdir(exist_ok=True)
+        for directory in (root / _OBJECTS, root / LOADING, root / PARTIAL):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._partial = owner.directory / PARTIAL
+        self._partial.mkdir(exist_ok=True)
+        (owner.directory / CLAIM).write_text(owner.name, encoding="ascii")
+
+    @property
+    def owner_directory(self) -> Path:
+        """Return the directory of this process, which is removed at its end."""
+        return self._owner.directory
 
     def objects(self) -> Iterator[CachedObject]:
         """Yield all whole objects; files of other names are left out."""
@@ -52,22 +70,91 @@ class ObjectCache:
                 if is_cached_name(path.name):
                     yield CachedObject(path.name, found.st_size, found.st_mtime, is_staged=found.st_nlink > 1)
 
-    def partial(self, name: str) -> Path:
-        """Return the file to which this process writes an object, with what a dead process has left of it."""
-        path = self._owner.directory / _PARTIAL / name
-        if not path.exists():
-            self._adopt(name, path)
-        return path
+    def size_of(self, name: str) -> int | None:
+        """Return the size of a whole object in bytes; None if the cache lacks it."""
+        try:
+            return self._whole(name).lstat().st_size
+        except FileNotFoundError:
+            return None
+
+    def claim(self, name: str) -> bool:
+        """Claim an object that this process is going to load; return False if another live process loads it."""
+        place = self.root / LOADING / name
+        for _ in range(3):  # a claim may end between two calls
+            try:
+                place.hardlink_to(self._owner.directory / CLAIM)
+            except FileExistsError:
+                holder = self.holder(name)
+            else:
+                return True
+            if holder == self._owner.name:
+                return True
+            if holder is not None and not is_dead(self.root, holder, now=file_system_time(self._owner)):
+                return False
+            place.unlink(missing_ok=True)
+        return False
+
+    def holder(self, name: str) -> str | None:
+        """Return the owner that has claimed an object; None if no process has."""
+        try:
+            return (self.root / LOADING / name).read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            return None
+
+    def release(self, name: str) -> None:
+        """Give up the claim of this process."""
+        if self.holder(name) == self._owner.name:
+            (self.root / LOADING / name).unlink(missing_ok=True)
+
+    def partial(self, name: str, *, several: bool = False) -> Path:
+        """Return the file to which this process writes an object.
+
+        Args:
+            name: of the object.
+            several: whether it is loaded in several parts; then the file has what an earlier process has left of it.
+        """
+        own = self._partial / name
+        if not several:
+            return own
+        if not own.is_dir():
+            try:
+                (self.root / PARTIAL / name).rename(own)
+            except FileNotFoundError:
+                own.mkdir()
+        return own / DATA
+
+    def left_bytes(self, name: str) -> int:
+        """Return the bytes on the disk of what an earlier process has left of an object."""
+        try:
+            return (self.root / PARTIAL / name / DATA).lstat().st_blocks * 512
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+
+    def discard(self, name: str) -> None:
+        """Remove what this process has loaded of an object, and its claim."""
+        _remove(self._partial / name)
+        self.release(name)
+
+    def remove_left(self, but: Collection[str] = ()) -> None:
+        """Remove what processes that have ended have left of objects, except for some."""
+        for path in (self.root / PARTIAL).iterdir():
+            if is_cached_name(path.name) and path.name not in but:
+                _remove(path)
 
     def complete(self, name: str) -> None:
-        """Make the object that `partial` holds a whole one; its bytes are on the disk then."""
-        partial, whole = self._owner.directory / _PARTIAL / name, self._whole(name)
-        with partial.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        partial.chmod(0o444)
-        whole.parent.mkdir(exist_ok=True)
-        partial.rename(whole)
-        record_of(partial).unlink(missing_ok=True)
+        """Make the object that `partial` holds a whole one."""
+        own, whole = self._partial / name, self._whole(name)
+        several = own.is_dir()
+        written = own / DATA if several else own
+        written.chmod(0o444)
+        try:
+            written.rename(whole)
+        except FileNotFoundError:
+            whole.parent.mkdir(exist_ok=True)
+            written.rename(whole)
+        if several:
+            _remove(own)
+        self.release(name)
 
     def stage(self, name: str, place: Path) -> bool:
         """Link a whole object to a place below `staged`, and count it as used now.
@@ -79,10 +166,13 @@ class ObjectCache:
         Returns:
             False if the object isn't there (any more): load it.
         """
-        place.parent.mkdir(parents=True, exist_ok=True)
         whole = self._whole(name)
         try:
-            place.hardlink_to(whole)
+            try:
+                place.hardlink_to(whole)
+            except FileNotFoundError:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.hardlink_to(whole)
             os.utime(whole)
         except FileNotFoundError:
             return False
@@ -118,19 +208,9 @@ class ObjectCache:
     def _whole(self, name: str) -> Path:
         return self.root / _OBJECTS / name[:2] / name
 
-    def _adopt(self, name: str, path: Path) -> None:
-        """Move the file of a dead process that has loaded part of an object to ``path``."""
-        for other in sorted((self.root / OWNERS).iterdir()):
-            left = other / _PARTIAL / name
-            if other.name == self._owner.name or not left.is_file() or left.is_symlink():
-                continue
-            if is_dead(self.root, other.name, now=file_system_time(self._owner)):
-                # the record first: without its file it is no more than a record of nothing
-                with contextlib.suppress(FileNotFoundError):
-                    record_of(left).rename(record_of(path))
-                try:
-                    left.rename(path)
-                except FileNotFoundError:  # another process was faster
-                    record_of(path).unlink(missing_ok=True)
-                    continue
-                return
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

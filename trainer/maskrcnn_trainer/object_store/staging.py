@@ -1,19 +1,21 @@
-"""Staging: objects of a store as files of a directory, by way of the cache."""
+"""Loading of the objects of one store into the cache."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from maskrcnn_trainer.object_store.client import ObjectInfo, Part, StoreClient
+from maskrcnn_trainer.object_store.client import PART_BYTES, Part, StoreClient
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
-from maskrcnn_trainer.object_store.loading_record import missing_parts, record_of, record_part
+from maskrcnn_trainer.object_store.loading_record import missing_parts, record_part
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
-from maskrcnn_trainer.object_store.staging_plan import NeededObject, StagingPlan
+from maskrcnn_trainer.object_store.staging_plan import NeededObject
 
 OnLoaded = Callable[[int], None]
 """Called with a number of bytes that have just been written."""
+
+OnWhole = Callable[[NeededObject], None]
+"""Called with an object that the cache has as a whole from now on."""
 
 
 @dataclass(frozen=True)
@@ -24,31 +26,79 @@ class StagingOutcome:
         loaded_bytes: that came from the store.
         changed: objects that have another content than they were listed with; list them again.
         absent: objects that are gone since they were listed.
+        elsewhere: objects that other processes load.
     """
 
     loaded_bytes: int
-    changed: tuple[NeededObject, ...]
-    absent: tuple[NeededObject, ...]
+    changed: tuple[NeededObject, ...] = ()
+    absent: tuple[NeededObject, ...] = ()
+    elsewhere: tuple[NeededObject, ...] = ()
+
+
+class _Pass:
+    """Pass over the objects to load: those that are under way, with the number of their parts."""
+
+    def __init__(self, cache: ObjectCache, on_whole: OnWhole) -> None:
+        self.cache = cache
+        self.on_whole = on_whole
+        self.elsewhere: list[NeededObject] = []
+        self.left: dict[str, int] = {}
+
+    def parts(self, to_load: Iterable[NeededObject]) -> Iterator[Part]:
+        """Yield the missing parts of each object that no other process loads."""
+        for one in to_load:
+            # before the claim, which another process gives up when it has the whole object, and after it
+            if self._is_whole(one):
+                continue
+            if not self.cache.claim(one.name):
+                self.elsewhere.append(one)
+                continue
+            if self._is_whole(one):
+                self.cache.release(one.name)
+                continue
+            path = self.cache.partial(one.name, several=one.info.size > PART_BYTES)
+            missing = missing_parts(one.info, path)
+            self.left[one.name] = len(missing)
+            if missing:
+                yield from missing
+            else:
+                self.complete(one)
+
+    def complete(self, one: NeededObject) -> None:
+        self.cache.complete(one.name)
+        self.on_whole(one)
+
+    def _is_whole(self, one: NeededObject) -> bool:
+        if self.cache.size_of(one.name) != one.info.size:
+            return False
+        self.on_whole(one)
+        return True
 
 
 def load_planned(
-    plan: StagingPlan, client: StoreClient, cache: ObjectCache, *, on_loaded: OnLoaded = lambda _: None
+    to_load: Iterable[NeededObject],
+    client: StoreClient,
+    cache: ObjectCache,
+    *,
+    on_loaded: OnLoaded = lambda _: None,
+    on_whole: OnWhole = lambda _: None,
 ) -> StagingOutcome:
-    """Load the objects of a plan into the cache.
+    """Load objects of one store into the cache.
 
     Parts of several objects are read at once; whatever an interruption leaves is used by the next call.
 
     Args:
-        plan: of the staging.
+        to_load: objects, each once.
         client: of the store.
         cache: that the objects come to.
         on_loaded: see `OnLoaded`.
+        on_whole: see `OnWhole`.
 
     Raises:
         InvalidInput, TryAgain, Stopped, OSError: as methods of the client do; whole objects stay in the cache.
     """
-    needed = {one.info.key: one for one in plan.to_load}
-    left: dict[str, int] = {}
+    needed: dict[str, NeededObject] = {one.info.key: one for one in to_load}
+    under_way = _Pass(cache, on_whole)
     outcomes: dict[str, ReadOutcome] = {}
     loaded = 0
 
@@ -57,46 +107,26 @@ def load_planned(
         loaded += end - start
         on_loaded(end - start)
 
-    for part, outcome in client.fetch(_parts(plan.to_load, cache, left), on_bytes=count):
-        key = part.info.key
-        if outcome is not ReadOutcome.DONE:
-            outcomes[key] = outcome
-            continue
-        record_part(part)
-        left[key] -= 1
-        if left[key] == 0 and key not in outcomes:
-            cache.complete(needed[key].name)
+    try:
+        for part, outcome in client.fetch(under_way.parts(needed.values()), on_bytes=count):
+            one = needed[part.info.key]
+            if outcome is not ReadOutcome.DONE:
+                outcomes[part.info.key] = outcome
+                continue
+            if part.end - part.start < part.info.size:
+                record_part(part)
+            under_way.left[one.name] -= 1
+            if under_way.left[one.name] == 0 and part.info.key not in outcomes:
+                under_way.complete(one)
+    finally:
+        for name, parts in under_way.left.items():
+            if parts:
+                cache.release(name)
     for key in outcomes:
-        partial = cache.partial(needed[key].name)
-        partial.unlink(missing_ok=True)
-        record_of(partial).unlink(missing_ok=True)
+        cache.discard(needed[key].name)
     return StagingOutcome(
         loaded,
         changed=tuple(needed[key] for key, outcome in outcomes.items() if outcome is ReadOutcome.CHANGED),
         absent=tuple(needed[key] for key, outcome in outcomes.items() if outcome is ReadOutcome.ABSENT),
+        elsewhere=tuple(under_way.elsewhere),
     )
-
-
-def link_staged(needed: Sequence[NeededObject], cache: ObjectCache, directory: Path) -> tuple[NeededObject, ...]:
-    """Link objects from the cache to their places below a directory; return those that the cache lacks by now.
-
-    Args:
-        needed: objects whose places don't exist yet or were linked before.
-        cache: that holds them.
-        directory: of the task.
-    """
-    return tuple(
-        one for one in needed if not (place := directory / one.place).exists() and not cache.stage(one.name, place)
-    )
-
-
-def _parts(to_load: Iterable[NeededObject], cache: ObjectCache, left: dict[str, int]) -> Iterator[Part]:
-    """Yield the missing parts of each object, and note their number before the first of them."""
-    for one in to_load:
-        info: ObjectInfo = one.info
-        missing = missing_parts(info, cache.partial(one.name))
-        left[info.key] = len(missing)
-        if missing:
-            yield from missing
-        else:
-            cache.complete(one.name)

@@ -8,11 +8,17 @@ import os
 from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
+from maskrcnn_trainer.object_store.staging_work import UrlInput
+from maskrcnn_trainer.object_store.task_inputs import CommandInputs
+from maskrcnn_trainer.report.inputs.by_url import is_report_input, recorded_urls
 from maskrcnn_trainer.report.inputs.experiment_directory import open_directory
 from maskrcnn_trainer.results.report_files import may_be_replaced
 from maskrcnn_trainer.shared.files import LONGEST_NAME
 from maskrcnn_trainer.shared.messages import REPORT_FILE, REPORT_NUMBERS_FILE
+from maskrcnn_trainer.shared.object_url import is_url, local_path
+from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.files import directory_fault
+from maskrcnn_trainer.task.staged_inputs import staged_path
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the page to write, a .html; required for several directories (default: report.html in DIR). A .json with "
         "all its numbers is written next to it",
     )
+
+
+def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
+    """Stage directories by URL, and the validation data by URL that the steps in all directories name."""
+    given = list(arguments.results_dir)
+    if any(is_url(one) and local_path(one) is None for one in given) and arguments.output is None:
+        raise InvalidInput("-o is missing: with results by URL, give the page to write, such as report.html")
+    inputs.stage(*(UrlInput(one, InputKind.DIRECTORY, "-r", is_read=is_report_input) for one in given))
+    arguments.results_dir = [staged_path(one) for one in given]
+    for one in recorded_urls(arguments.results_dir):
+        try:
+            inputs.stage(UrlInput(one, InputKind.FILE, "-r"))
+        except InvalidInput as error:
+            log.warning("the report lacks pictures and curves of %s: %s", one, error)
 
 
 def run(arguments: argparse.Namespace) -> int:

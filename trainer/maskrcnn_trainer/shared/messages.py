@@ -79,6 +79,7 @@ class ResultKey(StrEnum):
     START_TIME = "startTime"
     COMPLETION_TIME = "completionTime"
     FACTS = "facts"
+    INPUTS = "inputs"
 
 
 class ArtifactKey(StrEnum):
@@ -238,6 +239,7 @@ class Result:
         device: name of the GPU or CPU of the first process; None for a task whose speed doesn't depend on it.
         fingerprints: all fingerprints of the step, oldest first.
         facts: numbers for the report, as a JSON object (:mod:`maskrcnn_trainer.results.facts`); left out if empty.
+        inputs: number of objects, bytes, and SHA-256 of their list, by URL as the user wrote it; left out if empty.
     """
 
     message: TerminationMessage
@@ -251,6 +253,7 @@ class Result:
     image: str | None = None
     device: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the members of the JSON object."""
@@ -268,6 +271,7 @@ class Result:
             ResultKey.COMPLETION_TIME: self.completion_time,
             **fingerprints.as_members(self.fingerprints),
             **({ResultKey.FACTS: dict(self.facts)} if self.facts else {}),
+            **({ResultKey.INPUTS: dict(self.inputs)} if self.inputs else {}),
         }
 
 

@@ -50,6 +50,11 @@ class ObjectUrl:
     def __str__(self) -> str:
         return f"{self.scheme}://{self.container}" + (f"/{self.key}" if self.key or not self.container else "")
 
+    @property
+    def parent(self) -> ObjectUrl:
+        """Return the URL without its last segment; that of the container for a key of one segment."""
+        return ObjectUrl(self.scheme, self.container, self.key.rpartition("/")[0])
+
     def child(self, name: str) -> ObjectUrl:
         """Return the URL of ``name``, one or several segments, below this one.
 

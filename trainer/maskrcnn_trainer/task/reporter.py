@@ -43,8 +43,9 @@ from maskrcnn_trainer.task.artifacts import (
 )
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failure_message import send_failure
-from maskrcnn_trainer.task.files import compact_json, make_directory, write_json_atomically
+from maskrcnn_trainer.task.files import compact_json, make_directory, write_atomically, write_json_atomically
 from maskrcnn_trainer.task.posting import HttpPoster, Poster
+from maskrcnn_trainer.task.staged_inputs import INPUTS_FILE, staged_inputs
 from maskrcnn_trainer.task.termination import termination_message, write_termination_message
 from maskrcnn_trainer.task.workspace import manifest_path
 
@@ -137,6 +138,7 @@ class Reporter:
             if self._before_write is not None:
                 self._before_write()
             stale.unlink(missing_ok=True)
+            (self.results_dir / INPUTS_FILE).unlink(missing_ok=True)
 
     def running(
         self,
@@ -234,10 +236,12 @@ class Reporter:
             fingerprints=self.environment.fingerprints,
             device=device,
             facts=facts or {},
+            inputs=staged_inputs().summaries,
         )
         self.accepted()
         if self._before_write is not None:
             self._before_write()
+        self._write_inputs()
         write_json_atomically(self.results_dir / RESULT_FILE, result.to_json(), indent=2)
         report = None if make_report is None else make_report()
         if report is not None:
@@ -249,6 +253,11 @@ class Reporter:
         self._checkpoint_step = ended.checkpoint_step
         self._record(TaskStatus.SUCCESS, message, kpi=ended.metrics)
         self._close(ended)
+
+    def prepared(self) -> None:
+        """End the records of a part before the task's own report, which has another writer."""
+        if self._poster is not None:
+            self._poster.close()
 
     def failed(self, error: BaseException) -> int:
         """Write the FAILURE record and the termination message; return the exit code of ``error``."""
@@ -267,6 +276,11 @@ class Reporter:
             )
         )
         return code
+
+    def _write_inputs(self) -> None:
+        """Write the list of the objects that were read by URL."""
+        if found := staged_inputs().list_file:
+            write_atomically(self.results_dir / INPUTS_FILE, Path(found).read_bytes())
 
     def _close(self, ended: TerminationMessage) -> None:
         write_termination_message(self.environment, ended)
@@ -333,11 +347,37 @@ def task_report(
         options: further arguments of Reporter.
     """
     reporter = Reporter(task.command, results_dir, environment or TaskEnvironment.from_environ(), **options)
-    try:
+    with _failures_reported(reporter):
         reporter.started(started)
         yield reporter
         if not (reporter.finished or reporter.silent):
             raise RuntimeError(f"{task.command} ended without reporting success")
+
+
+@contextlib.contextmanager
+def preparation_report(
+    task: TaskName, results_dir: PathLike, environment: TaskEnvironment, *, started: str = "", rank: int = 0
+) -> Iterator[Reporter]:
+    """Report a part of a task before its own report begins; a failure ends the task as in :func:`task_report`.
+
+    Args:
+        task: the task.
+        results_dir: as for Reporter.
+        environment: as for Reporter.
+        started: text of the STARTED record.
+        rank: as for Reporter.
+    """
+    reporter = Reporter(task.command, results_dir, environment, rank=rank)
+    with _failures_reported(reporter):
+        reporter.started(started)
+        yield reporter
+        reporter.prepared()
+
+
+@contextlib.contextmanager
+def _failures_reported(reporter: Reporter) -> Iterator[None]:
+    try:
+        yield
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code in (None, EXIT_OK):
             raise
@@ -349,7 +389,7 @@ def task_report(
             if not (reporter.silent and send_failure(TaskFailure(*describe_error(error)[1:]))):
                 logger.error("%s", describe_error(error)[2])
         else:
-            logger.exception("%s failed", task.command)
+            logger.exception("%s failed", reporter.task)
         raise SystemExit(code) from error
 
 

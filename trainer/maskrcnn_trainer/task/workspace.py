@@ -14,10 +14,14 @@ from typing import Any
 
 from maskrcnn_trainer.shared.resource import WORKSPACE_MOUNT
 from maskrcnn_trainer.shared.variables import WORKSPACE_VARIABLE
+from maskrcnn_trainer.spelling import with_urls
+from maskrcnn_trainer.task.staged_inputs import staged_file
 
 
 def real_path(path: str) -> Path:
-    """Return the real path of ``path``: ``/workspace`` is replaced by ``$MASKRCNN_WORKSPACE`` if that is set."""
+    """Return the real path of ``path``: that of the copy for a URL, and below the workspace for ``/workspace``."""
+    if (copy := staged_file(path)) is not None:
+        return copy
     directory = os.environ.get(WORKSPACE_VARIABLE)
     if directory and (path == WORKSPACE_MOUNT or path.startswith(WORKSPACE_MOUNT + "/")):
         return Path(directory + path[len(WORKSPACE_MOUNT) :])
@@ -25,8 +29,11 @@ def real_path(path: str) -> Path:
 
 
 def manifest_path(path: str | Path) -> str:
-    """Return a path below ``$MASKRCNN_WORKSPACE`` as a ``/workspace`` path, and any other path unchanged."""
-    text = str(path)
+    """Return a path below ``$MASKRCNN_WORKSPACE`` as a ``/workspace`` path, and that of an input's copy as its URL.
+
+    Any other path is unchanged.
+    """
+    text = with_urls(str(path))
     directory = os.environ.get(WORKSPACE_VARIABLE, "").rstrip("/")
     if directory and (text == directory or text.startswith(directory + "/")):
         return WORKSPACE_MOUNT + text[len(directory) :]

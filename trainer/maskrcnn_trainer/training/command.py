@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+from collections.abc import Iterator
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError
+from maskrcnn_trainer.object_store.task_inputs import TRAINING_RECORDS, VALIDATION_FIELDS, CommandInputs
 from maskrcnn_trainer.shared.variables import KEY_VARIABLE
 from maskrcnn_trainer.shared.worker_group import MOST_PROCESSES
 from maskrcnn_trainer.spec.task_name import TaskName
@@ -43,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--log-file", "--mpirun-arg", action=IgnoredFlag, metavar="X")
     parser.add_argument("--multi-node", "--launch-cuda-blocking", action=IgnoredFlag, nargs=0)
+
+
+def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
+    """Stage the spec, the records, the annotations, and what the training starts from."""
+    spec = inputs.spec(arguments, trains=True)
+    start = ("pruned_model_path",) if spec and spec.pruned_model_path else ("checkpoint", "checkpoint_config")
+    inputs.of_spec(spec, TRAINING_RECORDS, *VALIDATION_FIELDS, *((name,) for name in start))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -140,4 +150,10 @@ def _launch(
     if arguments.xla:
         task.append("--xla")
     settings = LaunchSettings(nodes=1, node_rank=0, processes=processes, rendezvous=None, task=tuple(task))
-    return launch(settings, environment, check=lambda node_rank: check(arguments, node_rank))
+    return launch(settings, environment, prepare=lambda node_rank: _checked(arguments, node_rank))
+
+
+@contextlib.contextmanager
+def _checked(arguments: argparse.Namespace, node_rank: int) -> Iterator[None]:
+    check(arguments, node_rank)
+    yield

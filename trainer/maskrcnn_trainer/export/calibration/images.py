@@ -17,7 +17,8 @@ from maskrcnn_trainer.data.padded_image import pad_image
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.images.decode import SUFFIXES, UnreadableImage, decode_image
+from maskrcnn_trainer.images.decode import UnreadableImage, decode_image
+from maskrcnn_trainer.images.names import SUFFIXES
 from maskrcnn_trainer.task.files import directory_fault
 
 log = logging.getLogger(__name__)

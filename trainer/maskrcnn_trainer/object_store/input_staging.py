@@ -1,0 +1,331 @@
+"""Staging of a task's inputs: every object that it reads becomes a file, by way of the cache."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain, WorkspaceFull
+from maskrcnn_trainer.object_store.cache_owner import CacheOwner, remove_dead_owners
+from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient
+from maskrcnn_trainer.object_store.connection import StoreConnection, connection_for
+from maskrcnn_trainer.object_store.eviction import CachedObject, evict_for
+from maskrcnn_trainer.object_store.inputs_record import inputs_file, inputs_summary
+from maskrcnn_trainer.object_store.needed_objects import objects_at, objects_of_pattern
+from maskrcnn_trainer.object_store.object_cache import ObjectCache
+from maskrcnn_trainer.object_store.staging import load_planned
+from maskrcnn_trainer.object_store.staging_plan import (
+    LARGEST_SHARE,
+    NeededObject,
+    StagingPlan,
+    plan_staging,
+    space_missing,
+)
+from maskrcnn_trainer.object_store.staging_work import ListedInput, StagingWork, UrlInput, store_name
+from maskrcnn_trainer.shared.object_url import ObjectUrl, parse_pattern, parse_url
+from maskrcnn_trainer.shared.variables import STAGED_INPUTS_VARIABLE
+from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec
+from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.task.staged_inputs import (
+    INPUTS_FILE,
+    StagedInputs,
+    hand_on_staged_inputs,
+    staged_inputs,
+    use_staged_inputs,
+)
+
+MOST_CHANGES = 5
+"""Number of times that an object may change while it is loaded."""
+
+POLL_SECONDS = 0.5
+"""Time between two looks at objects that other processes load."""
+
+_STAGED_FILE = "staged.json"
+
+
+@dataclass(frozen=True)
+class StagingSettings:
+    """Way to the stores, and place for the copies.
+
+    Attributes:
+        stores: how URLs are reached, without problems.
+        cache: directory for the copies; made if absent.
+        limit: of the cache in bytes; None: the disk is the limit.
+        environment: variables of this process, for stores with an ambient identity.
+    """
+
+    stores: Sequence[ObjectStoreSpec]
+    cache: Path
+    limit: int | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+
+class StagingProgress(Protocol):
+    """Display of a staging."""
+
+    def listed(self, url: str) -> None:
+        """Show that the objects at a URL are being listed."""
+
+    def begin(self, files: int, size: int, *, files_to_load: int, bytes_to_load: int) -> None:
+        """Show what is needed, and how much of it is to be loaded."""
+
+    def loaded(self, size: int) -> None:
+        """Count bytes."""
+
+    def whole(self) -> None:
+        """Count an object."""
+
+    def waiting(self, sentence: str) -> None:
+        """Show why the loading waits."""
+
+    def end(self) -> None:
+        """Show that all is staged."""
+
+
+class InputStaging:
+    """Staging of the inputs of one task, which may be done in several steps.
+
+    Nothing is made before the first input by URL. The copies are there until the block ends.
+
+    Args:
+        settings: of the staging.
+        progress: display.
+        stop: returns whether to stop; called at least every 0.5 seconds.
+    """
+
+    def __init__(
+        self, settings: StagingSettings, progress: StagingProgress, *, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._stop = stop
+        self._stack = ExitStack()
+        self._clients: dict[StoreConnection, StoreClient] = {}
+        self._cache: ObjectCache | None = None
+        self._objects: dict[str, list[ObjectInfo]] = {}
+        self._count = 0
+        self._before = StagedInputs()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close_connections()
+        if self._cache is not None:
+            os.environ.pop(STAGED_INPUTS_VARIABLE, None)
+            use_staged_inputs(self._before)
+        self._stack.close()
+
+    def close_connections(self) -> None:
+        """End the helper processes; a later staging starts others."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
+    def stage(self, inputs: Iterable[UrlInput]) -> None:
+        """Stage inputs that aren't staged yet, and make them those of this process and of its children.
+
+        Args:
+            inputs: by URL of an object store.
+
+        Raises:
+            InvalidInput: an input is absent, a store refuses it, or no directory can hold its objects (64).
+            WorkspaceFull: there is no room for the objects (70); nothing was loaded then.
+            TryAgain: a store doesn't answer, or an object changes again and again (75).
+            Stopped: as requested.
+            OSError: of the cache.
+        """
+        new = {given.written: given for given in inputs if given.written not in staged_inputs().paths}
+        if not new:
+            return
+        cache = self._opened()
+        listed = [self._list(given, cache) for given in new.values()]
+        work = StagingWork(listed)
+        self._load(work, cache)
+        self._hand_on(listed, work, cache)
+        self._progress.end()
+
+    def _opened(self) -> ObjectCache:
+        if self._cache is None:
+            self._before = staged_inputs()
+            root = self._settings.cache.absolute()
+            root.mkdir(parents=True, exist_ok=True)
+            owner = self._stack.enter_context(CacheOwner(root))
+            self._cache = ObjectCache(root, owner)
+            remove_dead_owners(root, owner)
+        return self._cache
+
+    def _client(self, connection: StoreConnection) -> StoreClient:
+        if connection not in self._clients:
+            self._clients[connection] = StoreClient(connection, stop=self._stop, on_wait=self._progress.waiting)
+        return self._clients[connection]
+
+    def _list(self, given: UrlInput, cache: ObjectCache) -> ListedInput:
+        self._progress.listed(given.written)
+        if given.kind is InputKind.PATTERNS:
+            pattern = parse_pattern(given.written, given.field)
+            connection = self._connection(pattern.base, given.field)
+            found = objects_of_pattern(
+                pattern, self._client(connection), store_name(connection), field=given.field
+            )  # fmt: skip
+            above = pattern.base if pattern.pattern else pattern.base.parent
+        else:
+            url = parse_url(given.written, given.field)
+            connection = self._connection(url, given.field)
+            found = objects_at(
+                url, given.kind, self._client(connection), store_name(connection),
+                field=given.field, is_read=given.is_read, companions=given.companions,
+            )  # fmt: skip
+            above = url.parent if found.path else url
+        directory = cache.staged(self._count)
+        self._count += 1
+        directory.mkdir(parents=True)
+        return ListedInput(given, connection, str(above), found, directory)
+
+    def _connection(self, url: ObjectUrl, field_name: str) -> StoreConnection:
+        try:
+            return connection_for(url, self._settings.stores, self._settings.environment)
+        except InvalidInput as error:
+            raise InvalidInput(f"{field_name}: {error}", reason=error.reason) from None
+
+    def _load(self, work: StagingWork, cache: ObjectCache) -> None:
+        objects = work.objects
+        linked = {one.name: one.info.size for one in objects if self._is_linked(one, work, cache)}
+        left = {one.name: cache.left_bytes(one.name) for one in objects if one.name not in linked}
+        plan = plan_staging(objects, linked, left)
+        self._make_room(plan, work, cache)
+        self._progress.begin(
+            len(objects),
+            sum(one.info.size for one in objects),
+            files_to_load=len(plan.to_load),
+            bytes_to_load=plan.to_load_bytes,
+        )
+        pending = list(plan.to_load)
+        while pending:
+            elsewhere: list[NeededObject] = []
+            changed: list[NeededObject] = []
+            by_connection: dict[StoreConnection, list[NeededObject]] = {}
+            for one in pending:
+                by_connection.setdefault(work.connection(one), []).append(one)
+            for connection, some in by_connection.items():
+                client = self._client(connection)
+                outcome = load_planned(
+                    some,
+                    client,
+                    cache,
+                    on_loaded=self._progress.loaded,
+                    on_whole=lambda one: self._link(one, work, cache),
+                )
+                elsewhere += outcome.elsewhere
+                changed += self._listed_again(outcome.changed, outcome.absent, client, work)
+            if elsewhere and not changed:
+                self._wait_for_others(len(elsewhere))
+            pending = [*changed, *elsewhere]
+
+    def _is_linked(self, one: NeededObject, work: StagingWork, cache: ObjectCache) -> bool:
+        return cache.size_of(one.name) == one.info.size and all(cache.stage(one.name, to) for to in work.places(one))
+
+    def _link(self, one: NeededObject, work: StagingWork, cache: ObjectCache) -> None:
+        for place in work.places(one):
+            if not cache.stage(one.name, place):
+                raise TryAgain(
+                    f"{work.url(one)}: another process has removed it from the cache {cache.root} while it was staged; "
+                    "give the cache more room, or start the task again",
+                    reason="InputChanged",
+                )
+        self._progress.whole()
+
+    def _listed_again(
+        self,
+        changed: Sequence[NeededObject],
+        absent: Sequence[NeededObject],
+        client: StoreClient,
+        work: StagingWork,
+    ) -> list[NeededObject]:
+        found: list[NeededObject] = []
+        for one in changed:
+            info = client.head(one.info.key)
+            if info is None:
+                absent = [*absent, one]
+                continue
+            self._progress.waiting(f"{work.url(one)} has changed while it was read: it is loaded again")
+            if work.changes(one) > MOST_CHANGES:
+                raise TryAgain(
+                    f"{work.url(one)} has changed {MOST_CHANGES + 1} times while it was read: start the task when it "
+                    "is complete",
+                    reason="InputChanged",
+                )
+            found.append(work.replace(one, info))
+        if absent:
+            raise TryAgain(
+                f"{work.url(absent[0])} was deleted after it was listed: start the task when its inputs are complete",
+                reason="InputChanged",
+            )
+        return found
+
+    def _wait_for_others(self, count: int) -> None:
+        self._progress.waiting(f"another process loads {count} of the objects into the same cache")
+        if self._stop():
+            raise Stopped("Stopped while objects were read.")
+        time.sleep(POLL_SECONDS)
+
+    def _make_room(self, plan: StagingPlan, work: StagingWork, cache: ObjectCache) -> None:
+        """Evict objects so that those of a plan fit.
+
+        Raises:
+            WorkspaceFull: they don't fit without what processes have staged.
+        """
+        limit = self._settings.limit
+        free = shutil.disk_usage(cache.root).free
+        if not plan.to_load or (limit is None and plan.to_load_bytes <= free):
+            return
+        cache.remove_left(but={one.name for one in plan.to_load})
+        free = shutil.disk_usage(cache.root).free
+        objects = list(cache.objects())
+        staged = sum(one.size for one in objects if one.is_staged)
+        used = sum(one.size for one in objects)
+        missing = space_missing(plan, free=free + used - staged, limit=limit, staged=staged)
+        if missing is not None:
+            raise WorkspaceFull(
+                f"{work.field(plan.to_load[0])}: {missing}; give the cache more room (on a cluster: spec.cache), or "
+                "another directory with --cache"
+            )
+        _evict(objects, cache, needed=plan.to_load_bytes, limit=used + free)
+        if limit is not None:
+            remaining = [one for one in objects if cache.size_of(one.name) is not None]
+            _evict(
+                remaining, cache, needed=plan.to_load_bytes + plan.resumed_bytes, limit=int(LARGEST_SHARE * limit)
+            )  # fmt: skip
+
+    def _hand_on(self, listed: Sequence[ListedInput], work: StagingWork, cache: ObjectCache) -> None:
+        before = staged_inputs()
+        for one in listed:
+            self._objects[one.given.written] = work.infos(one.given.written)
+        owner = cache.owner_directory
+        (owner / INPUTS_FILE).write_bytes(inputs_file(self._objects))
+        hand_on_staged_inputs(
+            StagedInputs(
+                paths={**before.paths, **{one.given.written: one.path for one in listed}},
+                urls={**before.urls, **{str(one.directory): one.above for one in listed}},
+                summaries={
+                    **before.summaries,
+                    **{written: inputs_summary(objects) for written, objects in self._objects.items()},
+                },
+                list_file=str(owner / INPUTS_FILE),
+            ),
+            owner / _STAGED_FILE,
+        )
+
+
+def _evict(objects: Collection[CachedObject], cache: ObjectCache, *, needed: int, limit: int) -> None:
+    for name in evict_for(objects, needed=needed, limit=limit).names:
+        cache.remove(name)

@@ -1,0 +1,211 @@
+"""Inputs of a command by URL: flags of the stores, and the staging before the command runs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSettings
+from maskrcnn_trainer.object_store.needed_objects import Companions
+from maskrcnn_trainer.object_store.staging_display import StagingDisplay
+from maskrcnn_trainer.object_store.staging_work import UrlInput
+from maskrcnn_trainer.shared.object_url import is_url, local_path
+from maskrcnn_trainer.shared.variables import CACHE_LIMIT_VARIABLE, CACHE_VARIABLE, OBJECT_STORES_VARIABLE
+from maskrcnn_trainer.spec import ExperimentSpec, load_spec
+from maskrcnn_trainer.spec.errors import Path as SpecPath
+from maskrcnn_trainer.spec.errors import dotted
+from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, local_stores, stores_from_json
+from maskrcnn_trainer.spec.store_config import read_store_config
+from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.spec.url_fields import SPEC_URLS, InputKind
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.reporter import Reporter, preparation_report
+from maskrcnn_trainer.task.staged_inputs import staged_path
+from maskrcnn_trainer.task.stopping import StopRequest
+
+TRAINING_RECORDS: SpecPath = ("data_config", "training_file_pattern")
+VALIDATION_FIELDS: tuple[SpecPath, ...] = (
+    ("data_config", "validation_file_pattern"),
+    ("data_config", "val_json_file"),
+)
+
+Stage = Callable[[argparse.Namespace, "CommandInputs"], None]
+"""Stages the inputs of a command, and replaces its arguments that are URLs by paths."""
+
+
+def add_store_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--store-config`` and ``--cache`` to a command that takes URLs."""
+    group = parser.add_argument_group("inputs by URL")
+    group.add_argument(
+        "--store-config", metavar="FILE", help="object stores: a list as in spec.objectStores, with secretDir"
+    )
+    group.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="directory for copies of inputs by URL, which several tasks may share (default: maskrcnn/ in the user's "
+        "cache folder)",
+    )
+
+
+class CommandInputs:
+    """Inputs of a command, some of them by URL.
+
+    Args:
+        staging: of the inputs by URL.
+    """
+
+    def __init__(self, staging: InputStaging) -> None:
+        self._staging = staging
+
+    def replace(
+        self,
+        arguments: argparse.Namespace,
+        name: str,
+        kind: InputKind,
+        flag: str,
+        *,
+        is_read: Callable[[str], bool] | None = None,
+        companions: Companions | None = None,
+    ) -> bool:
+        """Stage the input of an argument if it is by URL, and replace it by its path.
+
+        Args:
+            arguments: of the command.
+            name: of the argument.
+            kind: of the input.
+            flag: for messages.
+            is_read: see `UrlInput`.
+            companions: see `UrlInput`.
+
+        Returns:
+            Whether it was the URL of an object store.
+        """
+        written = getattr(arguments, name, None)
+        if not isinstance(written, str) or not is_url(written):
+            return False
+        stored = local_path(written) is None
+        if stored:
+            self._staging.stage([UrlInput(written, kind, flag, is_read, companions)])
+        setattr(arguments, name, staged_path(written))
+        return stored
+
+    def stage(self, *inputs: UrlInput) -> None:
+        """Stage those of some inputs that are by URL of an object store."""
+        self._staging.stage(one for one in inputs if is_url(one.written) and local_path(one.written) is None)
+
+    def spec(self, arguments: argparse.Namespace, *, trains: bool = False) -> ExperimentSpec | None:
+        """Stage the experiment spec of ``-e``, and return it if it may have URLs.
+
+        Raises:
+            SpecError, InvalidInput: the spec is invalid.
+        """
+        self.replace(arguments, "experiment_spec", InputKind.FILE, "-e")
+        try:
+            text = Path(arguments.experiment_spec).read_bytes()
+        except OSError:
+            return None  # the task has the message
+        return load_spec(arguments.experiment_spec, quiet=True, trains=trains) if b":/" in text else None
+
+    def of_spec(self, spec: ExperimentSpec | None, *fields: SpecPath) -> None:
+        """Stage the inputs by URL of some fields of the spec.
+
+        Args:
+            spec: None has none.
+            fields: among those of ``SPEC_URLS``.
+        """
+        found: list[UrlInput] = []
+        for path in fields:
+            value: Any = spec
+            for name in path:
+                value = getattr(value, str(name), None)
+            if not isinstance(value, str):
+                continue
+            kind = SPEC_URLS[path]
+            separate = value.split(",") if kind is InputKind.PATTERNS else [value]
+            companions = checkpoint_companions if path == ("checkpoint",) else None
+            found += [UrlInput(one.strip(), kind, dotted(path), None, companions) for one in separate]
+        self.stage(*found)
+
+
+def checkpoint_companions(name: str) -> str | None:
+    """Return the beginning of the names of a TensorFlow checkpoint's files; None for other files."""
+    stem, _, last = name.rpartition(".")
+    if stem and (last in ("index", "meta") or last.startswith("data-")):
+        return f"{stem}."
+    return f"{name}." if ".ckpt" in name else None
+
+
+def model_companions(name: str) -> str | None:
+    """Return the beginning of the name of an engine's description; None for models that describe themselves."""
+    return None if name.endswith((".tlt", ".etlt", ".onnx")) else f"{name}.json"
+
+
+@contextlib.contextmanager
+def inputs_staged(
+    arguments: argparse.Namespace, stage: Stage, task: TaskName | None, *, started: str = "", rank: int = 0
+) -> Iterator[None]:
+    """Stage the inputs of a command by URL; its arguments have paths within the block.
+
+    Args:
+        arguments: of the command, changed in place.
+        stage: stages its inputs.
+        task: whose progress is reported; None for a command without reports.
+        started: text of the record of the beginning.
+        rank: of this process, or of the node whose processes follow; others than 0 don't report.
+
+    Raises:
+        InvalidInput, WorkspaceFull, TryAgain, Stopped: see :meth:`InputStaging.stage`.
+        SystemExit: the same, after it was reported.
+    """
+    environment = TaskEnvironment.from_environ()
+    with contextlib.ExitStack() as copies:
+        with contextlib.ExitStack() as preparation:
+            stop = preparation.enter_context(StopRequest())
+
+            def report() -> Reporter:
+                assert task is not None  # noqa: S101 - see below
+                return preparation.enter_context(
+                    preparation_report(task, str(environment.results_dir), environment, started=started, rank=rank)
+                )
+
+            reports = task is not None and environment.results_dir is not None
+            display = StagingDisplay(report if reports else None)
+            staging = InputStaging(staging_settings(arguments), display, stop=lambda: stop.asked)
+            copies.enter_context(staging)
+            preparation.callback(display.close)
+            stage(arguments, CommandInputs(staging))
+            staging.close_connections()
+            stop.check()
+        yield
+
+
+def staging_settings(arguments: argparse.Namespace) -> StagingSettings:
+    """Return the settings of a command's flags and of the environment.
+
+    Raises:
+        InvalidInput: a file or a variable is invalid.
+    """
+    environment = os.environ
+    given = getattr(arguments, "store_config", None)
+    stores: tuple[ObjectStoreSpec, ...] = ()
+    if given is not None:
+        stores = local_stores((), read_store_config(given))
+    elif text := environment.get(OBJECT_STORES_VARIABLE):
+        stores = stores_from_json(text)
+    limit = environment.get(CACHE_LIMIT_VARIABLE) or None
+    if limit is not None and not (limit.isascii() and limit.isdecimal()):
+        raise InvalidInput(f"{CACHE_LIMIT_VARIABLE}: {limit!r} must be a whole number of bytes")
+    cache = getattr(arguments, "cache", None) or environment.get(CACHE_VARIABLE) or None
+    return StagingSettings(
+        stores, Path(cache) if cache else default_cache(), int(limit) if limit is not None else None, environment
+    )
+
+
+def default_cache() -> Path:
+    """Return the directory of the copies without ``--cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maskrcnn"

@@ -1,0 +1,112 @@
+"""Inputs by URL that were staged for a task: copies on this machine, and what its result records of them.
+
+The process that stages writes a file, which MASKRCNN_STAGED_INPUTS names for the processes that it starts. A task opens
+the copies; whatever it reports has the URLs as the user wrote them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_trainer.shared.object_url import is_url, local_path
+from maskrcnn_trainer.shared.variables import STAGED_INPUTS_VARIABLE
+from maskrcnn_trainer.spec.experiment import ExperimentSpec
+from maskrcnn_trainer.spec.url_fields import SPEC_URLS, InputKind
+from maskrcnn_trainer.spelling import use_urls
+
+INPUTS_FILE = "inputs.json.gz"
+"""File next to ``result.json`` with the objects that a task has read."""
+
+
+@dataclass(frozen=True)
+class StagedInputs:
+    """Copies of inputs.
+
+    Attributes:
+        paths: of the copies, by the URL or pattern as the user wrote it.
+        urls: URL of the place that a directory is a copy of, by the directory's absolute path.
+        summaries: what ``result.json`` has of each URL.
+        list_file: content of ``inputs.json.gz``; empty if no task reads any of them.
+    """
+
+    paths: Mapping[str, str] = field(default_factory=dict)
+    urls: Mapping[str, str] = field(default_factory=dict)
+    summaries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    list_file: str = ""
+
+
+class _Current:
+    inputs = StagedInputs()
+
+
+def staged_inputs() -> StagedInputs:
+    """Return the staged inputs of this process."""
+    return _Current.inputs
+
+
+def use_staged_inputs(inputs: StagedInputs) -> None:
+    """Set the staged inputs of this process."""
+    _Current.inputs = inputs
+    use_urls(inputs.urls)
+
+
+def hand_on_staged_inputs(inputs: StagedInputs, file: Path) -> None:
+    """Set the staged inputs of this process and of those that it starts, by way of a file."""
+    file.write_text(json.dumps(vars(inputs)), encoding="utf-8")
+    os.environ[STAGED_INPUTS_VARIABLE] = str(file)
+    use_staged_inputs(inputs)
+
+
+def use_inputs_of_parent() -> None:
+    """Set the staged inputs that another process has handed on to this one."""
+    file = os.environ.get(STAGED_INPUTS_VARIABLE)
+    use_staged_inputs(StagedInputs(**json.loads(Path(file).read_text(encoding="utf-8"))) if file else StagedInputs())
+
+
+def staged_path(written: str) -> str:
+    """Return the path of an input on this machine: of its copy, or of the file of a ``file:`` URL, else unchanged."""
+    return _Current.inputs.paths.get(written) or local_path(written) or written
+
+
+def staged_paths(written: str) -> str:
+    """Return comma-separated patterns with those by URL replaced by paths on this machine."""
+    return re.sub(r"[^,\s][^,]*[^,\s]|[^,\s]", lambda pattern: staged_path(pattern[0]), written)
+
+
+def staged_file(url: str) -> Path | None:
+    """Return the copy of an object that any of the staged inputs has; None if none has it."""
+    if url in _Current.inputs.paths:
+        return Path(_Current.inputs.paths[url])
+    for directory, above in _Current.inputs.urls.items():
+        if url.startswith(f"{above}/") and os.path.lexists(found := Path(directory, url[len(above) + 1 :])):
+            return found
+    return None
+
+
+def with_staged_paths(spec: ExperimentSpec) -> ExperimentSpec:
+    """Return a spec whose inputs by URL are paths on this machine, as far as they are staged."""
+    changes: dict[str, Any] = {}
+    data = spec.data_config
+    for path, kind in SPEC_URLS.items():
+        *part, name = map(str, path)
+        written = getattr(data if part else spec, name)
+        if not isinstance(written, str) or ":/" not in written:
+            continue
+        found = staged_paths(written) if kind is InputKind.PATTERNS else staged_path(written)
+        if part:
+            data = data.model_copy(update={name: found})
+        else:
+            changes[name] = found
+    return spec.model_copy(update={**changes, "data_config": data}) if changes or data != spec.data_config else spec
+
+
+def is_staged_url(path: str | Path) -> bool:
+    """Return whether a path is that of a copy of an input by URL."""
+    text = str(path)
+    return any(text.startswith(f"{directory}/") for directory in _Current.inputs.urls) or is_url(text)
