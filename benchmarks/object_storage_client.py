@@ -7,17 +7,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from maskrcnn_trainer.object_store.cache_owner import CacheOwner
 from maskrcnn_trainer.object_store.client import Part, StoreClient, parts_of
 from maskrcnn_trainer.object_store.connection import connection_for
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
-from maskrcnn_trainer.object_store.needed_objects import objects_at
-from maskrcnn_trainer.object_store.object_cache import ObjectCache
-from maskrcnn_trainer.object_store.staging import link_staged, load_planned
-from maskrcnn_trainer.object_store.staging_plan import plan_staging
+from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSettings
+from maskrcnn_trainer.object_store.staging_display import StagingDisplay
+from maskrcnn_trainer.object_store.staging_work import UrlInput
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.task.staged_inputs import staged_path
 
 URL = ObjectUrl("s3", "bench", "images")
 
@@ -36,15 +35,13 @@ def fetch(client: StoreClient, target: Path) -> None:
             sys.exit(f"{part.info.key}: {outcome.name}")
 
 
-def stage(client: StoreClient, target: Path) -> None:
-    """Load all objects into an empty cache, and link them."""
-    with CacheOwner(target / "cache") as owner:
-        cache = ObjectCache(target / "cache", owner)
-        named = objects_at(URL, InputKind.DIRECTORY, client, "bench", field="imageDir")
-        plan = plan_staging(named.objects, {}, {})
-        outcome = load_planned(plan, client, cache)
-        if outcome.changed or outcome.absent or link_staged(named.objects, cache, target / "linked"):
-            sys.exit("objects are missing")
+def stage(stores: list[ObjectStoreSpec], target: Path) -> None:
+    """Stage all objects as a task does, with an empty cache, and copy the links to the target."""
+    settings = StagingSettings(stores, target / "cache", environment={})
+    display = StagingDisplay()
+    with InputStaging(settings, display) as staging:
+        staging.stage([UrlInput(str(URL), InputKind.DIRECTORY, "imageDir")])
+        Path(staged_path(str(URL))).rename(target / "staged")
 
 
 def main() -> None:
@@ -55,8 +52,11 @@ def main() -> None:
     )
     target = Path(settings["target"])
     target.mkdir()
+    if settings["part"] == "staging":
+        stage([store], target)
+        return
     with StoreClient(connection_for(URL, [store], {})) as client:
-        {"fetch": fetch, "staging": stage}[settings["part"]](client, target)
+        fetch(client, target)
 
 
 if __name__ == "__main__":
