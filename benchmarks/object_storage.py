@@ -7,8 +7,8 @@ in the sizes of photographs. The programs run alternately, with 16 transfers at 
 with an empty cache; what they write is on the disk before the next one starts. CPU seconds are those of the process and
 its children, without the server. ``fetch`` is the client alone, which writes objects to a directory; ``staging`` also
 plans, fills the cache, and links the files. rclone also computes the MD5 of what it has read and compares it with the
-etag, but for the row "without MD5" (``--ignore-checksum``); staging compares the sizes and the etags. The times are the best of the repeats, because it is the least disturbed by
-other work.
+etag, but for the row "without MD5" (``--ignore-checksum``); staging compares sizes and etags. The best of the repeats
+counts, because it is the least disturbed by other work.
 """
 
 from __future__ import annotations
