@@ -186,7 +186,8 @@ class InputStaging:
                 field=given.field, is_read=given.is_read, companions=given.companions,
             )  # fmt: skip
             above = url.parent if found.path else url
-        directory = cache.staged(self._count)
+        # a report shows the name of a directory
+        directory = cache.staged(self._count) / ("" if found.path else above.name)
         self._count += 1
         directory.mkdir(parents=True)
         return ListedInput(given, connection, str(above), found, directory)

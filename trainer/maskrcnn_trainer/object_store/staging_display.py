@@ -22,12 +22,12 @@ class StagingDisplay:
     """Display of the loading of inputs: bytes, files, rate, and time left.
 
     Args:
-        report: returns the writer of records; called once something is to be loaded. None: no records are written.
+        report: returns the writer of records, None if there is none; called once something is to be loaded.
         clock: returns seconds.
     """
 
     def __init__(
-        self, report: Callable[[], Reporter] | None = None, *, clock: Callable[[], float] = time.monotonic
+        self, report: Callable[[], Reporter | None] = lambda: None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._report = report
         self._clock = clock
@@ -57,8 +57,7 @@ class StagingDisplay:
             self._unit = MB if bytes_to_load >= 10 * MB else 1000
             total = max(1, bytes_to_load // self._unit)
             self._meter = self._bars.enter_context(progress_bar(LOADING, total, "MB" if self._unit == MB else "kB"))
-            if self._report is not None and self._reporter is None:
-                self._reporter = self._report()
+            self._reporter = self._report()
             self._record()
 
     def loaded(self, size: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.errors import InvalidInput, TaskError
 from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSettings
 from maskrcnn_trainer.object_store.needed_objects import Companions
 from maskrcnn_trainer.object_store.staging_display import StagingDisplay
@@ -162,26 +162,45 @@ def inputs_staged(
         InvalidInput, WorkspaceFull, TryAgain, Stopped: see :meth:`InputStaging.stage`.
         SystemExit: the same, after it was reported.
     """
-    environment = TaskEnvironment.from_environ()
     with contextlib.ExitStack() as copies:
         with contextlib.ExitStack() as preparation:
             stop = preparation.enter_context(StopRequest())
-
-            def report() -> Reporter:
-                assert task is not None  # noqa: S101 - see below
-                return preparation.enter_context(
-                    preparation_report(task, str(environment.results_dir), environment, started=started, rank=rank)
-                )
-
-            reports = task is not None and environment.results_dir is not None
-            display = StagingDisplay(report if reports else None)
+            reports = _Reports(preparation, task, started, rank)
+            display = StagingDisplay(reports.begin)
+            preparation.callback(display.close)
             staging = InputStaging(staging_settings(arguments), display, stop=lambda: stop.asked)
             copies.enter_context(staging)
-            preparation.callback(display.close)
-            stage(arguments, CommandInputs(staging))
-            staging.close_connections()
+            try:
+                stage(arguments, CommandInputs(staging))
+            except TaskError:
+                reports.begin()
+                raise
+            finally:
+                staging.close_connections()
             stop.check()
         yield
+
+
+class _Reports:
+    """Reports of a preparation, which begin once there is something to report."""
+
+    def __init__(self, stack: contextlib.ExitStack, task: TaskName | None, started: str, rank: int) -> None:
+        self._stack = stack
+        self._task = task
+        self._started = started
+        self._rank = rank
+        self._reporter: Reporter | None = None
+
+    def begin(self) -> Reporter | None:
+        """Return the writer of the records; None for a command that has none, or without a directory for them."""
+        environment = TaskEnvironment.from_environ()
+        if self._reporter is None and self._task is not None and environment.results_dir is not None:
+            self._reporter = self._stack.enter_context(
+                preparation_report(
+                    self._task, environment.results_dir, environment, started=self._started, rank=self._rank
+                )
+            )
+        return self._reporter
 
 
 def staging_settings(arguments: argparse.Namespace) -> StagingSettings:

@@ -51,6 +51,11 @@ class ObjectUrl:
         return f"{self.scheme}://{self.container}" + (f"/{self.key}" if self.key or not self.container else "")
 
     @property
+    def name(self) -> str:
+        """Return the last segment of the key; the name of the container for an empty one."""
+        return self.key.rpartition("/")[2] or self.container
+
+    @property
     def parent(self) -> ObjectUrl:
         """Return the URL without its last segment; that of the container for a key of one segment."""
         return ObjectUrl(self.scheme, self.container, self.key.rpartition("/")[0])
