@@ -13,7 +13,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-report test-oracle test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order gpu-check bench-nuclei bench-nuclei-gang soak gpu-placement gpu-kernels clean bench-fine-tuning
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-report test-oracle test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order gpu-check bench-nuclei bench-nuclei-gang soak gpu-placement gpu-kernels clean bench-fine-tuning dev-s3 bench-object-storage
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ install-manifests: setup ## render the chart as plain YAML in dist/install
 
 dev-cluster: setup ## start a control plane and print its KUBECONFIG line (ARGS="--play-kubelet", ARGS=--stop, NODE=1: a real node)
 	@$(VENV)/python scripts/dev_cluster.py $(if $(NODE),--nodes=$(NODE)) $(ARGS)
+
+dev-s3: setup ## start an S3 server of this machine, and print the line that names its store config (ARGS=--stop)
+	@$(VENV)/python scripts/dev_s3.py $(ARGS)
 
 lint: setup ## run ruff and mypy, and check the import-layer contracts and the generated files
 	$(VENV)/ruff check .
@@ -159,6 +162,9 @@ bench-record-order: setup ## measure reading records in stored order, in a windo
 
 bench-input-pipeline: setup ## measure the input pipeline alone
 	$(VENV)/python benchmarks/input_pipeline.py
+
+bench-object-storage: setup ## measure staging from an S3 server, compared with rclone (both are built once)
+	$(VENV)/python benchmarks/object_storage.py $(ARGS)
 
 bench-fine-tuning: setup ## measure mask AP of fine-tuning a whole detector, compared with new heads on its backbone (ARGS="--backbone FILE")
 	$(VENV)/python benchmarks/fine_tuning.py $(ARGS)

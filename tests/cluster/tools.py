@@ -30,6 +30,7 @@ MODULES = {
     "argocd": (ROOT / "gitops", "./argocd"),
     "flux": (ROOT / "gitops", "./flux"),
     "kueue": (ROOT / "kueue", "sigs.k8s.io/kueue/cmd/kueue"),
+    "rclone": (ROOT.parent / "benchmarks" / "rclone", "."),
     "versitygw": (ROOT / "object_storage" / "versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 }
 HELM = "helm.sh/helm/v3/pkg"
