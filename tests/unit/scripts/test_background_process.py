@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -37,7 +38,7 @@ def test_process_that_has_ended_is_not_found(tmp_path: Path, waited_for: bool) -
             process.wait()
         else:
             while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
-                pass
+                time.sleep(0.01)
         assert running_process(state) is None
 
 
