@@ -13,7 +13,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-report test-oracle test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order gpu-check bench-nuclei bench-nuclei-gang soak gpu-placement gpu-kernels clean bench-fine-tuning
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-report test-oracle test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order gpu-check bench-nuclei bench-nuclei-gang soak gpu-placement gpu-kernels clean bench-fine-tuning dev-s3 bench-object-storage
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ test-report: setup ## compare the report's errors with tidecv's, also on detecti
 test-oracle: setup ## compare COCO detectors of six styles with the original code of torchvision and MMDetection (ARGS="-k mmdet"; builds mmcv once)
 	@scripts/test_oracle.sh $(ARGS)
 
+test-object-storage: setup ## test inputs by URL on moto, versitygw, Azurite, and a stub for Cloud Storage (built once; ARGS="-k faults")
+	@scripts/test_object_storage.sh $(ARGS)
+
+test-object-storage-smoke: setup ## test inputs by URL on moto alone (installed once)
+	@scripts/test_object_storage.sh --smoke $(ARGS)
+
 test-apiserver: setup ## run the tests with a real API server (whose binaries are found, downloaded, or built once)
 	$(PYTEST) tests/apiserver
 
@@ -70,6 +76,9 @@ install-manifests: setup ## render the chart as plain YAML in dist/install
 
 dev-cluster: setup ## start a control plane and print its KUBECONFIG line (ARGS="--play-kubelet", ARGS=--stop, NODE=1: a real node)
 	@$(VENV)/python scripts/dev_cluster.py $(if $(NODE),--nodes=$(NODE)) $(ARGS)
+
+dev-s3: setup ## start an S3 server of this machine, and print the line that names its store config (ARGS=--stop)
+	@$(VENV)/python scripts/dev_s3.py $(ARGS)
 
 lint: setup ## run ruff and mypy, and check the import-layer contracts and the generated files
 	$(VENV)/ruff check .
@@ -154,6 +163,9 @@ bench-record-order: setup ## measure reading records in stored order, in a windo
 bench-input-pipeline: setup ## measure the input pipeline alone
 	$(VENV)/python benchmarks/input_pipeline.py
 
+bench-object-storage: setup ## measure staging from an S3 server, compared with rclone (both are built once)
+	$(VENV)/python benchmarks/object_storage.py $(ARGS)
+
 bench-fine-tuning: setup ## measure mask AP of fine-tuning a whole detector, compared with new heads on its backbone (ARGS="--backbone FILE")
 	$(VENV)/python benchmarks/fine_tuning.py $(ARGS)
 
@@ -199,7 +211,7 @@ release-notes: setup ## print a section of CHANGELOG.md (VERSION=1.2.3 or Unrele
 hooks: setup ## install Git hooks that run the checks of make lint before each commit
 	$(VENV)/pre-commit install
 
-.PHONY: spelling actionlint dockerfiles check-locks check-generated dist chart-package chart-push kind-images release-check release-notes hooks
+.PHONY: test-object-storage test-object-storage-smoke spelling actionlint dockerfiles check-locks check-generated dist chart-package chart-push kind-images release-check release-notes hooks
 
 clean: ## the environment and everything generated; the user's cache stays
 	rm -rf .venv .bench workspace .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -23,7 +23,7 @@ LINES = (
     "#2f6fbf", "#d9772b", "#3a9d5d", "#b8435a", "#7a5ab5", "#c2a21f",
     "#2a9da8", "#8a6d4f", "#d36fb2", "#5c7080", "#87a330", "#3d4f9f",
 )  # fmt: skip
-FAILED = ("Failed", "InvalidSpec", "WorkspaceNotShared")
+FAILED = ("Failed", "InvalidSpec", "WorkspaceNotShared", "CacheNotShared")
 
 Box = tuple[int, int, int, int]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -23,6 +22,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.background_process import identity_of, running_process
 from tests.apiserver.bed import Bed, BedError
 from tests.apiserver.binaries import BinariesError, cache_folder, find_binaries
 from tests.apiserver.kubelet import PlayedKubelet
@@ -67,7 +67,7 @@ def main() -> int:
 
 def start(state: Path, play: bool, seconds: float, nodes: int) -> int:
     """Start a control plane in the background, unless one runs, and print the line that makes kubectl use it."""
-    running = running_process(state)
+    running = running_process(state / "state.json")
     if running is None:
         binaries = find_binaries(say)
         shutil.rmtree(state, ignore_errors=True)
@@ -110,7 +110,7 @@ def start(state: Path, play: bool, seconds: float, nodes: int) -> int:
 
 def stop(state: Path) -> int:
     """End the running control plane, if there is one; return 0."""
-    running = running_process(state)
+    running = running_process(state / "state.json")
     if running is None:
         say("No control plane is running.")
         return 0
@@ -135,8 +135,7 @@ def serve(state: Path, play: bool, seconds: float, nodes: int) -> int:
     try:
         with make_bed(nodes) as bed:
             facts = {
-                "pid": os.getpid(),
-                "started": psutil.Process().create_time(),
+                **identity_of(psutil.Process()),
                 "kubeconfig": str(bed.kubeconfig),
                 "binaries": str(bed.binaries),
             }
@@ -161,16 +160,6 @@ def make_bed(nodes: int) -> Bed | ClusterBed:
         return Bed(find_binaries(say))
     images = cache_folder() / "images"
     return ClusterBed(find_binaries(say), find_store(sorted(images.glob("[ot]*.tar")), say), nodes)
-
-
-def running_process(state: Path) -> psutil.Process | None:
-    """Return the background process that wrote the state, or None if it has ended (its PID may be reused)."""
-    try:
-        facts = json.loads((state / "state.json").read_text())
-        process = psutil.Process(facts["pid"])
-        return process if process.create_time() == facts["started"] else None
-    except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
-        return None
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from maskrcnn_operator.api.generated import write_or_check
 from maskrcnn_trainer.results.ours import LOG_FILES
 from maskrcnn_trainer.shared.messages import (
+    INPUTS_FILE,
     REPORT_FILE,
     REPORT_NUMBERS_FILE,
     RESULT_FILE,
@@ -43,6 +44,8 @@ MEANINGS = {
     RUN_FILE: "The one run that may write here: its token and its fingerprint. A pod with an older token is refused.",
     RESULT_FILE: "Result of the finished task: metrics, device, facts for the report, path of the report, artifacts "
     "with sizes and SHA-256.",
+    INPUTS_FILE: "Key, etag, and size of each object that the step has read by URL, if there is any; `result.json` has "
+    "their number, bytes, and SHA-256 by URL.",
     STATUS_FILE: "Progress, as TAO writes it: one JSON object a line.",
     TERMINATION_FILE: "What a pod has as its termination message; only if the step runs without a cluster.",
     REPORT_FILE: "Report about the step and its experiment: one page that needs no other file. That of the whole "
@@ -75,7 +78,7 @@ MEANINGS = {
 }
 """Meaning of each file, by its name as the page shows it."""
 
-OF_EACH_TASK = (RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE, REPORT_FILE, REPORT_NUMBERS_FILE)
+OF_EACH_TASK = (RUN_FILE, RESULT_FILE, INPUTS_FILE, STATUS_FILE, TERMINATION_FILE, REPORT_FILE, REPORT_NUMBERS_FILE)
 
 INTRODUCTION = """# Files
 

@@ -32,6 +32,7 @@ if [ "${1:-all}" != images ]; then
     compile --no-deps requirements/tensorrt-parser.in -o requirements/tensorrt-parser.lock
     compile requirements/tidecv.in -o requirements/tidecv.lock
     compile --no-deps requirements/oracle.in -o requirements/oracle.lock
+    compile requirements/object-storage.in -o requirements/object-storage.lock
     compile <(.venv/bin/uv --version | sed -E 's/^uv ([0-9.]+).*/uv==\1/') -o requirements/uv.lock
 fi
 compile requirements/build.in -o requirements/build.lock

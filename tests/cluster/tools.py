@@ -1,4 +1,4 @@
-"""Go programs of the cluster tier, each built once into the user's cache.
+"""Go programs of the tests, each built once into the user's cache.
 
 ``python tests/cluster/tools.py [NAME...]`` builds the missing ones, by default all, before the tests, because a build
 may exceed the time limit of a test.
@@ -30,6 +30,8 @@ MODULES = {
     "argocd": (ROOT / "gitops", "./argocd"),
     "flux": (ROOT / "gitops", "./flux"),
     "kueue": (ROOT / "kueue", "sigs.k8s.io/kueue/cmd/kueue"),
+    "rclone": (ROOT.parent / "benchmarks" / "rclone", "."),
+    "versitygw": (ROOT / "object_storage" / "versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 }
 HELM = "helm.sh/helm/v3/pkg"
 # the Kubernetes version that helm assumes without a cluster
@@ -40,7 +42,7 @@ VARIABLES = {
         for part, number in (("Major", 1), ("Minor", 36))
     ]
 }
-MINUTES = {"kueue": "about five minutes"}
+MINUTES = {"kueue": "about five minutes", "versitygw": "about four minutes"}
 LAST_LINES = 15
 
 

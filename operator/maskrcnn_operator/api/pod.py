@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator, 
 
 from maskrcnn_operator.api.base import ApiModel
 from maskrcnn_operator.api.opaque import MAX_BYTES, MAX_LEVELS, MAX_MEMBERS
+from maskrcnn_operator.api.quantity import bytes_of
 from maskrcnn_operator.api.reserved import refusal
 from maskrcnn_trainer.shared.object_url import is_url
 from maskrcnn_trainer.shared.resource import OBJECT_NAME_PATTERN
@@ -76,6 +77,13 @@ class InputCache(ApiModel):
     persistent_volume_claim: ClaimReference | None = Field(
         default=None, description="Claim of a volume that keeps the copies for later steps and experiments."
     )
+
+    @field_validator("size_limit")
+    @classmethod
+    def _is_a_limit(cls, value: str | None) -> str | None:
+        if value is not None and bytes_of(value) == 0:
+            raise ValueError(f"found {value}; it must be at least 1 byte: an emptyDir of 0 bytes has no limit")
+        return value
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

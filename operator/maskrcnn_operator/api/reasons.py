@@ -21,6 +21,7 @@ class Reason(StrEnum):
     # an experiment that is stalled or cannot be written
     INVALID_SPEC = "InvalidSpec"
     WORKSPACE_NOT_SHARED = "WorkspaceNotShared"
+    CACHE_NOT_SHARED = "CacheNotShared"
     STEP_FAILED = "StepFailed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     STATUS_REFUSED = "StatusRefused"
@@ -100,6 +101,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.FAILED: "Read the messages of the failed steps, fix the cause, then suspend and resume, or change the spec.",
     Reason.INVALID_SPEC: "Correct the fields that the message names, and apply the manifest again.",
     Reason.WORKSPACE_NOT_SHARED: "Use a ReadWriteMany claim, or train on one node.",
+    Reason.CACHE_NOT_SHARED: "Use a ReadWriteMany claim or sizeLimit in spec.cache, or train on one node.",
     Reason.STEP_FAILED: "Read the step's message and log, fix the cause, then change the spec, or suspend and resume.",
     Reason.DEADLINE_EXCEEDED: "Increase activeDeadlineSeconds of the spec, or of the step that the message names, "
     "then suspend and resume.",
@@ -138,7 +140,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.WAITING_FOR_TURN: "Nothing, or allow more steps at a time: a ReadWriteMany claim, or --jobs on a single "
     "machine.",
     Reason.WAITING_FOR_PODS: "Nothing; if this lasts more than a few minutes, check the pods that do not end.",
-    Reason.WAITING_FOR_CLAIM: "Create the claim that spec.workspace names, or correct its name. The operator must have "
+    Reason.WAITING_FOR_CLAIM: "Create the claim that the message names, or correct its name. The operator must have "
     "permission to read claims.",
     Reason.UPSTREAM_FAILED: "Fix the failed step that the message names.",
     Reason.UPSTREAM_CHANGED: "Nothing: steps that use the old result end before the step runs again.",
@@ -159,7 +161,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.INVALID_INPUT: "Correct the spec or the data that the message names; a retry would fail again.",
     Reason.TRY_AGAIN: "Check what failed outside the step (a lost peer, the network), then suspend and resume.",
     Reason.OUT_OF_MEMORY: "Give the step more memory, or decrease imageSize or trainBatchSize.",
-    Reason.WORKSPACE_FULL: "Free space in the workspace, or enlarge it, then suspend and resume.",
+    Reason.WORKSPACE_FULL: "Free space on the volume that the message names, or enlarge it, then suspend and resume.",
     Reason.STORE_REFUSED: "Correct what the message names: the keys in the Secret, a permission, the URL, or an "
     "entry of spec.objectStores. Then suspend and resume, or apply the manifest again.",
     Reason.STORE_UNAVAILABLE: "Check the store and the way to it (network, proxy, DNS, a key that has expired), then "

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.pod_stores import size_problem, stores_of_pods
 from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.object_stores import store_problems
@@ -17,8 +18,11 @@ def url_problems(experiment: MaskRCNNExperiment) -> Iterator[ManifestProblem]:
 
     URLs in ``spec.experiment`` are checked by the rules of the spec.
     """
-    for problem in store_problems(experiment.spec.object_stores):
+    stores = experiment.spec.object_stores
+    for problem in store_problems(stores):
         yield ManifestProblem(f"spec.objectStores{dotted(problem.path)}", problem.message)
+    if found := size_problem(stores_of_pods(stores)):
+        yield ManifestProblem("spec.objectStores", found)
     for index, step in enumerate(experiment.spec.steps):
         for path, kind in STEP_URLS.items():
             given: Any = step

@@ -1,4 +1,4 @@
-"""Cached access modes of workspace claims, which determine whether several nodes can mount a claim.
+"""Cached access modes of claims, which determine whether several nodes can mount a claim.
 
 A claim that cannot be read has unknown access modes: its experiment starts no more steps, running steps continue, and
 no other experiment is affected.

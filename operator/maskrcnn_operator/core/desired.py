@@ -14,6 +14,7 @@ from maskrcnn_operator.core.merge import merge_step
 from maskrcnn_operator.core.overlap import overlaps
 from maskrcnn_operator.core.overrides import problems_of_overrides
 from maskrcnn_operator.core.template import template_hashes
+from maskrcnn_operator.core.url_inputs import problems_of_volumes, reads_stores
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
 
@@ -28,6 +29,7 @@ class DesiredState:
         overlaps: by step, inputs that lie where another step writes; a problem only for a step that has not started.
         specs: merged spec by step, without the path of another step's model; None for tasks that read none.
         templates: template hashes (:mod:`maskrcnn_operator.core.template`) by step.
+        store_readers: names of the steps whose pods get the object stores and a cache.
     """
 
     graph: StepGraph
@@ -36,6 +38,7 @@ class DesiredState:
     overlaps: Mapping[str, tuple[ManifestProblem, ...]] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
     specs: Mapping[str, ExperimentSpec | None] = field(default_factory=dict)
+    store_readers: frozenset[str] = frozenset()
 
     def fingerprint(self, step: str) -> str:
         """Return the fingerprint of ``step`` by the current version of the algorithm."""
@@ -86,6 +89,8 @@ def resolve(experiment: MaskRCNNExperiment) -> DesiredState:
     merged = {step.name: merge_step(experiment, graph, step.name) for step in experiment.spec.steps}
     problems = [problem for step in merged.values() for problem in step.problems]
     problems += problems_of_overrides(experiment)
+    for index, step in enumerate(experiment.spec.steps):
+        problems += problems_of_volumes(experiment, step, index, merged[step.name].spec)
     if problems:
         # a problem of spec.experiment is the same for every step
         return DesiredState(graph, problems=tuple(dict.fromkeys(problems)))
@@ -96,6 +101,9 @@ def resolve(experiment: MaskRCNNExperiment) -> DesiredState:
         overlaps=overlaps(experiment, graph),
         templates=template_hashes(experiment),
         specs=specs,
+        store_readers=frozenset(
+            step.name for step in experiment.spec.steps if reads_stores(experiment, step, specs[step.name])
+        ),
     )
 
 

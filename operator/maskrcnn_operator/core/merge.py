@@ -135,7 +135,7 @@ def _without_model(spec: ExperimentSpec, node: StepNode, step: Step) -> Experime
 def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[ManifestProblem]:
     problems = []
     for path, value in spec_paths(spec).items():
-        relative = [part for part in _parts(path, value) if not part.startswith("/") and not is_url(part)]
+        relative = [part for part in paths_in(path, value) if not part.startswith("/") and not is_url(part)]
         if relative:
             where = field if _changes(step, path) else "spec.experiment"
             problems.append(
@@ -169,7 +169,8 @@ def spec_paths(spec: ExperimentSpec) -> Mapping[str, str]:
     return {field: value for field, value in found.items() if value}
 
 
-def _parts(field: str, value: str) -> list[str]:
+def paths_in(field: str, value: str) -> list[str]:
+    """Return the paths in a field of :func:`spec_paths`: one, or each of comma-separated patterns."""
     return [part.strip() for part in value.split(",") if part.strip()] if field.endswith("Pattern") else [value]
 
 

@@ -29,6 +29,7 @@ class Settings:
         max_parallel_steps: maximum number of steps that run at a time; None for no limit.
         workspace_shared: whether several nodes can mount the workspace; None if its claim does not exist or cannot be
             read, in which case no step starts.
+        cache_shared: the same for the claim of the cache, if steps mount one.
         queueing: whether a run of an experiment with a queue waits for admission.
         default_queue: LocalQueue of experiments without a queueName; empty for none.
         keep_last_run: time for which the last run of a step is kept after its result is in the status.
@@ -39,6 +40,7 @@ class Settings:
     default_image: str | None = None
     max_parallel_steps: int | None = None
     workspace_shared: bool | None = True
+    cache_shared: bool | None = True
     queueing: bool = False
     default_queue: str = ""
     keep_last_run: timedelta = timedelta(hours=3)

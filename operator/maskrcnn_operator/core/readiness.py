@@ -13,8 +13,9 @@ from enum import Enum, auto
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
+from maskrcnn_operator.core.claims import mounted_claims
 from maskrcnn_operator.core.limits import deadline_that_is_over
-from maskrcnn_operator.core.plan import ReconcileContext, Settings, Steps
+from maskrcnn_operator.core.plan import ReconcileContext, Steps
 
 CLAIM_CHECK_INTERVAL = timedelta(seconds=30)
 """Interval of checks for a claim that does not exist; no watch of the operator shows its creation."""
@@ -138,19 +139,22 @@ def its_deadline_is_over(candidate: Candidate) -> Never | None:
     return Never(Reason.DEADLINE_EXCEEDED, over) if over else None
 
 
-def the_workspace_claim_is_unknown(candidate: Candidate) -> Wait | None:
-    """Wait until it is known whether several nodes can mount the workspace."""
+def a_claim_is_unknown(candidate: Candidate) -> Wait | None:
+    """Wait until it is known whether several nodes can mount the workspace and the cache."""
     context = candidate.context
-    if context.settings.workspace_shared is not None:
+    unknown = [
+        f"the PersistentVolumeClaim {claim.name} ({claim.field}) does not exist or cannot be read"
+        for claim in mounted_claims(context)
+        if claim.shared is None
+    ]
+    if not unknown:
         return None
-    claim = context.experiment.spec.workspace.persistent_volume_claim.claim_name
-    message = f"the PersistentVolumeClaim {claim} does not exist or cannot be read"
-    return Wait(Reason.WAITING_FOR_CLAIM, message, context.now + CLAIM_CHECK_INTERVAL)
+    return Wait(Reason.WAITING_FOR_CLAIM, "; ".join(unknown), context.now + CLAIM_CHECK_INTERVAL)
 
 
 def as_many_steps_run_as_may(candidate: Candidate) -> Wait | None:
     """Wait until fewer steps run than the limit allows."""
-    limit = steps_at_a_time(candidate.context.settings)
+    limit = steps_at_a_time(candidate.context)
     if limit is None or sum(step.state in LIVE_STATES for step in candidate.steps.values()) < limit:
         return None
     return Wait(Reason.WAITING_FOR_TURN, f"only {limit} step(s) can run at a time")
@@ -175,7 +179,7 @@ CHECKS: tuple[Check, ...] = (
     something_of_it_is_still_alive,
     others_still_use_its_old_result,
     its_deadline_is_over,
-    the_workspace_claim_is_unknown,
+    a_claim_is_unknown,
     as_many_steps_run_as_may,
     its_start_was_refused,
 )
@@ -195,6 +199,6 @@ def waiting(step: StepStatus, wait: Wait) -> StepStatus:
     return step.model_copy(update=update)
 
 
-def steps_at_a_time(settings: Settings) -> int | None:
+def steps_at_a_time(context: ReconcileContext) -> int | None:
     """Return the maximum number of steps that run at a time; None for no limit."""
-    return settings.max_parallel_steps if settings.workspace_shared else 1
+    return context.settings.max_parallel_steps if all(claim.shared for claim in mounted_claims(context)) else 1

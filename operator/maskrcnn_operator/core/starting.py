@@ -8,6 +8,7 @@ from datetime import datetime
 from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepState, StepStatus
+from maskrcnn_operator.core.claims import mounted_claims
 from maskrcnn_operator.core.graph import ModelUse
 from maskrcnn_operator.core.merge import with_model
 from maskrcnn_operator.core.plan import ReconcileContext, StartRun, Steps
@@ -37,16 +38,17 @@ def _has_started(name: str, context: ReconcileContext) -> bool:
 
 
 def _problems_of_sharing(context: ReconcileContext) -> Iterator[ManifestProblem]:
-    """Yield the steps with several nodes if only one node can mount the workspace."""
-    if context.settings.workspace_shared is not False:
-        return
+    """Yield the steps with several nodes if only one node can mount the workspace or the cache."""
+    claims = [claim for claim in mounted_claims(context) if claim.shared is False]
     for index, step in enumerate(context.experiment.spec.steps):
-        if step.nodes > 1:
-            yield ManifestProblem(
-                f"spec.steps[{index}].nodes",
-                f"found {step.nodes}, but only one node can mount the workspace; use a ReadWriteMany claim",
-                Reason.WORKSPACE_NOT_SHARED,
-            )
+        for claim in claims:
+            if step.nodes > 1 and step.name in claim.steps:
+                yield ManifestProblem(
+                    f"spec.steps[{index}].nodes",
+                    f"found {step.nodes}, but only one node can mount the PersistentVolumeClaim {claim.name} "
+                    f"({claim.field}); use a ReadWriteMany claim",
+                    claim.not_shared,
+                )
 
 
 def start_what_is_ready(

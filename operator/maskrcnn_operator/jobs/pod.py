@@ -19,6 +19,7 @@ from maskrcnn_operator.core.arguments import (
 from maskrcnn_operator.core.merge import results_directory
 from maskrcnn_operator.core.overrides import overrides_of
 from maskrcnn_operator.core.plan import StartRun
+from maskrcnn_operator.core.url_inputs import reads_stores
 from maskrcnn_operator.jobs.config import RENDEZVOUS_PORT, TOKEN_AUDIENCE, JobConfig
 from maskrcnn_operator.jobs.names import (
     ANNOTATION_EXPERIMENT_UID,
@@ -30,6 +31,7 @@ from maskrcnn_operator.jobs.names import (
     labels,
     service_name,
 )
+from maskrcnn_operator.jobs.store_parts import store_environment, store_mounts, store_volumes
 from maskrcnn_operator.jobs.tolerations import with_worker_group_tolerations
 from maskrcnn_operator.jobs.views import CONTAINER_NAME
 from maskrcnn_trainer.shared.variables import (
@@ -79,15 +81,19 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
             **dict(files.values()),
         },
     }
+    security = _pod_security(overrides, config)
+    volumes = _volumes(experiment, config, files)
+    if reads_stores(experiment, step, start.spec):
+        volumes += store_volumes(experiment.spec, has_group=security.get("fsGroup") is not None)
     requested = {**config.defaults.to_json(), **{field: value for field, value in overrides.to_json().items() if value}}
     spec: PodPart = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": overrides.termination_grace_period_seconds or GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": _pod_security(overrides, config),
+        "securityContext": security,
         "containers": [_container(experiment, overrides, start, config, files)],
-        "volumes": [*_volumes(experiment, config, files), *requested.get("volumes", ())],
+        "volumes": [*volumes, *requested.get("volumes", ())],
     }
     if step.nodes > 1:
         requested["tolerations"] = with_worker_group_tolerations(requested.get("tolerations", ()))
@@ -133,6 +139,9 @@ def _container(
         termination_log=TERMINATION_LOG,
         encrypted=encrypted,
     )
+    mounts = _mounts(experiment, config, files)
+    if reads_stores(experiment, step, start.spec):
+        mounts += store_mounts(experiment.spec)
     container: PodPart = {
         "name": CONTAINER_NAME,
         "image": start.image or config.default_image or "",
@@ -145,7 +154,7 @@ def _container(
             *(each.to_json() for each in overrides.env),
         ],
         "resources": _resources(overrides, step),
-        "volumeMounts": [*_mounts(experiment, config, files), *map(dict, overrides.volume_mounts)],
+        "volumeMounts": [*mounts, *map(dict, overrides.volume_mounts)],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -197,7 +206,10 @@ def _environment(
     values = task_environment(
         paths, fingerprints=start.fingerprints, attempt=start.attempt, experiment_uid=experiment.metadata.uid
     )
-    if gpus := experiment.step(start.step).gpus_per_node:
+    step = experiment.step(start.step)
+    if reads_stores(experiment, step, start.spec):
+        values |= store_environment(experiment.spec)
+    if gpus := step.gpus_per_node:
         # a task that finds fewer GPUs fails, instead of training slowly on the CPU, and names its image
         values[GPUS_VARIABLE] = str(gpus)
         values[IMAGE_VARIABLE] = start.image or config.default_image or ""

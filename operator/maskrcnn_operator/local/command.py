@@ -23,6 +23,7 @@ from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
+from maskrcnn_operator.local.input_variables import input_variables
 from maskrcnn_operator.local.notes import crowding, ignored_fields, shared_gpus, unmet_gpus
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
@@ -52,6 +53,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=_positive, default=1, metavar="N", help="maximum number of steps to run at a time (default: 1)"
     )
+    parser.add_argument(
+        "--store-config",
+        type=Path,
+        metavar="FILE",
+        help="YAML file with a list of object stores, for the Secrets that spec.objectStores names",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="directory for copies of inputs that are given by URL (default: MASKRCNN_CACHE, or else "
+        "~/.cache/maskrcnn)",
+    )
     parser.set_defaults(command=run)
 
 
@@ -74,7 +88,13 @@ def run(arguments: argparse.Namespace) -> int:
     with _logging(console):
         log.info("maskrcnn-operator %s, Python %s", version(), platform.python_version())
         return run_manifest(
-            arguments.manifest, arguments.workspace, jobs=arguments.jobs, console=console, trainer=trainer_command()
+            arguments.manifest,
+            arguments.workspace,
+            jobs=arguments.jobs,
+            console=console,
+            trainer=trainer_command(),
+            store_config=arguments.store_config,
+            cache=arguments.cache,
         )
 
 
@@ -85,6 +105,8 @@ def run_manifest(
     jobs: int,
     console: Console,
     trainer: Sequence[str],
+    store_config: Path | None = None,
+    cache: Path | None = None,
     settings: Settings = LOCAL_SETTINGS,
 ) -> int:
     """Run the experiment of a manifest; log all problems of the manifest and return 64 if there are any.
@@ -97,6 +119,8 @@ def run_manifest(
         jobs: maximum number of steps to run at a time.
         console: receives the live table, if it is a terminal, the final tables, and the path of the report.
         trainer: the command ``maskrcnn``.
+        store_config: YAML file with a list of object stores, or None.
+        cache: directory for copies of inputs that are given by URL; None for the default.
         settings: limits of the reconciliation; ``jobs`` replaces ``max_parallel_steps``.
 
     Returns:
@@ -107,6 +131,7 @@ def run_manifest(
         place = LocalWorkspace(workspace)
         key = _key(experiment)
         _refuse_suspended(experiment)
+        inputs = input_variables(experiment.spec, os.environ, store_config=store_config, cache=cache)
         _log_notes(experiment, jobs)
         with contextlib.closing(_display(console, experiment, place)) as display:
             outcome = run_experiment(
@@ -115,6 +140,7 @@ def run_manifest(
                 display,
                 trainer=trainer,
                 key=key,
+                inputs=inputs,
                 settings=replace(settings, max_parallel_steps=jobs),
             )
     except ManifestError as error:
@@ -129,7 +155,7 @@ def run_manifest(
         log.error("--workspace %s cannot be used: %s", workspace, explained or error.strerror)
         return explained.exit_code if explained else EXIT_INVALID
     _show_end(console, experiment, outcome, place)
-    end_with_report(experiment.name, outcome, place, console, trainer=trainer)
+    end_with_report(experiment.name, outcome, place, console, trainer=trainer, inputs=inputs)
     return outcome.exit_code
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class LocalExecutor:
         uid: of the experiment; marks the results directories that belong to it.
         trainer: the command ``maskrcnn``.
         key: the encryption key if the experiment uses one, else None.
+        inputs: variables of inputs by URL.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class LocalExecutor:
         uid: str,
         trainer: Sequence[str],
         key: str | None,
+        inputs: Mapping[str, str],
     ) -> None:
         self.experiment, self.workspace, self.uid = experiment, workspace, uid
-        self.trainer, self.key = tuple(trainer), key
+        self.trainer, self.key, self.inputs = tuple(trainer), key, dict(inputs)
         self._started: dict[RunKey, tuple[StartRun, AttemptProcess]] = {}
         self._ended: dict[RunKey, Run] = {}
         self.logs: dict[str, Path] = {}
@@ -122,7 +124,7 @@ class LocalExecutor:
         environment = without_ours(os.environ) | task_environment(
             paths, fingerprints=request.fingerprints, attempt=request.attempt, experiment_uid=self.uid
         )
-        environment[WORKSPACE_VARIABLE] = str(self.workspace.directory)
+        environment |= self.inputs | {WORKSPACE_VARIABLE: str(self.workspace.directory)}
         if not step.gpus_per_node:
             environment |= NO_GPU_VARIABLES
         elif has_nvidia_device():

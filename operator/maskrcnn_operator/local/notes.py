@@ -33,6 +33,8 @@ def ignored_fields(experiment: MaskRCNNExperiment) -> tuple[str, ...]:
         for index, step in enumerate(spec.steps)
         if step.resources.requests or step.resources.limits
     ]
+    if spec.cache is not None and spec.cache.persistent_volume_claim is not None:
+        given.append("spec.cache.persistentVolumeClaim")
     notes = ["spec.workspace is ignored in a local run: --workspace is the directory for /workspace"]
     return (*notes, *(f"{name} is ignored in a local run: it only has an effect on a cluster" for name in given))
 

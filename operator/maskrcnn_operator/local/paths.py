@@ -52,7 +52,8 @@ class LocalWorkspace:
 
     def in_manifest_form(self, text: str) -> str:
         """Return a text in which this machine's paths are replaced by the manifest's."""
-        return text.replace(f"{self.directory}/", f"{WORKSPACE_MOUNT}/")
+        # after a letter or digit it is a part of a key of a URL
+        return re.sub(rf"(?<!\w){re.escape(str(self.directory))}/", f"{WORKSPACE_MOUNT}/", text)
 
     def in_local_form(self, text: str) -> str:
         """Return a text in which the manifest's paths are replaced by this machine's.

@@ -9,9 +9,10 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -56,7 +57,13 @@ def report_action(outcome: ExperimentOutcome, *, report_time: int | None, result
 
 
 def end_with_report(
-    name: str, outcome: ExperimentOutcome, workspace: LocalWorkspace, console: Console, *, trainer: Sequence[str]
+    name: str,
+    outcome: ExperimentOutcome,
+    workspace: LocalWorkspace,
+    console: Console,
+    *,
+    trainer: Sequence[str],
+    inputs: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Make the report of an experiment if it isn't up to date, and print the path of its page as the last line.
 
@@ -68,6 +75,7 @@ def end_with_report(
         workspace: maps the manifest's paths to this machine.
         console: receives the path.
         trainer: the command ``maskrcnn``.
+        inputs: variables of inputs by URL, which results may name.
     """
     directory = workspace.experiment_directory(name)
     action = report_action(outcome, report_time=_report_time(directory), result_time=_result_time(directory))
@@ -75,7 +83,7 @@ def end_with_report(
         return
     if action is ReportAction.MAKE:
         log.info("Making the report of the experiment")
-        problem = make_report(directory, workspace, trainer=trainer)
+        problem = make_report(directory, workspace, trainer=trainer, inputs=inputs)
         if problem:
             command = shlex.join(("maskrcnn", "report", "-r", _shown(directory, workspace)))
             log.warning("No report was made: %s. To make it, run %s", problem, command)
@@ -86,7 +94,13 @@ def end_with_report(
     )
 
 
-def make_report(directory: Path, workspace: LocalWorkspace, *, trainer: Sequence[str]) -> str:
+def make_report(
+    directory: Path,
+    workspace: LocalWorkspace,
+    *,
+    trainer: Sequence[str],
+    inputs: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Run ``maskrcnn report`` on the directory of an experiment, without GPUs and without the encryption key.
 
     SIGINT and SIGTERM end it. It replaces its files atomically, so none of them is incomplete then.
@@ -94,7 +108,8 @@ def make_report(directory: Path, workspace: LocalWorkspace, *, trainer: Sequence
     Returns:
         The reason why there is no report, with the manifest's paths replaced by this machine's; empty for a success.
     """
-    environment = without_ours(os.environ) | {WORKSPACE_VARIABLE: str(workspace.directory)} | NO_GPU_VARIABLES
+    ours = {**inputs, WORKSPACE_VARIABLE: str(workspace.directory), **NO_GPU_VARIABLES}
+    environment = without_ours(os.environ) | ours
     try:
         with StopSignals() as signals, tempfile.TemporaryFile() as output:
             process = start_process((*trainer, "report", "-r", str(directory)), environment, output)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
@@ -72,6 +73,7 @@ def run_experiment(
     *,
     trainer: Sequence[str],
     key: str | None = None,
+    inputs: Mapping[str, str] = MappingProxyType({}),
     settings: Settings = LOCAL_SETTINGS,
 ) -> ExperimentOutcome:
     """Run an experiment on this machine until it succeeds, no step can run anymore, or it is interrupted.
@@ -82,6 +84,7 @@ def run_experiment(
         display: shows status, progress, and events.
         trainer: the command ``maskrcnn``.
         key: the encryption key if the experiment uses one, else None.
+        inputs: variables of inputs by URL (:func:`maskrcnn_operator.local.input_variables.input_variables`).
         settings: limits of the reconciliation.
 
     Raises:
@@ -92,7 +95,7 @@ def run_experiment(
     _refuse_links(directory)
     with StatusStore(directory, experiment.name) as store, Interrupts() as interrupts:
         clear_staging(directory / STAGING)
-        executor = LocalExecutor(experiment, workspace, uid=store.uid, trainer=trainer, key=key)
+        executor = LocalExecutor(experiment, workspace, uid=store.uid, trainer=trainer, key=key, inputs=inputs)
         status = _status_to_resume(experiment, store.status, workspace)
         loop = _Loop(
             experiment.with_status(status),

@@ -37,7 +37,7 @@ finished, then those that failed, then the newest. There are no labels for pods,
 """
 
 _API = "maskrcnn_operator_api_requests_total"
-_BAD_STATES = "Failed|InvalidSpec|WorkspaceNotShared"
+_BAD_STATES = "Failed|InvalidSpec|WorkspaceNotShared|CacheNotShared"
 _QUERIES: tuple[tuple[str, str], ...] = (
     ("Ratio of failed API calls:", f'sum(rate({_API}{{code=~"5..|none"}}[5m])) / sum(rate({_API}[5m]))'),
     (
@@ -86,7 +86,8 @@ def _states() -> str:
     named = (
         Reason.PENDING, Reason.STARTING, Reason.RUNNING, Reason.QUEUED, Reason.WORKLOAD_DEACTIVATED, Reason.STOPPING,
         Reason.WAITING, Reason.SUSPENDED, Reason.SUCCEEDED, Reason.FAILED, Reason.INVALID_SPEC,
-        Reason.WORKSPACE_NOT_SHARED, Reason.STATUS_REFUSED, Reason.API_SERVER_ERROR, Reason.ERROR,
+        Reason.WORKSPACE_NOT_SHARED, Reason.CACHE_NOT_SHARED, Reason.STATUS_REFUSED, Reason.API_SERVER_ERROR,
+        Reason.ERROR,
     )  # fmt: skip
     return f"\nStates: {', '.join(f'`{reason.value}`' for reason in named)}.\n"
 

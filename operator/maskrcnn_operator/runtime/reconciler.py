@@ -15,6 +15,8 @@ from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.executor import Executor
 from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.unreadable import report_on_unreadable
+from maskrcnn_operator.core.claims import cache_claim
+from maskrcnn_operator.core.desired import DesiredState
 from maskrcnn_operator.core.notice import Notice, raw_conditions
 from maskrcnn_operator.core.plan import Plan, Settings, StartRefusal
 from maskrcnn_operator.core.reconcile import reconcile, seen
@@ -35,7 +37,7 @@ class Reconciler:
     """Reconciler of experiments, which moves their actual state toward the desired state.
 
     Args:
-        settings: settings for :func:`maskrcnn_operator.core.reconcile.reconcile`, except ``workspace_shared``.
+        settings: settings for :func:`maskrcnn_operator.core.reconcile.reconcile`, except those of claims.
         patience: decides when a status reports that its experiment cannot be reconciled.
         reader: reads why Jobs and pods do not start; None to read no events.
     """
@@ -125,8 +127,8 @@ class Reconciler:
 
         If a start is refused, the plan is made again with that refusal. Each step is refused at most once.
         """
-        settings = replace(self._settings, workspace_shared=await self._shared(experiment))
         desired = self._cache.desired(experiment)
+        settings = await self._with_shared(experiment, desired)
         refused: dict[str, StartRefusal] = {}
         while True:
             now = self._now()
@@ -141,11 +143,17 @@ class Reconciler:
                 return plan, min((at for at in (plan.wake_at, seen.wake_at) if at is not None), default=None)
             refused |= more
 
-    async def _shared(self, experiment: MaskRCNNExperiment) -> bool | None:
+    async def _with_shared(self, experiment: MaskRCNNExperiment, desired: DesiredState) -> Settings:
+        """Return the settings with the access modes of the claims that the experiment's pods mount."""
         if _finished(experiment):
-            return True
-        claim = experiment.spec.workspace.persistent_volume_claim.claim_name
-        return await self._access_modes.shared(experiment.metadata.namespace, claim)
+            return self._settings
+        workspace = experiment.spec.workspace.persistent_volume_claim.claim_name
+        cache = cache_claim(experiment, desired)
+        return replace(
+            self._settings,
+            workspace_shared=await self._access_modes.shared(experiment.metadata.namespace, workspace),
+            cache_shared=cache is None or await self._access_modes.shared(experiment.metadata.namespace, cache),
+        )
 
 
 def _reasons(entry: ExperimentEntry | None) -> set[str]:
@@ -158,7 +166,7 @@ def _reasons(entry: ExperimentEntry | None) -> set[str]:
 
 
 def _finished(experiment: MaskRCNNExperiment) -> bool:
-    """Return whether no more steps will start, so that the access modes of the workspace are not needed."""
+    """Return whether no more steps will start, so that the access modes of claims are not needed."""
     succeeded = experiment.status.condition(ConditionType.SUCCEEDED)
     current = experiment.status.observed_generation == experiment.metadata.generation
     return current and succeeded is not None and succeeded.status == "True"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import maskrcnn_operator
+from maskrcnn_operator.api.base import PATH_OR_URL_PATTERN
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.api.task_kinds import FILE_FIELDS, TASK_KINDS, Model, TaskKind
@@ -48,7 +49,7 @@ def options(name: TaskName) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]
 
 
 def is_path(schema: Mapping[str, Any]) -> bool:
-    return schema.get("pattern") == "^/"
+    return schema.get("pattern") == PATH_OR_URL_PATTERN
 
 
 def values_of(name: TaskName) -> Values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,21 @@ def test_cache_is_in_one_place(cache: dict[str, Any]) -> None:
     value = manifest()
     value["spec"]["cache"] = cache
     assert problems(value) == "spec.cache: a cache has exactly one of sizeLimit and persistentVolumeClaim"
+
+
+@pytest.mark.parametrize("limit", ["0", "0Gi", "500m"])
+def test_limit_of_the_cache_is_at_least_a_byte(limit: str) -> None:
+    value = manifest()
+    value["spec"]["cache"] = {"sizeLimit": limit}
+    assert problems(value).startswith(f"spec.cache.sizeLimit: found {limit}; it must be at least 1 byte")
+
+
+def test_stores_that_no_variable_can_hold_are_refused_with_size_and_limit() -> None:
+    value = manifest()
+    (bundle,) = [store["caBundle"] for store in value["spec"]["objectStores"] if "caBundle" in store]
+    value["spec"]["objectStores"] = [{"prefix": f"s3://data/{n}", "caBundle": bundle * 500} for n in range(2)]
+    found = problems(value)
+    assert re.match(r"spec\.objectStores: has \d{6} bytes as JSON: at most 98304; shorten", found)
 
 
 def test_url_as_a_sub_path_is_refused_by_name() -> None:

@@ -119,4 +119,4 @@ def test_updates_cover_every_go_module() -> None:
     )
     assert named["gomod"] == {f"/{Path(path).parent}" for path in listed.stdout.splitlines()}
     assert named["docker"] == {f"/{path.parent.relative_to(ROOT)}" for path in (ROOT / "images").glob("*/Dockerfile")}
-    assert set(named) == {"docker", "github-actions", "gomod", "pip"}
+    assert set(named) == {"docker", "github-actions", "gomod", "npm", "pip"}

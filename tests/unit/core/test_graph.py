@@ -36,6 +36,8 @@ def test_data_and_models_of_the_nine_steps(make: Any) -> None:
         ("retrain", {"modelFrom": "train"}, "train", ModelUse.CHECKPOINT),
         ("retrain", {"experiment": {"prunedModelPath": "/workspace/own.tlt"}}, None, None),
         ("inference", {"modelPath": "/workspace/own.tlt"}, None, None),
+        ("inference", {"modelPath": "s3://workspace/nuclei/train/model.tlt"}, None, None),
+        ("retrain", {"experiment": {"prunedModelPath": "s3://workspace/nuclei/prune/model.tlt"}}, None, None),
         ("inference", {"modelFrom": "export"}, "export", ModelUse.ARGUMENT),
         ("evaluate", {"modelFrom": "retrain"}, "retrain", ModelUse.ARGUMENT),
     ],

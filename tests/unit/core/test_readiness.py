@@ -120,7 +120,7 @@ def test_nothing_starts_before_the_claim_is_known(make: Make) -> None:
     step = world.step("convert-train")
     assert (step.reason, step.message) == (
         "WaitingForClaim",
-        "the PersistentVolumeClaim maskrcnn does not exist or cannot be read",
+        "the PersistentVolumeClaim maskrcnn (spec.workspace.persistentVolumeClaim) does not exist or cannot be read",
     )
     assert ready(world).reason == "Waiting"
     # repeated reconciliations write nothing

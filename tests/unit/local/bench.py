@@ -69,6 +69,7 @@ class Bench:
         self.workspace = folder / "ws"
         self.manifest = json.loads(json.dumps(MANIFEST))
         self.commands: list[subprocess.Popen[bytes]] = []
+        self.store_config: Path | None = None
 
     @property
     def home(self) -> Path:
@@ -89,6 +90,7 @@ class Bench:
             jobs=jobs,
             console=console,
             trainer=(sys.executable, str(FAKE)),
+            store_config=self.store_config,
             settings=FAST,
         )
 

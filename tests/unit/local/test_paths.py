@@ -32,6 +32,12 @@ def test_path_and_url_of_a_file_are_local_and_other_urls_are_unchanged(given: st
     assert LocalWorkspace(tmp_path).to_local(given) == local.format(tmp_path)
 
 
+def test_key_of_a_url_that_contains_the_directory_stays_as_it_is(tmp_path: Path) -> None:
+    text = f"{tmp_path}/a isn't s3://data{tmp_path}/a, which isn't file://{tmp_path}/a"
+    found = LocalWorkspace(tmp_path).in_manifest_form(text)
+    assert found == f"/workspace/a isn't s3://data{tmp_path}/a, which isn't file:///workspace/a"
+
+
 @pytest.mark.parametrize(
     "given",
     [

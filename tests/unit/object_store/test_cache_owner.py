@@ -12,7 +12,7 @@ import pytest
 from maskrcnn_trainer.object_store import cache_owner
 from maskrcnn_trainer.object_store.cache_owner import (
     DEAD_SECONDS,
-    OWNERS,
+    OWNERS_DIR,
     CacheOwner,
     file_system_time,
     is_dead,
@@ -36,7 +36,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def elsewhere(root: Path, *, age: float, now: float) -> str:
     """Make the directory of a process of another machine, which was last alive some seconds ago."""
     name = f"{'0' * 16}-1-1-{int(age):08x}"
-    directory = root / OWNERS / name
+    directory = root / OWNERS_DIR / name
     directory.mkdir(parents=True)
     (directory / "alive").touch()
     os.utime(directory / "alive", (now - age, now - age))
@@ -47,7 +47,7 @@ def test_process_is_alive_until_it_leaves(tmp_path: Path) -> None:
     with CacheOwner(tmp_path) as owner:
         assert is_owner_name(owner.name)
         assert not is_dead(tmp_path, owner.name, now=file_system_time(owner))
-    assert not (tmp_path / OWNERS / owner.name).exists()
+    assert not (tmp_path / OWNERS_DIR / owner.name).exists()
 
 
 def test_killed_process_is_dead_at_once_and_its_links_go(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_killed_process_is_dead_at_once_and_its_links_go(tmp_path: Path) -> None
         assert is_dead(tmp_path, name, now=file_system_time(owner))
         assert remove_dead_owners(tmp_path, owner) == 1
         assert cached.stat().st_nlink == 1
-        assert {path.name for path in (tmp_path / OWNERS).iterdir()} == {owner.name}
+        assert {path.name for path in (tmp_path / OWNERS_DIR).iterdir()} == {owner.name}
 
 
 def test_process_of_another_machine_is_dead_after_two_minutes_of_silence(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_process_of_another_machine_is_dead_after_two_minutes_of_silence(tmp_pat
         assert is_dead(tmp_path, silent, now=now)
         assert not is_dead(tmp_path, alive, now=now)
         assert remove_dead_owners(tmp_path, owner) == 1
-        assert (tmp_path / OWNERS / alive).is_dir()
+        assert (tmp_path / OWNERS_DIR / alive).is_dir()
 
 
 def test_age_is_that_of_the_file_systems_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_age_is_that_of_the_file_systems_clock(tmp_path: Path, monkeypatch: pyte
 
 
 def test_other_directories_are_never_removed(tmp_path: Path) -> None:
-    foreign = tmp_path / OWNERS / "photos"
+    foreign = tmp_path / OWNERS_DIR / "photos"
     foreign.mkdir(parents=True)
     os.utime(foreign, (0, 0))
     with CacheOwner(tmp_path) as owner:

@@ -11,7 +11,7 @@ import maskrcnn_trainer
 from maskrcnn_trainer.data.shard_names import shard_name
 from maskrcnn_trainer.detector.metadata import metadata_path
 from maskrcnn_trainer.export import outputs as export_outputs
-from maskrcnn_trainer.images.decode import SUFFIXES
+from maskrcnn_trainer.images.names import SUFFIXES
 from maskrcnn_trainer.inference.sources import find_images
 from maskrcnn_trainer.inference.task import OUTPUTS
 from maskrcnn_trainer.launch.logs import log_file

@@ -32,10 +32,14 @@ KEY = Key("ns", "nuclei")
 
 
 class Claims:
-    """Access modes by which all claims are shared."""
+    """Access modes by which all claims are shared, except those in ``not_shared``."""
+
+    def __init__(self) -> None:
+        self.not_shared, self.read = set[str](), list[tuple[str, str]]()
 
     async def shared(self, namespace: str, claim: str) -> bool | None:
-        return True
+        self.read.append((namespace, claim))
+        return claim not in self.not_shared
 
 
 class Stage:
@@ -57,10 +61,11 @@ class Stage:
             fence=self._fence,
             now=lambda: NOW,
         )
+        self.claims = Claims()
         self.reconciler = Reconciler(
             self.cache,
             self.executor,
-            Claims(),  # type: ignore[arg-type]
+            self.claims,  # type: ignore[arg-type]
             cluster_settings("trainer:1"),
             now=lambda: self.now,
             patience=Patience(lambda: self.clock),

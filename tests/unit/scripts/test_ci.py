@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 RUN = Path(__file__).resolve().parents[3] / ".ci" / "run"
-STAGES = ("setup", "lint", "docs", "demo", "parity", "test", "quickstart", "tensorrt", "e2e")
+STAGES = ("setup", "lint", "docs", "demo", "parity", "test", "quickstart", "tensorrt", "object-storage-smoke", "e2e")
 # stand-in for make: targets in FAILS end with 3, and e2e leaves out the scenarios in LEFT_OUT
 MAKE = """#!/usr/bin/env bash
 echo "made $1"
@@ -58,7 +58,9 @@ def test_second_run_shows_the_duration_of_the_first(tmp_path: Path) -> None:
     assert all(row[2].isdigit() for row in table(run(tmp_path).stdout).values())
 
 
-@pytest.mark.parametrize("stage", ["lint", "docs", "demo", "test", "quickstart", "test-tensorrt", "e2e"])
+@pytest.mark.parametrize(
+    "stage", ["lint", "docs", "demo", "test", "quickstart", "test-tensorrt", "test-object-storage-smoke", "e2e"]
+)
 def test_failed_stage_fails_the_run_and_the_others_still_run(tmp_path: Path, stage: str) -> None:
     done = run(tmp_path, fails=stage)
     assert done.returncode == 1

@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-OUTSIDE = {"kueue", "oracle", "report"}
-"""Folders of tests that have a separate target and don't run in CI."""
+OUTSIDE = {"kueue", "object_storage", "oracle", "report"}
+"""Folders of tests that have a separate target and don't run in CI, apart from a smoke test."""
 TIERS = {"unit": "unit", "trainer": "trainer", "apiserver": "API-server"}
 """Folders of tests that ``make test`` runs, with their names on the pages."""
 

@@ -103,7 +103,17 @@ def test_every_key_of_a_record_is_written() -> None:
         report_path="/workspace/a/evaluate/report.html",
         up_to_date=True,
     ).to_json()
-    only_of_a_result = ["image", "versions", "processes", "threads", "device", "startTime", "completionTime", "facts"]
+    only_of_a_result = [
+        "image",
+        "versions",
+        "processes",
+        "threads",
+        "device",
+        "startTime",
+        "completionTime",
+        "facts",
+        "inputs",
+    ]
     assert [*failed, *only_of_a_result] == list(ResultKey)
     assert list(failed["artifacts"]["model"]) == list(ArtifactKey)
     assert list(failed["error"]) == list(ErrorKey)

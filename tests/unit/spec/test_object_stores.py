@@ -161,7 +161,7 @@ def test_line_to_add_has_no_directory_for_the_ambient_identity() -> None:
 
 def test_stores_survive_the_way_to_a_task() -> None:
     stores = (
-        ObjectStoreSpec(prefix="s3://data", endpoint="https://store:9000", secret_dir="/secrets/0"),
+        ObjectStoreSpec(prefix="s3://data", endpoint="https://store:9000", secret_dir=KEYS),
         ObjectStoreSpec(prefix="az://models", account="lab", from_manifest=True),
     )
     assert stores_from_json(stores_to_json(stores)) == stores

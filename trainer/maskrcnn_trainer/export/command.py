@@ -9,7 +9,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.images.names import is_image_name
-from maskrcnn_trainer.object_store.task_inputs import TRAINING_RECORDS, CommandInputs, model_companions
+from maskrcnn_trainer.object_store.task_inputs import TRAINING_PATTERN, CommandInputs, model_companions
 from maskrcnn_trainer.shared.object_url import is_url
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_table import CALIBRATION_CACHE_FILE
@@ -101,7 +101,7 @@ def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
     inputs.replace(arguments, "cal_image_dir", InputKind.DIRECTORY, "--cal-image-dir", is_read=is_image_name)
     stored = arguments.cal_data_file is not None and Path(arguments.cal_data_file).exists()
     if arguments.cal_image_dir is None and not stored:
-        inputs.of_spec(spec, TRAINING_RECORDS)
+        inputs.of_spec(spec, TRAINING_PATTERN)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-OWNERS, LOADING, PARTIAL, CLAIM = "owners", "loading", "partial", "claim"
+OWNERS_DIR, LOADING_DIR, PARTIAL_DIR, CLAIM_FILE = "owners", "loading", "partial", "claim"
 """Names in a cache, see `object_cache`."""
 
 HEARTBEAT_SECONDS = 20.0
@@ -44,7 +44,7 @@ class CacheOwner:
     def __init__(self, root: Path) -> None:
         self._root = root
         self.name = f"{_host()}-{os.getpid()}-{_started(os.getpid()) or 0}-{secrets.token_hex(4)}"
-        self.directory = root / OWNERS / self.name
+        self.directory = root / OWNERS_DIR / self.name
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="cache-heartbeat", daemon=True)
 
@@ -95,7 +95,7 @@ def is_dead(root: Path, name: str, *, now: float) -> bool:
         return False
     if match["host"] == _host():
         return _started(int(match["pid"])) != int(match["started"])
-    for path in (root / OWNERS / name / _ALIVE, root / OWNERS / name):
+    for path in (root / OWNERS_DIR / name / _ALIVE, root / OWNERS_DIR / name):
         try:
             return now - path.stat().st_mtime > DEAD_SECONDS
         except FileNotFoundError:  # between its two calls, or at its end
@@ -117,7 +117,7 @@ def remove_dead_owners(root: Path, owner: CacheOwner) -> int:
     """
     now = file_system_time(owner)
     removed = 0
-    for path in sorted((root / OWNERS).iterdir()):
+    for path in sorted((root / OWNERS_DIR).iterdir()):
         if path.name != owner.name and is_dead(root, path.name, now=now):
             # renamed first, so that of several processes one alone removes it
             aside = owner.directory / f"dead-{path.name}"
@@ -128,8 +128,8 @@ def remove_dead_owners(root: Path, owner: CacheOwner) -> int:
             keep_partial(aside, root)
             shutil.rmtree(aside, ignore_errors=True)
             removed += 1
-    _remove_outdated(root / PARTIAL, now)
-    for claim in (root / LOADING).glob("*"):
+    _remove_outdated(root / PARTIAL_DIR, now)
+    for claim in (root / LOADING_DIR).glob("*"):
         if is_dead(root, _content(claim), now=now):
             claim.unlink(missing_ok=True)
     return removed
@@ -137,12 +137,12 @@ def remove_dead_owners(root: Path, owner: CacheOwner) -> int:
 
 def keep_partial(directory: Path, root: Path) -> None:
     """Move what the process of a directory has loaded of objects of several parts to ``partial/`` of the cache."""
-    (root / PARTIAL).mkdir(exist_ok=True)
-    for path in sorted((directory / PARTIAL).glob("*")):
+    (root / PARTIAL_DIR).mkdir(exist_ok=True)
+    for path in sorted((directory / PARTIAL_DIR).glob("*")):
         # a rename fails if another process has left the object, too; both are right, and one is enough
         with contextlib.suppress(OSError):
             if path.is_dir() and not path.is_symlink():
-                path.rename(root / PARTIAL / path.name)
+                path.rename(root / PARTIAL_DIR / path.name)
 
 
 def _remove_outdated(partial: Path, now: float) -> None:

@@ -92,6 +92,7 @@ _SKEWED_AZ = "the store refused the signature", "correct {keys}, and check that 
 _REFUSALS: dict[str, dict[str, tuple[str, str]]] = {
     "s3": {
         "InvalidAccessKeyId": _KEY_ID,
+        "XAdminUserNotFound": _KEY_ID,  # versitygw, with status 404
         "SignatureDoesNotMatch": _SIGNATURE,
         "ExpiredToken": _TOKEN,
         "ExpiredTokenException": _TOKEN,

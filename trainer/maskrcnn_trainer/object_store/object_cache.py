@@ -22,9 +22,9 @@ from pathlib import Path
 
 from maskrcnn_trainer.object_store.cache_names import is_cached_name
 from maskrcnn_trainer.object_store.cache_owner import (
-    CLAIM,
-    LOADING,
-    PARTIAL,
+    CLAIM_FILE,
+    LOADING_DIR,
+    PARTIAL_DIR,
     CacheOwner,
     file_system_time,
     is_dead,
@@ -46,11 +46,11 @@ class ObjectCache:
     def __init__(self, root: Path, owner: CacheOwner) -> None:
         self.root = root
         self._owner = owner
-        for directory in (root / _OBJECTS, root / LOADING, root / PARTIAL):
+        for directory in (root / _OBJECTS, root / LOADING_DIR, root / PARTIAL_DIR):
             directory.mkdir(parents=True, exist_ok=True)
-        self._partial = owner.directory / PARTIAL
+        self._partial = owner.directory / PARTIAL_DIR
         self._partial.mkdir(exist_ok=True)
-        (owner.directory / CLAIM).write_text(owner.name, encoding="ascii")
+        (owner.directory / CLAIM_FILE).write_text(owner.name, encoding="ascii")
 
     @property
     def owner_directory(self) -> Path:
@@ -79,10 +79,10 @@ class ObjectCache:
 
     def claim(self, name: str) -> bool:
         """Claim an object that this process is going to load; return False if another live process loads it."""
-        place = self.root / LOADING / name
+        place = self.root / LOADING_DIR / name
         for _ in range(3):  # a claim may end between two calls
             try:
-                place.hardlink_to(self._owner.directory / CLAIM)
+                place.hardlink_to(self._owner.directory / CLAIM_FILE)
             except FileExistsError:
                 holder = self.holder(name)
             else:
@@ -97,14 +97,14 @@ class ObjectCache:
     def holder(self, name: str) -> str | None:
         """Return the owner that has claimed an object; None if no process has."""
         try:
-            return (self.root / LOADING / name).read_text(encoding="ascii", errors="replace")
+            return (self.root / LOADING_DIR / name).read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:
             return None
 
     def release(self, name: str) -> None:
         """Give up the claim of this process."""
         if self.holder(name) == self._owner.name:
-            (self.root / LOADING / name).unlink(missing_ok=True)
+            (self.root / LOADING_DIR / name).unlink(missing_ok=True)
 
     def partial(self, name: str, *, several: bool = False) -> Path:
         """Return the file to which this process writes an object.
@@ -118,7 +118,7 @@ class ObjectCache:
             return own
         if not own.is_dir():
             try:
-                (self.root / PARTIAL / name).rename(own)
+                (self.root / PARTIAL_DIR / name).rename(own)
             except FileNotFoundError:
                 own.mkdir()
         return own / DATA
@@ -126,7 +126,7 @@ class ObjectCache:
     def left_bytes(self, name: str) -> int:
         """Return the bytes on the disk of what an earlier process has left of an object."""
         try:
-            return (self.root / PARTIAL / name / DATA).lstat().st_blocks * 512
+            return (self.root / PARTIAL_DIR / name / DATA).lstat().st_blocks * 512
         except (FileNotFoundError, NotADirectoryError):
             return 0
 
@@ -137,7 +137,7 @@ class ObjectCache:
 
     def remove_left(self, but: Collection[str] = ()) -> None:
         """Remove what processes that have ended have left of objects, except for some."""
-        for path in (self.root / PARTIAL).iterdir():
+        for path in (self.root / PARTIAL_DIR).iterdir():
             if is_cached_name(path.name) and path.name not in but:
                 _remove(path)
 

@@ -20,7 +20,7 @@ from maskrcnn_trainer.spec import ExperimentSpec, load_spec
 from maskrcnn_trainer.spec.errors import Path as SpecPath
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, local_stores, stores_from_json
-from maskrcnn_trainer.spec.store_config import read_store_config
+from maskrcnn_trainer.spec.store_config import read_store_config, stores_of_manifest
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.url_fields import SPEC_URLS, InputKind
 from maskrcnn_trainer.task.environment import TaskEnvironment
@@ -28,13 +28,13 @@ from maskrcnn_trainer.task.reporter import Reporter, preparation_report
 from maskrcnn_trainer.task.staged_inputs import staged_path
 from maskrcnn_trainer.task.stopping import StopRequest
 
-TRAINING_RECORDS: SpecPath = ("data_config", "training_file_pattern")
+TRAINING_PATTERN: SpecPath = ("data_config", "training_file_pattern")
 VALIDATION_FIELDS: tuple[SpecPath, ...] = (
     ("data_config", "validation_file_pattern"),
     ("data_config", "val_json_file"),
 )
 
-Stage = Callable[[argparse.Namespace, "CommandInputs"], None]
+StageInputs = Callable[[argparse.Namespace, "CommandInputs"], None]
 """Stages the inputs of a command, and replaces its arguments that are URLs by paths."""
 
 
@@ -109,7 +109,11 @@ class CommandInputs:
             text = Path(arguments.experiment_spec).read_bytes()
         except OSError:
             return None  # the task has the message
-        return load_spec(arguments.experiment_spec, quiet=True, trains=trains) if b":/" in text else None
+        if b":/" not in text:
+            return None
+        spec = load_spec(arguments.experiment_spec, quiet=True, trains=trains)
+        self._staging.use_stores_of(stores_of_manifest(arguments.experiment_spec))
+        return spec
 
     def of_spec(self, spec: ExperimentSpec | None, *fields: SpecPath) -> None:
         """Stage the inputs by URL of some fields of the spec.
@@ -147,7 +151,7 @@ def model_companions(name: str) -> str | None:
 
 @contextlib.contextmanager
 def inputs_staged(
-    arguments: argparse.Namespace, stage: Stage, task: TaskName | None, *, started: str = "", rank: int = 0
+    arguments: argparse.Namespace, stage: StageInputs, task: TaskName | None, *, started: str = "", rank: int = 0
 ) -> Iterator[None]:
     """Stage the inputs of a command by URL; its arguments have paths within the block.
 

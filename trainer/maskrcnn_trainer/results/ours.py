@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from maskrcnn_trainer.results.report_files import is_report
 from maskrcnn_trainer.shared.messages import (
+    INPUTS_FILE,
     REPORT_FILE,
     REPORT_NUMBERS_FILE,
     RESULT_FILE,
@@ -32,7 +33,9 @@ def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
 
 _LOCKS = frozenset(name for entry in TASKS.values() for name in entry.locks)
 # termination.json is written when the step runs without a cluster
-_ABOUT_THE_RUN = frozenset({RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE, REPORT_FILE, REPORT_NUMBERS_FILE})
+_ABOUT_THE_RUN = frozenset(
+    {RUN_FILE, RESULT_FILE, INPUTS_FILE, STATUS_FILE, TERMINATION_FILE, REPORT_FILE, REPORT_NUMBERS_FILE}
+)
 _FILES = _any_of(
     [
         *map(re.escape, sorted(_ABOUT_THE_RUN | _LOCKS)),
@@ -94,7 +97,12 @@ def is_result(path: str) -> bool:
     Args:
         path: relative to the results directory, with slashes.
     """
-    return not (may_stand_unclaimed(path) or path == RUN_FILE or is_report(path) or _EARLY.fullmatch(path) is not None)
+    return not (
+        may_stand_unclaimed(path)
+        or path in (RUN_FILE, INPUTS_FILE)
+        or is_report(path)
+        or _EARLY.fullmatch(path) is not None
+    )
 
 
 def is_kept_by_us(path: str) -> bool:

@@ -28,6 +28,8 @@ RESULT_FILE = "result.json"
 STATUS_FILE = "status.json"
 TERMINATION_FILE = "termination.json"
 """The termination message of a task that runs without a cluster."""
+INPUTS_FILE = "inputs.json.gz"
+"""List of the objects that a task has read by URL, next to its ``result.json``."""
 REPORT_FILE, REPORT_NUMBERS_FILE = "report.html", "report.json"
 """Report about a step or an experiment: the page, and all its numbers."""
 

@@ -21,6 +21,7 @@ from typing import Any
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, as_task_error, describe_error
 from maskrcnn_trainer.shared.files import open_in_place
 from maskrcnn_trainer.shared.messages import (
+    INPUTS_FILE,
     RESULT_FILE,
     STATUS_FILE,
     Result,
@@ -45,7 +46,7 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failure_message import send_failure
 from maskrcnn_trainer.task.files import compact_json, make_directory, write_atomically, write_json_atomically
 from maskrcnn_trainer.task.posting import HttpPoster, Poster
-from maskrcnn_trainer.task.staged_inputs import INPUTS_FILE, staged_inputs
+from maskrcnn_trainer.task.staged_inputs import staged_inputs
 from maskrcnn_trainer.task.termination import termination_message, write_termination_message
 from maskrcnn_trainer.task.workspace import manifest_path
 

@@ -20,9 +20,6 @@ from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.url_fields import SPEC_URLS, InputKind
 from maskrcnn_trainer.spelling import use_urls
 
-INPUTS_FILE = "inputs.json.gz"
-"""File next to ``result.json`` with the objects that a task has read."""
-
 
 @dataclass(frozen=True)
 class StagedInputs:

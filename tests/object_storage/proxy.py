@@ -1,0 +1,298 @@
+"""HTTP proxy in front of a server, which counts requests and bytes, and puts faults between client and server."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+SERVER_SECONDS = 60
+PIECE = 64 * 1024
+_OF_CONNECTION = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "content-length"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as the proxy received it.
+
+    Attributes:
+        key: path below the proxy's root, decoded; empty for the root itself.
+        query: first value by name.
+        headers: values by name in lowercase.
+    """
+
+    method: str
+    key: str
+    query: dict[str, str]
+    headers: dict[str, str]
+
+    @property
+    def is_list(self) -> bool:
+        """Return whether it lists keys."""
+        return "list-type" in self.query or self.query.get("comp") == "list"
+
+    @property
+    def is_read(self) -> bool:
+        """Return whether it reads an object."""
+        return self.method == "GET" and not self.is_list and bool(self.key)
+
+
+@dataclass
+class Passed:
+    """A request with what the client got for it.
+
+    Attributes:
+        status: of the answer; 0 if there was none.
+        body_bytes: bytes of the body that were sent to the client.
+    """
+
+    request: Request
+    status: int = 0
+    body_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answer in place of the server's."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Fault:
+    """Behavior of the proxy for some requests; without ``answer`` the server's answer is sent.
+
+    Attributes:
+        matches: returns whether a request gets it.
+        times: number of requests that get it; None: all.
+        answer: sent in place of the server's answer.
+        reset_after: bytes of the body after which the connection is reset.
+        end_after: bytes of the body after which the connection is closed, though Content-Length announces all.
+        hold_after: bytes of the body after which the proxy waits for its `release`.
+        bytes_per_second: speed at which the body is sent.
+        before: called before the request is passed on.
+    """
+
+    matches: Callable[[Request], bool] = lambda request: request.is_read
+    times: int | None = 1
+    answer: Answer | None = None
+    reset_after: int | None = None
+    end_after: int | None = None
+    hold_after: int | None = None
+    bytes_per_second: float | None = None
+    before: Callable[[Request], None] = lambda _: None
+
+
+_NO_FAULT = Fault()
+
+
+class FaultProxy(ThreadingHTTPServer):
+    """The proxy, with what it has seen.
+
+    Args:
+        target: URL of the server, ``http://``.
+        root: path of the bucket or container at the server, such as ``/bucket``.
+        certificate: file with key and certificate in PEM, with which the proxy answers by TLS.
+
+    Attributes:
+        passed: requests in the order of their arrival.
+        faults: the first one that matches a request, and isn't used up, counts.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, target: str, root: str, certificate: Path | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.target = urlsplit(target)
+        self.root = root.rstrip("/")
+        self.passed: list[Passed] = []
+        self.faults: list[Fault] = []
+        self.held = threading.Semaphore(0)
+        self._released = threading.Event()
+        self._lock = threading.Lock()
+        self._scheme = "http"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+            self._scheme = "https"
+
+    @property
+    def url(self) -> str:
+        """Return the URL of the proxy, without a path."""
+        return f"{self._scheme}://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore connections that a client has closed."""
+
+    def wait_until_held(self, requests: int = 1, seconds: float = 120.0) -> None:
+        """Wait until so many requests are held; fail after some time."""
+        for _ in range(requests):
+            assert self.held.acquire(timeout=seconds), "no request has reached the place at which it is held"
+
+    def release(self) -> None:
+        """Continue all requests that are held, and hold no other one."""
+        self._released.set()
+
+    def forget(self) -> None:
+        """Remove what was seen, and all faults."""
+        with self._lock:
+            self.passed, self.faults = [], []
+
+    def reads(self, key: str | None = None) -> list[Passed]:
+        """Return the reads of a key, or of all keys."""
+        return [one for one in self.passed if one.request.is_read and key in (None, one.request.key)]
+
+    def lists(self) -> list[Passed]:
+        """Return the requests for a page of a listing."""
+        return [one for one in self.passed if one.request.is_list]
+
+    def bytes_read(self, key: str | None = None) -> int:
+        """Return the bytes of objects that clients got."""
+        return sum(one.body_bytes for one in self.reads(key) if 200 <= one.status < 300)
+
+    def note(self, request: Request) -> tuple[Passed, Fault]:
+        """Record a request, and return its record and its fault."""
+        with self._lock:
+            passed = Passed(request)
+            self.passed.append(passed)
+            for fault in self.faults:
+                if fault.times != 0 and fault.matches(request):
+                    fault.times = None if fault.times is None else fault.times - 1
+                    return passed, fault
+            return passed, _NO_FAULT
+
+    def hold(self) -> None:
+        """Wait for `release`."""
+        self.held.release()
+        self._released.wait()
+
+
+@contextmanager
+def proxy_to(target: str, root: str, certificate: Path | None = None) -> Iterator[FaultProxy]:
+    """Run a proxy in front of a server."""
+    proxy = FaultProxy(target, root, certificate)
+    thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.release()
+        proxy.shutdown()
+        proxy.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FaultProxy
+    # headers and body in one packet: two would wait for an acknowledgment in between
+    wbufsize = -1
+
+    def setup(self) -> None:
+        super().setup()
+        self._way: http.client.HTTPConnection | None = None
+
+    def finish(self) -> None:
+        if self._way is not None:
+            self._way.close()
+        with suppress(OSError):
+            super().finish()
+
+    def do_GET(self) -> None:
+        self._pass_on()
+
+    def do_HEAD(self) -> None:
+        self._pass_on()
+
+    def do_PUT(self) -> None:
+        self._pass_on()
+
+    def do_POST(self) -> None:
+        self._pass_on()
+
+    def do_DELETE(self) -> None:
+        self._pass_on()
+
+    def log_message(self, *arguments: Any) -> None:
+        """Log nothing."""
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        passed, fault = self.server.note(self._request())
+        fault.before(passed.request)
+        answer = fault.answer or self._from_server(body)
+        length = len(answer.body)
+        if self.command == "HEAD":
+            length = next((int(value) for name, value in answer.headers.items() if name.lower() == "content-length"), 0)
+        self.send_response_only(answer.status)
+        for name, value in answer.headers.items():
+            if name.lower() not in _OF_CONNECTION:
+                self.send_header(name, value)
+        if answer.status != 304:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+        passed.status = answer.status
+        if self.command != "HEAD":
+            self._send_body(answer.body, passed, fault)
+
+    def _request(self) -> Request:
+        parts = urlsplit(self.path)
+        path = unquote(parts.path)
+        key = path.removeprefix(self.server.root).removeprefix("/") if path.startswith(self.server.root) else path
+        query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        return Request(self.command, key, query, {name.lower(): value for name, value in self.headers.items()})
+
+    def _from_server(self, body: bytes) -> Answer:
+        target = self.server.target
+        if self._way is None:
+            self._way = http.client.HTTPConnection(target.hostname or "", target.port, timeout=SERVER_SECONDS)
+        way = self._way
+        # the host is signed: it stays that of the proxy
+        way.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in _OF_CONNECTION:
+                way.putheader(name, value)
+        if body or self.command in ("PUT", "POST"):
+            way.putheader("Content-Length", str(len(body)))
+        way.endheaders(body or None)
+        response = way.getresponse()
+        headers: dict[str, str] = dict(response.getheaders())
+        return Answer(response.status, response.read(), headers)
+
+    def _send_body(self, body: bytes, passed: Passed, fault: Fault) -> None:
+        stops = [at for at in (fault.reset_after, fault.end_after, fault.hold_after) if at is not None]
+        first = min([*stops, len(body)])
+        self._send(body[:first], passed, fault)
+        if fault.reset_after is not None:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+        elif fault.end_after is not None:
+            self.close_connection = True
+        elif first < len(body) or fault.hold_after is not None:
+            self.server.hold()
+            self._send(body[first:], passed, fault)
+
+    def _send(self, body: bytes, passed: Passed, fault: Fault) -> None:
+        piece = PIECE if fault.bytes_per_second is None else max(1, int(fault.bytes_per_second / 20))
+        for start in range(0, len(body), piece):
+            part = body[start : start + piece]
+            self.wfile.write(part)
+            self.wfile.flush()
+            passed.body_bytes += len(part)
+            if fault.bytes_per_second is not None:
+                time.sleep(len(part) / fault.bytes_per_second)
+        self.wfile.flush()
