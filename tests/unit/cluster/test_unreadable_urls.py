@@ -30,7 +30,9 @@ REFUSED = (
     f"az://data/a#{SECRET}",
     f"https://data.s3.amazonaws.com/a?X-Amz-Signature={SECRET}",
     f"https://user:{SECRET}@store.test/a",
+    f"S3://data/a?X-Amz-Signature={SECRET}",
 )
+WITHOUT_A_SCHEME = f"data.blob.core.windows.net/data/a?sv=2024-01-01&sig={SECRET}"
 
 
 def experiment() -> dict[str, Any]:
@@ -74,7 +76,7 @@ def test_refused_url_of_the_spec_is_in_nothing_that_is_kept_or_written(
     assert SECRET not in found
 
 
-@pytest.mark.parametrize("url", REFUSED)
+@pytest.mark.parametrize("url", [*REFUSED, WITHOUT_A_SCHEME])
 @pytest.mark.parametrize("path", STEP_URLS, ids=dotted)
 def test_refused_url_of_a_step_is_in_nothing_that_is_kept_or_written(
     path: tuple[Any, ...], url: str, caplog: pytest.LogCaptureFixture
@@ -89,7 +91,7 @@ def test_refused_url_of_a_step_is_in_nothing_that_is_kept_or_written(
     assert SECRET not in found
 
 
-@pytest.mark.parametrize("url", REFUSED)
+@pytest.mark.parametrize("url", [*REFUSED, WITHOUT_A_SCHEME])
 @pytest.mark.parametrize("field", ["prefix", "endpoint"])
 def test_refused_url_of_a_store_is_in_nothing_that_is_kept_or_written(
     field: str, url: str, caplog: pytest.LogCaptureFixture

@@ -29,6 +29,10 @@ _CONTAINER = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,254}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _WILDCARD = re.compile(r"[*?\[]")
 _URL_IN_TEXT = re.compile(r"[A-Za-z0-9+.-]:/[^\s\"']*")
+_LINK_IN_TEXT = re.compile(
+    r"(?<![\w./%~+-])((?:[\w-]+\.)+[\w-]+(?::[0-9]+)?/[\w./%~+-]*)\?[^\s\"'=?/]*=[^\s\"']*", re.ASCII
+)
+"""Link without its scheme, HOST/PATH?NAME=VALUE; a path may have such a name, but begins with a slash."""
 _PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*", re.DOTALL)
 _LOCAL = "file://"
 
@@ -177,6 +181,8 @@ def without_secrets(text: str) -> str:
     """Return a text without the user info and the queries of its URLs, and without a private key in PEM."""
     if ":/" in text:
         text = _URL_IN_TEXT.sub(lambda url: _without_query(_without_user_info(url[0])), text)
+    if "?" in text:
+        text = _LINK_IN_TEXT.sub(r"\1?...", text)
     return _PRIVATE_KEY.sub(r"\1...", text) if "PRIVATE KEY" in text else text
 
 
