@@ -1,9 +1,10 @@
-"""What a user has to correct: each refusal is one sentence with the URL and the remedy, and ends with 64."""
+"""Refusals that a user has to correct: each is one sentence with the URL and the remedy, and ends with 64."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.object_storage.certificates import write_certificate
@@ -18,7 +19,7 @@ from maskrcnn_trainer.errors import TaskError
 from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient, parts_of
 
 OF_SCHEME = {"s3": "moto", "gs": "gcs", "az": "azurite"}
-GIVEN_UP = {"policy": AT_ONCE}
+GIVEN_UP: dict[str, Any] = {"policy": AT_ONCE}
 
 
 def head(client: StoreClient) -> None:

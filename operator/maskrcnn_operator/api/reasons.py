@@ -161,7 +161,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.INVALID_INPUT: "Correct the spec or the data that the message names; a retry would fail again.",
     Reason.TRY_AGAIN: "Check what failed outside the step (a lost peer, the network), then suspend and resume.",
     Reason.OUT_OF_MEMORY: "Give the step more memory, or decrease imageSize or trainBatchSize.",
-    Reason.WORKSPACE_FULL: "Free space in the workspace, or enlarge it, then suspend and resume.",
+    Reason.WORKSPACE_FULL: "Free space on the volume that the message names, or enlarge it, then suspend and resume.",
     Reason.STORE_REFUSED: "Correct what the message names: the keys in the Secret, a permission, the URL, or an "
     "entry of spec.objectStores. Then suspend and resume, or apply the manifest again.",
     Reason.STORE_UNAVAILABLE: "Check the store and the way to it (network, proxy, DNS, a key that has expired), then "

@@ -16,6 +16,8 @@ from tests.unit.object_store.stub_server import StubServer, serving
 
 from maskrcnn_trainer.cli import build_parser
 from maskrcnn_trainer.errors import InvalidInput, Stopped
+from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSettings
+from maskrcnn_trainer.object_store.staging_display import StagingDisplay
 from maskrcnn_trainer.object_store.staging_work import UrlInput
 from maskrcnn_trainer.object_store.task_inputs import (
     CommandInputs,
@@ -59,6 +61,9 @@ class Recorded(CommandInputs):
         self.found: dict[str, UrlInput] = {}
         self._files = files
         self._staging = self  # type: ignore[assignment]
+
+    def use_stores_of(self, manifest: Any) -> None:
+        self.stores = manifest
 
     def stage(self, *inputs: Any) -> None:
         for one in inputs[0] if inputs and not isinstance(inputs[0], UrlInput) else inputs:
@@ -174,6 +179,22 @@ def test_place_of_results_cannot_be_derived_from_a_url(tmp_path: Path, command: 
     (tmp_path / "spec.yaml").write_text(SPEC)
     with pytest.raises(InvalidInput, match=flag):
         staged_by(tmp_path, *command.format(spec=tmp_path / "spec.yaml").split())
+
+
+def test_stores_of_a_manifest_are_used_as_those_of_a_user(tmp_path: Path) -> None:
+    experiment = "\n".join(f"    {line}" for line in SPEC.strip().splitlines())
+    (tmp_path / "manifest.yaml").write_text(
+        "apiVersion: maskrcnn.dev/v1alpha1\nkind: MaskRCNNExperiment\nmetadata: {name: a}\nspec:\n  objectStores:\n"
+        f"  - {{prefix: 's3://b', endpoint: 'https://store.example.com'}}\n  experiment:\n{experiment}\n"
+    )
+    parsed = build_parser().parse_args(["evaluate", "-e", f"{tmp_path}/manifest.yaml", "-m", "m.tlt", "-r", "out"])
+    settings = StagingSettings((), tmp_path / "cache", environment={})
+    with (
+        InputStaging(settings, StagingDisplay()) as staging,
+        pytest.raises(InvalidInput, match="credentials of this machine go to no endpoint") as refusal,
+    ):
+        parsed.stage(parsed, CommandInputs(staging))
+    assert "add to --store-config" in str(refusal.value)
 
 
 def test_spec_without_urls_is_left_to_the_task(tmp_path: Path) -> None:

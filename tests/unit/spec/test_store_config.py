@@ -9,7 +9,12 @@ import pytest
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec.object_stores import MOST_STORES, LocalStore
-from maskrcnn_trainer.spec.store_config import MOST_CONFIG_BYTES, parse_store_config, read_store_config
+from maskrcnn_trainer.spec.store_config import (
+    MOST_CONFIG_BYTES,
+    parse_store_config,
+    read_store_config,
+    stores_of_manifest,
+)
 
 SECRET = "s3cr3t"  # noqa: S105 - stands for a password
 KEYS = "/keys"
@@ -99,3 +104,27 @@ def test_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"\x1f\x8b\x08")
     with pytest.raises(InvalidInput, match="is compressed"):
         read_store_config(file)
+
+
+def manifest_with(stores: str, directory: Path) -> Path:
+    path = directory / "manifest.yaml"
+    path.write_text(f"kind: MaskRCNNExperiment\nspec:\n  objectStores: {stores}\n")
+    return path
+
+
+def test_stores_of_a_manifest_are_read(tmp_path: Path) -> None:
+    (store,) = stores_of_manifest(manifest_with("[{prefix: 's3://b', secretRef: {name: keys}}]", tmp_path))
+    assert (store.prefix, store.secret_ref.name if store.secret_ref else "") == ("s3://b", "keys")
+
+
+def test_spec_file_of_another_format_has_no_stores(tmp_path: Path) -> None:
+    for text in ("totalSteps: 4\n", "seed: 1\ndata_config {\n}\n"):
+        (tmp_path / "spec").write_text(text)
+        assert stores_of_manifest(tmp_path / "spec") == ()
+
+
+@pytest.mark.parametrize("stores", ["3", "[{prefix: 's3://b?sig=SECRET'}]", "[{prefix: 's3://b', unknown: 1}]"])
+def test_invalid_stores_of_a_manifest_are_refused_by_field(tmp_path: Path, stores: str) -> None:
+    with pytest.raises(InvalidInput, match="spec.objectStores") as refusal:
+        stores_of_manifest(manifest_with(stores, tmp_path))
+    assert "SECRET" not in str(refusal.value)

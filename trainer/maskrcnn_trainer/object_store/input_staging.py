@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -32,7 +32,7 @@ from maskrcnn_trainer.object_store.staging_work import ListedInput, StagingWork,
 from maskrcnn_trainer.shared.messages import INPUTS_FILE
 from maskrcnn_trainer.shared.object_url import ObjectUrl, parse_pattern, parse_url
 from maskrcnn_trainer.shared.variables import STAGED_INPUTS_VARIABLE
-from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec
+from maskrcnn_trainer.spec.object_stores import ObjectStore, ObjectStoreSpec, local_stores
 from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.staged_inputs import (
     StagedInputs,
@@ -130,6 +130,14 @@ class InputStaging:
         for client in self._clients.values():
             client.close()
         self._clients.clear()
+
+    def use_stores_of(self, manifest: Sequence[ObjectStore]) -> None:
+        """Use the stores of a manifest for URLs for which no other store of the same prefix is given.
+
+        Raises:
+            InvalidInput: one of them has a Secret, which this machine can't read.
+        """
+        self._settings = replace(self._settings, stores=local_stores(manifest, self._settings.stores))
 
     def stage(self, inputs: Iterable[UrlInput]) -> None:
         """Stage inputs that aren't staged yet, and make them those of this process and of its children.

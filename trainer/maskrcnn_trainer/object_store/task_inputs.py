@@ -20,7 +20,7 @@ from maskrcnn_trainer.spec import ExperimentSpec, load_spec
 from maskrcnn_trainer.spec.errors import Path as SpecPath
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, local_stores, stores_from_json
-from maskrcnn_trainer.spec.store_config import read_store_config
+from maskrcnn_trainer.spec.store_config import read_store_config, stores_of_manifest
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.url_fields import SPEC_URLS, InputKind
 from maskrcnn_trainer.task.environment import TaskEnvironment
@@ -109,7 +109,11 @@ class CommandInputs:
             text = Path(arguments.experiment_spec).read_bytes()
         except OSError:
             return None  # the task has the message
-        return load_spec(arguments.experiment_spec, quiet=True, trains=trains) if b":/" in text else None
+        if b":/" not in text:
+            return None
+        spec = load_spec(arguments.experiment_spec, quiet=True, trains=trains)
+        self._staging.use_stores_of(stores_of_manifest(arguments.experiment_spec))
+        return spec
 
     def of_spec(self, spec: ExperimentSpec | None, *fields: SpecPath) -> None:
         """Stage the inputs by URL of some fields of the spec.

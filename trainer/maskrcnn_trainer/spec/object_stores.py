@@ -175,14 +175,16 @@ def _bundle_problem(bundle: str) -> str | None:
     return None
 
 
-def local_stores(manifest: Sequence[ObjectStore], local: Sequence[LocalStore]) -> tuple[ObjectStoreSpec, ...]:
+def local_stores(
+    manifest: Sequence[ObjectStore], local: Sequence[LocalStore | ObjectStoreSpec]
+) -> tuple[ObjectStoreSpec, ...]:
     """Return the stores of a run on a user's machine.
 
     An entry of the file of ``--store-config`` replaces the entry of the manifest with the same prefix as a whole.
 
     Args:
         manifest: ``spec.objectStores``, without problems.
-        local: entries of the file, without problems.
+        local: entries of the file, or those that the task was given, without problems.
 
     Raises:
         InvalidInput: the manifest names Secrets, which this machine can't read, without such entries; the message has
@@ -245,5 +247,7 @@ def line_to_add(store: StoreFields, *, directory: str | None = None) -> str:
 
 
 def _as_spec(store: StoreFields, *, from_manifest: bool = False) -> ObjectStoreSpec:
+    if isinstance(store, ObjectStoreSpec):
+        return store
     fields: dict[str, Any] = store.model_dump(exclude_unset=True)
     return ObjectStoreSpec(**fields, from_manifest=from_manifest)

@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -19,17 +20,20 @@ from pydantic_core import ErrorDetails
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.files import decoding_fault, open_regular
+from maskrcnn_trainer.shared.resource import KIND
 from maskrcnn_trainer.shared.text import shown
 from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, load_documents
 from maskrcnn_trainer.spec.errors import Problem, SpecError, dotted
-from maskrcnn_trainer.spec.object_stores import MOST_STORES, LocalStore, store_problems
+from maskrcnn_trainer.spec.object_stores import MOST_STORES, LocalStore, ObjectStore, StoreFields, store_problems
 from maskrcnn_trainer.spec.parsing import nearest_name, what_is_right
+from maskrcnn_trainer.spec.reading import load_yaml, read_text
 
 MOST_CONFIG_BYTES = 4 * 2**20
 """Maximum size of the file: 32 stores with a caBundle each need half of it."""
 
 _FLAG = "--store-config"
 _MOST_LEVELS = 10
+_Store = TypeVar("_Store", bound=StoreFields)
 _FIELDS = tuple(str(field.alias) for field in LocalStore.model_fields.values())
 
 
@@ -64,13 +68,38 @@ def parse_store_config(text: str, source: str = _FLAG) -> tuple[LocalStore, ...]
     Raises:
         InvalidInput: the text isn't a list of stores; all problems are named, with fields such as ``[0].endpoint``.
     """
-    entries = _entries(text, source)
-    stores: list[LocalStore] = []
+    return _stores_in(_entries(text, source), LocalStore, source)
+
+
+def stores_of_manifest(path: str | os.PathLike[str]) -> tuple[ObjectStore, ...]:
+    """Return ``spec.objectStores`` of a manifest; none for a spec file of another format.
+
+    Args:
+        path: a file that :func:`maskrcnn_trainer.spec.reading.load_spec` reads.
+
+    Raises:
+        InvalidInput: an entry is invalid; all problems are named, with fields such as ``[0].endpoint``.
+    """
+    try:
+        documents = load_yaml(read_text(path))
+    except (yaml.YAMLError, *UNREADABLE_VALUES):  # a prototxt
+        return ()
+    resources = [one for one in documents if isinstance(one, dict) and one.get("kind") == KIND]
+    body = resources[0].get("spec") if len(resources) == 1 else None
+    entries = body.get("objectStores") if isinstance(body, dict) else None
+    source = f"{os.fspath(path)}: spec.objectStores"
+    if entries is not None and not isinstance(entries, list):
+        raise InvalidInput(f"{source} isn't a list of object stores: '- prefix: s3://BUCKET' and so on")
+    return _stores_in(entries or [], ObjectStore, source)
+
+
+def _stores_in(entries: Sequence[Any], kind: type[_Store], source: str) -> tuple[_Store, ...]:
+    stores: list[_Store] = []
     problems: list[Problem] = []
     for index, entry in enumerate(entries):
         try:
             # types are strict: a list or mapping in place of a text is an error
-            stores.append(LocalStore.model_validate(entry, by_alias=True, by_name=False))
+            stores.append(kind.model_validate(entry, by_alias=True, by_name=False))
         except ValidationError as error:
             problems += [_problem(index, details) for details in error.errors(include_url=False)]
     if not problems:
