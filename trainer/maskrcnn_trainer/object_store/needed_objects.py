@@ -95,7 +95,7 @@ def _absent(url: ObjectUrl, field: str) -> InvalidInput:
 
 
 def objects_of_pattern(pattern: ObjectPattern, client: StoreClient, store: str, *, field: str) -> NamedObjects:
-    """Return the objects that a pattern matches; none is no error, as for a pattern of files.
+    """Return the objects that a pattern matches; there may be none, as for a pattern of files.
 
     Args:
         pattern: of URLs of one store.
