@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import secrets
 import shlex
 import shutil
@@ -18,6 +19,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import psutil
@@ -68,11 +70,16 @@ def main() -> int:
     parser.add_argument("--stop", action="store_true", help="end the running server; its objects are lost")
     arguments = parser.parse_args()
     state = cache_folder() / "dev-s3"
+    reach_without_proxy()
     if arguments.stop:
         return stop(state)
-    if arguments.put:
-        return put(state, Path(arguments.put[0]), arguments.put[1])
-    return start(state, arguments.bucket, arguments.port)
+    try:
+        if arguments.put:
+            return put(state, Path(arguments.put[0]), arguments.put[1])
+        return start(state, arguments.bucket, arguments.port)
+    except InvalidInput as error:
+        say(str(error))
+        return 1
 
 
 def start(state: Path, bucket: str, port: int) -> int:
@@ -118,6 +125,13 @@ def serve(state: Path, port: int) -> bool:
     return True
 
 
+def reach_without_proxy() -> None:
+    """Exclude the server from the proxies of this process."""
+    before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = f"{before},127.0.0.1" if before else "127.0.0.1"
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -134,10 +148,18 @@ def answers(endpoint: str) -> bool:
 
 
 def add_bucket(state: Path, bucket: str) -> Facts:
-    """Create a bucket unless it exists, and write the store config with it and the directory of the keys."""
+    """Create a bucket unless it exists, and write the store config with it and the directory of the keys.
+
+    Raises:
+        InvalidInput: the server refuses the name.
+    """
     facts = Facts(state)
-    with urlopen(Request(f"{facts.endpoint}/{bucket}", method="PUT"), timeout=30):  # noqa: S310 - as above
-        pass
+    try:
+        urlopen(Request(f"{facts.endpoint}/{bucket}", method="PUT"), timeout=30).close()  # noqa: S310 - as above
+    except HTTPError as error:
+        raise InvalidInput(
+            f"{bucket!r} isn't a bucket's name ({error.reason}): it has 3 to 63 lowercase letters, digits, and hyphens"
+        ) from None
     facts.keys.mkdir(mode=0o700, exist_ok=True)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         if not (facts.keys / name).exists():
@@ -153,15 +175,15 @@ def add_bucket(state: Path, bucket: str) -> Facts:
 
 
 def put(state: Path, directory: Path, text: str) -> int:
-    """Copy the files of a directory to the running server; return the exit code."""
+    """Copy the files of a directory to the running server; return the exit code.
+
+    Raises:
+        InvalidInput: the URL is invalid, or the server refuses its bucket.
+    """
     if running_process(state / "state.json") is None:
         say("No S3 server is running; start it with make dev-s3.")
         return 1
-    try:
-        url = parse_url(text, "--put")
-    except InvalidInput as error:
-        say(str(error))
-        return 1
+    url = parse_url(text, "--put")
     found = objects_of(directory, url)
     if url.scheme != "s3" or not found:
         say(f"{text} must be s3://BUCKET/PREFIX" if url.scheme != "s3" else f"{directory} has no files")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from scripts import dev_s3
 from scripts.background_process import identity_of
 
+from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.spec.store_config import read_store_config
 
@@ -21,8 +23,8 @@ class Buckets(BaseHTTPRequestHandler):
     """Answers to requests that create buckets."""
 
     def do_PUT(self) -> None:
-        """Answer with 200."""
-        self.send_response(200)
+        """Answer with 200, but for a name that is too short."""
+        self.send_response(200 if len(self.path) > len("/ab") else 400)
         self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:
@@ -71,7 +73,6 @@ def test_keys_of_objects_are_paths_below_the_prefix(tmp_path: Path, prefix: str,
     [
         ("gs://bucket/x", "gs://bucket/x must be s3://BUCKET/PREFIX"),
         ("s3://bucket/x", "has no files"),
-        ("s3://bucket//x", "--put: "),
     ],
 )
 def test_copy_that_is_impossible_is_refused(
@@ -80,6 +81,20 @@ def test_copy_that_is_impossible_is_refused(
     (state / "empty").mkdir()
     assert dev_s3.put(state, state / "empty", url) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["s3://bucket//x", "s3://ab/x"])
+def test_invalid_url_of_a_copy_is_refused(state: Path, url: str) -> None:
+    (state / "file").touch()
+    with pytest.raises(InvalidInput):
+        dev_s3.put(state, state, url)
+
+
+def test_server_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "index.example.com")
+    monkeypatch.setenv("NO_PROXY", "")
+    dev_s3.reach_without_proxy()
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "index.example.com,127.0.0.1"
 
 
 def test_copy_without_a_server_names_the_command_that_starts_it(
