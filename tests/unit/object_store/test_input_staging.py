@@ -14,7 +14,6 @@ from tests.unit.object_store.clients import secret_in
 from tests.unit.object_store.stub_server import StubServer, serving
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain, WorkspaceFull
-from maskrcnn_trainer.object_store import input_staging
 from maskrcnn_trainer.object_store.cache_owner import CacheOwner
 from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSettings
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
@@ -214,7 +213,7 @@ def test_object_that_another_process_loads_is_awaited(
             other.partial(whole.name).write_bytes(OBJECTS["models/m.tlt"])
             other.complete(whole.name)
 
-        monkeypatch.setattr(input_staging.time, "sleep", finish)
+        monkeypatch.setattr("maskrcnn_trainer.object_store.input_staging.time.sleep", finish)
         with InputStaging(settings, display) as staging:
             staging.stage([MODEL])
             assert Path(staged_path(MODEL.written)).read_bytes() == OBJECTS["models/m.tlt"]

@@ -18,7 +18,7 @@ from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.task.arguments import KEY_FLAGS, SPEC_FLAGS, IgnoredFlag, TaskParser
 
 ROOT = Path(maskrcnn_trainer.__file__).parent
-TABLES = ("spec/task_table.py", "results/task_files.py")
+TABLES = ("spec/task_table.py", "spec/url_fields.py", "results/task_files.py")
 
 KNOWN = {
     "results/ownership.py: TRAINING_LOCK",
