@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -219,6 +220,35 @@ def test_object_that_another_process_loads_is_awaited(
             assert Path(staged_path(MODEL.written)).read_bytes() == OBJECTS["models/m.tlt"]
     assert display.bytes == 0
     assert "another process loads 1" in display.waits[0]
+
+
+def test_object_that_changes_between_two_listings_is_staged_in_its_last_form(
+    server: StubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    display = Silent()
+
+    def listed(url: str) -> None:
+        if url == TRAINING.written:
+            server.objects["b"]["records/t-0"] = b"n" * 200
+
+    display.listed = listed  # type: ignore[method-assign]
+    folder = UrlInput("s3://b/records", InputKind.DIRECTORY, "-i")
+    with InputStaging(settings_of(server, tmp_path), display) as staging:
+        staging.stage([folder, TRAINING])
+        assert Path(staged_path(folder.written), "t-0").read_bytes() == b"n" * 200
+        assert Path(staged_path(TRAINING.written)).with_name("t-0").read_bytes() == b"n" * 200
+
+
+def test_cache_without_hard_links_is_refused(
+    server: StubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    with InputStaging(settings_of(server, tmp_path), Silent()) as staging, pytest.raises(InvalidInput) as refusal:
+        staging.stage([MODEL])
+    assert str(refusal.value).startswith(f"--cache {tmp_path}/cache: its file system has no hard links")
 
 
 def test_stop_ends_a_staging(server: StubServer, tmp_path: Path) -> None:

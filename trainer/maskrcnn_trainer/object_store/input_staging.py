@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain, WorkspaceFull
-from maskrcnn_trainer.object_store.cache_owner import CacheOwner, remove_dead_owners
+from maskrcnn_trainer.object_store.cache_owner import CLAIM_FILE, CacheOwner, remove_dead_owners
 from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient
 from maskrcnn_trainer.object_store.connection import StoreConnection, connection_for
 from maskrcnn_trainer.object_store.eviction import CachedObject, evict_for
@@ -169,6 +170,7 @@ class InputStaging:
             root.mkdir(parents=True, exist_ok=True)
             owner = self._stack.enter_context(CacheOwner(root))
             self._cache = ObjectCache(root, owner)
+            _refuse_without_links(self._cache)
             remove_dead_owners(root, owner)
         return self._cache
 
@@ -333,6 +335,18 @@ class InputStaging:
             ),
             owner / _STAGED_FILE,
         )
+
+
+def _refuse_without_links(cache: ObjectCache) -> None:
+    try:
+        (cache.owner_directory / "link").hardlink_to(cache.owner_directory / CLAIM_FILE)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        raise InvalidInput(
+            f"--cache {cache.root}: its file system has no hard links ({error.strerror}), by which tasks share copies: "
+            "give a directory on another one"
+        ) from None
 
 
 def _evict(objects: Collection[CachedObject], cache: ObjectCache, *, needed: int, limit: int) -> None:

@@ -161,7 +161,7 @@ class ObjectCache:
 
         Args:
             name: of the object.
-            place: path that does not exist; its directories are made.
+            place: path; its directories are made, and an earlier link is replaced.
 
         Returns:
             False if the object isn't there (any more): load it.
@@ -169,6 +169,9 @@ class ObjectCache:
         whole = self._whole(name)
         try:
             try:
+                place.hardlink_to(whole)
+            except FileExistsError:
+                place.unlink()
                 place.hardlink_to(whole)
             except FileNotFoundError:
                 place.parent.mkdir(parents=True, exist_ok=True)

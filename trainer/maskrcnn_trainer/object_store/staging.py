@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from maskrcnn_trainer.object_store.client import PART_BYTES, Part, StoreClient
+from maskrcnn_trainer.object_store.client import PART_BYTES, ObjectInfo, Part, StoreClient
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
 from maskrcnn_trainer.object_store.loading_record import missing_parts, record_part
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
@@ -97,9 +97,10 @@ def load_planned(
     Raises:
         InvalidInput, TryAgain, Stopped, OSError: as methods of the client do; whole objects stay in the cache.
     """
-    needed: dict[str, NeededObject] = {one.info.key: one for one in to_load}
+    # by key and etag: an object may have changed between the listings of two inputs
+    needed: dict[ObjectInfo, NeededObject] = {one.info: one for one in to_load}
     under_way = _Pass(cache, on_whole)
-    outcomes: dict[str, ReadOutcome] = {}
+    outcomes: dict[ObjectInfo, ReadOutcome] = {}
     loaded = 0
 
     def count(_: Part, start: int, end: int) -> None:
@@ -109,24 +110,24 @@ def load_planned(
 
     try:
         for part, outcome in client.fetch(under_way.parts(needed.values()), on_bytes=count):
-            one = needed[part.info.key]
+            one = needed[part.info]
             if outcome is not ReadOutcome.DONE:
-                outcomes[part.info.key] = outcome
+                outcomes[part.info] = outcome
                 continue
             if part.end - part.start < part.info.size:
                 record_part(part)
             under_way.left[one.name] -= 1
-            if under_way.left[one.name] == 0 and part.info.key not in outcomes:
+            if under_way.left[one.name] == 0 and part.info not in outcomes:
                 under_way.complete(one)
     finally:
         for name, parts in under_way.left.items():
             if parts:
                 cache.release(name)
-    for key in outcomes:
-        cache.discard(needed[key].name)
+    for info in outcomes:
+        cache.discard(needed[info].name)
     return StagingOutcome(
         loaded,
-        changed=tuple(needed[key] for key, outcome in outcomes.items() if outcome is ReadOutcome.CHANGED),
-        absent=tuple(needed[key] for key, outcome in outcomes.items() if outcome is ReadOutcome.ABSENT),
+        changed=tuple(needed[info] for info, outcome in outcomes.items() if outcome is ReadOutcome.CHANGED),
+        absent=tuple(needed[info] for info, outcome in outcomes.items() if outcome is ReadOutcome.ABSENT),
         elsewhere=tuple(under_way.elsewhere),
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_trainer.shared.object_url import is_url, local_path
+from maskrcnn_trainer.shared.object_url import local_path
 from maskrcnn_trainer.shared.variables import STAGED_INPUTS_VARIABLE
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.url_fields import SPEC_URLS, InputKind
@@ -101,9 +101,3 @@ def with_staged_paths(spec: ExperimentSpec) -> ExperimentSpec:
         else:
             changes[name] = found
     return spec.model_copy(update={**changes, "data_config": data}) if changes or data != spec.data_config else spec
-
-
-def is_staged_url(path: str | Path) -> bool:
-    """Return whether a path is that of a copy of an input by URL."""
-    text = str(path)
-    return any(text.startswith(f"{directory}/") for directory in _Current.inputs.urls) or is_url(text)
