@@ -103,8 +103,16 @@ def _install_azurite(folder: Path) -> None:
     _run("azurite", [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
 
 
-def _run(name: str, command: list[str], directory: Path) -> None:
-    done = subprocess.run(command, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+def _run(name: str, command: list[str], directory: Path, variables: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env={**os.environ, **(variables or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         lines = (done.stdout + done.stderr).splitlines()[-LAST_LINES:]
         raise InstallError(f"{name} can't be installed:\n" + "\n".join(lines))
