@@ -51,7 +51,7 @@ def images_with_annotations(count: int, *, megabytes: float = 0.0) -> dict[str, 
 
 def _jpeg(number: int, size: int) -> bytes:
     stream = io.BytesIO()
-    Image.new("RGB", (SIDE, SIDE), (number % 256, 99, 180)).save(stream, "JPEG")
+    Image.new("RGB", (SIDE, SIDE), (37 * number % 256, 99, 180)).save(stream, "JPEG")
     content = stream.getvalue()
     return content + random.Random(number).randbytes(max(0, size - len(content)))  # noqa: S311 - no secret
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 if __package__ in (None, ""):  # started as a script, without the repository's root on the import path
@@ -79,9 +79,18 @@ def _installed(name: str, locks: list[Path], install: Callable[[Path], None]) ->
 
 def _install_moto(folder: Path) -> None:
     _run("moto", [sys.executable, "-m", "venv", "--without-pip", str(folder)], ROOT)
-    uv = Path(sys.executable).with_name("uv")
+    install = [str(Path(sys.executable).with_name("uv")), "pip", "install", "-q", "--no-deps", "--require-hashes"]
     python = str(folder / "bin" / "python")
-    _run("moto", [str(uv), "pip", "install", "-q", "--require-hashes", "--python", python, "-r", str(MOTO_LOCK)], ROOT)
+    _run("moto", [*install, "--python", python, "-r", str(MOTO_LOCK)], ROOT, _index_of_pip())
+
+
+def _index_of_pip() -> dict[str, str]:
+    """Return the variable by which uv uses the index that pip is configured for, which uv doesn't read."""
+    get = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    configured = subprocess.run(get, capture_output=True, text=True, check=False).stdout.strip()
+    variables = (os.environ.get(name) for name in ("UV_DEFAULT_INDEX", "PIP_INDEX_URL"))
+    index = next(filter(None, variables), configured)
+    return {"UV_DEFAULT_INDEX": index} if index else {}
 
 
 def _install_azurite(folder: Path) -> None:
@@ -94,8 +103,16 @@ def _install_azurite(folder: Path) -> None:
     _run("azurite", [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
 
 
-def _run(name: str, command: list[str], directory: Path) -> None:
-    done = subprocess.run(command, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+def _run(name: str, command: list[str], directory: Path, variables: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env={**os.environ, **(variables or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         lines = (done.stdout + done.stderr).splitlines()[-LAST_LINES:]
         raise InstallError(f"{name} can't be installed:\n" + "\n".join(lines))
