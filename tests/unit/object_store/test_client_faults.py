@@ -88,7 +88,11 @@ def test_permission_that_arrives_late_is_used(tmp_path: Path) -> None:
         assert client.head("k") == INFO
 
 
-def test_rotated_key_is_read_when_a_request_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, "InvalidAccessKeyId"), (401, "Unauthorized"), (404, "XAdminUserNotFound"), (400, "ExpiredToken")],
+)
+def test_rotated_key_is_read_when_a_request_is_refused(tmp_path: Path, status: int, code: str) -> None:
     waits: list[str] = []
 
     def rotate(sentence: str) -> None:
@@ -96,9 +100,10 @@ def test_rotated_key_is_read_when_a_request_is_refused(tmp_path: Path) -> None:
         secret_in(tmp_path / "s3", "s3", AWS_ACCESS_KEY_ID="NEWKEY", AWS_SECRET_ACCESS_KEY="new")  # noqa: S106 - made up
 
     def refuse_the_old_key(seen: Seen) -> Answer | None:
-        return None if "NEWKEY" in seen.headers["authorization"] else refusal(403, "InvalidAccessKeyId")
+        return None if "NEWKEY" in seen.headers["authorization"] else refusal(status, code)
 
     with serving(b={"k": BYTES}) as server, client_of(server, tmp_path, policy=QUICK, on_wait=rotate) as client:
+        assert client.head("k") == INFO
         server.plan = refuse_the_old_key
         assert client.head("k") == INFO
     assert len(waits) == 1

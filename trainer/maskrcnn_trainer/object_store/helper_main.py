@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 CHUNK = 1024 * 1024
 PAGE = 1000
 _RECEIVED = 256 * 1024
-_TOKEN_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAuthenticationInfo")
+_TOKEN_CODES = (
+    "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAuthenticationInfo",
+    "XAdminUserNotFound",  # versitygw: an unknown key ID, with status 404
+)  # fmt: skip
 
 
 class Failed(Exception):
