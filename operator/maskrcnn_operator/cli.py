@@ -13,6 +13,7 @@ from maskrcnn_operator.runtime import command as controller_command
 from maskrcnn_trainer.errors import EXIT_INVALID
 from maskrcnn_trainer.shared.standard_streams import open_closed_streams
 from maskrcnn_trainer.shared.version import version
+from maskrcnn_trainer.spec.url_fields import local_problem
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,6 +29,8 @@ class _Parser(argparse.ArgumentParser):
 def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("the path is empty; is a shell variable unset?")
+    if problem := local_problem(text):
+        raise argparse.ArgumentTypeError(problem)
     return Path(text)
 
 

@@ -9,7 +9,6 @@ from maskrcnn_operator.api.experiment import ExperimentBody
 from maskrcnn_operator.api.pod_stores import size_problem
 from maskrcnn_operator.api.quantity import bytes_of
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.shared.object_url import is_url
 from maskrcnn_trainer.shared.variables import CACHE_LIMIT_VARIABLE, CACHE_VARIABLE, OBJECT_STORES_VARIABLE
 from maskrcnn_trainer.spec.object_stores import local_stores, stores_to_json
 from maskrcnn_trainer.spec.store_config import read_store_config
@@ -34,8 +33,6 @@ def input_variables(
     if problem := size_problem(stores):
         files = "spec.objectStores" if store_config is None else f"--store-config {store_config} with spec.objectStores"
         raise InvalidInput(f"{files}: {problem}")
-    if cache is not None and is_url(str(cache)):
-        raise InvalidInput("--cache: a URL isn't accepted here: give a directory of this machine")
     directory = str(cache.absolute()) if cache is not None else environment.get(CACHE_VARIABLE)
     limit = environment.get(CACHE_LIMIT_VARIABLE)
     if not limit and spec.cache is not None and spec.cache.size_limit is not None:

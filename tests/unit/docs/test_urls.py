@@ -10,7 +10,7 @@ import yaml
 
 from maskrcnn_trainer.spec.object_stores import LocalStore, ObjectStore, store_problems
 from maskrcnn_trainer.spec.store_config import parse_store_config
-from maskrcnn_trainer.spec.url_fields import OF_THIS_MACHINE, OUTPUT_FLAGS, URL_FIELDS, UrlField
+from maskrcnn_trainer.spec.url_fields import OF_THIS_MACHINE, OUTPUT_FLAGS, STORE_FLAGS, URL_FIELDS, UrlField
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "urls.md").read_text(encoding="utf-8")
 
@@ -36,9 +36,10 @@ def test_page_has_a_row_for_each_entry_of_the_table() -> None:
 
 def test_page_has_each_flag_that_takes_no_url() -> None:
     named = [place for cells in rows("What doesn't") for place in re.findall(r"`([^`]+)`", cells[0])]
+    named.remove("maskrcnn-operator run MANIFEST")
     places = {tuple(place.rsplit(" ", 1)) for place in named if " " in place}
     others = {place for place in named if " " not in place}
-    assert others == {"MASKRCNN_RESULTS_DIR", "spec.workspace.subPath"}
+    assert others == {"MASKRCNN_RESULTS_DIR", "spec.workspace.subPath", "--workspace", *STORE_FLAGS}
     every = {**OUTPUT_FLAGS, **OF_THIS_MACHINE}
     assert {command for command, _ in places} == set(every)
     for command, flag in places:

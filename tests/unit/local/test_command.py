@@ -361,10 +361,14 @@ def test_unreadable_manifest_is_logged_in_one_line(
         (["run", ""], "argument manifest: the path is empty;"),
         (["run", "m.yaml", "--workspace", ""], "argument --workspace: the path is empty;"),
         (["run", "m.yaml", "--workspace="], "argument --workspace: the path is empty;"),
+        (["run", "m.yaml", "--workspace", "s3://b/w"], "argument --workspace: a URL isn't accepted here"),
+        (["run", "s3://b/m.yaml"], "argument manifest: a URL isn't accepted here"),
+        (["run", "m.yaml", "--cache", "s3://b/c"], "argument --cache: a URL isn't accepted here"),
+        (["run", "m.yaml", "--store-config", "s3://b/c"], "argument --store-config: a URL isn't accepted here"),
         (["controller", "--kubeconfig", ""], "argument --kubeconfig: the path is empty;"),
         (["run", "m.yaml", "--jobs", "9" * 5000], f"argument --jobs: '{'9' * 40}' isn't a whole number from 1 to"),
     ],
-    ids=range(5),
+    ids=range(9),
 )
 def test_invalid_command_line_exits_with_64(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str

@@ -70,23 +70,3 @@ def test_without_stores_and_cache_the_defaults_of_the_tasks_apply() -> None:
 )
 def test_directory_of_the_cache(environment: dict[str, str], given: Path | None, expected: str) -> None:
     assert input_variables(body(), environment, store_config=None, cache=given)["MASKRCNN_CACHE"] == expected
-
-
-def test_url_is_no_directory_for_the_cache() -> None:
-    with pytest.raises(InvalidInput, match="--cache: a URL isn't accepted here"):
-        input_variables(body(), {}, store_config=None, cache=Path("s3://data/cache"))
-
-
-@pytest.mark.parametrize(
-    ("environment", "cache", "expected"),
-    [
-        ({}, {"sizeLimit": "1.5Gi"}, "1610612736"),
-        ({"MASKRCNN_CACHE_LIMIT": "1000"}, {"sizeLimit": "1.5Gi"}, "1000"),
-        ({"MASKRCNN_CACHE_LIMIT": "1000"}, None, "1000"),
-        ({}, {"persistentVolumeClaim": {"claimName": "copies"}}, None),
-    ],
-)
-def test_limit_of_the_cache(environment: dict[str, str], cache: dict[str, Any] | None, expected: str | None) -> None:
-    spec = body(**({"cache": cache} if cache is not None else {}))
-    found = input_variables(spec, environment, store_config=None, cache=None)
-    assert found.get("MASKRCNN_CACHE_LIMIT") == expected

@@ -13,6 +13,7 @@ from maskrcnn_trainer.object_store import cache_owner
 from maskrcnn_trainer.object_store.cache_owner import (
     DEAD_SECONDS,
     OWNERS_DIR,
+    REMOVAL_SECONDS,
     CacheOwner,
     file_system_time,
     is_dead,
@@ -72,8 +73,14 @@ def test_process_of_another_machine_is_dead_after_two_minutes_of_silence(tmp_pat
         silent, alive = elsewhere(tmp_path, age=DEAD_SECONDS + 5, now=now), elsewhere(tmp_path, age=60, now=now)
         assert is_dead(tmp_path, silent, now=now)
         assert not is_dead(tmp_path, alive, now=now)
+
+
+def test_what_a_process_of_another_machine_has_staged_is_removed_after_an_hour(tmp_path: Path) -> None:
+    with CacheOwner(tmp_path) as owner:
+        now = file_system_time(owner)
+        old, silent = (elsewhere(tmp_path, age=age, now=now) for age in (REMOVAL_SECONDS + 5, DEAD_SECONDS + 5))
         assert remove_dead_owners(tmp_path, owner) == 1
-        assert (tmp_path / OWNERS_DIR / alive).is_dir()
+        assert [(tmp_path / OWNERS_DIR / name).is_dir() for name in (old, silent)] == [False, True]
 
 
 def test_age_is_that_of_the_file_systems_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

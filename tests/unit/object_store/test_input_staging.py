@@ -38,6 +38,7 @@ class Silent:
         self.bytes = 0
         self.files = 0
         self.waits: list[str] = []
+        self.corrections: list[int] = []
 
     def listed(self, url: str) -> None:
         pass
@@ -50,6 +51,9 @@ class Silent:
 
     def whole(self) -> None:
         self.files += 1
+
+    def correct(self, size: int) -> None:
+        self.corrections.append(size)
 
     def waiting(self, sentence: str) -> None:
         self.waits.append(sentence)
@@ -166,6 +170,7 @@ def test_object_that_changes_while_it_is_read_is_loaded_again(server: StubServer
         assert Path(staged_path(MODEL.written)).read_bytes() == b"n" * 400
         assert staged_inputs().summaries[MODEL.written]["bytes"] == 400
     assert any("s3://b/models/m.tlt has changed" in wait for wait in display.waits)
+    assert display.corrections == [400]
 
 
 def test_object_that_is_deleted_after_it_was_listed_ends_the_attempt(server: StubServer, tmp_path: Path) -> None:
@@ -220,6 +225,7 @@ def test_object_that_another_process_loads_is_awaited(
             assert Path(staged_path(MODEL.written)).read_bytes() == OBJECTS["models/m.tlt"]
     assert display.bytes == 0
     assert "another process loads 1" in display.waits[0]
+    assert (display.corrections, display.files) == ([-500], 1)
 
 
 def test_object_that_changes_between_two_listings_is_staged_in_its_last_form(

@@ -26,6 +26,7 @@ owner.__enter__()
 cache = ObjectCache(Path(sys.argv[1]), owner)
 cache.claim(sys.argv[2])
 cache.partial(sys.argv[2], several=True).write_bytes(b"ab")
+cache.partial(sys.argv[2], several=True).with_name("parts").write_text("0 2\\n")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -89,7 +90,7 @@ def test_part_of_an_object_that_a_killed_process_has_loaded_is_taken_over(cache:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), NAME], check=False)
     with CacheOwner(tmp_path) as owner:
         remove_dead_owners(tmp_path, owner)
-        assert cache.left_bytes(NAME) > 0
+        assert cache.left_bytes(NAME) == 2
         assert cache.partial(NAME, several=True).read_bytes() == b"ab"
         assert cache.left_bytes(NAME) == 0
 
@@ -114,9 +115,11 @@ def test_what_ended_processes_have_left_is_removed_on_request(cache: ObjectCache
     other_name = cached_name("store", "images/b.jpg", "etag", 3)
     with CacheOwner(tmp_path) as other:
         for name in (NAME, other_name):
-            ObjectCache(tmp_path, other).partial(name, several=True).write_bytes(b"ab")
+            partial = ObjectCache(tmp_path, other).partial(name, several=True)
+            partial.write_bytes(b"ab")
+            partial.with_name("parts").write_text("0 2\n")
     cache.remove_left(but=[NAME])
-    assert (cache.left_bytes(NAME) > 0, cache.left_bytes(other_name)) == (True, 0)
+    assert (cache.left_bytes(NAME), cache.left_bytes(other_name)) == (2, 0)
 
 
 def test_object_that_a_live_process_loads_cannot_be_claimed(cache: ObjectCache, tmp_path: Path) -> None:
@@ -130,10 +133,28 @@ def test_object_that_a_live_process_loads_cannot_be_claimed(cache: ObjectCache, 
         assert cache.claim(NAME)
 
 
-def test_claim_of_a_killed_process_is_free(cache: ObjectCache, tmp_path: Path) -> None:
+def test_claim_of_a_killed_process_is_free_and_what_it_has_loaded_is_used(cache: ObjectCache, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), NAME], check=False)
     assert cache.holder(NAME) is not None
     assert cache.claim(NAME)
+    assert cache.partial(NAME, several=True).read_bytes() == b"ab"
+
+
+def test_object_that_another_process_is_removing_can_be_staged(
+    cache: ObjectCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(cache)
+    (whole,) = cache.root.glob(f"objects/*/{NAME}")
+    place = cache.staged(0) / "a.jpg"
+    utime = os.utime
+
+    def removed_in_between(path: Path) -> None:
+        whole.rename(tmp_path / "aside")
+        utime(path)
+
+    monkeypatch.setattr(os, "utime", removed_in_between)
+    assert cache.stage(NAME, place)
+    assert place.read_bytes() == b"abc"
 
 
 def test_claim_of_another_process_is_not_released(cache: ObjectCache, tmp_path: Path) -> None:
@@ -157,8 +178,8 @@ def test_object_that_two_processes_load_at_once_is_whole(cache: ObjectCache, tmp
 
 def test_links_of_a_killed_process_do_not_keep_an_object(cache: ObjectCache, tmp_path: Path) -> None:
     load(cache)
-    script = KILLED.replace(
-        'partial(sys.argv[2], several=True).write_bytes(b"ab")', 'stage(sys.argv[2], owner.directory / "x")'
+    script = KILLED.partition("cache.claim")[0] + (
+        'cache.stage(sys.argv[2], owner.directory / "x")\nos.kill(os.getpid(), signal.SIGKILL)\n'
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path), NAME], check=False)
     assert not cache.remove(NAME)

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSet
 from maskrcnn_trainer.object_store.staging_display import StagingDisplay
 from maskrcnn_trainer.object_store.staging_work import UrlInput
 from maskrcnn_trainer.object_store.task_inputs import (
+    Argument,
     CommandInputs,
     checkpoint_companions,
     default_cache,
@@ -70,12 +71,12 @@ class Recorded(CommandInputs):
             if one.written.startswith("s3:"):
                 self.found[one.written] = one
 
-    def replace(self, arguments: argparse.Namespace, name: str, *rest: Any, **options: Any) -> bool:
-        written = getattr(arguments, name, None)
-        replaced = super().replace(arguments, name, *rest, **options)
-        if replaced:
-            setattr(arguments, name, str(self._files / str(written).rpartition("/")[2]))
-        return replaced
+    def replace(self, arguments: argparse.Namespace, *given: Argument, others: Sequence[UrlInput] = ()) -> None:
+        written = {one.name: getattr(arguments, one.name, None) for one in given}
+        super().replace(arguments, *given, others=others)
+        for name, value in written.items():
+            if isinstance(value, str) and value.startswith("s3:"):
+                setattr(arguments, name, str(self._files / value.rpartition("/")[2]))
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +196,28 @@ def test_stores_of_a_manifest_are_used_as_those_of_a_user(tmp_path: Path) -> Non
     ):
         parsed.stage(parsed, CommandInputs(staging))
     assert "add to --store-config" in str(refusal.value)
+
+
+def test_space_of_all_inputs_is_checked_before_any_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "spec.yaml").write_text("totalSteps: 4")
+    with serving(b={"m.tlt": b"m" * 500, "images/a.jpg": b"a" * 5000}) as server:
+        reported(tmp_path, server, monkeypatch)
+        monkeypatch.setenv(CACHE_LIMIT_VARIABLE, "2000")
+        command = f"inference -e {tmp_path}/spec.yaml -m s3://b/m.tlt -i s3://b/images"
+        parsed = build_parser().parse_args(command.split())
+        with pytest.raises(SystemExit) as ended, inputs_staged(parsed, parsed.stage, TaskName.INFERENCE):
+            pytest.fail("nothing fits")
+        assert ended.value.code == 70
+        read = [*server.reads("m.tlt"), *server.reads("images/a.jpg")]
+        assert not [seen for seen in read if seen.method == "GET"]
+
+
+def test_url_with_escapes_in_a_spec_is_staged(tmp_path: Path) -> None:
+    escaped = SPEC.replace("valJsonFile: s3://b/val.json", 'valJsonFile: "s3:\\/\\/b/val.json"')
+    escaped = "\n".join(line for line in escaped.splitlines() if ":/" not in line)
+    (tmp_path / "escaped.yaml").write_text(escaped)
+    found = staged_by(tmp_path, *f"evaluate -e {tmp_path}/escaped.yaml -m m.tlt -r out".split())
+    assert set(found) == {"s3://b/val.json"}
 
 
 def test_spec_without_urls_is_left_to_the_task(tmp_path: Path) -> None:

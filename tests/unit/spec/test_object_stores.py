@@ -22,6 +22,7 @@ from maskrcnn_trainer.spec.object_stores import (
     stores_from_json,
     stores_to_json,
 )
+from maskrcnn_trainer.spec.store_config import parse_store_config
 
 SECRET = "s3cr3t"  # noqa: S105 - stands for a password
 KEYS = "/keys"
@@ -172,3 +173,9 @@ def test_invalid_stores_of_the_variable_are_refused_without_their_text(text: str
     with pytest.raises(InvalidInput, match="MASKRCNN_OBJECT_STORES") as refusal:
         stores_from_json(text)
     assert "SECRET" not in str(refusal.value)
+
+
+def test_line_to_add_is_accepted_in_the_file() -> None:
+    store = ObjectStoreSpec(prefix="s3://b", endpoint="https://store.example.com", from_manifest=True)
+    (read,) = parse_store_config(line_to_add(store))
+    assert (read.prefix, read.endpoint) == ("s3://b", "https://store.example.com")

@@ -7,7 +7,13 @@ import os
 from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
-from maskrcnn_trainer.object_store.task_inputs import VALIDATION_FIELDS, CommandInputs, model_companions
+from maskrcnn_trainer.object_store.task_inputs import (
+    VALIDATION_FIELDS,
+    Argument,
+    CommandInputs,
+    inputs_of_spec,
+    model_companions,
+)
 from maskrcnn_trainer.results.evaluated_images import begins_as_evaluated_images
 from maskrcnn_trainer.results.recorded import beginning_of
 from maskrcnn_trainer.shared.messages import STATUS_FILE
@@ -51,8 +57,8 @@ def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
     spec = inputs.spec(arguments)
     if is_url(arguments.model_path) and not (arguments.results_dir or TaskEnvironment.from_environ().results_dir):
         raise InvalidInput("-r is missing: with a model by URL, give the directory for the results")
-    inputs.replace(arguments, "model_path", InputKind.FILE, "-m", companions=model_companions)
-    inputs.of_spec(spec, *VALIDATION_FIELDS)
+    model = Argument("model_path", InputKind.FILE, "-m", companions=model_companions)
+    inputs.replace(arguments, model, others=inputs_of_spec(spec, *VALIDATION_FIELDS))
 
 
 def run(arguments: argparse.Namespace) -> int:

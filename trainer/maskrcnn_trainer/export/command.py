@@ -9,7 +9,13 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.images.names import is_image_name
-from maskrcnn_trainer.object_store.task_inputs import TRAINING_PATTERN, CommandInputs, model_companions
+from maskrcnn_trainer.object_store.task_inputs import (
+    TRAINING_PATTERN,
+    Argument,
+    CommandInputs,
+    inputs_of_spec,
+    model_companions,
+)
 from maskrcnn_trainer.shared.object_url import is_url
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_table import CALIBRATION_CACHE_FILE
@@ -95,13 +101,14 @@ def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
     results_dir = arguments.results_dir or TaskEnvironment.from_environ().results_dir
     if is_url(arguments.model) and not (arguments.output_file or results_dir):
         raise InvalidInput("-o is missing: with a model by URL, give the file to write")
-    inputs.replace(arguments, "model", InputKind.FILE, "-m", companions=model_companions)
+    model = Argument("model", InputKind.FILE, "-m", companions=model_companions)
+    images = Argument("cal_image_dir", InputKind.DIRECTORY, "--cal-image-dir", is_read=is_image_name)
     if arguments.data_type != "int8":
+        inputs.replace(arguments, model)
         return
-    inputs.replace(arguments, "cal_image_dir", InputKind.DIRECTORY, "--cal-image-dir", is_read=is_image_name)
     stored = arguments.cal_data_file is not None and Path(arguments.cal_data_file).exists()
-    if arguments.cal_image_dir is None and not stored:
-        inputs.of_spec(spec, TRAINING_PATTERN)
+    on_records = arguments.cal_image_dir is None and not stored
+    inputs.replace(arguments, model, images, others=inputs_of_spec(spec, TRAINING_PATTERN) if on_records else [])
 
 
 def run(arguments: argparse.Namespace) -> int:

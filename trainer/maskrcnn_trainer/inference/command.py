@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.images.names import is_visible_image_name
-from maskrcnn_trainer.object_store.task_inputs import CommandInputs, model_companions
+from maskrcnn_trainer.object_store.task_inputs import Argument, CommandInputs, model_companions
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.arguments import (
@@ -76,9 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
     """Stage the spec, the model, the class map, and the images."""
     inputs.spec(arguments)
-    inputs.replace(arguments, "model_path", InputKind.FILE, "-m", companions=model_companions)
-    inputs.replace(arguments, "class_map", InputKind.FILE, "-c")
-    inputs.replace(arguments, "image_dir", InputKind.FILE_OR_DIRECTORY, "-i", is_read=is_visible_image_name)
+    inputs.replace(
+        arguments,
+        Argument("model_path", InputKind.FILE, "-m", companions=model_companions),
+        Argument("class_map", InputKind.FILE, "-c"),
+        Argument("image_dir", InputKind.FILE_OR_DIRECTORY, "-i", is_read=is_visible_image_name),
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -25,7 +25,9 @@ OWNERS_DIR, LOADING_DIR, PARTIAL_DIR, CLAIM_FILE = "owners", "loading", "partial
 
 HEARTBEAT_SECONDS = 20.0
 DEAD_SECONDS = 120.0
-"""Age of ``alive`` from which the process of another machine counts as dead."""
+"""Age of ``alive`` from which the process of another machine counts as dead, so that its claims are free."""
+REMOVAL_SECONDS = 3600.0
+"""The same, for what it has staged: a process that a file server's failure has stopped may continue with its files."""
 
 SECONDS_OF_PARTIAL = 7 * 24 * 3600.0
 """Time for which a part of an object is kept after its process has ended."""
@@ -79,16 +81,17 @@ def is_owner_name(text: str) -> bool:
     return _OWNER.fullmatch(text) is not None
 
 
-def is_dead(root: Path, name: str, *, now: float) -> bool:
+def is_dead(root: Path, name: str, *, now: float, seconds: float = DEAD_SECONDS) -> bool:
     """Return whether the process of an owner has ended; False for names of other kinds.
 
     A process of this machine is looked up, so that its locks are free as soon as it is killed. One of another machine
-    is dead if it hasn't touched its file for two minutes.
+    is dead if it hasn't touched its file for some time.
 
     Args:
         root: directory of the cache.
         name: of the owner.
         now: time of the file system, see `file_system_time`.
+        seconds: that time, for a process of another machine.
     """
     match = _OWNER.fullmatch(name)
     if match is None:
@@ -97,7 +100,7 @@ def is_dead(root: Path, name: str, *, now: float) -> bool:
         return _started(int(match["pid"])) != int(match["started"])
     for path in (root / OWNERS_DIR / name / _ALIVE, root / OWNERS_DIR / name):
         try:
-            return now - path.stat().st_mtime > DEAD_SECONDS
+            return now - path.stat().st_mtime > seconds
         except FileNotFoundError:  # between its two calls, or at its end
             continue
     return True
@@ -118,7 +121,7 @@ def remove_dead_owners(root: Path, owner: CacheOwner) -> int:
     now = file_system_time(owner)
     removed = 0
     for path in sorted((root / OWNERS_DIR).iterdir()):
-        if path.name != owner.name and is_dead(root, path.name, now=now):
+        if path.name != owner.name and is_dead(root, path.name, now=now, seconds=REMOVAL_SECONDS):
             # renamed first, so that of several processes one alone removes it
             aside = owner.directory / f"dead-{path.name}"
             try:
@@ -135,10 +138,16 @@ def remove_dead_owners(root: Path, owner: CacheOwner) -> int:
     return removed
 
 
-def keep_partial(directory: Path, root: Path) -> None:
-    """Move what the process of a directory has loaded of objects of several parts to ``partial/`` of the cache."""
+def keep_partial(directory: Path, root: Path, name: str = "*") -> None:
+    """Move what a process has loaded of objects of several parts to ``partial/`` of the cache.
+
+    Args:
+        directory: of the process, which doesn't load any more.
+        root: directory of the cache.
+        name: of one object; by default all of them.
+    """
     (root / PARTIAL_DIR).mkdir(exist_ok=True)
-    for path in sorted((directory / PARTIAL_DIR).glob("*")):
+    for path in sorted((directory / PARTIAL_DIR).glob(name)):
         # a rename fails if another process has left the object, too; both are right, and one is enough
         with contextlib.suppress(OSError):
             if path.is_dir() and not path.is_symlink():
@@ -160,7 +169,7 @@ def _content(path: Path) -> str:
 
 
 def _host() -> str:
-    """Return 16 hexadecimal digits for this machine since its start, which its containers share."""
+    """Return 16 hexadecimal digits for this machine since its start, other ones in each of its containers."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

@@ -63,7 +63,13 @@ class StoreConnection:
     def reached(self) -> Reached:
         """Return what messages name of it."""
         return Reached(
-            self.scheme, self.container, self.endpoint, self.account, self.region, ambient=self.secret_dir is None
+            self.scheme,
+            self.container,
+            self.endpoint,
+            self.account,
+            self.region,
+            ambient=self.secret_dir is None,
+            secret=str(self.secret_dir or ""),
         )
 
     def url_of(self, key: str) -> str:

@@ -51,6 +51,7 @@ class Reached:
         account: of Azure; None: not given.
         region: as given; None: not given.
         ambient: whether the identity is that of the environment, and not of a secret.
+        secret: directory of the secret; empty for an ambient identity.
     """
 
     scheme: str
@@ -59,6 +60,7 @@ class Reached:
     account: str | None = None
     region: str | None = None
     ambient: bool = False
+    secret: str = ""
 
     @property
     def url(self) -> str:
@@ -268,9 +270,10 @@ def _of_answer(failure: Failure, operation: Operation, scheme: str) -> tuple[str
 
 def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
     account = ", or the account" if reached.scheme == "az" else ""
+    secret = f" in {reached.secret}" if reached.secret else ""
     table: dict[FailureKind, tuple[str, str]] = {
         FailureKind.CREDENTIALS: ("no usable identity was found", "correct {keys}" + _PROFILES.get(reached.scheme, "")),
-        FailureKind.SECRET: (f"the store's secret can't be used: {failure.detail}", "correct {keys}"),
+        FailureKind.SECRET: (f"the store's secret{secret} can't be used: {failure.detail}", "correct {keys}"),
         FailureKind.UNKNOWN_HOST: ("the name of {server} is unknown", f"correct {{endpoint}}{account}, or the DNS"),
         FailureKind.UNREACHABLE: ("there is no connection to {server}", "correct {endpoint}, or allow the way to it"),
         FailureKind.PROXY: ("the proxy didn't pass the request on", "correct HTTPS_PROXY, HTTP_PROXY, or NO_PROXY"),

@@ -35,6 +35,7 @@ from maskrcnn_trainer.shared.object_url import ObjectUrl, parse_pattern, parse_u
 from maskrcnn_trainer.shared.variables import STAGED_INPUTS_VARIABLE
 from maskrcnn_trainer.spec.object_stores import ObjectStore, ObjectStoreSpec, local_stores
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.staged_inputs import (
     StagedInputs,
     hand_on_staged_inputs,
@@ -82,6 +83,9 @@ class StagingProgress(Protocol):
 
     def whole(self) -> None:
         """Count an object."""
+
+    def correct(self, size: int) -> None:
+        """Change the bytes that are to be loaded by ``size``, which may be negative."""
 
     def waiting(self, sentence: str) -> None:
         """Show why the loading waits."""
@@ -167,7 +171,7 @@ class InputStaging:
         if self._cache is None:
             self._before = staged_inputs()
             root = self._settings.cache.absolute()
-            root.mkdir(parents=True, exist_ok=True)
+            make_directory(root, flag="--cache")
             owner = self._stack.enter_context(CacheOwner(root))
             self._cache = ObjectCache(root, owner)
             _refuse_without_links(self._cache)
@@ -235,6 +239,7 @@ class InputStaging:
                     cache,
                     on_loaded=self._progress.loaded,
                     on_whole=lambda one: self._link(one, work, cache),
+                    on_found=lambda one: self._link(one, work, cache, found=True),
                 )
                 elsewhere += outcome.elsewhere
                 changed += self._listed_again(outcome.changed, outcome.absent, client, work)
@@ -245,7 +250,7 @@ class InputStaging:
     def _is_linked(self, one: NeededObject, work: StagingWork, cache: ObjectCache) -> bool:
         return cache.size_of(one.name) == one.info.size and all(cache.stage(one.name, to) for to in work.places(one))
 
-    def _link(self, one: NeededObject, work: StagingWork, cache: ObjectCache) -> None:
+    def _link(self, one: NeededObject, work: StagingWork, cache: ObjectCache, *, found: bool = False) -> None:
         for place in work.places(one):
             if not cache.stage(one.name, place):
                 raise TryAgain(
@@ -253,6 +258,8 @@ class InputStaging:
                     "give the cache more room, or start the task again",
                     reason="InputChanged",
                 )
+        if found:
+            self._progress.correct(-one.info.size)
         self._progress.whole()
 
     def _listed_again(
@@ -275,6 +282,7 @@ class InputStaging:
                     "is complete",
                     reason="InputChanged",
                 )
+            self._progress.correct(info.size)
             found.append(work.replace(one, info))
         if absent:
             raise TryAgain(

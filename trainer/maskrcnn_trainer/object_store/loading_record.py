@@ -35,6 +35,11 @@ def missing_parts(info: ObjectInfo, partial: Path) -> list[Part]:
     return [part for part in whole if (part.start, part.end) not in done]
 
 
+def recorded_bytes(partial: Path) -> int:
+    """Return the bytes of the parts of a file that are recorded; 0 without the file."""
+    return sum(end - start for start, end in _recorded(record_of(partial))) if partial.is_file() else 0
+
+
 def record_part(part: Part) -> None:
     """Record that a part is on the disk, where it is even after the loss of power."""
     with part.path.open("rb") as stream:

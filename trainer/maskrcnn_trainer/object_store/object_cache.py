@@ -24,13 +24,16 @@ from maskrcnn_trainer.object_store.cache_names import is_cached_name
 from maskrcnn_trainer.object_store.cache_owner import (
     CLAIM_FILE,
     LOADING_DIR,
+    OWNERS_DIR,
     PARTIAL_DIR,
     CacheOwner,
     file_system_time,
     is_dead,
+    is_owner_name,
+    keep_partial,
 )
 from maskrcnn_trainer.object_store.eviction import CachedObject
-from maskrcnn_trainer.object_store.loading_record import DATA
+from maskrcnn_trainer.object_store.loading_record import DATA, recorded_bytes
 
 _OBJECTS, _STAGED = "objects", "staged"
 
@@ -95,6 +98,8 @@ class ObjectCache:
             if holder is not None and not is_dead(self.root, holder, now=file_system_time(self._owner)):
                 return False
             place.unlink(missing_ok=True)
+            if holder is not None and is_owner_name(holder):
+                keep_partial(self.root / OWNERS_DIR / holder, self.root, name)
         return False
 
     def holder(self, name: str) -> str | None:
@@ -127,11 +132,8 @@ class ObjectCache:
         return own / DATA
 
     def left_bytes(self, name: str) -> int:
-        """Return the bytes on the disk of what an earlier process has left of an object."""
-        try:
-            return self._left.joinpath(name, DATA).lstat().st_blocks * 512
-        except (FileNotFoundError, NotADirectoryError):
-            return 0
+        """Return the bytes that an earlier process has left of an object, of whole parts."""
+        return recorded_bytes(self._left / name / DATA)
 
     def discard(self, name: str) -> None:
         """Remove what this process has loaded of an object, and its claim."""
@@ -154,7 +156,8 @@ class ObjectCache:
             written.rename(whole)
         except FileNotFoundError:
             whole.parent.mkdir(exist_ok=True)
-            written.rename(whole)
+            if written.exists():  # else an answer of the file server was lost, and the first rename has counted
+                written.rename(whole)
         if several:
             _remove(own)
         self.release(name)
@@ -179,7 +182,7 @@ class ObjectCache:
             except FileNotFoundError:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.hardlink_to(whole)
-            os.utime(whole)
+            os.utime(place)  # the same file: another process may be removing the other link, which this one prevents
         except FileNotFoundError:
             return False
         except OSError as error:

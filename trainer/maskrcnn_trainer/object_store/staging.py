@@ -38,9 +38,10 @@ class StagingOutcome:
 class _Pass:
     """Pass over the objects to load: those that are under way, with the number of their parts."""
 
-    def __init__(self, cache: ObjectCache, on_whole: OnWhole) -> None:
+    def __init__(self, cache: ObjectCache, on_whole: OnWhole, on_found: OnWhole) -> None:
         self.cache = cache
         self.on_whole = on_whole
+        self.on_found = on_found
         self.elsewhere: list[NeededObject] = []
         self.left: dict[str, int] = {}
 
@@ -71,7 +72,7 @@ class _Pass:
     def _is_whole(self, one: NeededObject) -> bool:
         if self.cache.size_of(one.name) != one.info.size:
             return False
-        self.on_whole(one)
+        self.on_found(one)
         return True
 
 
@@ -82,6 +83,7 @@ def load_planned(
     *,
     on_loaded: OnLoaded = lambda _: None,
     on_whole: OnWhole = lambda _: None,
+    on_found: OnWhole = lambda _: None,
 ) -> StagingOutcome:
     """Load objects of one store into the cache.
 
@@ -92,14 +94,15 @@ def load_planned(
         client: of the store.
         cache: that the objects come to.
         on_loaded: see `OnLoaded`.
-        on_whole: see `OnWhole`.
+        on_whole: see `OnWhole`; called for objects that this call has loaded.
+        on_found: the same, for those that another process has loaded meanwhile.
 
     Raises:
         InvalidInput, TryAgain, Stopped, OSError: as methods of the client do; whole objects stay in the cache.
     """
     # by key and etag: an object may have changed between the listings of two inputs
     needed: dict[ObjectInfo, NeededObject] = {one.info: one for one in to_load}
-    under_way = _Pass(cache, on_whole)
+    under_way = _Pass(cache, on_whole, on_found)
     outcomes: dict[ObjectInfo, ReadOutcome] = {}
     loaded = 0
 

@@ -70,6 +70,13 @@ class StagingDisplay:
         self._files = (self._files[0] + 1, self._files[1])
         self._show()
 
+    def correct(self, size: int) -> None:
+        """Change the bytes that are to be loaded by ``size``, which may be negative."""
+        self._bytes = (self._bytes[0], max(self._bytes[0], self._bytes[1] + size))
+        if self._meter is not None:
+            self._meter.total = max(1, self._bytes[1] // self._unit)
+        self._show()
+
     def waiting(self, sentence: str) -> None:
         """Log why the loading waits, the same sentence at most every 15 seconds."""
         now = self._clock()

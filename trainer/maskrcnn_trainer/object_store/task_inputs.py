@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,25 @@ def add_store_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Argument:
+    """Argument of a command that may be a URL.
+
+    Attributes:
+        name: in the parsed arguments.
+        kind: of the input.
+        flag: for messages.
+        is_read: see `UrlInput`.
+        companions: see `UrlInput`.
+    """
+
+    name: str
+    kind: InputKind
+    flag: str
+    is_read: Callable[[str], bool] | None = None
+    companions: Companions | None = None
+
+
 class CommandInputs:
     """Inputs of a command, some of them by URL.
 
@@ -62,37 +82,23 @@ class CommandInputs:
     def __init__(self, staging: InputStaging) -> None:
         self._staging = staging
 
-    def replace(
-        self,
-        arguments: argparse.Namespace,
-        name: str,
-        kind: InputKind,
-        flag: str,
-        *,
-        is_read: Callable[[str], bool] | None = None,
-        companions: Companions | None = None,
-    ) -> bool:
-        """Stage the input of an argument if it is by URL, and replace it by its path.
+    def replace(self, arguments: argparse.Namespace, *given: Argument, others: Sequence[UrlInput] = ()) -> None:
+        """Stage the inputs of arguments that are by URL, and replace the arguments by paths.
+
+        All are staged at once, so that their space is checked before any is loaded.
 
         Args:
-            arguments: of the command.
-            name: of the argument.
-            kind: of the input.
-            flag: for messages.
-            is_read: see `UrlInput`.
-            companions: see `UrlInput`.
-
-        Returns:
-            Whether it was the URL of an object store.
+            arguments: of the command, changed in place.
+            given: arguments that may be URLs.
+            others: further inputs.
         """
-        written = getattr(arguments, name, None)
-        if not isinstance(written, str) or not is_url(written):
-            return False
-        stored = local_path(written) is None
-        if stored:
-            self._staging.stage([UrlInput(written, kind, flag, is_read, companions)])
-        setattr(arguments, name, staged_path(written))
-        return stored
+        values = {one: getattr(arguments, one.name, None) for one in given}
+        urls = {one: value for one, value in values.items() if isinstance(value, str) and is_url(value)}
+        self.stage(
+            *(UrlInput(value, one.kind, one.flag, one.is_read, one.companions) for one, value in urls.items()), *others
+        )
+        for one, value in urls.items():
+            setattr(arguments, one.name, staged_path(value))
 
     def stage(self, *inputs: UrlInput) -> None:
         """Stage those of some inputs that are by URL of an object store."""
@@ -104,36 +110,37 @@ class CommandInputs:
         Raises:
             SpecError, InvalidInput: the spec is invalid.
         """
-        self.replace(arguments, "experiment_spec", InputKind.FILE, "-e")
+        self.replace(arguments, Argument("experiment_spec", InputKind.FILE, "-e"))
         try:
             text = Path(arguments.experiment_spec).read_bytes()
         except OSError:
             return None  # the task has the message
-        if b":/" not in text:
+        if b":/" not in text and b"\\" not in text:  # a text in quotes may have escapes
             return None
         spec = load_spec(arguments.experiment_spec, quiet=True, trains=trains)
         self._staging.use_stores_of(stores_of_manifest(arguments.experiment_spec))
         return spec
 
-    def of_spec(self, spec: ExperimentSpec | None, *fields: SpecPath) -> None:
-        """Stage the inputs by URL of some fields of the spec.
 
-        Args:
-            spec: None has none.
-            fields: among those of ``SPEC_URLS``.
-        """
-        found: list[UrlInput] = []
-        for path in fields:
-            value: Any = spec
-            for name in path:
-                value = getattr(value, str(name), None)
-            if not isinstance(value, str):
-                continue
-            kind = SPEC_URLS[path]
-            separate = value.split(",") if kind is InputKind.PATTERNS else [value]
-            companions = checkpoint_companions if path == ("checkpoint",) else None
-            found += [UrlInput(one.strip(), kind, dotted(path), None, companions) for one in separate]
-        self.stage(*found)
+def inputs_of_spec(spec: ExperimentSpec | None, *fields: SpecPath) -> list[UrlInput]:
+    """Return the inputs of some fields of the spec, by URL and others.
+
+    Args:
+        spec: None has none.
+        fields: among those of ``SPEC_URLS``.
+    """
+    found: list[UrlInput] = []
+    for path in fields:
+        value: Any = spec
+        for name in path:
+            value = getattr(value, str(name), None)
+        if not isinstance(value, str):
+            continue
+        kind = SPEC_URLS[path]
+        separate = value.split(",") if kind is InputKind.PATTERNS else [value]
+        companions = checkpoint_companions if path == ("checkpoint",) else None
+        found += [UrlInput(one.strip(), kind, dotted(path), None, companions) for one in separate]
+    return found
 
 
 def checkpoint_companions(name: str) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.model_files.model_file import require_model
-from maskrcnn_trainer.object_store.task_inputs import CommandInputs
+from maskrcnn_trainer.object_store.task_inputs import Argument, CommandInputs
 from maskrcnn_trainer.pruning.norms import CRITERIA, NORMALIZERS
 from maskrcnn_trainer.pruning.retain import PruneSettings
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
     """Stage the model."""
-    inputs.replace(arguments, "model", InputKind.FILE, "-m")
+    inputs.replace(arguments, Argument("model", InputKind.FILE, "-m"))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
+from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, TryAgain
 from maskrcnn_trainer.object_store.staging_work import UrlInput
 from maskrcnn_trainer.object_store.task_inputs import CommandInputs
 from maskrcnn_trainer.report.inputs.by_url import is_report_input, recorded_urls
@@ -55,7 +55,7 @@ def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
     for one in recorded_urls(arguments.results_dir):
         try:
             inputs.stage(UrlInput(one, InputKind.FILE, "-r"))
-        except InvalidInput as error:
+        except (InvalidInput, TryAgain) as error:
             log.warning("the report lacks pictures and curves of %s: %s", one, error)
 
 

@@ -238,7 +238,9 @@ def line_to_add(store: StoreFields, *, directory: str | None = None) -> str:
         store: the entry of the manifest, without problems.
         directory: value of ``secretDir``; None for the ambient identity.
     """
-    fields = store.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True, exclude={"secret_ref"})
+    fields = store.model_dump(
+        by_alias=True, exclude_none=True, exclude_defaults=True, exclude={"secret_ref", "secret_dir", "from_manifest"}
+    )
     if "caBundle" in fields:
         fields["caBundle"] = "PEM"
     if directory is not None:

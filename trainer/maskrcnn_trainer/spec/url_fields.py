@@ -114,6 +114,9 @@ OF_THIS_MACHINE: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Other flags and arguments whose value is a path of this machine, by command; none takes a URL."""
 
+STORE_FLAGS = ("--store-config", "--cache")
+"""Flags of every command that takes a URL, whose value is a path of this machine."""
+
 SPEC_URLS: Mapping[Path, InputKind] = MappingProxyType({entry.spec: entry.kind for entry in URL_FIELDS if entry.spec})
 """Fields of the experiment spec that take a URL."""
 
@@ -146,6 +149,11 @@ def output_problem(value: str) -> str | None:
     return "results can't be written to a URL: give a path, and copy them from there" if is_url(value) else None
 
 
+def local_problem(value: str) -> str | None:
+    """Return a sentence about a URL where only a path of this machine is accepted; None for a path."""
+    return "a URL isn't accepted here: give a path of this machine" if is_url(value) else None
+
+
 def flag_problem(command: str, flag: str, value: str) -> str | None:
     """Return a sentence about a URL on a command line, without any part of it.
 
@@ -162,8 +170,8 @@ def flag_problem(command: str, flag: str, value: str) -> str | None:
             return input_problem(value, entry.kind)
     if flag in OUTPUT_FLAGS.get(command, ()):
         return output_problem(value)
-    if flag in OF_THIS_MACHINE.get(command, ()) and is_url(value):
-        return "a URL isn't accepted here: give a file of this machine"
+    if flag in (*OF_THIS_MACHINE.get(command, ()), *STORE_FLAGS):
+        return local_problem(value)
     return None
 
 

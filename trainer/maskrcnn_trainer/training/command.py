@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError
-from maskrcnn_trainer.object_store.task_inputs import TRAINING_PATTERN, VALIDATION_FIELDS, CommandInputs
+from maskrcnn_trainer.object_store.task_inputs import TRAINING_PATTERN, VALIDATION_FIELDS, CommandInputs, inputs_of_spec
 from maskrcnn_trainer.shared.variables import KEY_VARIABLE
 from maskrcnn_trainer.shared.worker_group import MOST_PROCESSES
 from maskrcnn_trainer.spec.task_name import TaskName
@@ -52,7 +52,7 @@ def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
     """Stage the spec, the records, the annotations, and what the training starts from."""
     spec = inputs.spec(arguments, trains=True)
     start = ("pruned_model_path",) if spec and spec.pruned_model_path else ("checkpoint", "checkpoint_config")
-    inputs.of_spec(spec, TRAINING_PATTERN, *VALIDATION_FIELDS, *((name,) for name in start))
+    inputs.stage(*inputs_of_spec(spec, TRAINING_PATTERN, *VALIDATION_FIELDS, *((name,) for name in start)))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -18,9 +18,11 @@ from maskrcnn_trainer.evaluation.coco_results import ImageId, json_image_ids
 from maskrcnn_trainer.report.inputs.files import MIB, Unreadable, one_sentence, shown_path
 from maskrcnn_trainer.report.inputs.paths import RecordedPaths
 from maskrcnn_trainer.results.evaluated_images import EvaluatedImage, EvaluatedImageList, read_evaluated_images
+from maskrcnn_trainer.shared.object_url import is_url
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.task_table import EVALUATED_FILE
 from maskrcnn_trainer.task.artifacts import file_sha256
+from maskrcnn_trainer.task.staged_inputs import staged_file
 
 LARGEST_ANNOTATIONS = 1024 * MIB
 IDENTITY_DIGITS = 32
@@ -62,7 +64,7 @@ def open_validation(
     note = None
     if isinstance(recorded, EvaluatedImageList):
         file = paths.expected(recorded.annotations)
-        truth = _ground_truth(file)
+        truth = _ground_truth(file, recorded.annotations)
         images: Mapping[ImageId, EvaluatedImage | None] = {image.id: image for image in recorded.images}
     elif spec is None:
         raise Unreadable(f"{directory.name}/{recorded.reason}, and the spec with its annotation file isn't recorded.")
@@ -87,7 +89,9 @@ def open_validation(
     return Validation(truth, images, digest.hexdigest()[:IDENTITY_DIGITS], note)
 
 
-def _ground_truth(file: Path) -> GroundTruth:
+def _ground_truth(file: Path, recorded: str = "") -> GroundTruth:
+    if is_url(recorded) and staged_file(recorded) is None:
+        raise Unreadable(f"The annotation file {recorded} was not loaded: the log has the reason.")
     try:
         if file.stat().st_size > LARGEST_ANNOTATIONS:
             raise Unreadable(f"{shown_path(file)} is larger than {LARGEST_ANNOTATIONS:,} bytes.")
