@@ -10,6 +10,7 @@ from maskrcnn_trainer.evaluation.evaluator import write_evaluation
 from maskrcnn_trainer.evaluation.report_process import make_report
 from maskrcnn_trainer.evaluation.validation_data import open_validation
 from maskrcnn_trainer.model_files.model_file import require_model
+from maskrcnn_trainer.object_store.task_inputs import VALIDATION_FIELDS
 from maskrcnn_trainer.results.evaluated_images import write_evaluated_images
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
@@ -58,7 +59,7 @@ def evaluate_task(
         ) as reporter,
         explained_failures(),
     ):
-        spec = with_staged_paths(load_spec(spec_path, trains=False))
+        spec = with_staged_paths(load_spec(spec_path, trains=False), *VALIDATION_FIELDS)
         require_paths(spec, TaskName.EVALUATE, source=str(spec_path))
         metrics, artifacts = _evaluate(
             spec, model_path, results_dir, key=key, threads=threads, check_stop=stop.check, guard=guard

@@ -28,6 +28,7 @@ from maskrcnn_trainer.export.half import half_precision
 from maskrcnn_trainer.export.outputs import PLAIN, ExportFiles, write_model
 from maskrcnn_trainer.export.quantize import FLOAT_LAYERS, calibrated_tensors, quantized
 from maskrcnn_trainer.model.restore import network_of
+from maskrcnn_trainer.object_store.task_inputs import TRAINING_PATTERN
 from maskrcnn_trainer.results.facts import ModelFacts
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
@@ -107,8 +108,9 @@ def export_task(
         ) as reporter,
         explained_failures(),
     ):
-        spec = with_staged_paths(load_spec(spec_path, trains=False))
+        spec = load_spec(spec_path, trains=False)
         if settings.calibrates_on_records:
+            spec = with_staged_paths(spec, TRAINING_PATTERN)
             require_paths(spec, TaskName.EXPORT, source=str(spec_path))
         for path in files.all:
             make_directory(path.parent)

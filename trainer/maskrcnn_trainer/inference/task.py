@@ -33,7 +33,6 @@ from maskrcnn_trainer.task.failures import explained_failures
 from maskrcnn_trainer.task.files import make_directory, write_json_atomically
 from maskrcnn_trainer.task.progress_bar import ReportedProgress
 from maskrcnn_trainer.task.reporter import Reporter, task_report
-from maskrcnn_trainer.task.staged_inputs import with_staged_paths
 from maskrcnn_trainer.task.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ def inference_task(
         explained_failures(),
         contextlib.ExitStack() as cleanup,
     ):
-        spec = with_staged_paths(load_spec(spec_path, trains=False))
+        spec = load_spec(spec_path, trains=False)
         outputs = [results_dir / name for name in OUTPUTS]
         sources = find_images(image_dir, exclude=outputs)
         lines = read_class_map(class_map) if class_map else []

@@ -16,6 +16,7 @@ from typing import Any
 
 from maskrcnn_trainer.shared.object_url import local_path
 from maskrcnn_trainer.shared.variables import STAGED_INPUTS_VARIABLE
+from maskrcnn_trainer.spec.errors import Path as SpecPath
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.url_fields import SPEC_URLS, InputKind
 from maskrcnn_trainer.spelling import use_urls
@@ -86,18 +87,21 @@ def staged_file(url: str) -> Path | None:
     return None
 
 
-def with_staged_paths(spec: ExperimentSpec) -> ExperimentSpec:
-    """Return a spec whose inputs by URL are paths on this machine, as far as they are staged."""
+def with_staged_paths(spec: ExperimentSpec, *fields: SpecPath) -> ExperimentSpec:
+    """Return a spec whose inputs by URL are paths on this machine, as far as they are staged.
+
+    Args:
+        spec: of a task.
+        fields: those that the task reads, among those of ``SPEC_URLS``.
+    """
     changes: dict[str, Any] = {}
-    data = spec.data_config
-    for path, kind in SPEC_URLS.items():
+    data: dict[str, Any] = {}
+    for path in fields:
         *part, name = map(str, path)
-        written = getattr(data if part else spec, name)
-        if not isinstance(written, str) or ":/" not in written:
-            continue
-        found = staged_paths(written) if kind is InputKind.PATTERNS else staged_path(written)
-        if part:
-            data = data.model_copy(update={name: found})
-        else:
-            changes[name] = found
-    return spec.model_copy(update={**changes, "data_config": data}) if changes or data != spec.data_config else spec
+        written = getattr(spec.data_config if part else spec, name)
+        if isinstance(written, str) and ":/" in written:
+            is_list = SPEC_URLS[path] is InputKind.PATTERNS
+            (data if part else changes)[name] = staged_paths(written) if is_list else staged_path(written)
+    if data:
+        changes["data_config"] = spec.data_config.model_copy(update=data)
+    return spec.model_copy(update=changes) if changes else spec

@@ -8,6 +8,7 @@ from maskrcnn_trainer.data.coco import load_coco
 from maskrcnn_trainer.data.records import find_files
 from maskrcnn_trainer.spec import ExperimentSpec, SpecError, load_spec, require_paths
 from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.spec.url_fields import SPEC_URLS
 from maskrcnn_trainer.spec.worker_group import problems_of_processes
 from maskrcnn_trainer.task.staged_inputs import with_staged_paths
 
@@ -30,7 +31,7 @@ def read_inputs(
         SpecError: a field is invalid or missing, or doesn't work with several processes.
         InvalidInput: the spec cannot be read, or a data file is missing.
     """
-    spec = with_staged_paths(load_spec(spec_path, quiet=quiet))
+    spec = with_staged_paths(load_spec(spec_path, quiet=quiet), *SPEC_URLS)
     spec = spec.model_copy(update={name: True for name, flag in (("use_amp", use_amp), ("xla", xla)) if flag})
     if problems := list(problems_of_processes(spec, processes)):
         raise SpecError(problems, spec_path)
