@@ -1,0 +1,146 @@
+"""Rule 1: who owns an experiment's prefix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from maskrcnn_trainer.object_store.fence.exchange_types import (
+    AnothersOwner,
+    CreateRecord,
+    DamagedStore,
+    Decision,
+    FenceAnswer,
+    FenceOutcome,
+    FenceReply,
+    FenceRequest,
+    FoundRecord,
+    GetRecord,
+    UpdateRecord,
+    WrittenRecord,
+)
+from maskrcnn_trainer.object_store.fence.keys import owner_key
+from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, OwnerRecord
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerState:
+    """Value of takeOverFrom, ``<id>/<ownerEpoch>``: exactly one state of an owner."""
+
+    owner_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipTerms:
+    """Terms of a check of the owner.
+
+    Attributes:
+        experiment: name, which is the first part of all keys.
+        owner: who checks.
+        token: of this process.
+        take_over_from: the only state of another owner, or of oneself, that is replaced.
+        store: what a probe of the store found; None if it didn't run yet.
+    """
+
+    experiment: str
+    owner: OwnerIdentity
+    token: str
+    take_over_from: OwnerState | None = None
+    store: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedPrefix(FenceOutcome):
+    """The prefix is one's own, with this epoch."""
+
+    record: OwnerRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeNeeded(FenceOutcome):
+    """The store must be probed before ``owner.json`` is written; then the check starts again with its finding."""
+
+
+def own_prefix(terms: OwnershipTerms) -> Decision:
+    """Return the decision about an experiment's owner."""
+    return _OwnerRead(terms)
+
+
+def is_same_owner(record: OwnerRecord, owner: OwnerIdentity) -> bool:
+    """Return whether a record is one's own: id and namespace are equal."""
+    return record.owner is not None and (record.owner.owner_id, record.owner.namespace) == (
+        owner.owner_id,
+        owner.namespace,
+    )
+
+
+def is_to_be_replaced(record: OwnerRecord, take_over_from: OwnerState | None) -> bool:
+    """Return whether a record is that of a deleted experiment, or exactly the state that takeOverFrom names."""
+    return record.owner is None or (
+        take_over_from is not None
+        and (record.owner.owner_id, record.epoch) == (take_over_from.owner_id, take_over_from.epoch)
+    )
+
+
+def new_owner(terms: OwnershipTerms, before: OwnerRecord | None, write_id: str) -> OwnerRecord:
+    """Return the record that replaces another one, or the first one."""
+    return OwnerRecord(write_id, terms.owner, before.epoch + 1 if before else 1, terms.store or "")
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnerRead:
+    terms: OwnershipTerms
+    writes: int = 0
+    sent: OwnerRecord | None = None
+
+    @property
+    def request(self) -> FenceRequest:
+        return GetRecord(owner_key(self.terms.experiment))
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        if isinstance(answer, FoundRecord):
+            record = answer.content
+            if not isinstance(record, OwnerRecord):
+                return DamagedStore(owner_key(self.terms.experiment), "isn't an owner")
+            if self.sent is not None and record.write_id == self.sent.write_id:
+                return OwnedPrefix(record)
+            if is_to_be_replaced(record, self.terms.take_over_from):
+                return self._write(answer)
+            if is_same_owner(record, self.terms.owner):
+                return OwnedPrefix(record)
+            assert record.owner is not None  # noqa: S101 - a deleted one is replaced
+            return AnothersOwner(record, f"{record.owner.owner_id}/{record.epoch}")
+        if answer is FenceReply.NOT_FOUND:
+            return self._write(None)
+        return self
+
+    def _write(self, found: FoundRecord | None) -> Decision | FenceOutcome:
+        before = found.content if found else None
+        assert before is None or isinstance(before, OwnerRecord)  # noqa: S101 - checked by the caller
+        terms = self.terms
+        if terms.store is None and before is not None and before.store:
+            terms = replace(terms, store=before.store)
+        if terms.store is None:
+            return ProbeNeeded()
+        body = new_owner(terms, before, f"{terms.token}-{self.writes}")
+        return _OwnerWrite(self.terms, self.writes + 1, body, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnerWrite:
+    terms: OwnershipTerms
+    writes: int
+    body: OwnerRecord
+    base: FoundRecord | None
+
+    @property
+    def request(self) -> FenceRequest:
+        key = owner_key(self.terms.experiment)
+        if self.base is None:
+            return CreateRecord(key, self.body, after_jitter=self.writes > 1)
+        return UpdateRecord(key, self.body, self.base.version)
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        if isinstance(answer, WrittenRecord):
+            return OwnedPrefix(self.body)
+        return _OwnerRead(self.terms, self.writes, self.body)

@@ -1,0 +1,171 @@
+"""Rule 6: deletion of an experiment, which leaves an owner and pointers so that no late request finds an empty place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maskrcnn_trainer.object_store.fence.claiming import ClaimedStep, ClaimTerms, claim_step
+from maskrcnn_trainer.object_store.fence.exchange_types import (
+    DamagedStore,
+    Decision,
+    DeleteKeys,
+    FenceAnswer,
+    FenceOutcome,
+    FenceReply,
+    FenceRequest,
+    FoundRecord,
+    GetRecord,
+    ListedKeys,
+    ListKeys,
+    SupersededOutcome,
+    UpdateRecord,
+    WrittenRecord,
+)
+from maskrcnn_trainer.object_store.fence.holding import StepHolder
+from maskrcnn_trainer.object_store.fence.keys import StepKeys, owner_key
+from maskrcnn_trainer.object_store.fence.records import AttemptOrder, OwnerRecord
+
+
+@dataclass(frozen=True, slots=True)
+class NothingOwned(FenceOutcome):
+    """There is no ``owner.json``: nothing of this name was ever written here."""
+
+
+@dataclass(frozen=True, slots=True)
+class DisownedPrefix(FenceOutcome):
+    """``owner.json`` is a tombstone of this epoch."""
+
+    record: OwnerRecord
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedStep(FenceOutcome):
+    """Results of a step are deleted.
+
+    Attributes:
+        deleted: number of objects.
+        failed: number of objects that are left because the store refused, or because a listing was incomplete.
+        left_to: order of a later owner's attempt, to whom the step was left.
+    """
+
+    deleted: int = 0
+    failed: int = 0
+    left_to: AttemptOrder | None = None
+    incomplete: bool = False
+
+
+def disown_prefix(experiment: str, token: str) -> Decision:
+    """Return the decision that puts a tombstone in place of an experiment's owner."""
+    return _OwnerForDelete(experiment, token)
+
+
+def delete_step(keys: StepKeys, owner_epoch: int, token: str) -> Decision | FenceOutcome:
+    """Return the decision that deletes a step's results once the owner is a tombstone of an epoch."""
+    terms = ClaimTerms(keys, deletion_order(owner_epoch), None, token)
+    return _StepClaim(claim_step(terms))
+
+
+def deletion_order(owner_epoch: int) -> AttemptOrder:
+    """Return the order of a deletion: above all attempts of earlier owners, below all of later ones."""
+    return AttemptOrder(owner_epoch, "", "", 0)
+
+
+def tombstone(before: OwnerRecord, write_id: str) -> OwnerRecord:
+    """Return the record that replaces an owner."""
+    return OwnerRecord(write_id, None, before.epoch + 1, before.store)
+
+
+def deletable(holder: StepHolder, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys that were written under earlier claims."""
+    parts = ((key, holder.keys.parse(key)) for key in keys)
+    return tuple(key for key, part in parts if part is not None and part.epoch < holder.pointer.epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnerForDelete:
+    experiment: str
+    token: str
+    writes: int = 0
+
+    @property
+    def request(self) -> FenceRequest:
+        return GetRecord(owner_key(self.experiment))
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        if answer is FenceReply.NOT_FOUND:
+            return NothingOwned()
+        if not isinstance(answer, FoundRecord):
+            return self
+        if not isinstance(answer.content, OwnerRecord):
+            return DamagedStore(owner_key(self.experiment), "isn't an owner")
+        if answer.content.owner is None:
+            return DisownedPrefix(answer.content)
+        body = tombstone(answer.content, f"{self.token}-{self.writes}")
+        return _OwnerTombstone(self, body, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnerTombstone:
+    read: _OwnerForDelete
+    body: OwnerRecord
+    base: FoundRecord
+
+    @property
+    def request(self) -> FenceRequest:
+        return UpdateRecord(owner_key(self.read.experiment), self.body, self.base.version)
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        if isinstance(answer, WrittenRecord):
+            return DisownedPrefix(self.body)
+        return _OwnerForDelete(self.read.experiment, self.read.token, self.read.writes + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _StepClaim:
+    claim: Decision
+
+    @property
+    def request(self) -> FenceRequest:
+        return self.claim.request
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        step = self.claim.after(answer)
+        if isinstance(step, SupersededOutcome):
+            return DeletedStep(left_to=step.by)
+        if isinstance(step, ClaimedStep):
+            return _StepListing(step.holder)
+        return step if isinstance(step, FenceOutcome) else _StepClaim(step)
+
+
+@dataclass(frozen=True, slots=True)
+class _StepListing:
+    holder: StepHolder
+
+    @property
+    def request(self) -> FenceRequest:
+        return ListKeys(self.holder.keys.prefix)
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        if not isinstance(answer, ListedKeys):
+            return self
+        if not answer.complete:
+            return DeletedStep(incomplete=True)
+        keys = deletable(self.holder, tuple(entry.key for entry in answer.entries))
+        return _StepDeletion(self.holder, keys) if keys else DeletedStep()
+
+
+@dataclass(frozen=True, slots=True)
+class _StepDeletion:
+    holder: StepHolder
+    keys: tuple[str, ...]
+
+    @property
+    def request(self) -> FenceRequest:
+        return DeleteKeys(self.keys)
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        if answer is FenceReply.DELETED:
+            return DeletedStep(deleted=len(self.keys))
+        if answer is FenceReply.FORBIDDEN:
+            return DeletedStep(failed=len(self.keys))
+        return _StepListing(self.holder)
