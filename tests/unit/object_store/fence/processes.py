@@ -1,0 +1,249 @@
+"""Processes of the enumeration: sequences of the product's decisions, as frozen states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from maskrcnn_trainer.object_store.fence import claiming, cleaning, holding, ownership, result_reading, tombstones, uploading
+from maskrcnn_trainer.object_store.fence.exchange_types import (
+    AnothersOwner,
+    Decision,
+    FenceAnswer,
+    FenceOutcome,
+    SupersededOutcome,
+)
+from maskrcnn_trainer.object_store.fence.keys import StepKeys
+from maskrcnn_trainer.object_store.fence.records import (
+    AttemptOrder,
+    FingerprintSlot,
+    OwnerIdentity,
+    PublishedFile,
+    PublishedSet,
+)
+
+KEYS = StepKeys("e", "s")
+RESTARTED = 7
+"""Number of the first incarnation that the check of progress starts."""
+
+
+@dataclass(frozen=True)
+class Actor:
+    """What a process does: an attempt that claims, publishes, and cleans; a reader; or an administrator who deletes.
+
+    Attributes:
+        name: with the number of the incarnation, its token.
+        kind: attempt, reader, or admin.
+        owner: id of its owner.
+        created: rank of the experiment's creationTimestamp.
+        attempt: number of the attempt.
+        fingerprint: of its results; for a reader, None reads the current slot.
+        publishes: number of publishes.
+        files: uploaded with each publish.
+        clean: whether it cleans after each publish.
+        thread: whether it cleans between an upload and its publish.
+        result: whether the last publish has a result.
+        take: owner and epoch of takeOverFrom.
+        merge: whether uploads, and reads of objects that are written once, don't interleave with other processes.
+        check_owner: whether it starts with the owner.
+        inherit: whether a publish keeps a file of the set before.
+        top: whether it must always end in success when it runs alone.
+    """
+
+    name: str
+    kind: str = "attempt"
+    owner: str = "A"
+    created: int = 1
+    attempt: int = 1
+    fingerprint: str | None = "F1"
+    publishes: int = 1
+    files: int = 1
+    clean: bool = False
+    thread: bool = False
+    result: bool = False
+    take: tuple[str, int] | None = None
+    merge: bool = True
+    check_owner: bool = False
+    inherit: bool = False
+    top: bool = False
+
+    def order(self, owner_epoch: int) -> AttemptOrder:
+        """Return its order."""
+        return AttemptOrder(owner_epoch, str(self.created), f"u{self.created}", self.attempt)
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a process has learned: ``kind`` is reported, done, superseded, or claimed."""
+
+    kind: str
+    manifest: str = ""
+    order: AttemptOrder | None = None
+    token: str = ""
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """State of a process between two requests.
+
+    Attributes:
+        incarnation: number of its start.
+        end: empty while it runs; else done, superseded, refused, or lost.
+        phase: own, claim, upload, publish, clean, last, read, disown, delete.
+        decision: of the product.
+        owner_epoch: 0 until it is known.
+        holder: of the step, between two decisions.
+        names: source of keys.
+        count: number of publishes so far.
+        uploaded: slot and set whose publish is to come.
+    """
+
+    incarnation: int
+    end: str = ""
+    phase: str = ""
+    decision: Decision | None = None
+    owner_epoch: int = 0
+    holder: holding.StepHolder | None = None
+    names: uploading.UploadNames | None = None
+    count: int = 0
+    uploaded: tuple[FingerprintSlot, PublishedSet] | None = None
+
+
+Settled = tuple[ProcessState, tuple[Event, ...]]
+
+
+def token_of(actor: Actor, incarnation: int) -> str:
+    """Return the token of an incarnation."""
+    return f"{actor.name}{incarnation}"
+
+
+def started(actor: Actor, incarnation: int) -> ProcessState:
+    """Return the state of a process that was just started."""
+    token = token_of(actor, incarnation)
+    if actor.kind == "reader":
+        terms = result_reading.ReadTerms(KEYS, actor.fingerprint)
+        return ProcessState(incarnation, phase="read", decision=result_reading.read_results(terms))
+    if actor.kind == "admin":
+        decision = tombstones.disown_prefix(KEYS.experiment, token)
+        return ProcessState(incarnation, phase="disown", decision=decision)
+    if actor.check_owner:
+        take = ownership.OwnerState(*actor.take) if actor.take else None
+        identity = OwnerIdentity(actor.owner, "n", KEYS.experiment)
+        owner_terms = ownership.OwnershipTerms(KEYS.experiment, identity, token, take, "probed")
+        return ProcessState(incarnation, phase="own", decision=ownership.own_prefix(owner_terms))
+    return _claiming(actor, ProcessState(incarnation), 1)
+
+
+def _claiming(actor: Actor, state: ProcessState, owner_epoch: int) -> ProcessState:
+    terms = claiming.ClaimTerms(KEYS, actor.order(owner_epoch), actor.fingerprint, token_of(actor, state.incarnation))
+    return replace(state, phase="claim", owner_epoch=owner_epoch, decision=claiming.claim_step(terms))
+
+
+def stepped(actor: Actor, state: ProcessState, answer: FenceAnswer) -> Settled:
+    """Return the state after an answer, and what the process has learned."""
+    assert state.decision is not None
+    return settled(actor, state, state.decision.after(answer), ())
+
+
+def settled(
+    actor: Actor, state: ProcessState, step: Decision | FenceOutcome, events: tuple[Event, ...]
+) -> Settled:
+    """Return the state in which the next request is known, or the process has ended."""
+    while isinstance(step, FenceOutcome):
+        state, step, more = on_outcome(actor, state, step)
+        events += more
+        if step is None:
+            return state, events
+    return replace(state, decision=step), events
+
+
+def ended(state: ProcessState, end: str) -> ProcessState:
+    """Return the state of a process that has ended; an end by 75 keeps the number, for a next start."""
+    return ProcessState(state.incarnation if end == "superseded" else 0, end)
+
+
+Followed = tuple[ProcessState, "Decision | FenceOutcome | None", tuple[Event, ...]]
+
+
+def on_outcome(actor: Actor, state: ProcessState, outcome: FenceOutcome) -> Followed:
+    """Return the state and the next decision after an outcome."""
+    token = token_of(actor, state.incarnation)
+    if isinstance(outcome, SupersededOutcome):
+        event = Event("superseded", order=actor.order(state.owner_epoch), token=token)
+        return ended(state, "superseded"), None, (event,)
+    if isinstance(outcome, AnothersOwner):
+        return ended(state, "refused"), None, ()
+    if isinstance(outcome, ownership.OwnedPrefix):
+        state = _claiming(actor, state, outcome.record.epoch)
+        return state, state.decision, ()
+    if isinstance(outcome, claiming.AlreadyDone):
+        slot = outcome.holder.pointer.current if outcome.holder else None
+        inherited = _inherited(outcome.holder) if outcome.holder else ()
+        return ended(state, "done"), None, (
+            Event("done", slot.manifest if slot else "", actor.order(state.owner_epoch), token),
+            *inherited,
+        )
+    if isinstance(outcome, claiming.ClaimedStep):
+        pointer = outcome.holder.pointer
+        names = uploading.UploadNames(KEYS, pointer.epoch, token)
+        state = replace(state, holder=outcome.holder, names=names)
+        return *_uploading(actor, state), _inherited(outcome.holder)
+    if isinstance(outcome, uploading.UploadedSet):
+        state = replace(state, names=outcome.names, uploaded=(outcome.slot, outcome.published))
+        if actor.thread:
+            flying = frozenset({outcome.slot.manifest, *(file.key for file in outcome.published.files)})
+            return replace(state, phase="clean in flight"), cleaning.clean_step(_held(state), flying, 0.0), ()
+        return *_publishing(state), ()
+    if isinstance(outcome, holding.HeldOutcome):
+        return _on_held(actor, replace(state, holder=outcome.holder))
+    if isinstance(outcome, tombstones.DisownedPrefix):
+        step = tombstones.delete_step(KEYS, outcome.record.epoch, token)
+        return replace(state, phase="delete", owner_epoch=outcome.record.epoch), step, ()
+    if isinstance(outcome, result_reading.ReadResults | result_reading.NotPublished | tombstones.NothingOwned):
+        return ended(state, "done"), None, ()
+    if isinstance(outcome, tombstones.DeletedStep):
+        return ended(state, "done"), None, ()
+    raise AssertionError(f"5 unexpected outcome of {token}: {outcome}")
+
+
+def _held(state: ProcessState) -> holding.StepHolder:
+    assert state.holder is not None
+    return state.holder
+
+
+def _inherited(holder: holding.StepHolder) -> tuple[Event, ...]:
+    return tuple(Event("reported", slot.manifest) for slot in holder.pointer.slots)
+
+
+def _uploading(actor: Actor, state: ProcessState) -> tuple[ProcessState, Decision | FenceOutcome]:
+    assert state.names is not None
+    assert actor.fingerprint is not None
+    stem = f"{state.names.token}.{state.count}."
+    new = tuple(PublishedFile(f"{stem}{number}", "", 1, f"{stem}{number}") for number in range(actor.files))
+    before = _held(state).set_of(actor.fingerprint)
+    kept = before.files[-1:] if before and actor.inherit else ()
+    result = new[0].path if actor.result and state.count + 1 == actor.publishes else None
+    published = PublishedSet(actor.fingerprint, (*kept, *new), result=result)
+    step = uploading.upload_set(state.names, published, [file.path for file in new])
+    return replace(state, phase="upload"), step
+
+
+def _publishing(state: ProcessState) -> tuple[ProcessState, Decision | FenceOutcome]:
+    assert state.uploaded is not None
+    return replace(state, phase="publish"), holding.publish(_held(state), *state.uploaded)
+
+
+def _on_held(actor: Actor, state: ProcessState) -> Followed:
+    events: tuple[Event, ...] = ()
+    if state.phase == "clean in flight":
+        return *_publishing(state), ()
+    if state.phase == "publish":
+        assert state.uploaded is not None
+        events = (Event("reported", state.uploaded[0].manifest),)
+        state = replace(state, count=state.count + 1, uploaded=None)
+        if actor.clean:
+            return replace(state, phase="clean"), cleaning.clean_step(_held(state), seconds=0.0), events
+    if state.phase != "last" and state.count < actor.publishes:
+        return *_uploading(actor, state), events
+    if state.phase != "last" and actor.clean:
+        return replace(state, phase="last"), cleaning.clean_step(_held(state), seconds=0.0), events
+    return ended(state, "done"), None, events
