@@ -536,7 +536,9 @@ class Enumeration:
                 world = self.deliver(after, place, answer)
             except Broken:  # the search finds it by itself
                 return
-        raise Broken(f"5 {actor.name} alone doesn't end in success: {self.value[world.processes[place]].end or 'never'}")
+        raise Broken(
+            f"5 {actor.name} alone doesn't end in success: {self.value[world.processes[place]].end or 'never'}"
+        )
 
     # ---------------------------------------------------------------- search
 

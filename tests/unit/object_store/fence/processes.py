@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from maskrcnn_trainer.object_store.fence import claiming, cleaning, holding, ownership, result_reading, tombstones, uploading
+from maskrcnn_trainer.object_store.fence import (
+    claiming,
+    cleaning,
+    holding,
+    ownership,
+    result_reading,
+    tombstones,
+    uploading,
+)
 from maskrcnn_trainer.object_store.fence.exchange_types import (
     AnothersOwner,
     Decision,
@@ -144,9 +152,7 @@ def stepped(actor: Actor, state: ProcessState, answer: FenceAnswer) -> Settled:
     return settled(actor, state, state.decision.after(answer), ())
 
 
-def settled(
-    actor: Actor, state: ProcessState, step: Decision | FenceOutcome, events: tuple[Event, ...]
-) -> Settled:
+def settled(actor: Actor, state: ProcessState, step: Decision | FenceOutcome, events: tuple[Event, ...]) -> Settled:
     """Return the state in which the next request is known, or the process has ended."""
     while isinstance(step, FenceOutcome):
         state, step, more = on_outcome(actor, state, step)
@@ -178,9 +184,13 @@ def on_outcome(actor: Actor, state: ProcessState, outcome: FenceOutcome) -> Foll
     if isinstance(outcome, claiming.AlreadyDone):
         slot = outcome.holder.pointer.current if outcome.holder else None
         inherited = _inherited(outcome.holder) if outcome.holder else ()
-        return ended(state, "done"), None, (
-            Event("done", slot.manifest if slot else "", actor.order(state.owner_epoch), token),
-            *inherited,
+        return (
+            ended(state, "done"),
+            None,
+            (
+                Event("done", slot.manifest if slot else "", actor.order(state.owner_epoch), token),
+                *inherited,
+            ),
         )
     if isinstance(outcome, claiming.ClaimedStep):
         pointer = outcome.holder.pointer

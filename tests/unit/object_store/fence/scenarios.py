@@ -45,7 +45,9 @@ def seeded(
 OWNED = {"owner": OwnerRecord("seed-0", OwnerIdentity("A", "n", "e"), 1, "probed")}
 
 
-def scenario(name: str, actors: list[Actor], faults: int, crashes: int = 0, *, quick: bool = False, **more: Any) -> None:
+def scenario(
+    name: str, actors: list[Actor], faults: int, crashes: int = 0, *, quick: bool = False, **more: Any
+) -> None:
     """Add a scenario."""
     SCENARIOS[name] = lambda: Enumeration(actors, faults, crashes, **more)
     if quick:
@@ -88,7 +90,12 @@ scenario("clean-inherit", both(*CLEANERS, inherit=True), 1, **seeded())
 scenario("clean-late", CLEANERS, 0, late_deletes=True, **seeded())
 scenario("clean-thread", [with_(A, publishes=2, clean=True, thread=True, top=True)], 1, quick=True, **seeded())
 scenario("clean-thread-two", [with_(A, publishes=2, clean=True, thread=True), C], 1, **seeded())
-scenario("clean-three", [with_(A, clean=True), Actor("c", attempt=2), Actor("d", attempt=3, clean=True, top=True)], 0, **seeded())
+scenario(
+    "clean-three",
+    [with_(A, clean=True), Actor("c", attempt=2), Actor("d", attempt=3, clean=True, top=True)],
+    0,
+    **seeded(),
+)
 READER = Actor("r", kind="reader", fingerprint=None, merge=False, top=True)
 scenario("reader", [with_(A, publishes=2, clean=True, top=True), READER], 1, quick=True, **seeded())
 scenario("reader-two", [*both(A, C, clean=True), READER], 0, **seeded())
@@ -127,7 +134,13 @@ SWAP = [Actor("a", attempt=2, top=False), Actor("c", attempt=3, fingerprint="F3"
 scenario("swap", SWAP, 2, 1, quick=True, **seeded(("F2", "F1"), ("F1",), attempt=1))
 scenario("swap-zombie", [Actor("z", fingerprint="F2", publishes=2, clean=True), *SWAP], 1, **TWO)
 scenario("swap-zombie-faultless", [Actor("z", fingerprint="F2", clean=True), *SWAP], 0, quick=True, **TWO)
-scenario("swap-equal", [Actor("a", attempt=2), Actor("b", attempt=2), Actor("c", attempt=3, fingerprint="F3", top=True)], 1, 1, **TWO)
+scenario(
+    "swap-equal",
+    [Actor("a", attempt=2), Actor("b", attempt=2), Actor("c", attempt=3, fingerprint="F3", top=True)],
+    1,
+    1,
+    **TWO,
+)
 scenario("swap-reader", [*both(*SWAP, clean=True), with_(READER, fingerprint="F2")], 1, **TWO)
 EDITS = [Actor("a", fingerprint="F2"), Actor("b", attempt=2, fingerprint="F3", top=True)]
 scenario("edits", EDITS, 2, 1, **seeded())

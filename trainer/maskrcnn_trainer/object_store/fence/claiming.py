@@ -95,7 +95,7 @@ def may_end_without_write(pointer: StepPointer, terms: ClaimTerms) -> bool:
 def claimed_slots(
     pointer: StepPointer, fingerprint: str | None, *, has_result: bool
 ) -> tuple[FingerprintSlot | None, FingerprintSlot | None]:
-    """Return the slots after a claim: carried over, and swapped if the result of the fingerprint is the previous one."""
+    """Return the slots after a claim: carried over, and swapped if the result of the fingerprint is previous."""
     if fingerprint is None:
         return None, None
     previous = pointer.previous

@@ -1,4 +1,4 @@
-"""Rule 5: garbage is listed by a successful write of the pointer, is never named again, and is deleted an hour later."""
+"""Rule 5: garbage is listed by a write of the pointer, is never named again, and is deleted an hour later."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     WrittenRecord,
 )
 from maskrcnn_trainer.object_store.fence.keys import owner_key
-from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, OwnerRecord
+from maskrcnn_trainer.object_store.fence.records import ObjectVersion, OwnerIdentity, OwnerRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,17 @@ def is_same_owner(record: OwnerRecord, owner: OwnerIdentity) -> bool:
 
 
 def is_to_be_replaced(record: OwnerRecord, take_over_from: OwnerState | None) -> bool:
-    """Return whether a record is that of a deleted experiment, or exactly the state that takeOverFrom names."""
-    return record.owner is None or (
+    """Return whether a record is exactly the state that takeOverFrom names."""
+    return (
         take_over_from is not None
+        and record.owner is not None
         and (record.owner.owner_id, record.epoch) == (take_over_from.owner_id, take_over_from.epoch)
     )
+
+
+def is_own_write(record: OwnerRecord, sent: OwnerRecord | None) -> bool:
+    """Return whether a record is the one that was sent."""
+    return sent is not None and record.write_id == sent.write_id
 
 
 def new_owner(terms: OwnershipTerms, before: OwnerRecord | None, write_id: str) -> OwnerRecord:
@@ -98,32 +104,31 @@ class _OwnerRead:
         return GetRecord(owner_key(self.terms.experiment))
 
     def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
-        if isinstance(answer, FoundRecord):
-            record = answer.content
-            if not isinstance(record, OwnerRecord):
-                return DamagedStore(owner_key(self.terms.experiment), "isn't an owner")
-            if self.sent is not None and record.write_id == self.sent.write_id:
-                return OwnedPrefix(record)
-            if is_to_be_replaced(record, self.terms.take_over_from):
-                return self._write(answer)
-            if is_same_owner(record, self.terms.owner):
-                return OwnedPrefix(record)
-            assert record.owner is not None  # noqa: S101 - a deleted one is replaced
-            return AnothersOwner(record, f"{record.owner.owner_id}/{record.epoch}")
         if answer is FenceReply.NOT_FOUND:
-            return self._write(None)
-        return self
+            return self._write(None, None)
+        if not isinstance(answer, FoundRecord):
+            return self
+        if not isinstance(answer.content, OwnerRecord):
+            return DamagedStore(owner_key(self.terms.experiment), "isn't an owner")
+        return self._found(answer.content, answer.version)
 
-    def _write(self, found: FoundRecord | None) -> Decision | FenceOutcome:
-        before = found.content if found else None
-        assert before is None or isinstance(before, OwnerRecord)  # noqa: S101 - checked by the caller
+    def _found(self, record: OwnerRecord, version: ObjectVersion) -> Decision | FenceOutcome:
+        if is_own_write(record, self.sent):
+            return OwnedPrefix(record)
+        if record.owner is None or is_to_be_replaced(record, self.terms.take_over_from):
+            return self._write(record, version)
+        if is_same_owner(record, self.terms.owner):
+            return OwnedPrefix(record)
+        return AnothersOwner(record, f"{record.owner.owner_id}/{record.epoch}")
+
+    def _write(self, before: OwnerRecord | None, version: ObjectVersion | None) -> Decision | FenceOutcome:
         terms = self.terms
         if terms.store is None and before is not None and before.store:
             terms = replace(terms, store=before.store)
         if terms.store is None:
             return ProbeNeeded()
         body = new_owner(terms, before, f"{terms.token}-{self.writes}")
-        return _OwnerWrite(self.terms, self.writes + 1, body, found)
+        return _OwnerWrite(self.terms, self.writes + 1, body, version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +136,14 @@ class _OwnerWrite:
     terms: OwnershipTerms
     writes: int
     body: OwnerRecord
-    base: FoundRecord | None
+    version: ObjectVersion | None
 
     @property
     def request(self) -> FenceRequest:
         key = owner_key(self.terms.experiment)
-        if self.base is None:
+        if self.version is None:
             return CreateRecord(key, self.body, after_jitter=self.writes > 1)
-        return UpdateRecord(key, self.body, self.base.version)
+        return UpdateRecord(key, self.body, self.version)
 
     def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
         if isinstance(answer, WrittenRecord):

@@ -20,6 +20,7 @@ from maskrcnn_trainer.object_store.fence.records import ObjectVersion
 MOST_PROBES = 5
 CONDITIONAL_WRITES = "conditional-writes"
 """Finding of a successful probe, which ``owner.json`` keeps."""
+_MUST_BE_REFUSED = {1: "a create of an existing object", 3: "an update from a stale version"}
 _REFUSALS = (FenceReply.PRECONDITION, FenceReply.ALREADY_EXISTS)
 
 
@@ -43,7 +44,7 @@ class ProbeInconclusive(FenceOutcome):
 
 
 def probe_store(prefix: str, token: str) -> Decision:
-    """Return the decision of a probe, whose objects have random names directly below a prefix that ends with a slash."""
+    """Return the decision of a probe, with objects of random names directly below a prefix, which ends with a slash."""
     return _Probe(prefix, token)
 
 
@@ -79,15 +80,15 @@ class _Probe:
     def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
         if self.stage == 4:
             return ProbedStore(undeletable=answer is not FenceReply.DELETED)
-        written = isinstance(answer, WrittenRecord)
-        if self.stage in (1, 3) and written:
-            return UnableStore(("", "a create of an existing object", "", "an update from a stale version")[self.stage])
-        if self.stage in (1, 3) and answer in _REFUSALS:
+        if isinstance(answer, WrittenRecord):
+            return self._written(answer.version)
+        if self.stage in _MUST_BE_REFUSED and answer in _REFUSALS:
             return replace(self, stage=self.stage + 1)
-        if isinstance(answer, WrittenRecord) and self.stage == 0:
-            return replace(self, stage=1, first=answer.version)
-        if written:
-            return replace(self, stage=3)
         if self.attempt + 1 == MOST_PROBES:
             return ProbeInconclusive()
         return _Probe(self.prefix, self.token, self.attempt + 1)
+
+    def _written(self, version: ObjectVersion) -> Decision | FenceOutcome:
+        if self.stage in _MUST_BE_REFUSED:
+            return UnableStore(_MUST_BE_REFUSED[self.stage])
+        return replace(self, stage=self.stage + 1, first=version if self.stage == 0 else self.first)

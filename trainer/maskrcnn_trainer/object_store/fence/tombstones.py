@@ -1,4 +1,4 @@
-"""Rule 6: deletion of an experiment, which leaves an owner and pointers so that no late request finds an empty place."""
+"""Rule 6: deletion of an experiment, which leaves tombstones so that no late request finds an empty place."""
 
 from __future__ import annotations
 
