@@ -15,6 +15,16 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tests.unit.object_store.fence.processes import (
+    KEYS,
+    RESTARTED,
+    Actor,
+    Event,
+    ProcessState,
+    started,
+    stepped,
+)
+
 from maskrcnn_trainer.object_store.fence.exchange_types import (
     CreateRecord,
     DeleteKeys,
@@ -40,17 +50,6 @@ from maskrcnn_trainer.object_store.fence.records import (
     OwnerRecord,
     PublishedSet,
     StepPointer,
-)
-from tests.unit.object_store.fence.processes import (
-    KEYS,
-    RESTARTED,
-    Actor,
-    Event,
-    ProcessState,
-    ended,
-    started,
-    stepped,
-    token_of,
 )
 
 
@@ -158,10 +157,10 @@ class Enumeration:
         actors: Sequence[Actor],
         faults: int = 1,
         crashes: int = 0,
+        *,
         pointer: StepPointer | None = None,
         owner: OwnerRecord | None = None,
         objects: dict[str, Hashable] | None = None,
-        *,
         late_deletes: bool = False,
         prune: bool = True,
         compare: bool = True,
@@ -218,23 +217,28 @@ class Enumeration:
 
     def carry_out(self, world: World, request: FenceRequest | LatePut) -> tuple[World, FenceAnswer]:
         """Return the world and the answer after a request."""
-        if isinstance(request, LatePut):
-            return self._put(world, request.key, request.content), WrittenRecord(ObjectVersion("x"))
         if isinstance(request, GetRecord):
             return world, self._read(world, request.key)
+        if isinstance(request, ListKeys):
+            keys = sorted(self._by_key(world.objects)) + ([KEYS.pointer] if world.pointer else [])
+            return world, ListedKeys(tuple(ListedKey(key, 0.0) for key in keys))
+        if isinstance(request, FetchFiles):
+            return world, self._fetch(world, request)
+        return self._change(world, request)
+
+    def _change(
+        self, world: World, request: LatePut | PutRecord | PutFiles | DeleteKeys | CreateRecord | UpdateRecord
+    ) -> tuple[World, FenceAnswer]:
+        if isinstance(request, LatePut):
+            return self._put(world, request.key, request.content), WrittenRecord(ObjectVersion("x"))
         if isinstance(request, PutRecord):
             return self._put(world, request.key, request.body), WrittenRecord(ObjectVersion("x"))
         if isinstance(request, PutFiles):
             for file in request.files:
                 world = self._put(world, file.key, file.sha256)
             return world, UploadedKeys(frozenset(file.key for file in request.files))
-        if isinstance(request, ListKeys):
-            keys = sorted(self._by_key(world.objects)) + ([KEYS.pointer] if world.pointer else [])
-            return world, ListedKeys(tuple(ListedKey(key, 0.0) for key in keys))
         if isinstance(request, DeleteKeys):
             return self._removed(world, request.keys), FenceReply.DELETED
-        if isinstance(request, FetchFiles):
-            return world, self._fetch(world, request)
         return self._write(world, request)
 
     def _read(self, world: World, key: str) -> FenceAnswer:
@@ -311,11 +315,16 @@ class Enumeration:
         pointer: StepPointer | None = self.value[world.pointer]
         if event.kind == "superseded":
             assert event.order is not None
+            if event.order.owner_epoch == 0:
+                raise Broken(f"5 {event.token} exits as superseded, but rule 1 has no such outcome")
             if pointer is not None and (pointer.token == event.token or pointer.order < event.order):
                 raise Broken(f"5 {event.token} exits as superseded, but the pointer is of {pointer.token}")
             return world
         if event.kind == "done" and event.order is not None:
             past = past._replace(highest=max(past.highest, event.order))
+            use = (event.fingerprint, event.manifest)
+            if event.manifest and past.uses[-1:] != (use,):
+                past = past._replace(uses=(*past.uses, use))
         if event.manifest:
             past = past._replace(reported=past.reported | {event.manifest})
         return world._replace(past=self.numbers.of(past))
@@ -512,7 +521,7 @@ class Enumeration:
         """
         actor = self.actors[place]
         world = world._replace(late=frozenset(), faults=0, crashes=0)
-        path = []
+        path: list[tuple[int, int, frozenset[int], int, int]] = []
         starts = 0
         for _ in range(150):
             state: ProcessState = self.value[world.processes[place]]
@@ -551,10 +560,10 @@ class Enumeration:
             following = []
             for world in level:
                 above = hash(world)
-                for label, after in self.successors(world):
-                    broken = after if isinstance(after, Broken) else None
-                    if not isinstance(after, Broken):
-                        after = self._pruned(after)
+                for label, step in self.successors(world):
+                    broken = step if isinstance(step, Broken) else None
+                    if not isinstance(step, Broken):
+                        after = self._pruned(step)
                         number = hash(after)
                         if number in seen:
                             continue
@@ -599,6 +608,3 @@ class Enumeration:
         by = f" by {body.write_id}" if isinstance(body, StepPointer | OwnerRecord) else ""
         reply = answer.name.lower() if isinstance(answer, FenceReply) else type(answer).__name__
         return f"{who}: {how + ': ' if how else ''}{type(request).__name__} {what}{by} -> {reply}"
-
-
-__all__ = ["Broken", "Enumeration", "Found", "ended", "token_of"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from maskrcnn_trainer.object_store.fence import (
     claiming,
@@ -87,6 +89,7 @@ class Event:
     manifest: str = ""
     order: AttemptOrder | None = None
     token: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,10 +158,11 @@ def stepped(actor: Actor, state: ProcessState, answer: FenceAnswer) -> Settled:
 def settled(actor: Actor, state: ProcessState, step: Decision | FenceOutcome, events: tuple[Event, ...]) -> Settled:
     """Return the state in which the next request is known, or the process has ended."""
     while isinstance(step, FenceOutcome):
-        state, step, more = on_outcome(actor, state, step)
+        state, following, more = on_outcome(actor, state, step)
         events += more
-        if step is None:
+        if following is None:
             return state, events
+        step = following
     return replace(state, decision=step), events
 
 
@@ -172,47 +176,62 @@ Followed = tuple[ProcessState, "Decision | FenceOutcome | None", tuple[Event, ..
 
 def on_outcome(actor: Actor, state: ProcessState, outcome: FenceOutcome) -> Followed:
     """Return the state and the next decision after an outcome."""
+    for kind, follow in FOLLOWED:
+        if isinstance(outcome, kind):
+            return follow(actor, state, outcome)
+    raise AssertionError(f"unexpected outcome of {actor.name}: {outcome}")
+
+
+def _on_superseded(actor: Actor, state: ProcessState, outcome: Any) -> Followed:
     token = token_of(actor, state.incarnation)
-    if isinstance(outcome, SupersededOutcome):
-        event = Event("superseded", order=actor.order(state.owner_epoch), token=token)
-        return ended(state, "superseded"), None, (event,)
-    if isinstance(outcome, AnothersOwner):
-        return ended(state, "refused"), None, ()
-    if isinstance(outcome, ownership.OwnedPrefix):
-        state = _claiming(actor, state, outcome.record.epoch)
-        return state, state.decision, ()
-    if isinstance(outcome, claiming.AlreadyDone):
-        slot = outcome.holder.pointer.current if outcome.holder else None
-        inherited = _inherited(outcome.holder) if outcome.holder else ()
-        return (
-            ended(state, "done"),
-            None,
-            (
-                Event("done", slot.manifest if slot else "", actor.order(state.owner_epoch), token),
-                *inherited,
-            ),
-        )
-    if isinstance(outcome, claiming.ClaimedStep):
-        pointer = outcome.holder.pointer
-        names = uploading.UploadNames(KEYS, pointer.epoch, token)
-        state = replace(state, holder=outcome.holder, names=names)
-        return *_uploading(actor, state), _inherited(outcome.holder)
-    if isinstance(outcome, uploading.UploadedSet):
-        state = replace(state, names=outcome.names, uploaded=(outcome.slot, outcome.published))
-        if actor.thread:
-            flying = frozenset({outcome.slot.manifest, *(file.key for file in outcome.published.files)})
-            return replace(state, phase="clean in flight"), cleaning.clean_step(_held(state), flying, 0.0), ()
-        return *_publishing(state), ()
-    if isinstance(outcome, holding.HeldOutcome):
-        return _on_held(actor, replace(state, holder=outcome.holder))
-    if isinstance(outcome, tombstones.DisownedPrefix):
-        step = tombstones.delete_step(KEYS, outcome.record.epoch, token)
-        return replace(state, phase="delete", owner_epoch=outcome.record.epoch), step, ()
-    if isinstance(outcome, result_reading.ReadResults | result_reading.NotPublished | tombstones.NothingOwned):
-        return ended(state, "done"), None, ()
-    if isinstance(outcome, tombstones.DeletedStep):
-        return ended(state, "done"), None, ()
-    raise AssertionError(f"5 unexpected outcome of {token}: {outcome}")
+    event = Event("superseded", order=actor.order(state.owner_epoch), token=token)
+    return ended(state, "superseded"), None, (event,)
+
+
+def _on_refused(actor: Actor, state: ProcessState, outcome: Any) -> Followed:
+    return ended(state, "refused"), None, ()
+
+
+def _on_owned(actor: Actor, state: ProcessState, outcome: ownership.OwnedPrefix) -> Followed:
+    state = _claiming(actor, state, outcome.record.epoch)
+    return state, state.decision, ()
+
+
+def _on_done(actor: Actor, state: ProcessState, outcome: claiming.AlreadyDone) -> Followed:
+    assert outcome.published.fingerprint == actor.fingerprint
+    assert outcome.published.result is not None
+    order = actor.order(state.owner_epoch)
+    if outcome.holder is None:
+        return ended(state, "done"), None, (Event("done", order=order),)
+    slot = outcome.holder.pointer.slot_of(outcome.published.fingerprint)
+    assert slot is not None
+    done = Event("done", slot.manifest, order, fingerprint=slot.fingerprint)
+    return ended(state, "done"), None, (done, *_inherited(outcome.holder))
+
+
+def _on_claimed(actor: Actor, state: ProcessState, outcome: claiming.ClaimedStep) -> Followed:
+    names = uploading.UploadNames(KEYS, outcome.holder.pointer.epoch, token_of(actor, state.incarnation))
+    state = replace(state, holder=outcome.holder, names=names)
+    return *_uploading(actor, state), _inherited(outcome.holder)
+
+
+def _on_uploaded(actor: Actor, state: ProcessState, outcome: uploading.UploadedSet) -> Followed:
+    state = replace(state, names=outcome.names, uploaded=(outcome.slot, outcome.published))
+    if actor.thread:
+        flying = frozenset({outcome.slot.manifest, *(file.key for file in outcome.published.files)})
+        return replace(state, phase="clean in flight"), cleaning.clean_step(_held(state), flying, 0.0), ()
+    return *_publishing(state), ()
+
+
+def _on_disowned(actor: Actor, state: ProcessState, outcome: tombstones.DisownedPrefix) -> Followed:
+    step = tombstones.delete_step(KEYS, outcome.record.epoch, token_of(actor, state.incarnation))
+    return replace(state, phase="delete", owner_epoch=outcome.record.epoch), step, ()
+
+
+def _on_end(actor: Actor, state: ProcessState, outcome: Any) -> Followed:
+    if isinstance(outcome, result_reading.ReadResults) and actor.fingerprint is not None:
+        assert outcome.published.fingerprint == actor.fingerprint, "the reader got another fingerprint"
+    return ended(state, "done"), None, ()
 
 
 def _held(state: ProcessState) -> holding.StepHolder:
@@ -242,7 +261,8 @@ def _publishing(state: ProcessState) -> tuple[ProcessState, Decision | FenceOutc
     return replace(state, phase="publish"), holding.publish(_held(state), *state.uploaded)
 
 
-def _on_held(actor: Actor, state: ProcessState) -> Followed:
+def _on_held(actor: Actor, state: ProcessState, outcome: holding.HeldOutcome) -> Followed:
+    state = replace(state, holder=outcome.holder)
     events: tuple[Event, ...] = ()
     if state.phase == "clean in flight":
         return *_publishing(state), ()
@@ -257,3 +277,20 @@ def _on_held(actor: Actor, state: ProcessState) -> Followed:
     if state.phase != "last" and actor.clean:
         return replace(state, phase="last"), cleaning.clean_step(_held(state), seconds=0.0), events
     return ended(state, "done"), None, events
+
+
+FOLLOWED: tuple[tuple[type[FenceOutcome], Callable[[Actor, ProcessState, Any], Followed]], ...] = (
+    (SupersededOutcome, _on_superseded),
+    (AnothersOwner, _on_refused),
+    (ownership.OwnedPrefix, _on_owned),
+    (claiming.AlreadyDone, _on_done),
+    (claiming.ClaimedStep, _on_claimed),
+    (uploading.UploadedSet, _on_uploaded),
+    (holding.HeldOutcome, _on_held),
+    (tombstones.DisownedPrefix, _on_disowned),
+    (tombstones.NothingOwned, _on_end),
+    (tombstones.DeletedStep, _on_end),
+    (result_reading.ReadResults, _on_end),
+    (result_reading.NotPublished, _on_end),
+)
+"""What a process does after an outcome."""

@@ -6,6 +6,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
+from tests.unit.object_store.fence.enumeration import Enumeration
+from tests.unit.object_store.fence.processes import KEYS, Actor
+
 from maskrcnn_trainer.object_store.fence.records import (
     AttemptOrder,
     FingerprintSlot,
@@ -15,8 +18,6 @@ from maskrcnn_trainer.object_store.fence.records import (
     PublishedSet,
     StepPointer,
 )
-from tests.unit.object_store.fence.enumeration import Enumeration
-from tests.unit.object_store.fence.processes import KEYS, Actor
 
 SCENARIOS: dict[str, Callable[[], Enumeration]] = {}
 """Enumerations by name."""
@@ -42,7 +43,7 @@ def seeded(
     return {"pointer": pointer, "objects": objects}
 
 
-OWNED = {"owner": OwnerRecord("seed-0", OwnerIdentity("A", "n", "e"), 1, "probed")}
+OWNED: dict[str, Any] = {"owner": OwnerRecord("seed-0", OwnerIdentity("A", "n", "e"), 1, "probed")}
 
 
 def scenario(
