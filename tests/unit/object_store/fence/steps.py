@@ -13,6 +13,8 @@ from maskrcnn_trainer.object_store.fence.records import AttemptOrder, PublishedF
 from maskrcnn_trainer.object_store.fence.uploading import UploadedSet, UploadNames, upload_set
 
 SHA = "0" * 64
+A = "aa"
+"""Token of a process."""
 
 
 def order(attempt: int = 1, owner_epoch: int = 1) -> AttemptOrder:
@@ -20,12 +22,12 @@ def order(attempt: int = 1, owner_epoch: int = 1) -> AttemptOrder:
     return AttemptOrder(owner_epoch, "2026-01-31T12:00:00Z", "uid-1", attempt)
 
 
-def claim(store: MemoryStore, token: str = "aa", attempt: int = 1, fingerprint: str = "f1") -> FenceOutcome:
+def claim(store: MemoryStore, token: str = A, attempt: int = 1, fingerprint: str = "f1") -> FenceOutcome:
     """Return the outcome of a claim."""
     return run_decision(claim_step(ClaimTerms(KEYS, order(attempt), fingerprint, token)), store.send)
 
 
-def held(store: MemoryStore, token: str = "aa", attempt: int = 1, fingerprint: str = "f1") -> StepHolder:
+def held(store: MemoryStore, token: str = A, attempt: int = 1, fingerprint: str = "f1") -> StepHolder:
     """Return the holder after a claim."""
     outcome = claim(store, token, attempt, fingerprint)
     assert isinstance(outcome, ClaimedStep)
@@ -53,7 +55,7 @@ class Publisher:
         return self.holder
 
 
-def publisher(store: MemoryStore, token: str = "aa", attempt: int = 1, fingerprint: str = "f1") -> Publisher:
+def publisher(store: MemoryStore, token: str = A, attempt: int = 1, fingerprint: str = "f1") -> Publisher:
     """Return a process that has claimed the step."""
     holder = held(store, token, attempt, fingerprint)
     return Publisher(store, holder, UploadNames(KEYS, holder.pointer.epoch, token))
