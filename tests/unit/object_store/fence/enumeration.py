@@ -58,7 +58,7 @@ class Broken(Exception):
 
 
 class Past(NamedTuple):
-    """What has happened, which no process sees.
+    """History, which no process sees.
 
     Attributes:
         highest: order in effect; an exit code 0 counts.
@@ -66,6 +66,7 @@ class Past(NamedTuple):
         reported: manifests that were reported as published, or inherited by a claim.
         garbage: keys that were ever listed as such.
         taken: owners that replaced another one.
+        deleted: ownerEpoch of a deletion that has ended.
     """
 
     highest: AttemptOrder = AttemptOrder(0, "", "", 0)
@@ -73,6 +74,7 @@ class Past(NamedTuple):
     reported: frozenset[str] = frozenset()
     garbage: frozenset[str] = frozenset()
     taken: frozenset[str] = frozenset()
+    deleted: int = 0
 
 
 class World(NamedTuple):
@@ -283,6 +285,8 @@ class Enumeration:
             raise Broken(f"2 {new.token} of order {new.order} writes after {past.highest}")
         if old is not None and (new.seq != old.seq + 1 or new.epoch < old.epoch):
             raise Broken(f"8 seq {old.seq}, epoch {old.epoch} are followed by seq {new.seq}, epoch {new.epoch}")
+        if new.slots and new.order.owner_epoch < past.deleted:
+            raise Broken(f"10 {new.token} publishes, and its experiment was deleted")
         names = self._named(world.objects, new)
         if names & set(new.garbage):
             raise Broken(f"6 keys are named and listed as garbage in one write: {sorted(names & set(new.garbage))}")
@@ -320,6 +324,13 @@ class Enumeration:
             if pointer is not None and (pointer.token == event.token or pointer.order < event.order):
                 raise Broken(f"5 {event.token} exits as superseded, but the pointer is of {pointer.token}")
             return world
+        if event.kind == "lost":
+            owner: OwnerRecord | None = self.value[world.owner]
+            if owner is not None and event.order is not None and owner.epoch == event.order.owner_epoch:
+                raise Broken(f"5 an attempt exits as one of a former owner, but ownerEpoch is {owner.epoch}")
+            return world
+        if event.kind == "deleted" and event.order is not None:
+            past = past._replace(deleted=max(past.deleted, event.order.owner_epoch))
         if event.kind == "done" and event.order is not None:
             past = past._replace(highest=max(past.highest, event.order))
             use = (event.fingerprint, event.manifest)
@@ -510,6 +521,9 @@ class Enumeration:
             return True
         pointer: StepPointer | None = self.value[world.pointer]
         if actor.kind != "attempt" or not state.owner_epoch:
+            return False
+        owner: OwnerRecord | None = self.value[world.owner]
+        if actor.check_owner and owner is not None and owner.epoch > state.owner_epoch:
             return False
         return pointer is None or pointer.order <= actor.order(state.owner_epoch)
 

@@ -18,7 +18,13 @@ from maskrcnn_trainer.object_store.fence import (
     uploading,
 )
 from maskrcnn_trainer.object_store.fence.exchange_types import DamagedStore, SupersededOutcome
-from maskrcnn_trainer.object_store.fence.records import AttemptOrder, FingerprintSlot, OwnerRecord, StepPointer
+from maskrcnn_trainer.object_store.fence.records import (
+    AttemptOrder,
+    FingerprintSlot,
+    ObjectVersion,
+    OwnerRecord,
+    StepPointer,
+)
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -294,11 +300,16 @@ def deletion_claims_nothing(patch: pytest.MonkeyPatch) -> None:
     def unclaimed(self: Any, answer: Any) -> Any:
         step = self.claim.after(answer)
         if isinstance(step, claiming._ClaimWrite):
-            version = step.base.version if step.base else None
+            version = step.base.version if step.base else ObjectVersion()
             return tombstones._StepListing(holding.StepHolder(step.terms.keys, step.body, version, ()))
         return tombstones.DeletedStep() if not hasattr(step, "request") else tombstones._StepClaim(step)
 
     patch.setattr(tombstones._StepClaim, "after", unclaimed)
+
+
+@mutant(6, "delete-running", "10")
+def owner_is_not_checked_again_after_a_claim(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ownership, "is_still_owned", lambda record, owned: True)
 
 
 @mutant(6, "delete-running", "8")

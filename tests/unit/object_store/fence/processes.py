@@ -27,6 +27,7 @@ from maskrcnn_trainer.object_store.fence.records import (
     AttemptOrder,
     FingerprintSlot,
     OwnerIdentity,
+    OwnerRecord,
     PublishedFile,
     PublishedSet,
 )
@@ -38,7 +39,7 @@ RESTARTED = 7
 
 @dataclass(frozen=True)
 class Actor:
-    """What a process does: an attempt that claims, publishes, and cleans; a reader; or an administrator who deletes.
+    """Task of a process: an attempt that claims, publishes, and cleans; a reader; or an administrator who deletes.
 
     Attributes:
         name: with the number of the incarnation, its token.
@@ -83,7 +84,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Event:
-    """What a process has learned: ``kind`` is reported, done, superseded, or claimed."""
+    """News that a process has got: ``kind`` is reported, done, superseded, lost, or deleted."""
 
     kind: str
     manifest: str = ""
@@ -99,9 +100,10 @@ class ProcessState:
     Attributes:
         incarnation: number of its start.
         end: empty while it runs; else done, superseded, refused, or lost.
-        phase: own, claim, upload, publish, clean, last, read, disown, delete.
+        phase: own, claim, confirm, upload, publish, clean, last, read, delete.
         decision: of the product.
         owner_epoch: 0 until it is known.
+        owned: record of the owner that was checked.
         holder: of the step, between two decisions.
         names: source of keys.
         count: number of publishes so far.
@@ -113,6 +115,7 @@ class ProcessState:
     phase: str = ""
     decision: Decision | None = None
     owner_epoch: int = 0
+    owned: OwnerRecord | None = None
     holder: holding.StepHolder | None = None
     names: uploading.UploadNames | None = None
     count: int = 0
@@ -134,8 +137,8 @@ def started(actor: Actor, incarnation: int) -> ProcessState:
         terms = result_reading.ReadTerms(KEYS, actor.fingerprint)
         return ProcessState(incarnation, phase="read", decision=result_reading.read_results(terms))
     if actor.kind == "admin":
-        decision = tombstones.disown_prefix(KEYS.experiment, token)
-        return ProcessState(incarnation, phase="disown", decision=decision)
+        decision = tombstones.delete_experiment(KEYS.experiment, token)
+        return ProcessState(incarnation, phase="delete", decision=decision)
     if actor.check_owner:
         take = ownership.OwnerState(*actor.take) if actor.take else None
         identity = OwnerIdentity(actor.owner, "n", KEYS.experiment)
@@ -193,8 +196,14 @@ def _on_refused(actor: Actor, state: ProcessState, outcome: Any) -> Followed:
 
 
 def _on_owned(actor: Actor, state: ProcessState, outcome: ownership.OwnedPrefix) -> Followed:
-    state = _claiming(actor, state, outcome.record.epoch)
+    if state.phase == "confirm":
+        return *_uploading(actor, state), ()
+    state = replace(_claiming(actor, state, outcome.record.epoch), owned=outcome.record)
     return state, state.decision, ()
+
+
+def _on_lost(actor: Actor, state: ProcessState, outcome: ownership.OwnershipLost) -> Followed:
+    return ended(state, "superseded"), None, (Event("lost", order=actor.order(state.owner_epoch)),)
 
 
 def _on_done(actor: Actor, state: ProcessState, outcome: claiming.AlreadyDone) -> Followed:
@@ -212,6 +221,9 @@ def _on_done(actor: Actor, state: ProcessState, outcome: claiming.AlreadyDone) -
 def _on_claimed(actor: Actor, state: ProcessState, outcome: claiming.ClaimedStep) -> Followed:
     names = uploading.UploadNames(KEYS, outcome.holder.pointer.epoch, token_of(actor, state.incarnation))
     state = replace(state, holder=outcome.holder, names=names)
+    if state.owned is not None:
+        confirm = ownership.confirm_owner(KEYS.experiment, state.owned)
+        return replace(state, phase="confirm"), confirm, _inherited(outcome.holder)
     return *_uploading(actor, state), _inherited(outcome.holder)
 
 
@@ -223,9 +235,9 @@ def _on_uploaded(actor: Actor, state: ProcessState, outcome: uploading.UploadedS
     return *_publishing(state), ()
 
 
-def _on_disowned(actor: Actor, state: ProcessState, outcome: tombstones.DisownedPrefix) -> Followed:
-    step = tombstones.delete_step(KEYS, outcome.record.epoch, token_of(actor, state.incarnation))
-    return replace(state, phase="delete", owner_epoch=outcome.record.epoch), step, ()
+def _on_deleted(actor: Actor, state: ProcessState, outcome: tombstones.DeletedExperiment) -> Followed:
+    order = tombstones.deletion_order(outcome.record.epoch)
+    return ended(state, "done"), None, (Event("deleted", order=order),)
 
 
 def _on_end(actor: Actor, state: ProcessState, outcome: Any) -> Followed:
@@ -287,9 +299,9 @@ FOLLOWED: tuple[tuple[type[FenceOutcome], Callable[[Actor, ProcessState, Any], F
     (claiming.ClaimedStep, _on_claimed),
     (uploading.UploadedSet, _on_uploaded),
     (holding.HeldOutcome, _on_held),
-    (tombstones.DisownedPrefix, _on_disowned),
+    (tombstones.DeletedExperiment, _on_deleted),
     (tombstones.NothingOwned, _on_end),
-    (tombstones.DeletedStep, _on_end),
+    (ownership.OwnershipLost, _on_lost),
     (result_reading.ReadResults, _on_end),
     (result_reading.NotPublished, _on_end),
 )

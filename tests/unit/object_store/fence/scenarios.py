@@ -98,6 +98,9 @@ scenario(
     **seeded(),
 )
 READER = Actor("r", kind="reader", fingerprint=None, merge=False, top=True)
+scenario("clean-two-faults", CLEANERS, 2, **seeded())
+scenario("clean-two-crashes", CLEANERS, 0, 2, **seeded())
+scenario("clean-fault-crash", CLEANERS, 1, 1, **seeded())
 scenario("reader", [with_(A, publishes=2, clean=True, top=True), READER], 1, quick=True, **seeded())
 scenario("reader-two", [*both(A, C, clean=True), READER], 0, **seeded())
 EDITOR = Actor("c", attempt=2, fingerprint="F2", publishes=2, clean=True, top=True)
@@ -143,6 +146,14 @@ scenario(
     **TWO,
 )
 scenario("swap-reader", [*both(*SWAP, clean=True), with_(READER, fingerprint="F2")], 1, **TWO)
+THERE_AND_BACK = [
+    Actor("a", attempt=2),
+    Actor("b", attempt=3, fingerprint="F2"),
+    Actor("c", attempt=4, fingerprint="F3", clean=True, top=True),
+]
+TWO_RESULTS = seeded(("F2", "F1"), ("F1", "F2"), attempt=1)
+scenario("swap-there-and-back", THERE_AND_BACK, 1, **TWO_RESULTS)
+scenario("swap-there-and-back-crash", THERE_AND_BACK, 0, 1, **TWO_RESULTS)
 EDITS = [Actor("a", fingerprint="F2"), Actor("b", attempt=2, fingerprint="F3", top=True)]
 scenario("edits", EDITS, 2, 1, **seeded())
 scenario("edits-clean", both(*EDITS, clean=True), 1, quick=True, **seeded())
@@ -150,6 +161,8 @@ ADMIN = Actor("adm", kind="admin", merge=True)
 RUNNING = Actor("a", created=2, check_owner=True)
 NEXT = Actor("b", created=1, owner="B", check_owner=True, top=True)
 scenario("delete-running", [RUNNING, ADMIN], 1, 1, quick=True, **OWNED)
+scenario("delete-running-clean", [with_(RUNNING, publishes=2, clean=True), ADMIN], 1, 1, **seeded(), **OWNED)
+scenario("delete-running-split", both(RUNNING, ADMIN, merge=False), 1, 1, **OWNED)
 scenario("delete-late", [RUNNING, ADMIN], 2, 0, **OWNED)
 scenario("delete-owner", [RUNNING, ADMIN, NEXT], 0, quick=True, **OWNED)
 scenario("delete-takeover", [RUNNING, ADMIN, with_(NEXT, take=("A", 1))], 0, **seeded(), **OWNED)

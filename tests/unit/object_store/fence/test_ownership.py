@@ -10,9 +10,11 @@ from tests.unit.object_store.fence.memory_store import KEYS, MemoryStore
 from maskrcnn_trainer.object_store.fence.exchange_types import AnothersOwner, FenceOutcome, GetRecord, run_decision
 from maskrcnn_trainer.object_store.fence.ownership import (
     OwnedPrefix,
+    OwnershipLost,
     OwnershipTerms,
     OwnerState,
     ProbeNeeded,
+    confirm_owner,
     own_prefix,
 )
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, OwnerRecord
@@ -76,3 +78,14 @@ def test_take_over_may_name_oneself() -> None:
 def test_tombstone_is_replaced_and_keeps_what_the_probe_found() -> None:
     outcome = check(owned_by(None), replace(TERMS, store=None))
     assert outcome == OwnedPrefix(OwnerRecord("t-0", ME, 4, "able"))
+
+
+def test_owner_that_is_unchanged_is_confirmed() -> None:
+    store = owned_by(ME)
+    record = OwnerRecord("x-0", ME, 3, "able")
+    assert run_decision(confirm_owner("exp", record), store.send) == OwnedPrefix(record)
+
+
+@pytest.mark.parametrize("after", [owned_by(None, 4), owned_by(OTHER, 4), owned_by(ME, 4), MemoryStore()])
+def test_owner_that_was_deleted_or_replaced_is_lost(after: MemoryStore) -> None:
+    assert isinstance(run_decision(confirm_owner("exp", OwnerRecord("x-0", ME, 3)), after.send), OwnershipLost)

@@ -63,7 +63,7 @@ def test_refused_deletion_is_no_refusal_of_the_store() -> None:
 @pytest.mark.parametrize("kind", [CreateRecord, UpdateRecord])
 @pytest.mark.parametrize("carried_out", [True, False])
 def test_one_lost_answer_starts_with_another_object(kind: type, carried_out: bool) -> None:
-    lost = []
+    lost: list[FenceRequest] = []
 
     def send(store: MemoryStore, request: FenceRequest) -> FenceAnswer:
         if isinstance(request, kind) and not lost:

@@ -11,9 +11,11 @@ from maskrcnn_trainer.object_store.fence.claiming import ClaimTerms, claim_step
 from maskrcnn_trainer.object_store.fence.exchange_types import FenceReply, SupersededOutcome, run_decision
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, OwnerRecord
 from maskrcnn_trainer.object_store.fence.tombstones import (
+    DeletedExperiment,
     DeletedStep,
     DisownedPrefix,
     NothingOwned,
+    delete_experiment,
     delete_step,
     deletion_order,
     disown_prefix,
@@ -80,3 +82,13 @@ def test_incomplete_listing_deletes_nothing() -> None:
     publisher(store).publish("a")
     assert run_decision(delete_step(KEYS, 2, "t"), store.send) == DeletedStep(incomplete=True)
     assert len(store.objects) == 3
+
+
+def test_experiment_is_deleted_with_all_steps_that_are_listed_or_named() -> None:
+    store = MemoryStore()
+    store.put(KEYS.owner, OwnerRecord("x-0", OwnerIdentity("a", "b", "exp"), 3, "able"))
+    publisher(store).publish("a")
+    outcome = run_decision(delete_experiment("exp", "t", ("convert",)), store.send)
+    assert isinstance(outcome, DeletedExperiment)
+    assert outcome.steps == (("convert", DeletedStep()), ("train", DeletedStep(deleted=2)))
+    assert store.objects.keys() == {KEYS.owner, KEYS.pointer, "exp/convert/run.json"}

@@ -132,7 +132,7 @@ def test_forged_manifest_is_refused(change: Change) -> None:
     [
         lambda d: d.update(epoch=0),
         lambda d: d.update(seq="7"),
-        lambda d: d.update(token="a-b"),
+        lambda d: d.update({"token": "a-b"}),
         lambda d: d.update(writeId=""),
         lambda d: d["order"].update(creationTimestamp="yesterday"),
         lambda d: d["order"].update(attempt=-1),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 _WRITTEN_ONCE = re.compile(r"([1-9][0-9]{0,17})-([0-9a-z]{1,64})-(0|[1-9][0-9]{0,17})-([0-9A-Za-z._-]{1,200})")
 _PART = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z._-]*[0-9A-Za-z])?")
 _UNSAFE_IN_NAME = re.compile(r"[^0-9A-Za-z._-]")
-LONGEST_NAME = 100
+LONGEST_NAME_IN_KEY = 100
 """Most characters of a file's name that its key repeats."""
 
 
@@ -56,7 +56,7 @@ class StepKeys:
 
     def written_once(self, epoch: int, token: str, number: int, path: str) -> str:
         """Return the key of a file or manifest, which repeats the end of its path for those who read a listing."""
-        name = _UNSAFE_IN_NAME.sub("_", path.rpartition("/")[2])[-LONGEST_NAME:] or "_"
+        name = _UNSAFE_IN_NAME.sub("_", path.rpartition("/")[2])[-LONGEST_NAME_IN_KEY:] or "_"
         return f"{self.prefix}o/{epoch}-{token}-{number}-{name}"
 
     def parse(self, key: str) -> WrittenOnce | None:

@@ -94,6 +94,48 @@ def new_owner(terms: OwnershipTerms, before: OwnerRecord | None, write_id: str) 
 
 
 @dataclass(frozen=True, slots=True)
+class OwnershipLost(FenceOutcome):
+    """The prefix was deleted or taken over since it was checked (exit code 75); None if ``owner.json`` is gone."""
+
+    record: OwnerRecord | None
+
+
+def confirm_owner(experiment: str, owned: OwnerRecord) -> Decision:
+    """Return the decision that checks the owner again after each claim: OwnedPrefix, OwnershipLost.
+
+    A deletion writes its tombstone first and lists the steps then. So it finds each step whose claim precedes a check
+    that still found the owner, and a claim that comes later is given up.
+    """
+    return _OwnerConfirmation(experiment, owned)
+
+
+def is_still_owned(record: OwnerRecord, owned: OwnerRecord) -> bool:
+    """Return whether no other owner, and no deletion, has followed."""
+    return record.owner == owned.owner and record.epoch == owned.epoch
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnerConfirmation:
+    experiment: str
+    owned: OwnerRecord
+
+    @property
+    def request(self) -> FenceRequest:
+        return GetRecord(owner_key(self.experiment))
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        if answer is FenceReply.NOT_FOUND:
+            return OwnershipLost(None)
+        if not isinstance(answer, FoundRecord):
+            return self
+        if not isinstance(answer.content, OwnerRecord):
+            return DamagedStore(owner_key(self.experiment), "isn't an owner")
+        return (
+            OwnedPrefix(answer.content) if is_still_owned(answer.content, self.owned) else OwnershipLost(answer.content)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _OwnerRead:
     terms: OwnershipTerms
     writes: int = 0

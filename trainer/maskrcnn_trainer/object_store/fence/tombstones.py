@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maskrcnn_trainer.object_store.fence.claiming import ClaimedStep, ClaimTerms, claim_step
 from maskrcnn_trainer.object_store.fence.exchange_types import (
@@ -22,7 +22,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     WrittenRecord,
 )
 from maskrcnn_trainer.object_store.fence.holding import StepHolder
-from maskrcnn_trainer.object_store.fence.keys import StepKeys, owner_key
+from maskrcnn_trainer.object_store.fence.keys import StepKeys, owner_key, steps_in
 from maskrcnn_trainer.object_store.fence.records import AttemptOrder, OwnerRecord
 
 
@@ -52,6 +52,25 @@ class DeletedStep(FenceOutcome):
     failed: int = 0
     left_to: AttemptOrder | None = None
     incomplete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedExperiment(FenceOutcome):
+    """The owner is a tombstone, and so is the pointer of each step that was found, with what became of the step."""
+
+    record: OwnerRecord
+    steps: tuple[tuple[str, DeletedStep], ...]
+
+
+def delete_experiment(experiment: str, token: str, steps: tuple[str, ...] = ()) -> Decision:
+    """Return the decision that deletes an experiment: DeletedExperiment, NothingOwned, or a step's other outcome.
+
+    Args:
+        experiment: name.
+        token: of this process.
+        steps: steps that are deleted even if a listing shows nothing of them.
+    """
+    return _Experiment(experiment, token, steps, disown_prefix(experiment, token))
 
 
 def disown_prefix(experiment: str, token: str) -> Decision:
@@ -169,3 +188,66 @@ class _StepDeletion:
         if answer is FenceReply.FORBIDDEN:
             return DeletedStep(failed=len(self.keys))
         return _StepListing(self.holder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Experiment:
+    """Deletion of an experiment: the owner, a listing, and the steps one by one."""
+
+    experiment: str
+    token: str
+    to_do: tuple[str, ...]
+    decision: Decision
+    record: OwnerRecord | None = None
+    done: tuple[tuple[str, DeletedStep], ...] = ()
+
+    @property
+    def request(self) -> FenceRequest:
+        return self.decision.request
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        return self.follow(self.decision.after(answer))
+
+    def follow(self, step: Decision | FenceOutcome) -> Decision | FenceOutcome:
+        """Return the state after a step of a part."""
+        if not isinstance(step, FenceOutcome):
+            return replace(self, decision=step)
+        if isinstance(step, DisownedPrefix):
+            return replace(self, record=step.record, decision=_ExperimentListing(self.experiment))
+        if isinstance(step, _ListedSteps):
+            known = {name for name, _ in self.done}
+            to_do = tuple(name for name in dict.fromkeys((*self.to_do, *step.steps)) if name not in known)
+            return _next_step(replace(self, to_do=to_do))
+        if isinstance(step, DeletedStep):
+            done = (*self.done, (self.to_do[0], step))
+            return _next_step(replace(self, to_do=self.to_do[1:], done=done))
+        return step
+
+
+def _next_step(state: _Experiment) -> Decision | FenceOutcome:
+    """Return the deletion of the next step, or the outcome after the last one."""
+    if state.record is None:
+        raise ValueError("The steps are deleted after the owner")
+    if not state.to_do:
+        return DeletedExperiment(state.record, state.done)
+    keys = StepKeys(state.experiment, state.to_do[0])
+    return state.follow(delete_step(keys, state.record.epoch, f"{state.token}{len(state.done)}"))
+
+
+@dataclass(frozen=True, slots=True)
+class _ListedSteps(FenceOutcome):
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _ExperimentListing:
+    experiment: str
+
+    @property
+    def request(self) -> FenceRequest:
+        return ListKeys(f"{self.experiment}/")
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        if not isinstance(answer, ListedKeys):
+            return self
+        return _ListedSteps(steps_in(self.experiment, tuple(entry.key for entry in answer.entries)))
