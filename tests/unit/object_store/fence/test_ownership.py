@@ -89,3 +89,14 @@ def test_owner_that_is_unchanged_is_confirmed() -> None:
 @pytest.mark.parametrize("after", [owned_by(None, 4), owned_by(OTHER, 4), owned_by(ME, 4), MemoryStore()])
 def test_owner_that_was_deleted_or_replaced_is_lost(after: MemoryStore) -> None:
     assert isinstance(run_decision(confirm_owner("exp", OwnerRecord("x-0", ME, 3)), after.send), OwnershipLost)
+
+
+@pytest.mark.parametrize("text", ["other/3", "a/b/12"])
+def test_value_to_pass_is_the_one_that_a_refusal_shows(text: str) -> None:
+    assert str(OwnerState.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "other", "/3", "other/", "other/0", "other/03", "other/x", "other/3\n"])
+def test_value_that_names_no_state_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="such as my-cluster/3"):
+        OwnerState.parse(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from maskrcnn_trainer.object_store.fence.exchange_types import (
@@ -28,6 +29,21 @@ class OwnerState:
 
     owner_id: str
     epoch: int
+
+    def __str__(self) -> str:
+        return f"{self.owner_id}/{self.epoch}"
+
+    @classmethod
+    def parse(cls, text: str) -> OwnerState:
+        """Return the state that a text such as ``my-cluster/3`` names.
+
+        Raises:
+            ValueError: it isn't an id, a slash, and a whole number from 1.
+        """
+        owner_id, _, epoch = text.rpartition("/")
+        if not owner_id or not re.fullmatch(r"[1-9][0-9]{0,17}", epoch):
+            raise ValueError(f"{text!r} isn't an owner's id, a slash, and its epoch, such as my-cluster/3")
+        return cls(owner_id, int(epoch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +177,7 @@ class _OwnerRead:
             return self._write(record, version)
         if is_same_owner(record, self.terms.owner):
             return OwnedPrefix(record)
-        return AnothersOwner(record, f"{record.owner.owner_id}/{record.epoch}")
+        return AnothersOwner(record, str(OwnerState(record.owner.owner_id, record.epoch)))
 
     def _write(self, before: OwnerRecord | None, version: ObjectVersion | None) -> Decision | FenceOutcome:
         terms = self.terms

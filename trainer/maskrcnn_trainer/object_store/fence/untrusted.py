@@ -30,7 +30,8 @@ MOST_FILES = 200_000
 LONGEST_PATH = 1024
 LONGEST_PART = 255
 
-_LARGEST_NUMBER = 2**63 - 1
+_LARGEST_NUMBER = 10**18 - 2
+"""Largest number, so that the next epoch still fits into a key."""
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*")
 _WORD = re.compile(r"[0-9A-Za-z._:-]{1,128}")
 _TOKEN = re.compile(r"[0-9a-z]{1,64}")
