@@ -260,16 +260,19 @@ def keys_in_flight_are_garbage(patch: pytest.MonkeyPatch) -> None:
 
 @mutant(5, "clean", "3")
 def keys_of_higher_epochs_are_deleted_without_a_listing(patch: pytest.MonkeyPatch) -> None:
-    listing = cleaning.after_listing
+    garbage_is_deleted_without_a_listing(patch)
+    keys_of_higher_epochs_are_garbage(patch)
 
-    def at_once(holder: Any, listed: Any, in_flight: Any, seconds: float) -> Any:
-        garbage = cleaning.garbage_of(holder, frozenset(entry.key for entry in listed.entries), in_flight)
-        if garbage:
-            return cleaning._Deletion(holder, frozenset(garbage), in_flight, garbage)
-        return listing(holder, listed, in_flight, seconds)
 
-    patch.setattr(cleaning, "after_listing", at_once)
-    patch.setattr(cleaning, "is_of_mine_or_lower_epoch", lambda holder, key: holder.keys.parse(key) is not None)
+@mutant(6, "delete-running-seeded", "3")
+def deletion_keeps_the_slots(patch: pytest.MonkeyPatch) -> None:
+    claimed = claiming.claimed_pointer
+
+    def kept(base: StepPointer | None, terms: Any, **kwargs: Any) -> StepPointer:
+        body = claimed(base, terms, **kwargs)
+        return replace(body, current=base.current, previous=base.previous) if base else body
+
+    patch.setattr(claiming, "claimed_pointer", kept)
 
 
 @mutant(5, "reader", "9")
@@ -330,11 +333,24 @@ def keys_of_higher_epochs_are_garbage(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(cleaning, "is_of_mine_or_lower_epoch", lambda holder, key: holder.keys.parse(key) is not None)
 
 
+def garbage_is_deleted_without_a_listing(patch: pytest.MonkeyPatch) -> None:
+    listing = cleaning.after_listing
+
+    def at_once(holder: Any, listed: Any, in_flight: Any, seconds: float) -> Any:
+        garbage = cleaning.garbage_of(holder, frozenset(entry.key for entry in listed.entries), in_flight)
+        if garbage:
+            return cleaning._Deletion(holder, frozenset(garbage), in_flight, garbage)
+        return listing(holder, listed, in_flight, seconds)
+
+    patch.setattr(cleaning, "after_listing", at_once)
+
+
 NOT_NEEDED: dict[str, tuple[str, Patch]] = {
     patch.__name__: (scenario, patch)
     for scenario, patch in (
         ("clean", claim_drops_the_garbage),
         ("clean", keys_of_higher_epochs_are_garbage),
+        ("clean-one-fault", garbage_is_deleted_without_a_listing),
     )
 }
 """Sentences that other sentences back up: no invariant breaks without them."""

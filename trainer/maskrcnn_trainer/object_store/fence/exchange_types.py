@@ -206,11 +206,29 @@ class Decision(Protocol):
         """Return the state after the request's answer."""
 
 
-def run_decision(decision: Decision | FenceOutcome, send: Callable[[FenceRequest], FenceAnswer]) -> FenceOutcome:
-    """Return the outcome of a decision whose requests are sent by ``send``.
+@dataclass
+class DecisionRun:
+    """Run of a decision, which can be interrupted and finished later.
 
-    If ``send`` raises, the write whose fate is unknown must be resolved by the same decision before the next one.
+    Attributes:
+        state: of the decision, or its outcome.
     """
-    while not isinstance(decision, FenceOutcome):
-        decision = decision.after(send(decision.request))
-    return decision
+
+    state: Decision | FenceOutcome
+
+    def finish(self, send: Callable[[FenceRequest], FenceAnswer]) -> FenceOutcome:
+        """Return the outcome; requests are sent by ``send``.
+
+        If ``send`` raises, its request counts as unanswered, and the run must be finished by another call before another
+        decision about the same object starts: the fate of a write must be known.
+        """
+        while not isinstance(self.state, FenceOutcome):
+            before = self.state
+            self.state = before.after(FenceReply.UNANSWERED)
+            self.state = before.after(send(before.request))
+        return self.state
+
+
+def run_decision(decision: Decision | FenceOutcome, send: Callable[[FenceRequest], FenceAnswer]) -> FenceOutcome:
+    """Return the outcome of a decision whose requests are sent by ``send``."""
+    return DecisionRun(decision).finish(send)
