@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.object_store.fence.memory_store import KEYS, MemoryStore
+from tests.unit.object_store.fence.steps import SHA, held
 
 from maskrcnn_trainer.object_store.fence.exchange_types import (
     DecisionRun,
@@ -15,8 +17,6 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 from maskrcnn_trainer.object_store.fence.holding import HeldOutcome, publish
 from maskrcnn_trainer.object_store.fence.records import FingerprintSlot, PublishedFile, PublishedSet
 from maskrcnn_trainer.object_store.fence.uploading import UploadedSet, UploadNames, upload_set
-from tests.unit.object_store.fence.memory_store import KEYS, MemoryStore
-from tests.unit.object_store.fence.steps import SHA, held
 
 PUBLISHED = PublishedSet("f1", (PublishedFile("a", "", 1, SHA),))
 

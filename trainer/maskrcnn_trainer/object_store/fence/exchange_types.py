@@ -219,7 +219,7 @@ class DecisionRun:
     def finish(self, send: Callable[[FenceRequest], FenceAnswer]) -> FenceOutcome:
         """Return the outcome; requests are sent by ``send``.
 
-        If ``send`` raises, its request counts as unanswered, and the run must be finished by another call before another
+        If ``send`` raises, its request counts as unanswered, and another call must finish the run before another
         decision about the same object starts: the fate of a write must be known.
         """
         while not isinstance(self.state, FenceOutcome):
