@@ -26,7 +26,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 )
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import FenceRecord, ObjectVersion
-from maskrcnn_trainer.object_store.fence.untrusted import parse_manifest, parse_owner, parse_pointer
+from maskrcnn_trainer.object_store.fence.untrusted import parse_record
 
 KEYS = StepKeys("exp", "train")
 
@@ -96,11 +96,4 @@ class MemoryStore:
         if key not in self.objects:
             return FenceReply.NOT_FOUND
         content, _, at = self.objects[key]
-        record: FenceRecord
-        if key == KEYS.owner:
-            record = parse_owner(content, KEYS.experiment)
-        elif key == KEYS.pointer:
-            record = parse_pointer(content, KEYS)
-        else:
-            record = parse_manifest(content, KEYS, key)
-        return FoundRecord(record, self.version(key), at)
+        return FoundRecord(parse_record(content, key, KEYS), self.version(key), at)

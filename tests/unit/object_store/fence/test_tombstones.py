@@ -92,3 +92,11 @@ def test_experiment_is_deleted_with_all_steps_that_are_listed_or_named() -> None
     assert isinstance(outcome, DeletedExperiment)
     assert outcome.steps == (("convert", DeletedStep()), ("train", DeletedStep(deleted=2)))
     assert store.objects.keys() == {KEYS.owner, KEYS.pointer, "exp/convert/run.json"}
+
+
+def test_incomplete_listing_of_an_experiment_is_reported() -> None:
+    store = MemoryStore(complete=False)
+    store.put(KEYS.owner, OwnerRecord("x-0", None, 3))
+    assert run_decision(delete_experiment("exp", "t"), store.send) == DeletedExperiment(
+        OwnerRecord("x-0", None, 3), (), incomplete=True
+    )

@@ -13,10 +13,14 @@ from tests.unit.object_store.fence.test_encoding import MANIFEST, OWNER, POINTER
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.encoding import encode_record
 from maskrcnn_trainer.object_store.fence.untrusted import (
+    LARGEST_MANIFEST,
+    LARGEST_OWNER,
     LARGEST_POINTER,
+    most_bytes,
     parse_manifest,
     parse_owner,
     parse_pointer,
+    parse_record,
     refuse_unsafe_path,
 )
 
@@ -175,9 +179,19 @@ def test_content_that_is_not_an_object_of_json_is_refused(content: bytes) -> Non
         parse_pointer(content, KEYS)
 
 
-def test_pointer_of_too_many_bytes_is_refused_before_it_is_parsed() -> None:
-    with pytest.raises(InvalidInput, match=f"more than {LARGEST_POINTER} bytes"):
-        parse_pointer(b" " * (LARGEST_POINTER + 1), KEYS)
+def test_key_of_another_step_is_never_read() -> None:
+    with pytest.raises(InvalidInput, match="isn't a key of exp/train/o/"):
+        parse_record(encode_record(PUBLISHED), "exp/other/o/1-aa-0-manifest.json", KEYS)
+
+
+@pytest.mark.parametrize(
+    ("key", "most"),
+    [(KEYS.owner, LARGEST_OWNER), (KEYS.pointer, LARGEST_POINTER), (MANIFEST, LARGEST_MANIFEST)],
+)
+def test_bytes_that_are_read_are_bounded(key: str, most: int) -> None:
+    assert most_bytes(key, KEYS) == most
+    with pytest.raises(InvalidInput, match=f"more than {most} bytes"):
+        parse_record(b" " * (most + 1), key, KEYS)
 
 
 def test_error_shows_no_control_characters_and_little_of_a_long_value() -> None:

@@ -56,10 +56,17 @@ class DeletedStep(FenceOutcome):
 
 @dataclass(frozen=True, slots=True)
 class DeletedExperiment(FenceOutcome):
-    """The owner is a tombstone, and so is the pointer of each step that was found, with what became of the step."""
+    """The owner is a tombstone, and so is the pointer of each step that was found.
+
+    Attributes:
+        record: the tombstone.
+        steps: names of the steps, and what became of each.
+        incomplete: whether the experiment has keys that the library can't list, so that a step can be missing.
+    """
 
     record: OwnerRecord
     steps: tuple[tuple[str, DeletedStep], ...]
+    incomplete: bool = False
 
 
 def delete_experiment(experiment: str, token: str, steps: tuple[str, ...] = ()) -> Decision:
@@ -200,6 +207,7 @@ class _Experiment:
     decision: Decision
     record: OwnerRecord | None = None
     done: tuple[tuple[str, DeletedStep], ...] = ()
+    incomplete: bool = False
 
     @property
     def request(self) -> FenceRequest:
@@ -215,9 +223,8 @@ class _Experiment:
         if isinstance(step, DisownedPrefix):
             return replace(self, record=step.record, decision=_ExperimentListing(self.experiment))
         if isinstance(step, _ListedSteps):
-            known = {name for name, _ in self.done}
-            to_do = tuple(name for name in dict.fromkeys((*self.to_do, *step.steps)) if name not in known)
-            return _next_step(replace(self, to_do=to_do))
+            to_do = tuple(dict.fromkeys((*self.to_do, *step.steps)))
+            return _next_step(replace(self, to_do=to_do, incomplete=not step.complete))
         if isinstance(step, DeletedStep):
             done = (*self.done, (self.to_do[0], step))
             return _next_step(replace(self, to_do=self.to_do[1:], done=done))
@@ -229,7 +236,7 @@ def _next_step(state: _Experiment) -> Decision | FenceOutcome:
     if state.record is None:
         raise ValueError("The steps are deleted after the owner")
     if not state.to_do:
-        return DeletedExperiment(state.record, state.done)
+        return DeletedExperiment(state.record, state.done, state.incomplete)
     keys = StepKeys(state.experiment, state.to_do[0])
     return state.follow(delete_step(keys, state.record.epoch, f"{state.token}{len(state.done)}"))
 
@@ -237,6 +244,7 @@ def _next_step(state: _Experiment) -> Decision | FenceOutcome:
 @dataclass(frozen=True, slots=True)
 class _ListedSteps(FenceOutcome):
     steps: tuple[str, ...]
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,4 +258,4 @@ class _ExperimentListing:
     def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
         if not isinstance(answer, ListedKeys):
             return self
-        return _ListedSteps(steps_in(self.experiment, tuple(entry.key for entry in answer.entries)))
+        return _ListedSteps(steps_in(self.experiment, tuple(entry.key for entry in answer.entries)), answer.complete)

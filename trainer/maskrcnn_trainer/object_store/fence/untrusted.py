@@ -12,6 +12,7 @@ from maskrcnn_trainer.object_store.fence.keys import StepKeys, owner_key
 from maskrcnn_trainer.object_store.fence.records import (
     MOST_GARBAGE,
     AttemptOrder,
+    FenceRecord,
     FingerprintSlot,
     OwnerIdentity,
     OwnerRecord,
@@ -39,6 +40,26 @@ _TIME = re.compile(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _UNSAFE_IN_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\\]")
 _T = TypeVar("_T")
+
+
+def most_bytes(key: str, keys: StepKeys) -> int:
+    """Return the most bytes of a record that are read from the store: one more is enough to refuse it."""
+    return {keys.owner: LARGEST_OWNER, keys.pointer: LARGEST_POINTER}.get(key, LARGEST_MANIFEST)
+
+
+def parse_record(content: bytes, key: str, keys: StepKeys) -> FenceRecord:
+    """Return the owner, the pointer, or the manifest that a key has.
+
+    Raises:
+        InvalidInput: it isn't one, or the key isn't one of this step.
+    """
+    if key == keys.owner:
+        return parse_owner(content, keys.experiment)
+    if key == keys.pointer:
+        return parse_pointer(content, keys)
+    if keys.parse(key) is None:
+        raise InvalidInput(f"{_shown(key)} isn't a key of {keys.prefix}o/", reason="StoreRefused")
+    return parse_manifest(content, keys, key)
 
 
 def parse_owner(content: bytes, experiment: str) -> OwnerRecord:
