@@ -47,6 +47,9 @@ from maskrcnn_trainer.object_store.fence.records import (
     StepPointer,
 )
 
+Seen = dict[tuple[int, ...], tuple[tuple[int, ...], tuple[Any, ...]] | None]
+"""Visited states, each with the one before it and the label of the step between them."""
+
 
 @dataclass
 class Found:
@@ -294,20 +297,20 @@ class Enumeration(WorldStore):
     def run(self, most_states: int = 3_000_000, *, progress: bool = True) -> Found:
         """Visit all states, or all up to the first broken invariant."""
         begin = time.monotonic()
-        seen: dict[int, tuple[int, tuple[Any, ...]] | None] = {hash(self.first): None}
+        seen: Seen = {self._key(self.first): None}
         level = [self.first]
         while level and len(seen) < most_states:
             following = []
             for world in level:
-                above = hash(world)
+                above = self._key(world)
                 for label, step in self.successors(world):
                     broken = step if isinstance(step, Broken) else None
                     if not isinstance(step, Broken):
                         after = self._pruned(step)
-                        number = hash(after)
-                        if number in seen:
+                        key = self._key(after)
+                        if key in seen:
                             continue
-                        seen[number] = (above, label)
+                        seen[key] = (above, label)
                         broken = self._broken(after, progress)
                         following.append(after)
                     if broken is not None:
@@ -326,15 +329,18 @@ class Enumeration(WorldStore):
             return broken
         return None
 
-    def _trace(
-        self, seen: dict[int, tuple[int, tuple[Any, ...]] | None], number: int, label: tuple[Any, ...]
-    ) -> list[str]:
+    def _key(self, world: World) -> tuple[int, ...]:
+        """Return a state as numbers alone: equal states, and only those, have the same."""
+        sets = (self.numbers.of(world.objects), self.numbers.of(world.late))
+        return (world.pointer, world.owner, *sets, *world.processes, world.past, world.faults, world.crashes)
+
+    def _trace(self, seen: Seen, key: tuple[int, ...], label: tuple[Any, ...]) -> list[str]:
         labels = [label]
-        step = seen[number]
+        step = seen[key]
         while step is not None:
-            number, label = step
+            key, label = step
             labels.append(label)
-            step = seen[number]
+            step = seen[key]
         return [self._shown(label) for label in reversed(labels)]
 
     def _shown(self, label: tuple[Any, ...]) -> str:
