@@ -168,6 +168,6 @@ scenario("delete-late", [RUNNING, ADMIN], 2, 0, **OWNED)
 scenario("delete-owner", [RUNNING, ADMIN, NEXT], 0, quick=True, **OWNED)
 scenario("delete-takeover", [RUNNING, ADMIN, with_(NEXT, take=("A", 1))], 0, **seeded(), **OWNED)
 scenario("delete-twice", [ADMIN, with_(NEXT, created=3)], 2, 1, **seeded(), **OWNED)
-scenario("delete-two-admins", [ADMIN, Actor("adn", kind="admin"), NEXT], 1, **seeded(), **OWNED)
+scenario("delete-two-admins", [ADMIN, Actor("other", kind="admin"), NEXT], 1, **seeded(), **OWNED)
 CLOCK = [Actor("a", created=5, publishes=2), Actor("c", created=4, take=("A", 1), check_owner=True, top=True)]
 scenario("clock", CLOCK, 1, 1, quick=True, **seeded(created=5, attempt=1), **OWNED)
