@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from maskrcnn_trainer.shared.messages import RUN_FILE
+
 _WRITTEN_ONCE = re.compile(r"([1-9][0-9]{0,17})-([0-9a-z]{1,64})-(0|[1-9][0-9]{0,17})-([0-9A-Za-z._-]{1,200})")
 _PART = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z._-]*[0-9A-Za-z])?")
 _UNSAFE_IN_NAME = re.compile(r"[^0-9A-Za-z._-]")
@@ -52,7 +54,7 @@ class StepKeys:
     @property
     def pointer(self) -> str:
         """Key of the pointer."""
-        return f"{self.prefix}run.json"
+        return f"{self.prefix}{RUN_FILE}"
 
     def written_once(self, epoch: int, token: str, number: int, path: str) -> str:
         """Return the key of a file or manifest, which repeats the end of its path for those who read a listing."""
@@ -79,6 +81,6 @@ def steps_in(experiment: str, keys: tuple[str, ...]) -> tuple[str, ...]:
         step, _, below = rest.partition("/")
         if above != experiment or not _PART.fullmatch(step):
             continue
-        if below == "run.json" or StepKeys(experiment, step).parse(key) is not None:
+        if below == RUN_FILE or StepKeys(experiment, step).parse(key) is not None:
             found.add(step)
     return tuple(sorted(found))
