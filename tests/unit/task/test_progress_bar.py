@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
-from maskrcnn_trainer.task.progress_bar import ReportedProgress, progress_bar
+from maskrcnn_trainer.task.progress_bar import BarMeter, ReportedProgress, progress_bar
 from maskrcnn_trainer.task.reporter import Reporter
 
 PIPE = Console(file=io.StringIO(), force_terminal=False)
@@ -115,3 +116,11 @@ def test_each_phase_has_a_bar_of_its_own(caplog: pytest.LogCaptureFixture) -> No
         "Converting: 2/6 images (33%)",
     ]
     assert "unreadable 1" in caplog.messages[1]
+
+
+def test_bar_follows_a_total_that_changes() -> None:
+    bar = Progress(console=Console(file=io.StringIO(), force_terminal=True))
+    meter = BarMeter("Loading", 40, "MB", 0, lambda: 0.0, bar=bar)
+    meter.total = 60
+    meter.advance(50)
+    assert (bar.tasks[0].completed, bar.tasks[0].total) == (50, 60)

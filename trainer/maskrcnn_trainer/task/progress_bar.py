@@ -110,7 +110,7 @@ class BarMeter(ProgressMeter):
         )
 
     def _show(self) -> None:
-        self._bar.update(self._task, completed=self.done, details=self.details())
+        self._bar.update(self._task, total=self.total, completed=self.done, details=self.details())
 
     def finish(self) -> None:
         """Draw the final state."""
