@@ -291,7 +291,8 @@ def test_loading_is_recorded_as_progress_of_the_task(
     with inputs_staged(parsed, parsed.stage, TaskName.PRUNE):
         assert Path(parsed.model).read_bytes() == b"m" * 500
         assert staged_path("s3://b/m.tlt") == parsed.model
-    last = records_in(tmp_path)[-1]
+    first, *_, last = records_in(tmp_path)
+    assert (first["status"], first["message"]) == ("STARTED", "Loading inputs.")
     assert (last["status"], last["step"], last["total_steps"]) == ("RUNNING", 1, 1)
     assert last["graphical"]["input_bytes"] == 500
 

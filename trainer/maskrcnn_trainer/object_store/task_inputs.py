@@ -13,7 +13,7 @@ from typing import Any
 from maskrcnn_trainer.errors import InvalidInput, TaskError
 from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSettings
 from maskrcnn_trainer.object_store.needed_objects import Companions
-from maskrcnn_trainer.object_store.staging_display import StagingDisplay
+from maskrcnn_trainer.object_store.staging_display import LOADING, StagingDisplay
 from maskrcnn_trainer.object_store.staging_work import UrlInput
 from maskrcnn_trainer.shared.object_url import is_url, local_path
 from maskrcnn_trainer.shared.variables import CACHE_LIMIT_VARIABLE, CACHE_VARIABLE, OBJECT_STORES_VARIABLE
@@ -158,7 +158,7 @@ def model_companions(name: str) -> str | None:
 
 @contextlib.contextmanager
 def inputs_staged(
-    arguments: argparse.Namespace, stage: StageInputs, task: TaskName | None, *, started: str = "", rank: int = 0
+    arguments: argparse.Namespace, stage: StageInputs, task: TaskName | None, *, rank: int = 0
 ) -> Iterator[None]:
     """Stage the inputs of a command by URL; its arguments have paths within the block.
 
@@ -166,7 +166,6 @@ def inputs_staged(
         arguments: of the command, changed in place.
         stage: stages its inputs.
         task: whose progress is reported; None for a command without reports.
-        started: text of the record of the beginning.
         rank: of this process, or of the node whose processes follow; others than 0 don't report.
 
     Raises:
@@ -176,7 +175,7 @@ def inputs_staged(
     with contextlib.ExitStack() as copies:
         with contextlib.ExitStack() as preparation:
             stop = preparation.enter_context(StopRequest())
-            reports = _Reports(preparation, task, started, rank)
+            reports = _Reports(preparation, task, rank)
             display = StagingDisplay(reports.begin)
             preparation.callback(display.close)
             staging = InputStaging(staging_settings(arguments), display, stop=lambda: stop.asked)
@@ -195,10 +194,9 @@ def inputs_staged(
 class _Reports:
     """Reports of a preparation, which begin once there is something to report."""
 
-    def __init__(self, stack: contextlib.ExitStack, task: TaskName | None, started: str, rank: int) -> None:
+    def __init__(self, stack: contextlib.ExitStack, task: TaskName | None, rank: int) -> None:
         self._stack = stack
         self._task = task
-        self._started = started
         self._rank = rank
         self._reporter: Reporter | None = None
 
@@ -208,7 +206,7 @@ class _Reports:
         if self._reporter is None and self._task is not None and environment.results_dir is not None:
             self._reporter = self._stack.enter_context(
                 preparation_report(
-                    self._task, environment.results_dir, environment, started=self._started, rank=self._rank
+                    self._task, environment.results_dir, environment, started=f"{LOADING}.", rank=self._rank
                 )
             )
         return self._reporter
