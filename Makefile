@@ -55,6 +55,9 @@ test-object-storage: setup ## test inputs by URL on moto, versitygw, Azurite, an
 test-object-storage-smoke: setup ## test inputs by URL on moto alone (installed once)
 	@scripts/test_object_storage.sh --smoke $(ARGS)
 
+test-fence: setup ## enumerate all interleavings of the processes that write results to object storage (ARGS="-k swap")
+	FENCE_SCENARIOS=all $(PYTEST) -s tests/unit/object_store/fence/test_enumeration.py $(ARGS)
+
 test-apiserver: setup ## run the tests with a real API server (whose binaries are found, downloaded, or built once)
 	$(PYTEST) tests/apiserver
 
@@ -211,7 +214,7 @@ release-notes: setup ## print a section of CHANGELOG.md (VERSION=1.2.3 or Unrele
 hooks: setup ## install Git hooks that run the checks of make lint before each commit
 	$(VENV)/pre-commit install
 
-.PHONY: test-object-storage test-object-storage-smoke spelling actionlint dockerfiles check-locks check-generated dist chart-package chart-push kind-images release-check release-notes hooks
+.PHONY: test-fence test-object-storage test-object-storage-smoke spelling actionlint dockerfiles check-locks check-generated dist chart-package chart-push kind-images release-check release-notes hooks
 
 clean: ## the environment and everything generated; the user's cache stays
 	rm -rf .venv .bench workspace .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

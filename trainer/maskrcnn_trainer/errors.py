@@ -68,6 +68,21 @@ class TryAgain(TaskError):
     default_reason = "TryAgain"
 
 
+class Superseded(TryAgain):
+    """Results directory of a later attempt, or of an experiment that was created later (75).
+
+    Args:
+        message: see :class:`TaskError`.
+        attempt: number of the later attempt if it is of the same experiment, else None.
+    """
+
+    default_reason = "Superseded"
+
+    def __init__(self, message: str, *, attempt: int | None = None) -> None:
+        super().__init__(message)
+        self.attempt = attempt
+
+
 class WorkspaceFull(TaskError):
     """No space left for results (70)."""
 

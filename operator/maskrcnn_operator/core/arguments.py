@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from maskrcnn_operator.api.experiment import Step
+from maskrcnn_operator.api.status import format_time
 from maskrcnn_trainer.shared.variables import (
     ATTEMPT_VARIABLE,
+    CREATED_VARIABLE,
     EXPERIMENT_UID_VARIABLE,
     FINGERPRINT_VARIABLE,
     FINGERPRINTS_VARIABLE,
@@ -92,7 +95,12 @@ def launch_arguments(
 
 
 def task_environment(
-    paths: ProcessPaths, *, fingerprints: Sequence[str], attempt: int, experiment_uid: str
+    paths: ProcessPaths,
+    *,
+    fingerprints: Sequence[str],
+    attempt: int,
+    experiment_uid: str,
+    created: datetime | None = None,
 ) -> dict[str, str]:
     """Return the environment variables of every task, without the key and those for reports.
 
@@ -101,6 +109,7 @@ def task_environment(
         fingerprints: of the step, oldest first; an image of an older release reads only the first.
         attempt: number of the attempt.
         experiment_uid: unique ID of the experiment.
+        created: time at which the experiment was created; None if unknown.
     """
     return {
         RESULTS_DIR_VARIABLE: paths.results_dir,
@@ -108,5 +117,6 @@ def task_environment(
         **({FINGERPRINTS_VARIABLE: " ".join(fingerprints)} if len(fingerprints) > 1 else {}),
         ATTEMPT_VARIABLE: str(attempt),
         EXPERIMENT_UID_VARIABLE: experiment_uid,
+        **({CREATED_VARIABLE: format_time(created)} if created is not None else {}),
         TERMINATION_LOG_VARIABLE: paths.termination_log,
     }

@@ -153,7 +153,7 @@ def _ended(step: StepStatus, run: Run, ended: datetime, context: ReconcileContex
     if run.state is RunState.SUCCEEDED:
         return _succeeded(step, run, ended, context.settings)
     failure = seen or _failure(run, exit_code)
-    step = step.model_copy(update={"exit_code": failure.exit_code})
+    step = _above_later_attempt(step.model_copy(update={"exit_code": failure.exit_code}), run)
     if failure.exit_code != EXIT_INVALID:
         if asked:
             return _stopped(step, ended, context.settings)
@@ -169,6 +169,15 @@ def _failure(run: Run, exit_code: int | None) -> AttemptFailure:
         message = run.message
     message = message or run.message or (f"exit code {exit_code}" if exit_code is not None else "the run failed")
     return AttemptFailure(exit_code, message, task_reason, run.disrupted)
+
+
+def _above_later_attempt(step: StepStatus, run: Run) -> StepStatus:
+    """Return the step with the number of a later attempt that its run has found, so that the next one is above it.
+
+    The status was lost or restored, and so has a lower number than the results directory.
+    """
+    later = run.result.later_attempt if run.result is not None else None
+    return step if later is None or later <= step.attempt else step.model_copy(update={"attempt": later})
 
 
 def _was_seen_to_fail(step: StepStatus) -> bool:

@@ -25,6 +25,7 @@ RESULT_NAME_LENGTH = 128
 """Maximum length of a name, a reason, and a fingerprint, in characters."""
 RESULT_MESSAGE_LENGTH = 4096
 """Maximum length of a message in characters: a termination message has at most 4096 bytes."""
+MOST_LATER_ATTEMPT = 1_000_000
 PATH_LENGTH = 4096
 """Maximum length of a path in characters, as PATH_MAX of Linux."""
 
@@ -44,6 +45,7 @@ class TaskResult:
         checkpoint_step: training step of the newest checkpoint.
         reason, message: of the error; empty after a success.
         up_to_date: whether the result already existed, so that the task did nothing.
+        later_attempt: number of the attempt of the same experiment that had the results directory, or None.
         fingerprints: ``fingerprint`` and the fingerprints of the same result in other releases, oldest first.
     """
 
@@ -59,6 +61,7 @@ class TaskResult:
     message: str = ""
     up_to_date: bool = False
     fingerprints: tuple[str, ...] = ()
+    later_attempt: int | None = None
 
 
 def parse_result(text: str | bytes) -> TaskResult | None:
@@ -96,6 +99,7 @@ def _from_object(content: object) -> TaskResult:
         reason=clean(error.get(ErrorKey.REASON), RESULT_NAME_LENGTH),
         message=clean(error.get(ErrorKey.MESSAGE), RESULT_MESSAGE_LENGTH),
         up_to_date=content.get(ResultKey.UP_TO_DATE) is True,
+        later_attempt=whole_number(error.get(ErrorKey.LATER_ATTEMPT), most=MOST_LATER_ATTEMPT),
     )
 
 

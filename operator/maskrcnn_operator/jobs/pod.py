@@ -204,7 +204,11 @@ def _environment(
     files: dict[str, tuple[str, str]],
 ) -> list[PodPart]:
     values = task_environment(
-        paths, fingerprints=start.fingerprints, attempt=start.attempt, experiment_uid=experiment.metadata.uid
+        paths,
+        fingerprints=start.fingerprints,
+        attempt=start.attempt,
+        experiment_uid=experiment.metadata.uid,
+        created=experiment.metadata.creation_timestamp,
     )
     step = experiment.step(start.step)
     if reads_stores(experiment, step, start.spec):

@@ -56,6 +56,12 @@ BREAKS = [
     ("decisions-without-io", f"{OPERATOR}/core/graph.py", "import subprocess"),
     ("decisions-without-io", f"{OPERATOR}/jobs/names.py", "from urllib.request import urlopen"),
     ("decisions-without-io", f"{TRAINER}/spec/steps.py", "import time"),
+    ("decisions-without-io", f"{TRAINER}/object_store/fence/claiming.py", "import random"),
+    (
+        "decisions-without-io",
+        f"{TRAINER}/object_store/fence/cleaning.py",
+        "import maskrcnn_trainer.object_store.client",
+    ),
     ("decisions-without-io", f"{OPERATOR}/core/plan.py", "import sqlite3"),
     ("decisions-without-io", f"{OPERATOR}/core/plan.py", "import maskrcnn_trainer.task.files"),
 ]

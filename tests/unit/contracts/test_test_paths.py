@@ -22,6 +22,7 @@ OF_NO_MODULE = {
     "unit/images/test_check_horovod.py": "programs that the build of the gpu image runs",
     "unit/scripts/test_ci.py": ".ci/run, which is outside the folders of programs",
     "unit/scripts/test_makefile.py": "the Makefile",
+    "unit/object_store/fence/test_enumeration.py": "all decisions of the fence together",
     "unit/object_store/test_no_keys.py": "a search for keys over all of the package",
     "unit/weights/test_key_lists.py": "the tests' own lists of tensors",
     "apiserver/runtime": "the running operator; files are named after scenarios",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -127,6 +128,12 @@ def test_environment_holds_no_key() -> None:
         "MASKRCNN_EXPERIMENT_UID": "u",
         "MASKRCNN_TERMINATION_LOG": "/dev/termination-log",
     }
+
+
+def test_time_of_creation_is_handed_to_the_task() -> None:
+    created = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    found = task_environment(process_paths(), fingerprints=["f"], attempt=1, experiment_uid="u", created=created)
+    assert found["MASKRCNN_CREATED"] == "2026-01-31T12:00:00Z"
 
 
 def test_a_task_is_given_the_oldest_fingerprint_and_all_of_them() -> None:

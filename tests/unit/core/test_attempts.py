@@ -92,6 +92,22 @@ def test_disruptions_without_a_newer_checkpoint_are_bounded(training: World) -> 
     assert EVICTED in step.message
 
 
+def test_attempt_after_one_that_found_a_later_one_is_above_both(training: World) -> None:
+    run = training.newest("train")
+    found = TaskResult(75, run.fingerprint, 1, reason="Superseded", message="it belongs to attempt 6", later_attempt=6)
+    training.fail("train", 75, result=found)
+    assert training.step("train").attempt == 6
+    training.now += timedelta(minutes=5)
+    training.settle()
+    assert training.newest("train").attempt == 7
+
+
+def test_number_of_an_earlier_attempt_changes_nothing(training: World) -> None:
+    run = training.newest("train")
+    training.fail("train", 75, result=TaskResult(75, run.fingerprint, 1, later_attempt=0))
+    assert training.step("train").attempt == 1
+
+
 def test_failure_without_an_exit_code_has_none_in_the_status(training: World) -> None:
     run = training.newest("train")
     training.fail("train", None, message=FAILED, result=TaskResult(None, run.fingerprint, 1, checkpoint_step=500))

@@ -41,6 +41,20 @@ def test_result_that_already_existed() -> None:
     assert [result and result.up_to_date for result in said] == [True, False, False]
 
 
+@pytest.mark.parametrize("number", ["-1", "1.5", '"6"', "true", "1000001", "null"])
+def test_invalid_number_of_a_later_attempt_is_left_out(number: str) -> None:
+    text = f'{{"code": 75, "error": {{"reason": "Superseded", "message": "m", "laterAttempt": {number}}}}}'
+    result = parse_result(text)
+    assert result is not None
+    assert (result.reason, result.later_attempt) == ("Superseded", None)
+
+
+def test_number_of_a_later_attempt_is_read() -> None:
+    result = parse_result('{"code": 75, "error": {"reason": "Superseded", "message": "m", "laterAttempt": 6}}')
+    assert result is not None
+    assert result.later_attempt == 6
+
+
 def test_error_has_reason_and_message() -> None:
     result = parse_result(json.dumps({"code": 64, "error": {"reason": "InvalidData", "message": "no image"}}))
     assert result is not None

@@ -26,10 +26,10 @@ from tests.unit.results.directories import (
     write,
 )
 
-from maskrcnn_trainer.errors import InvalidInput, TryAgain
+from maskrcnn_trainer.errors import InvalidInput, Superseded, TryAgain
 from maskrcnn_trainer.launch import LaunchSettings, launch
 from maskrcnn_trainer.results.aside import clear_results_dir
-from maskrcnn_trainer.results.ownership import await_claim, ownership_guard
+from maskrcnn_trainer.results.ownership import await_claim, claim, is_later, ownership_guard
 from maskrcnn_trainer.results.run_file import RunRecord, read_run
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
@@ -50,6 +50,68 @@ def test_every_start_draws_a_token_and_takes_the_right_to_write_from_the_one_bef
     with pytest.raises(TryAgain, match="now belongs to attempt 1") as caught:
         ownership_guard(directory, old)()
     assert caught.value.exit_code == 75
+
+
+EARLY, LATE = "2026-01-31T12:00:00Z", "2026-02-01T12:00:00Z"
+
+
+def run_of(uid: str, attempt: int, created: str = "") -> RunRecord:
+    return RunRecord(uid, attempt, A, "token", (), created)
+
+
+@pytest.mark.parametrize(
+    ("found", "mine", "expected"),
+    [
+        (run_of("uid", 3), run_of("uid", 2), True),
+        (run_of("uid", 2), run_of("uid", 2), False),
+        (run_of("uid", 2), run_of("uid", 3), False),
+        (run_of("later", 1, LATE), run_of("earlier", 9, EARLY), True),
+        (run_of("earlier", 9, EARLY), run_of("later", 1, LATE), False),
+        (run_of("a", 1, EARLY), run_of("b", 1, EARLY), False),
+        (run_of("a", 1, LATE), run_of("b", 1), False),
+        (run_of("a", 1), run_of("b", 1, EARLY), False),
+    ],
+)
+def test_later_attempt_and_later_experiment_keep_their_directory(
+    found: RunRecord, mine: RunRecord, expected: bool
+) -> None:
+    assert is_later(found, mine) is expected
+
+
+def test_attempt_that_wakes_late_changes_nothing_in_the_directory_of_the_next(tmp_path: Path) -> None:
+    directory = tmp_path / "train"
+    token = start(directory, A, attempt=2)
+    before = snapshot(tmp_path)
+    with pytest.raises(Superseded, match="belongs to attempt 2; this is attempt 1") as refusal:
+        start(directory, B, attempt=1)
+    assert (refusal.value.exit_code, refusal.value.attempt) == (75, 2)
+    assert snapshot(tmp_path) == before
+    ownership_guard(directory, token)()
+
+
+def test_experiment_that_was_created_earlier_does_not_take_the_directory_of_a_later_one(tmp_path: Path) -> None:
+    claim(tmp_path / "train", experiment_uid="later", attempt=1, fingerprint=A, created=LATE)
+    with pytest.raises(Superseded, match=f"created later, at {LATE}") as refusal:
+        claim(tmp_path / "train", experiment_uid="earlier", attempt=5, fingerprint=A, created=EARLY)
+    assert refusal.value.attempt is None
+    claim(tmp_path / "train", experiment_uid="of an older release", attempt=1, fingerprint=A)
+
+
+def test_number_of_the_later_attempt_is_in_the_termination_message(tmp_path: Path) -> None:
+    start(tmp_path / "train", A, attempt=4)
+    log = tmp_path / "termination"
+    environment = TaskEnvironment(
+        results_dir=str(tmp_path / "train"),
+        fingerprint=A,
+        attempt=1,
+        experiment_uid="uid",
+        termination_log=str(log),
+    )
+    settings = LaunchSettings(nodes=1, node_rank=0, processes=1, rendezvous=None, task=("train", "-e", "spec"))
+    with pytest.raises(Superseded):
+        launch(settings, environment)
+    error = json.loads(log.read_text())["error"]
+    assert (error["reason"], error["laterAttempt"]) == ("Superseded", 4)
 
 
 def test_a_task_started_by_hand_needs_no_token(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_every_key_of_a_record_is_written() -> None:
         fingerprint=None,
         attempt=1,
         artifacts={"model": StoredArtifact("/workspace/m", 1, "0f")},
-        error=TaskFailure("InvalidData", "wrong"),
+        error=TaskFailure("InvalidData", "wrong", 2),
         report_path="/workspace/a/evaluate/report.html",
         up_to_date=True,
     ).to_json()

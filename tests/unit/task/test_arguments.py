@@ -142,3 +142,13 @@ def test_url_as_the_results_directory_of_the_environment_is_refused() -> None:
     with pytest.raises(InvalidInput, match="^MASKRCNN_RESULTS_DIR: results can't be written to a URL") as refused:
         TaskEnvironment.from_environ({"MASKRCNN_RESULTS_DIR": "s3://data/s3cr3t"})
     assert "s3cr3t" not in str(refused.value)
+
+
+@pytest.mark.parametrize("created", ["yesterday", "2026-01-31", "2026-01-31T12:00:00+01:00", "2026-01-31T12:00:00Z\n"])
+def test_time_of_creation_that_is_not_one_is_refused(created: str) -> None:
+    with pytest.raises(InvalidInput, match="^MASKRCNN_CREATED: .* must be a time in UTC"):
+        TaskEnvironment.from_environ({"MASKRCNN_CREATED": created})
+
+
+def test_time_of_creation_is_read() -> None:
+    assert TaskEnvironment.from_environ({"MASKRCNN_CREATED": "2026-01-31T12:00:00Z"}).created == "2026-01-31T12:00:00Z"

@@ -17,6 +17,7 @@ from maskrcnn_trainer.errors import (
     EXIT_STOPPED,
     WHAT_TO_LOWER,
     InvalidInput,
+    Superseded,
     TaskError,
     TryAgain,
 )
@@ -266,6 +267,7 @@ def _claim(environment: TaskEnvironment, settings: LaunchSettings, stop: _GroupS
                 attempt=environment.attempt,
                 fingerprint=str(environment.fingerprint),
                 older_fingerprints=environment.older_fingerprints,
+                created=environment.created,
                 task=settings.task,
                 key=environment.key,
             ).token
@@ -301,7 +303,8 @@ def _say_refused(error: TaskError, environment: TaskEnvironment, settings: Launc
     """Write the termination message of a start that couldn't claim its directory, unless the file is in there."""
     results_dir, termination_log = Path(str(environment.results_dir)), environment.termination_log
     if termination_log and not Path(termination_log).resolve().is_relative_to(results_dir.resolve()):
-        failure = TaskFailure(error.reason, str(error))
+        later = error.attempt if isinstance(error, Superseded) else None
+        failure = TaskFailure(error.reason, str(error), later)
         write_termination_message(
             environment, termination_message(settings.task[0], error.exit_code, environment, error=failure)
         )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from maskrcnn_trainer.errors import InvalidInput, TryAgain
+from maskrcnn_trainer.errors import InvalidInput, Superseded, TryAgain
 from maskrcnn_trainer.results.aside import clear_results_dir
 from maskrcnn_trainer.results.contents import printable
 from maskrcnn_trainer.results.leftovers import remove_leftovers
@@ -39,6 +39,7 @@ def claim(
     attempt: int,
     fingerprint: str,
     older_fingerprints: Sequence[str] = (),
+    created: str | None = None,
     task: Sequence[str] = (),
     key: str | None = None,
 ) -> RunRecord:
@@ -50,15 +51,19 @@ def claim(
         attempt: number of the attempt, from 1.
         fingerprint: fingerprint of the step.
         older_fingerprints: fingerprints of the step in older releases, oldest first.
+        created: time at which the experiment was created; None if unknown.
         task: command line of the task, whose inputs aren't moved.
         key: key of the encrypted checkpoints, needed if run.json is damaged.
 
     Raises:
         InvalidInput: the directory has files that no task wrote (see :mod:`maskrcnn_trainer.results.aside`).
+        Superseded: a later attempt, or one of an experiment that was created later, has claimed it.
         TryAgain: the file system fails to read or move a directory.
     """
     with _one_at_a_time(results_dir):
-        run = RunRecord(experiment_uid, attempt, fingerprint, secrets.token_hex(16), tuple(older_fingerprints))
+        token, older = secrets.token_hex(16), tuple(older_fingerprints)
+        run = RunRecord(experiment_uid, attempt, fingerprint, token, older, created or "")
+        _refuse_if_superseded(results_dir, run)
         clear_results_dir(results_dir, *run.fingerprints, task=task, key=key)
         make_directory(results_dir)
         resumed = read_run(results_dir) is not None
@@ -68,6 +73,30 @@ def claim(
         if resumed:  # files in a directory that no run had claimed are kept
             remove_leftovers(results_dir, claimed=True)
         return run
+
+
+def is_later(found: RunRecord, mine: RunRecord) -> bool:
+    """Return whether a run outranks another one, so that a process that wakes late can't take its directory.
+
+    Of one experiment, the later attempt does. Of two, the experiment that was created later; if they were created in
+    the same second, or an older release recorded no time, neither does, because a uid is random.
+    """
+    if found.experiment_uid == mine.experiment_uid:
+        return found.attempt > mine.attempt
+    return bool(found.created and mine.created) and found.created > mine.created
+
+
+def _refuse_if_superseded(results_dir: Path, run: RunRecord) -> None:
+    found = read_run(results_dir)
+    if found is None or not is_later(found, run):
+        return
+    same = found.experiment_uid == run.experiment_uid
+    whose = "" if same else f" of an experiment that was created later, at {found.created}"
+    raise Superseded(
+        f"{results_dir} belongs to attempt {found.attempt}{whose}; this is attempt {run.attempt}, which may not write "
+        "there",
+        attempt=found.attempt if same else None,
+    )
 
 
 @contextmanager
@@ -140,7 +169,7 @@ def ownership_guard(results_dir: Path, token: str | None) -> Callable[[], None]:
     """Return a check to call before each rename into place.
 
     Returns:
-        A function that raises :class:`TryAgain` if ``run.json`` has another token; without a token (a task started by
+        A function that raises :class:`Superseded` if ``run.json`` has another token; without a token (a task started by
         hand) it checks nothing.
     """
 
@@ -150,7 +179,7 @@ def ownership_guard(results_dir: Path, token: str | None) -> Callable[[], None]:
         run = read_run(results_dir)
         if run is None or run.token != token:
             owner = f"belongs to attempt {run.attempt}" if run else "isn't claimed"
-            raise TryAgain(f"{results_dir} now {owner}; this run may not write there", reason="Superseded")
+            raise Superseded(f"{results_dir} now {owner}; this run may not write there")
 
     return check
 

@@ -16,6 +16,7 @@ from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.shared.files import read_regular
 from maskrcnn_trainer.shared.fingerprints import as_members, fingerprints_in
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, RUN_VERSION, ArtifactKey, ResultKey, RunFileKey
+from maskrcnn_trainer.task.environment import TIME_OF_CREATION
 from maskrcnn_trainer.task.files import write_json_atomically
 
 _LARGEST = 1 << 20
@@ -35,6 +36,7 @@ class RunRecord:
         fingerprint: fingerprint of the step.
         token: random value of this start; the run may write while run.json has it.
         older_fingerprints: fingerprints of the step in older releases, oldest first.
+        created: time at which the experiment was created, ``2026-01-31T12:00:00Z``; empty if not recorded.
     """
 
     experiment_uid: str
@@ -42,6 +44,7 @@ class RunRecord:
     fingerprint: str
     token: str
     older_fingerprints: tuple[str, ...] = ()
+    created: str = ""
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
@@ -56,6 +59,7 @@ class RunRecord:
             RunFileKey.ATTEMPT: self.attempt,
             **as_members(self.fingerprints),
             RunFileKey.TOKEN: self.token,
+            **({RunFileKey.CREATED: self.created} if self.created else {}),
         }
 
 
@@ -163,9 +167,14 @@ def _run_of(content: Any) -> RunRecord | None:
             fingerprint,
             str(content[RunFileKey.TOKEN]),
             tuple(older),
+            _time_of_creation(content.get(RunFileKey.CREATED)),
         )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None
+
+
+def _time_of_creation(value: Any) -> str:
+    return value if isinstance(value, str) and TIME_OF_CREATION.fullmatch(value) else ""
 
 
 def _content(path: Path) -> tuple[MarkState, Any]:

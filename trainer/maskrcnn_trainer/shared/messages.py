@@ -97,6 +97,7 @@ class ErrorKey(StrEnum):
 
     REASON = "reason"
     MESSAGE = "message"
+    LATER_ATTEMPT = "laterAttempt"
 
 
 class StatusKey(StrEnum):
@@ -144,6 +145,7 @@ class RunFileKey(StrEnum):
     ATTEMPT = "attempt"
     FINGERPRINT = fingerprints.FINGERPRINT
     TOKEN = "token"  # noqa: S105 - the name of a key
+    CREATED = "created"
 
 
 @dataclass(frozen=True)
@@ -153,14 +155,18 @@ class TaskFailure:
     Attributes:
         reason: one CamelCase word, such as ``InvalidData``.
         message: sentence for the user.
+        later_attempt: number of the attempt of the same experiment that has the results directory; None for another
+            failure.
     """
 
     reason: str
     message: str
+    later_attempt: int | None = None
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str | int]:
         """Return the members of the JSON object."""
-        return {ErrorKey.REASON: self.reason, ErrorKey.MESSAGE: self.message}
+        later = {} if self.later_attempt is None else {ErrorKey.LATER_ATTEMPT: self.later_attempt}
+        return {ErrorKey.REASON: self.reason, ErrorKey.MESSAGE: self.message, **later}
 
 
 @dataclass(frozen=True)

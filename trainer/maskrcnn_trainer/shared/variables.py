@@ -12,6 +12,8 @@ FINGERPRINTS_VARIABLE = "MASKRCNN_FINGERPRINTS"
 """All fingerprints of a step that has several, oldest first, separated by spaces."""
 ATTEMPT_VARIABLE = "MASKRCNN_ATTEMPT"
 EXPERIMENT_UID_VARIABLE = "MASKRCNN_EXPERIMENT_UID"
+CREATED_VARIABLE = "MASKRCNN_CREATED"
+"""Time at which the experiment was created, such as 2026-01-31T12:00:00Z."""
 TERMINATION_LOG_VARIABLE = "MASKRCNN_TERMINATION_LOG"
 """File for the termination message."""
 

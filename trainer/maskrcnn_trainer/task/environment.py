@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.variables import (
     ATTEMPT_VARIABLE,
+    CREATED_VARIABLE,
     EXPERIMENT_UID_VARIABLE,
     FINGERPRINT_VARIABLE,
     FINGERPRINTS_VARIABLE,
@@ -21,17 +23,21 @@ from maskrcnn_trainer.shared.variables import (
 )
 from maskrcnn_trainer.spec.url_fields import output_problem
 
+TIME_OF_CREATION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+"""Form of a time of creation; times in it are ordered as their texts."""
+
 
 @dataclass(frozen=True)
 class TaskEnvironment:
     """Environment variables that every task reads, in a cluster and on one machine.
 
     ``from_environ`` treats an empty variable as unset. It raises InvalidInput for an attempt that isn't a number, for
-    a results directory by URL, and for a key that isn't UTF-8.
+    a results directory by URL, for a creation that isn't a time, and for a key that isn't UTF-8.
 
     Attributes:
         fingerprint: fingerprint of the step in its status; included in every report.
         older_fingerprints: fingerprints of the same step in older releases, oldest first.
+        created: time at which the experiment was created, ``2026-01-31T12:00:00Z``; None if unknown.
     """
 
     results_dir: str | None = None
@@ -39,6 +45,7 @@ class TaskEnvironment:
     older_fingerprints: tuple[str, ...] = ()
     attempt: int = 1
     experiment_uid: str | None = None
+    created: str | None = None
     key: str | None = field(default=None, repr=False)
     report_url: str | None = None
     report_token_file: str | None = None
@@ -63,6 +70,9 @@ class TaskEnvironment:
             raise InvalidInput(f"{ATTEMPT_VARIABLE}: {attempt!r} must be a whole number of at least 1")
         if problem := output_problem(value(RESULTS_DIR_VARIABLE) or ""):
             raise InvalidInput(f"{RESULTS_DIR_VARIABLE}: {problem}")
+        created = value(CREATED_VARIABLE)
+        if created is not None and not TIME_OF_CREATION.fullmatch(created):
+            raise InvalidInput(f"{CREATED_VARIABLE}: {created!r} must be a time in UTC, such as 2026-01-31T12:00:00Z")
         # an older release of the operator sets only the first variable
         given = (value(FINGERPRINT_VARIABLE) or "", *(value(FINGERPRINTS_VARIABLE) or "").split())
         fingerprints = tuple(dict.fromkeys(name for name in given if name))
@@ -72,6 +82,7 @@ class TaskEnvironment:
             older_fingerprints=fingerprints[:-1],
             attempt=int(attempt),
             experiment_uid=value(EXPERIMENT_UID_VARIABLE),
+            created=created,
             key=checked_key(value(KEY_VARIABLE), KEY_VARIABLE),
             report_url=value(REPORT_URL_VARIABLE),
             report_token_file=value(REPORT_TOKEN_FILE_VARIABLE),

@@ -1,0 +1,70 @@
+"""JSON of the records, as it lies in the store."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from maskrcnn_trainer.object_store.fence.records import (
+    FenceRecord,
+    FingerprintSlot,
+    OwnerRecord,
+    PublishedSet,
+    StepPointer,
+)
+
+
+def encode_record(record: FenceRecord) -> bytes:
+    """Return the content of an owner, pointer, or manifest."""
+    if isinstance(record, OwnerRecord):
+        document = _owner(record)
+    elif isinstance(record, StepPointer):
+        document = _pointer(record)
+    else:
+        document = _manifest(record)
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _owner(record: OwnerRecord) -> dict[str, Any]:
+    owner = record.owner
+    return {
+        "writeId": record.write_id,
+        "owner": (
+            "deleted" if owner is None else {"id": owner.owner_id, "namespace": owner.namespace, "name": owner.name}
+        ),
+        "ownerEpoch": record.epoch,
+        "store": record.store,
+    }
+
+
+def _slot(slot: FingerprintSlot | None) -> dict[str, str] | None:
+    return None if slot is None else {"fingerprint": slot.fingerprint, "manifest": slot.manifest}
+
+
+def _pointer(record: StepPointer) -> dict[str, Any]:
+    order = record.order
+    return {
+        "writeId": record.write_id,
+        "seq": record.seq,
+        "epoch": record.epoch,
+        "order": {
+            "ownerEpoch": order.owner_epoch,
+            "creationTimestamp": order.created,
+            "uid": order.uid,
+            "attempt": order.attempt,
+        },
+        "token": record.token,
+        "fingerprints": {"current": _slot(record.current), "previous": _slot(record.previous)},
+        "garbage": list(record.garbage),
+    }
+
+
+def _manifest(record: PublishedSet) -> dict[str, Any]:
+    files = [{"path": file.path, "key": file.key, "bytes": file.size, "sha256": file.sha256} for file in record.files]
+    return {
+        "fingerprint": record.fingerprint,
+        "files": files,
+        "checkpoints": list(record.checkpoints),
+        "best": record.best,
+        "result": record.result,
+    }

@@ -1,0 +1,167 @@
+"""Read of what a step has published, while attempts publish and delete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maskrcnn_trainer.object_store.fence.exchange_types import (
+    DamagedStore,
+    Decision,
+    FenceAnswer,
+    FenceOutcome,
+    FenceReply,
+    FenceRequest,
+    FetchedKeys,
+    FetchFiles,
+    FoundRecord,
+    GetRecord,
+)
+from maskrcnn_trainer.object_store.fence.keys import StepKeys
+from maskrcnn_trainer.object_store.fence.records import FingerprintSlot, ObjectVersion, PublishedSet, StepPointer
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTerms:
+    """Terms of a read.
+
+    Attributes:
+        keys: of the step.
+        fingerprint: whose results are read; None: those of the current slot.
+        paths: files that are loaded; None: all of the manifest.
+    """
+
+    keys: StepKeys
+    fingerprint: str | None = None
+    paths: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResults(FenceOutcome):
+    """All files of the terms were read, and are of one manifest."""
+
+    published: PublishedSet
+
+
+@dataclass(frozen=True, slots=True)
+class NotPublished(FenceOutcome):
+    """The pointer doesn't exist, or names nothing of the fingerprint."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSetGone(FenceOutcome):
+    """A file of a manifest that the first process of a gang gave doesn't exist any more (exit code 75)."""
+
+    key: str
+
+
+def read_results(terms: ReadTerms) -> Decision:
+    """Return the decision of a read: ReadResults, NotPublished, DamagedStore."""
+    return _PointerForRead(terms)
+
+
+def read_given(published: PublishedSet) -> Decision:
+    """Return the decision that reads a manifest which was given by the claiming process of a gang."""
+    return _GivenRead(published)
+
+
+def slot_for(pointer: StepPointer, fingerprint: str | None) -> FingerprintSlot | None:
+    """Return the slot that a reader takes: that of its fingerprint, else the current one."""
+    return pointer.current if fingerprint is None else pointer.slot_of(fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class _PointerForRead:
+    terms: ReadTerms
+    incomplete: ObjectVersion | None = None
+    """Version of a pointer that named an object which was absent."""
+    loaded: frozenset[str] = frozenset()
+
+    @property
+    def request(self) -> FenceRequest:
+        return GetRecord(self.terms.keys.pointer)
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        key = self.terms.keys.pointer
+        if answer is FenceReply.NOT_FOUND:
+            return NotPublished(key)
+        if not isinstance(answer, FoundRecord):
+            return self
+        if not isinstance(answer.content, StepPointer):
+            return DamagedStore(key, "isn't a pointer")
+        slot = slot_for(answer.content, self.terms.fingerprint)
+        if slot is None:
+            return NotPublished(key)
+        if answer.version == self.incomplete:
+            return DamagedStore(key, "names an object that doesn't exist")
+        return _ManifestForRead(self.terms, answer.version, slot, self.loaded)
+
+
+@dataclass(frozen=True, slots=True)
+class _ManifestForRead:
+    terms: ReadTerms
+    version: ObjectVersion
+    slot: FingerprintSlot
+    loaded: frozenset[str]
+
+    @property
+    def request(self) -> FenceRequest:
+        return GetRecord(self.slot.manifest)
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        if answer is FenceReply.NOT_FOUND:
+            return _PointerForRead(self.terms, self.version, self.loaded)
+        if not isinstance(answer, FoundRecord):
+            return self
+        if not isinstance(answer.content, PublishedSet) or answer.content.fingerprint != self.slot.fingerprint:
+            return DamagedStore(self.slot.manifest, "isn't the manifest of the fingerprint that the pointer states")
+        return _load(_FilesForRead(self.terms, self.version, answer.content, self.loaded))
+
+
+def _load(read: _FilesForRead) -> Decision | FenceOutcome:
+    return read if read.request.files else ReadResults(read.published)
+
+
+@dataclass(frozen=True, slots=True)
+class _FilesForRead:
+    terms: ReadTerms
+    version: ObjectVersion
+    published: PublishedSet
+    loaded: frozenset[str]
+
+    @property
+    def request(self) -> FetchFiles:
+        paths = self.terms.paths
+        return FetchFiles(
+            tuple(
+                file
+                for file in self.published.files
+                if file.key not in self.loaded and (paths is None or file.path in paths)
+            )
+        )
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        if not isinstance(answer, FetchedKeys):
+            return self
+        loaded = self.loaded | answer.keys
+        if all(file.key in loaded for file in self.request.files):
+            return ReadResults(self.published)
+        return _PointerForRead(self.terms, self.version, loaded)
+
+
+@dataclass(frozen=True, slots=True)
+class _GivenRead:
+    published: PublishedSet
+
+    @property
+    def request(self) -> FenceRequest:
+        return FetchFiles(self.published.files)
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        if not isinstance(answer, FetchedKeys):
+            return self
+        for file in self.published.files:
+            if file.key not in answer.keys:
+                return GivenSetGone(file.key)
+        return ReadResults(self.published)
