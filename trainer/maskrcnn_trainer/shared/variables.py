@@ -42,6 +42,21 @@ An image of NVIDIA's has NVIDIA_VISIBLE_DEVICES=all, with which a container that
 WORKSPACE_VARIABLE = "MASKRCNN_WORKSPACE"
 """Directory on this machine for /workspace; the trainer writes results with the manifest's paths."""
 
+WORKSPACE_URL_VARIABLE = "MASKRCNN_WORKSPACE_URL"
+"""URL of the object storage that /workspace stands for; set by ``maskrcnn launch`` with a results directory by URL."""
+WORKING_DIR_VARIABLE = "MASKRCNN_WORKING_DIR"
+"""Directory on this machine where a task writes before its results are published to object storage."""
+OWNER_ID_VARIABLE = "MASKRCNN_OWNER_ID"
+"""Owner of the experiment's results in object storage: a cluster's namespace, or a machine with local runs."""
+OWNER_NAMESPACE_VARIABLE = "MASKRCNN_OWNER_NAMESPACE"
+"""Namespace of the experiment; unset for a local run."""
+TAKE_OVER_VARIABLE = "MASKRCNN_TAKE_OVER_FROM"
+"""Owner that may be replaced, as ``<id>/<ownerEpoch>``."""
+INPUT_FINGERPRINTS_VARIABLE = "MASKRCNN_INPUT_FINGERPRINTS"
+"""JSON object: fingerprints of each step whose results the task may read, oldest first, by name of the step."""
+PUBLICATION_VARIABLE = "MASKRCNN_PUBLICATION_FD"
+"""Descriptor of a socket between rank 0 and ``maskrcnn launch``: what is complete, and what is published."""
+
 TOKEN_VARIABLE = "MASKRCNN_RUN_TOKEN"  # noqa: S105 - the name of a variable
 """Token of the run that owns the results directory; set by ``maskrcnn launch``."""
 THREADS_VARIABLE = "MASKRCNN_THREADS"
