@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.object_storage.conftest import ONE_OF_EACH_SCHEME, GetServer
-from tests.object_storage.proxy import Fault, FaultProxy, Request
+from tests.object_storage.proxy import Answer, Fault, FaultProxy, Request
 from tests.object_storage.servers import account_sas
 from tests.object_storage.user_stores import UserStore
 from tests.unit.object_store.clients import AT_ONCE
@@ -298,6 +298,17 @@ def test_claim_whose_answers_are_lost_is_in_effect(lossy: UserStore, in_front_of
     assert isinstance(found, FoundRecord)
     assert (found.content, found.version) == (holder.pointer, holder.version)
     assert len([one for one in proxy.passed if writes_of("run.json")(one.request)]) == losses + 1
+
+
+@pytest.mark.parametrize("status", [409, 503])
+def test_claim_that_is_refused_for_a_moment_is_in_effect(lossy: UserStore, in_front_of: InFrontOf, status: int) -> None:
+    proxy = in_front_of(lossy)
+    with opened(lossy, proxy) as fence:
+        proxy.faults = [Fault(writes_of("run.json"), times=3, answer=Answer(status))]
+        holder = claimed(fence, "t1")
+        found = fence.sender()(GetRecord(KEYS.pointer))
+    assert isinstance(found, FoundRecord)
+    assert (found.content, found.version) == (holder.pointer, holder.version)
 
 
 def test_publish_whose_answers_are_lost_is_in_effect(lossy: UserStore, in_front_of: InFrontOf, tmp_path: Path) -> None:

@@ -292,6 +292,11 @@ def test_listing_has_keys_below_the_prefix_with_times(server: StubServer, tmp_pa
     assert {entry.key: entry.modified for entry in listed.entries} == dict.fromkeys(keys[:2], 1445412480.0)
 
 
+def test_marker_of_the_listed_folder_is_left_out(server: StubServer, tmp_path: Path) -> None:
+    server.objects["b"]["ws/exp/train/"] = b""
+    assert fence_store(server, tmp_path).sender()(ListKeys("exp/train/")) == ListedKeys(())
+
+
 def test_listing_without_a_prefix_is_that_of_the_container(server: StubServer, tmp_path: Path) -> None:
     server.objects["b"].update({"exp/owner.json": b"x"})
     listed = fence_store(server, tmp_path, prefix="").sender()(ListKeys(""))
@@ -342,10 +347,11 @@ def test_deletion_that_azure_refuses_in_a_batch_is_forbidden(server: StubServer,
 
 
 def test_one_protected_key_does_not_keep_the_others(server: StubServer, tmp_path: Path) -> None:
-    server.objects["b"].update({"ws/exp/a": b"x", "ws/exp/b": b"x"})
-    server.plan = lambda seen: refusal(403, "AccessDenied") if seen.path.endswith("/a") else None
-    assert fence_store(server, tmp_path).sender()(DeleteKeys(("exp/a", "exp/b"))) is FenceReply.FORBIDDEN
-    assert set(server.objects["b"]) == {"ws/exp/a"}
+    keys = [f"exp/{number:02}" for number in range(60)]
+    server.objects["b"].update({f"ws/{key}": b"x" for key in keys})
+    server.plan = lambda seen: refusal(403, "AccessDenied") if seen.path.endswith("/00") else None
+    assert fence_store(server, tmp_path).sender()(DeleteKeys(tuple(keys))) is FenceReply.FORBIDDEN
+    assert set(server.objects["b"]) == {"ws/exp/00"}
 
 
 def test_deletion_by_an_identity_that_has_expired_is_no_lack_of_permission(server: StubServer, tmp_path: Path) -> None:
