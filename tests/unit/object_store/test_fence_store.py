@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.object_store.clients import AT_ONCE, SCHEMES, Clock
+from tests.unit.object_store.clients import AT_ONCE, SCHEMES, Clock, connection_to
 from tests.unit.object_store.fence_stores import (
     KEYS,
     fence_store,
@@ -19,6 +19,7 @@ from tests.unit.object_store.stub_server import Answer, Seen, StubServer, refusa
 from tests.unit.object_store.stub_writes import BATCH
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain, WorkspaceFull
+from maskrcnn_trainer.object_store.client import StoreClient
 from maskrcnn_trainer.object_store.fence import untrusted
 from maskrcnn_trainer.object_store.fence.encoding import encode_record
 from maskrcnn_trainer.object_store.fence.exchange_types import (
@@ -38,7 +39,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     WrittenRecord,
 )
 from maskrcnn_trainer.object_store.fence.records import ObjectVersion
-from maskrcnn_trainer.object_store.fence_store import open_fence_store
+from maskrcnn_trainer.object_store.fence_store import FenceStore, open_fence_store
 from maskrcnn_trainer.object_store.helper_writes import UPLOAD_PART
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 
@@ -406,3 +407,19 @@ def test_link_by_an_identity_that_cannot_sign_is_64(server: StubServer, tmp_path
 def test_store_is_opened_at_a_url() -> None:
     with open_fence_store(ObjectUrl("s3", "b", "ws"), (), {}) as store:
         assert store.url == "s3://b/ws"
+
+
+def test_environment_cannot_turn_conditions_off(server: StubServer, tmp_path: Path) -> None:
+    environment = {
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "key",
+        "AWS_CONDITIONAL_PUT": "disabled",
+        "AWS_DISABLE_BULK_DELETE": "false",
+    }
+    connection = connection_to(server, tmp_path, secret_dir=None, environment=environment)
+    with StoreClient(connection, policy=AT_ONCE) as client:
+        send = FenceStore(client, "ws").sender()
+        assert isinstance(send(CreateRecord(OWNER, owner())), WrittenRecord)
+        assert send(CreateRecord(OWNER, owner("w-2"))) is FenceReply.ALREADY_EXISTS
+        assert send(DeleteKeys((OWNER,))) is FenceReply.DELETED
+    assert [seen.method for seen in server.seen] == ["PUT", "PUT", "DELETE"]
