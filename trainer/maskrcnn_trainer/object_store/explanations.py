@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from maskrcnn_trainer.object_store import failures
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.permissions import LACKS_READING, Permission, explained_lack
 from maskrcnn_trainer.object_store.providers import PROVIDERS
 
 REFUSED = "StoreRefused"
@@ -30,6 +31,8 @@ class Meaning(Enum):
     """The request is refused until a setting, a key, or a permission is changed."""
     LASTING = auto()
     """The object itself can't be read, however often it is tried."""
+    FORBIDDEN = auto()
+    """The identity may not delete, or the object is protected."""
 
 
 class Operation(Enum):
@@ -38,6 +41,14 @@ class Operation(Enum):
     HEAD = "looking up an object"
     LIST = "listing"
     READ = "reading"
+    WRITE = "writing"
+    DELETE = "deleting"
+    SIGN = "signing a link"
+
+    @property
+    def permission(self) -> Permission:
+        """Return the permission that it needs."""
+        return Permission[self.name] if self.name in Permission.__members__ else Permission.READ
 
 
 @dataclass(frozen=True)
@@ -83,12 +94,8 @@ _BUCKET = "there is no such bucket", "correct the bucket's name, {region}, or {e
 _CONTAINER = "there is no such container", "correct the container's name, account, or {endpoint}"
 _REGION = "the bucket is in another region", "set {region} to the bucket's region"
 _ARCHIVED = "the object is archived", "restore it to a class that can be read"
-_READ_S3 = (
-    "permission was refused",
-    "allow s3:GetObject and s3:ListBucket; without s3:ListBucket an absent object looks forbidden, too",
-)
-_READ_GS = "permission was refused", "grant storage.objects.get and storage.objects.list (role Storage Object Viewer)"
-_READ_AZ = "permission was refused", "grant the role Storage Blob Data Reader, or a SAS with the permissions r and l"
+_PROTECTED_AZ = "an immutability policy protects the blob", "use a container without one"
+_LEASED_AZ = "the blob has a lease", "end the lease"
 _SKEWED_AZ = "the store refused the signature", "correct {keys}, and check that this machine's clock is right"
 
 _REFUSALS: dict[str, dict[str, tuple[str, str]]] = {
@@ -96,6 +103,7 @@ _REFUSALS: dict[str, dict[str, tuple[str, str]]] = {
         "InvalidAccessKeyId": _KEY_ID,
         "XAdminUserNotFound": _KEY_ID,  # versitygw, with status 404
         "SignatureDoesNotMatch": _SIGNATURE,
+        "QuotaExceeded": ("the quota of the bucket or its user is used up", "delete objects, or raise the quota"),
         "ExpiredToken": _TOKEN,
         "ExpiredTokenException": _TOKEN,
         "InvalidToken": _TOKEN,
@@ -103,7 +111,7 @@ _REFUSALS: dict[str, dict[str, tuple[str, str]]] = {
         "TokenRefreshRequired": _TOKEN,
         "RequestTimeTooSkewed": _CLOCK,
         "RequestExpired": _CLOCK,
-        "AccessDenied": _READ_S3,
+        "AccessDenied": LACKS_READING["s3"],
         "AllAccessDisabled": ("the provider has disabled access", "ask the owner of the bucket"),
         "AccountProblem": ("the account has a problem", "ask the owner of the account"),
         "NotSignedUp": ("the account isn't signed up for S3", "use keys of an account that is"),
@@ -122,8 +130,8 @@ _REFUSALS: dict[str, dict[str, tuple[str, str]]] = {
         "ExpiredToken": _TOKEN,
         "InvalidToken": _TOKEN,
         "RequestTimeTooSkewed": _CLOCK,
-        "AccessDenied": _READ_GS,
-        "UserProjectAccessDenied": _READ_GS,
+        "AccessDenied": LACKS_READING["gs"],
+        "UserProjectAccessDenied": LACKS_READING["gs"],
         "UserProjectMissing": ("the bucket makes its readers pay", "use a bucket whose owner pays"),
         "AccountProblem": ("the account has a problem", "ask the owner of the account"),
         "NoSuchBucket": _BUCKET,
@@ -133,15 +141,17 @@ _REFUSALS: dict[str, dict[str, tuple[str, str]]] = {
         "AuthenticationFailed": _SKEWED_AZ,
         "InvalidAuthenticationInfo": _TOKEN,
         "NoAuthenticationInformation": ("the request had no identity", "correct {keys}"),
-        "AuthorizationFailure": _READ_AZ,
-        "AuthorizationPermissionMismatch": _READ_AZ,
-        "AuthorizationResourceTypeMismatch": _READ_AZ,
-        "AuthorizationServiceMismatch": _READ_AZ,
-        "InsufficientAccountPermissions": _READ_AZ,
+        "AuthorizationFailure": LACKS_READING["az"],
+        "AuthorizationPermissionMismatch": LACKS_READING["az"],
+        "AuthorizationResourceTypeMismatch": LACKS_READING["az"],
+        "AuthorizationServiceMismatch": LACKS_READING["az"],
+        "InsufficientAccountPermissions": LACKS_READING["az"],
         "AuthorizationProtocolMismatch": ("the SAS doesn't allow this protocol", "use {endpoint} with https://"),
         "AuthorizationSourceIPMismatch": ("this address is refused", "allow it in the SAS or the account's network"),
         "KeyBasedAuthenticationNotPermitted": ("the account allows no keys", "use a SAS of a user, or an identity"),
         "PublicAccessNotPermitted": ("the account allows no anonymous access", "correct {keys}"),
+        "BlobImmutableDueToPolicy": _PROTECTED_AZ,
+        "LeaseIdMissing": _LEASED_AZ,
         "AccountIsDisabled": ("the account is disabled", "ask the owner of the account"),
         "ContainerNotFound": _CONTAINER,
         "ContainerDisabled": _CONTAINER,
@@ -162,8 +172,12 @@ _PASSING = {
     "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "RequestTimeoutException", "Throttling",
     "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "BandwidthLimitExceeded", "RateLimitExceeded",
     "OperationAborted", "ServerBusy", "OperationTimedOut", "Busy",
+    "NoSuchUpload", "InvalidPart", "InvalidBlockList",
 }  # fmt: skip
-"""Codes of throttling and of failures of the store, whatever their status is."""
+"""Codes of throttling and of failures of the store, whatever their status is.
+
+The last three follow on a completion of parts whose first answer was lost: the upload is repeated from its begin.
+"""
 
 _THROTTLING = {
     "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded",
@@ -198,15 +212,28 @@ _CERTIFICATES = {
 
 def meaning_of(failure: Failure, operation: Operation, scheme: str) -> Meaning:
     """Return the class of a failure."""
-    if failure.kind is FailureKind.UNLISTABLE:
+    if failure.kind in (FailureKind.UNLISTABLE, FailureKind.UNSIGNABLE):
         return Meaning.LASTING
+    if failure.kind is FailureKind.SOURCE:
+        return Meaning.CHANGED
     if failure.kind is not FailureKind.ANSWER:
         passing = failure.kind in _PASSING_KINDS and failure.status != 407
         return Meaning.PASSING if passing else Meaning.REFUSED
-    return _meaning_of_code(failure.code, operation, scheme) or _meaning_of_status(failure.status, operation)
+    if operation is Operation.DELETE and _is_forbidden(failure, scheme):
+        return Meaning.FORBIDDEN
+    return meaning_of_code(failure.code, operation, scheme) or _meaning_of_status(failure.status, operation)
 
 
-def _meaning_of_code(code: str, operation: Operation, scheme: str) -> Meaning | None:
+def _is_forbidden(failure: Failure, scheme: str) -> bool:
+    """Return whether a deletion was refused for lack of a permission, or since something protects the object."""
+    known = _REFUSALS[scheme].get(failure.code)
+    if known is None:
+        return failure.code not in _PASSING and failure.status in (403, 409, 412)
+    return known in (LACKS_READING[scheme], _PROTECTED_AZ, _LEASED_AZ)
+
+
+def meaning_of_code(code: str, operation: Operation, scheme: str) -> Meaning | None:
+    """Return the class of failures with a code; None: the code is unknown."""
     groups = (
         (_REFUSALS[scheme], Meaning.REFUSED),
         (_LASTING, Meaning.LASTING),
@@ -217,12 +244,16 @@ def _meaning_of_code(code: str, operation: Operation, scheme: str) -> Meaning | 
     return next((meaning for codes, meaning in groups if code in codes), None)
 
 
+_WITHOUT_KEY = (Operation.LIST, Operation.WRITE)
+"""Operations for which no object has to exist."""
+
+
 def _meaning_of_status(status: int, operation: Operation) -> Meaning:
     if status >= 500 or status in _PASSING_STATUSES:
         return Meaning.PASSING
     if status in (412, 416):
         return Meaning.CHANGED
-    return Meaning.ABSENT if status == 404 and operation is not Operation.LIST else Meaning.REFUSED
+    return Meaning.ABSENT if status == 404 and operation not in _WITHOUT_KEY else Meaning.REFUSED
 
 
 def is_throttled(failure: Failure) -> bool:
@@ -251,15 +282,16 @@ def _explained(failure: Failure, operation: Operation, reached: Reached) -> tupl
 
 def _of_answer(failure: Failure, operation: Operation, scheme: str) -> tuple[str, str]:
     known = _REFUSALS[scheme].get(failure.code) or _LASTING.get(failure.code)
+    permission = explained_lack(scheme, operation.permission)
     if known:
-        return known
+        return permission if known == LACKS_READING[scheme] else known
     if is_throttled(failure):
         return "the store limits the rate of requests", "try again later, or with fewer readers at once"
     of_meaning = _OF_MEANING.get(meaning_of(failure, operation, scheme))
     if of_meaning:
         return of_meaning
     of_status = {
-        403: {"s3": _READ_S3, "gs": _READ_GS, "az": _READ_AZ}[scheme],
+        403: permission,
         401: ("the store refused the identity", "correct {keys}"),
         404: _CONTAINER if scheme == "az" else _BUCKET,
     }
@@ -290,6 +322,8 @@ def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
             "character",
             "rename that object",
         ),
+        FailureKind.SOURCE: ("the local file has changed since its SHA-256 was computed", "publish it again"),
+        FailureKind.UNSIGNABLE: ("the identity can't sign links", _SIGNERS[reached.scheme]),
         FailureKind.HELPER: (f"the helper process ended with exit code {failure.detail or 'unknown'}", "try again"),
     }
     if failure.kind is FailureKind.CERTIFICATE:
@@ -299,6 +333,11 @@ def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
     return what.replace("{server}", reached.server), remedy.replace("{server}", reached.server)
 
 
+_SIGNERS = {
+    "s3": "use an access key",
+    "gs": "use the key of a service account, or an identity with the role Service Account Token Creator",
+    "az": "use the account's key, or an identity with the role Storage Blob Delegator",
+}
 _PROFILES = {"s3": " (profiles in ~/.aws aren't read: aws configure export-credentials --format env prints variables)"}
 
 
