@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.object_store.fence.untrusted import refuse_unsafe_path
-from maskrcnn_trainer.results.ours import is_deletable, is_log, is_ours, is_temporary
+from maskrcnn_trainer.results.ours import LOG_FILES, is_log, is_ours, is_temporary
 from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, TERMINATION_FILE, ResultKey
 from maskrcnn_trainer.spec.task_table import CHECKPOINT, HISTORY_FILE, TASKS
@@ -21,6 +22,7 @@ _OF_ONE_MACHINE = frozenset({RUN_FILE, TERMINATION_FILE, *(name for entry in TAS
 """Files that belong to one working directory; the store has a pointer of its own in place of run.json."""
 _RECORDS = frozenset({STATUS_FILE, HISTORY_FILE})
 """Files to which a task appends whole lines."""
+_LOG = re.compile("|".join(f"(?:{pattern})" for pattern in LOG_FILES))
 
 
 class UnpublishableResults(InvalidInput):
@@ -37,7 +39,7 @@ def is_published(path: str) -> bool:
     """
     if path in _OF_ONE_MACHINE or is_temporary(path):
         return False
-    return is_deletable(path) if is_log(path) else is_ours(path)
+    return _LOG.fullmatch(path) is not None if is_log(path) else is_ours(path)
 
 
 def grows(path: str) -> bool:

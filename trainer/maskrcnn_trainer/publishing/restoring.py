@@ -19,7 +19,7 @@ from maskrcnn_trainer.object_store.fence.records import PublishedFile, Published
 from maskrcnn_trainer.publishing.published_files import is_published
 from maskrcnn_trainer.publishing.snapshot import FileStamp, KnownFile
 from maskrcnn_trainer.results.contents import entries, first_unexpected, printable
-from maskrcnn_trainer.results.ours import is_deletable, is_temporary
+from maskrcnn_trainer.results.ours import is_deletable, is_log, is_temporary
 from maskrcnn_trainer.results.run_file import Mark, MarkState, read_mark
 from maskrcnn_trainer.results.task_files import TASK_FILES, ResultsDirectory
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE
@@ -188,12 +188,12 @@ def _equal_files(files: Iterable[PublishedFile], into: Path) -> dict[str, KnownF
 
 def _removed(present: Iterable[str], kept: Mapping[str, KnownFile]) -> tuple[str, ...]:
     """Return the files of tasks that are neither kept nor of this machine alone, such as a lock."""
-    removed = [
-        path
-        for path in present
-        if path not in kept and (is_published(path) or (is_temporary(path) and is_deletable(path)))
-    ]
+    removed = [path for path in present if path not in kept and (is_published(path) or _is_left_over(path))]
     return tuple(sorted(removed, key=lambda path: (path != RESULT_FILE, path)))
+
+
+def _is_left_over(path: str) -> bool:
+    return is_temporary(path) or (is_log(path) and is_deletable(path))
 
 
 def _folders(path: str) -> list[str]:

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,6 @@ class Snapshots:
         self._results_dir = results_dir
         self._fingerprint = fingerprint
         self._above = results_dir.with_name(f".{results_dir.name}.snapshots")
-        self._number = 0
 
     def take(self, known: Mapping[str, KnownFile], *, in_place: bool = False) -> Snapshot:
         """Return a snapshot.
@@ -112,10 +112,9 @@ class Snapshots:
         """
         if in_place:
             return _Taking(self._results_dir, self._results_dir, known, in_place=True).take(self._fingerprint)
-        self._number += 1
-        directory = self._above / str(self._number)
+        self._above.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(dir=self._above))
         try:
-            directory.mkdir(parents=True)
             return _Taking(self._results_dir, directory, known).take(self._fingerprint)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)

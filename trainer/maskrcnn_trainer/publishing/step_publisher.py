@@ -152,11 +152,11 @@ class StepPublisher:
         self._deadline = min(self._deadline, self._clock() + seconds)
 
     def abandon(self) -> None:
-        """End the thread without another publish."""
+        """End the thread without another publish; ``on_superseded`` may call it, too."""
         with self._changed:
             self._over = True
             self._changed.notify_all()
-        if self._thread.is_alive():
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._interrupted.set()
             self._thread.join(_SECONDS_TO_END)
         with self._taking:
