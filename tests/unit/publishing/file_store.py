@@ -145,6 +145,10 @@ class Outage:
         self.lasts = True
         self.failed = 0
 
+    def has_failed(self, times: int) -> bool:
+        """Return whether a number of requests has failed."""
+        return self.failed >= times
+
     def __call__(self, request: FenceRequest) -> None:
         """Raise TryAgain for a request of the kinds."""
         if self.lasts and isinstance(request, self.kinds):

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from maskrcnn_trainer.publishing import published_files
 from maskrcnn_trainer.publishing.published_files import (
     best_checkpoint,
     checkpoints_in,
@@ -124,7 +123,7 @@ def test_damaged_evaluations_name_no_best(content: bytes) -> None:
 
 
 def test_metric_is_the_one_of_the_training() -> None:
-    assert published_files.BEST_BY == evaluations.BEST_BY
+    assert best(s1={evaluations.BEST_BY: 0.1}) == "model.step-1.tlt"
 
 
 def test_result_of_the_fingerprint_is_complete() -> None:

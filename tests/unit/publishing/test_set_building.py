@@ -13,7 +13,7 @@ from maskrcnn_trainer.object_store.fence.records import PublishedFile, Published
 from maskrcnn_trainer.publishing import set_building
 from maskrcnn_trainer.publishing.published_files import UnpublishableResults
 from maskrcnn_trainer.publishing.set_building import BuiltSet, build_set, refuse_too_large
-from maskrcnn_trainer.publishing.snapshot import FileStamp, KnownFile, Snapshot, SnapshotFile, Snapshots
+from maskrcnn_trainer.publishing.snapshot import FileStamp, KnownFile, ResultsSnapshot, SnapshotFile, Snapshots
 
 Keyed = Callable[[BuiltSet], PublishedSet]
 
@@ -24,7 +24,7 @@ def results(tmp_path: Path) -> Path:
     return tmp_path / "train"
 
 
-def taken(results: Path) -> Snapshot:
+def taken(results: Path) -> ResultsSnapshot:
     snapshots = Snapshots(results, FINGERPRINT)
     snapshots.clear()
     return snapshots.take({})
@@ -103,7 +103,7 @@ def test_result_without_one_of_its_files_is_not_a_result(results: Path) -> None:
 
 
 def test_file_that_is_gone_is_an_error_of_the_file(results: Path) -> None:
-    snapshot = Snapshot(results, (SnapshotFile("model.step-1.tlt", FileStamp(1, 1, 1)),))
+    snapshot = ResultsSnapshot(results, (SnapshotFile("model.step-1.tlt", FileStamp(1, 1, 1)),))
     with pytest.raises(FileNotFoundError):
         build_set(snapshot, FINGERPRINT, before=None, known=())
 
@@ -111,7 +111,7 @@ def test_file_that_is_gone_is_an_error_of_the_file(results: Path) -> None:
 def test_more_files_than_a_manifest_can_have_are_refused(results: Path) -> None:
     files = tuple(SnapshotFile(f"labels/{number}.json", FileStamp(1, 1, 1)) for number in range(200_001))
     with pytest.raises(UnpublishableResults, match="200,001 files"):
-        build_set(Snapshot(results, files), FINGERPRINT, before=None, known=())
+        build_set(ResultsSnapshot(results, files), FINGERPRINT, before=None, known=())
 
 
 def large_set(length: int) -> PublishedSet:

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import FenceRequest, Lis
 from maskrcnn_trainer.object_store.fence.records import PublishedSet
 from maskrcnn_trainer.publishing import step_publisher
 from maskrcnn_trainer.publishing.published_files import UnpublishableResults
+from maskrcnn_trainer.publishing.snapshot import Snapshots
 from maskrcnn_trainer.publishing.step_publisher import StepPublisher
 
 CHECKPOINT, LATER, LAST = (f"model.step-{step}.tlt" for step in (1, 2, 3))
@@ -161,7 +163,7 @@ def test_failed_publish_is_logged_once_and_tried_again_until_it_succeeds(
     outage = Outage(PutFiles)
     bed.store.fail = outage
     bed.checkpoint(CHECKPOINT)
-    bed.wait_for(lambda: outage.failed >= 3)
+    bed.wait_for(partial(outage.has_failed, 3))
     outage.lasts = False
     bed.wait_for_publishes(1)
     assert caplog.text.count("could not be published") == 1
@@ -169,13 +171,13 @@ def test_failed_publish_is_logged_once_and_tried_again_until_it_succeeds(
 
 
 def test_second_outage_is_logged_too(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
-    for path in (CHECKPOINT, LATER):
+    for number, path in enumerate((CHECKPOINT, LATER), 1):
         outage = Outage(PutFiles)
         bed.store.fail = outage
         bed.checkpoint(path)
-        bed.wait_for(lambda outage=outage: outage.failed >= 2)
+        bed.wait_for(partial(outage.has_failed, 2))
         outage.lasts = False
-        bed.wait_for(lambda path=path: any(path in one.checkpoints for one in bed.published))
+        bed.wait_for_publishes(number)
     assert caplog.text.count("could not be published") == 2
 
 
@@ -183,7 +185,7 @@ def test_retry_publishes_the_newest_checkpoint(bed: Bed) -> None:
     outage = Outage(PutFiles)
     bed.store.fail = outage
     bed.checkpoint(CHECKPOINT)
-    bed.wait_for(lambda: outage.failed >= 1)
+    bed.wait_for(partial(outage.has_failed, 1))
     bed.checkpoint(LATER)
     outage.lasts = False
     bed.wait_for_publishes(1)
@@ -218,7 +220,7 @@ def test_superseded_during_cleaning_is_reported(bed: Bed) -> None:
             claimed(bed.store, "bb", attempt=2)
 
     write_file(bed.results, CHECKPOINT, "one")
-    bed.session.publish(step_publisher.Snapshots(bed.results, "f").take({}))
+    bed.session.publish(Snapshots(bed.results, "f").take({}))
     bed.store.lose = supersede
     bed.checkpoint(CHECKPOINT, "two")
     bed.wait_for(lambda: bool(bed.superseded))
@@ -262,7 +264,7 @@ def test_snapshot_that_was_removed_is_taken_again(bed: Bed) -> None:
     bed.checkpoint(CHECKPOINT)
     assert gate.reached.wait(LONG)
     bed.checkpoint(LATER)
-    step_publisher.Snapshots(bed.results, "f").clear()
+    Snapshots(bed.results, "f").clear()
     gate.open.set()
     bed.wait_for(lambda: any(LATER in one.checkpoints for one in bed.published))
     assert set(bed.store.contents()) == {CHECKPOINT, LATER}
@@ -431,7 +433,7 @@ def test_end_removes_the_snapshots(tmp_path: Path) -> None:
 def test_start_removes_the_snapshots_of_a_killed_process(tmp_path: Path) -> None:
     bed = Bed(tmp_path)
     write_file(bed.results, CHECKPOINT, "one")
-    step_publisher.Snapshots(bed.results, "f").take({})
+    Snapshots(bed.results, "f").take({})
     with bed.publisher:
         assert list(tmp_path.iterdir()) == [bed.results]
 
@@ -468,7 +470,7 @@ def test_failed_cleaning_is_not_a_failed_publish(bed: Bed, caplog: pytest.LogCap
     outage = Outage(ListKeys)
     bed.store.fail = outage
     bed.checkpoint(CHECKPOINT)
-    bed.wait_for(lambda: outage.failed >= 1)
+    bed.wait_for(partial(outage.has_failed, 1))
     outage.lasts = False
     bed.checkpoint(LATER)
     bed.wait_for_publishes(2)

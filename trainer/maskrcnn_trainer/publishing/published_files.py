@@ -15,7 +15,7 @@ from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, TERMINATION_FILE, ResultKey
 from maskrcnn_trainer.spec.task_table import CHECKPOINT, HISTORY_FILE, TASKS
 
-BEST_BY = "mask_AP"
+_BEST_BY = "mask_AP"
 """Metric by which the best checkpoint is chosen, as the training does."""
 
 _OF_ONE_MACHINE = frozenset({RUN_FILE, TERMINATION_FILE, *(name for entry in TASKS.values() for name in entry.locks)})
@@ -113,7 +113,7 @@ def _entries(evaluations: bytes) -> dict[int, dict[str, Any]]:
 
 
 def _score(entry: Mapping[str, Any]) -> float | None:
-    value = entry.get(BEST_BY)
+    value = entry.get(_BEST_BY)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e300:
         return None
     return float(value) if math.isfinite(value) else None

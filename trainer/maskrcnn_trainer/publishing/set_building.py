@@ -12,7 +12,7 @@ from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import PublishedFile, PublishedSet
 from maskrcnn_trainer.object_store.fence.untrusted import LARGEST_MANIFEST, MOST_FILES
 from maskrcnn_trainer.publishing.published_files import UnpublishableResults, best_checkpoint, checkpoints_in
-from maskrcnn_trainer.publishing.snapshot import FileStamp, KnownFile, Snapshot
+from maskrcnn_trainer.publishing.snapshot import FileStamp, KnownFile, ResultsSnapshot
 from maskrcnn_trainer.shared.messages import RESULT_FILE
 
 _SMALL_ENOUGH = MOST_FILES // 10
@@ -36,7 +36,7 @@ class BuiltSet:
 
 
 def build_set(
-    snapshot: Snapshot,
+    snapshot: ResultsSnapshot,
     fingerprint: str,
     *,
     before: PublishedSet | None,

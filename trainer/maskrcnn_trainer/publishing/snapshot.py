@@ -62,7 +62,7 @@ class SnapshotFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ResultsSnapshot:
     """Files of a results directory at one moment.
 
     Attributes:
@@ -98,7 +98,7 @@ class Snapshots:
         self._fingerprint = fingerprint
         self._above = results_dir.with_name(f".{results_dir.name}.snapshots")
 
-    def take(self, known: Mapping[str, KnownFile], *, in_place: bool = False) -> Snapshot:
+    def take(self, known: Mapping[str, KnownFile], *, in_place: bool = False) -> ResultsSnapshot:
         """Return a snapshot.
 
         Args:
@@ -120,7 +120,7 @@ class Snapshots:
             shutil.rmtree(directory, ignore_errors=True)
             raise
 
-    def remove(self, snapshot: Snapshot) -> None:
+    def remove(self, snapshot: ResultsSnapshot) -> None:
         """Remove a snapshot."""
         if not snapshot.in_place:
             shutil.rmtree(snapshot.directory, ignore_errors=True)
@@ -131,7 +131,7 @@ class Snapshots:
 
 
 class _Taking:
-    """Snapshot that is being taken."""
+    """ResultsSnapshot that is being taken."""
 
     def __init__(
         self, results_dir: Path, directory: Path, known: Mapping[str, KnownFile], *, in_place: bool = False
@@ -141,7 +141,7 @@ class _Taking:
         self._known = known
         self._in_place = in_place
 
-    def take(self, fingerprint: str) -> Snapshot:
+    def take(self, fingerprint: str) -> ResultsSnapshot:
         # result.json is written last and removed first: the other files are complete only if it was there all the time
         finished = self._stamp(RESULT_FILE)
         files, left_out = [], []
@@ -156,7 +156,7 @@ class _Taking:
         is_complete = finished is not None and self._adds_result(finished, fingerprint)
         if finished is not None and is_complete:
             files.append(SnapshotFile(RESULT_FILE, finished))
-        return Snapshot(
+        return ResultsSnapshot(
             self._directory, tuple(files), is_complete, tuple(left_out), self._content(EVALUATIONS_FILE), self._in_place
         )
 

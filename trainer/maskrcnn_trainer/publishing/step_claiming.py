@@ -32,7 +32,7 @@ from maskrcnn_trainer.shared.variables import TAKE_OVER_VARIABLE
 
 log = logging.getLogger(__name__)
 
-Run = Callable[[Decision], FenceOutcome]
+CarryOut = Callable[[Decision], FenceOutcome]
 """Returns the outcome of a decision; raises the error of one that is a failure."""
 
 
@@ -77,7 +77,7 @@ class StepIdentity:
         return AttemptOrder(owner_epoch, self.created, self.uid, self.attempt)
 
 
-def claim_for(identity: StepIdentity, token: str, run: Run) -> AlreadyDone | ClaimedStep:
+def claim_for(identity: StepIdentity, token: str, run: CarryOut) -> AlreadyDone | ClaimedStep:
     """Claim a step.
 
     Args:
@@ -99,7 +99,7 @@ def claim_for(identity: StepIdentity, token: str, run: Run) -> AlreadyDone | Cla
     return outcome
 
 
-def _own(identity: StepIdentity, token: str, run: Run) -> OwnerRecord:
+def _own(identity: StepIdentity, token: str, run: CarryOut) -> OwnerRecord:
     keys = identity.keys
     terms = OwnershipTerms(keys.experiment, identity.owner, token, _take_over(identity))
     outcome = run(own_prefix(terms))
@@ -110,7 +110,7 @@ def _own(identity: StepIdentity, token: str, run: Run) -> OwnerRecord:
                 "%s/ keeps a small object named probe-...: this identity may not delete objects, so unused ones remain",
                 keys.experiment,
             )
-        # the ids of its writes begin anew, but none was sent without a probe
+        # the ids of its writes start again, but none was sent before the probe
         terms = OwnershipTerms(keys.experiment, identity.owner, token, _take_over(identity), CONDITIONAL_WRITES)
         outcome = run(own_prefix(terms))
     assert isinstance(outcome, OwnedPrefix)  # noqa: S101 - all others are errors

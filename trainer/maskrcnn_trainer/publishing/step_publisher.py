@@ -14,7 +14,7 @@ from typing import Self
 from maskrcnn_trainer.errors import TaskError, TryAgain, describe_error
 from maskrcnn_trainer.object_store.fence.records import PublishedSet
 from maskrcnn_trainer.publishing.published_files import UnpublishableResults
-from maskrcnn_trainer.publishing.snapshot import Snapshot, Snapshots
+from maskrcnn_trainer.publishing.snapshot import ResultsSnapshot, Snapshots
 from maskrcnn_trainer.publishing.step_session import StepSession
 from maskrcnn_trainer.results.contents import joined_names
 
@@ -72,7 +72,7 @@ class StepPublisher:
         """Held while a snapshot is taken; taken before ``_changed``."""
         self._changed = threading.Condition()
         """Guards all that follows."""
-        self._waiting: Snapshot | None = None
+        self._waiting: ResultsSnapshot | None = None
         self._finishing = False
         self._over = False
         self._finished = False
@@ -162,7 +162,7 @@ class StepPublisher:
         with self._taking:
             self._snapshots.clear()
 
-    def _take(self) -> Snapshot | None:
+    def _take(self) -> ResultsSnapshot | None:
         """Return a snapshot; None if none can be taken, which is logged once. The caller holds ``_taking``."""
         try:
             snapshot = self._snapshots.take(self._session.known)
@@ -178,7 +178,7 @@ class StepPublisher:
         self._missed = False
         return snapshot
 
-    def _offer(self, snapshot: Snapshot) -> None:
+    def _offer(self, snapshot: ResultsSnapshot) -> None:
         with self._changed:
             replaced, self._waiting = self._waiting, snapshot
             self._changed.notify_all()
@@ -223,7 +223,7 @@ class StepPublisher:
         is_due = self._finishing or self._retake or self._waiting is not None
         return self._retry_at if is_due else max(self._retry_at, self._timed_at)
 
-    def _take_last(self) -> Snapshot | None:
+    def _take_last(self) -> ResultsSnapshot | None:
         """Return a snapshot of a directory that no process changes any more, also if the disk is full."""
         try:
             return self._snapshots.take(self._session.known)
@@ -296,7 +296,7 @@ class StepPublisher:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    snapshot: Snapshot
+    snapshot: ResultsSnapshot
     is_last: bool
 
 

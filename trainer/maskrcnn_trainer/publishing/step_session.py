@@ -33,7 +33,7 @@ from maskrcnn_trainer.object_store.fence.result_reading import NotPublished, Rea
 from maskrcnn_trainer.object_store.fence.uploading import UploadedSet, UploadNames, upload_set
 from maskrcnn_trainer.publishing.restoring import make_folders, plan_restore, remove_others, stamps_of
 from maskrcnn_trainer.publishing.set_building import BuiltSet, build_set, refuse_too_large
-from maskrcnn_trainer.publishing.snapshot import KnownFile, Snapshot
+from maskrcnn_trainer.publishing.snapshot import KnownFile, ResultsSnapshot
 from maskrcnn_trainer.publishing.step_claiming import StepIdentity, claim_for
 from maskrcnn_trainer.results.run_file import RunRecord
 from maskrcnn_trainer.shared.messages import RUN_FILE
@@ -179,7 +179,7 @@ class StepSession:
         if paths is None:
             self._known = MappingProxyType({**plan.kept, **stamps_of(plan.loaded, into)})
 
-    def publish(self, snapshot: Snapshot) -> PublishedSet:
+    def publish(self, snapshot: ResultsSnapshot) -> PublishedSet:
         """Upload what is new in a snapshot, and name it as the newest set of the fingerprint.
 
         Raises:
