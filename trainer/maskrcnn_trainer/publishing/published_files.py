@@ -13,15 +13,19 @@ from maskrcnn_trainer.object_store.fence.untrusted import refuse_unsafe_path
 from maskrcnn_trainer.results.ours import LOG_FILES, is_log, is_ours, is_temporary
 from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, TERMINATION_FILE, ResultKey
-from maskrcnn_trainer.spec.task_table import CHECKPOINT, HISTORY_FILE, TASKS
+from maskrcnn_trainer.spec.task_table import TASKS
+
+EVALUATIONS = tuple(entry.evaluations for entry in TASKS.values() if entry.evaluations)
+"""Files with the metrics of checkpoints."""
 
 _BEST_BY = "mask_AP"
 """Metric by which the best checkpoint is chosen, as the training does."""
 
 _OF_ONE_MACHINE = frozenset({RUN_FILE, TERMINATION_FILE, *(name for entry in TASKS.values() for name in entry.locks)})
 """Files that belong to one working directory; the store has a pointer of its own in place of run.json."""
-_RECORDS = frozenset({STATUS_FILE, HISTORY_FILE})
+_RECORDS = frozenset({STATUS_FILE, *(name for entry in TASKS.values() for name in entry.appended)})
 """Files to which a task appends whole lines."""
+_CHECKPOINTS = tuple(entry.checkpoint for entry in TASKS.values() if entry.checkpoint is not None)
 _LOG = re.compile("|".join(f"(?:{pattern})" for pattern in LOG_FILES))
 
 
@@ -63,7 +67,7 @@ def is_namable(path: str) -> bool:
 
 def checkpoints_in(paths: Iterable[str]) -> tuple[str, ...]:
     """Return the checkpoints among paths, the one of the highest step last."""
-    found = {int(match["step"]): path for path in paths if (match := CHECKPOINT.fullmatch(path))}
+    found = _by_step(paths)
     return tuple(found[step] for step in sorted(found))
 
 
@@ -73,10 +77,10 @@ def best_checkpoint(evaluations: bytes, hashes: Mapping[str, str]) -> str | None
     An evaluation counts if it is of the very file, and used the same validation data as the newest one.
 
     Args:
-        evaluations: content of ``evaluations.json``, which may be damaged.
+        evaluations: content of one of ``EVALUATIONS``, which may be damaged.
         hashes: SHA-256 of each checkpoint by its path.
     """
-    steps = {int(match["step"]): path for path in hashes if (match := CHECKPOINT.fullmatch(path))}
+    steps = _by_step(hashes)
     entries = {step: entry for step, entry in _entries(evaluations).items() if step in steps}
     if not entries:
         return None
@@ -98,6 +102,11 @@ def is_result_of(content: bytes, fingerprint: str) -> bool:
         return bool(result[ResultKey.CODE] == EXIT_OK and fingerprint in fingerprints_in(result))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
+
+
+def _by_step(paths: Iterable[str]) -> dict[int, str]:
+    matches = ((pattern.fullmatch(path), path) for path in paths for pattern in _CHECKPOINTS)
+    return {int(match["step"]): path for match, path in matches if match}
 
 
 def _entries(evaluations: bytes) -> dict[int, dict[str, Any]]:

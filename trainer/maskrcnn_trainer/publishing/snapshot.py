@@ -13,11 +13,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from maskrcnn_trainer.object_store.fence.records import PublishedFile
-from maskrcnn_trainer.publishing.published_files import grows, has_records, is_namable, is_published, is_result_of
+from maskrcnn_trainer.publishing.published_files import (
+    EVALUATIONS,
+    grows,
+    has_records,
+    is_namable,
+    is_published,
+    is_result_of,
+)
 from maskrcnn_trainer.results.contents import entries
 from maskrcnn_trainer.shared.files import read_regular
 from maskrcnn_trainer.shared.messages import RESULT_FILE
-from maskrcnn_trainer.spec.task_table import EVALUATIONS_FILE
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 """Errors of a file system without hard links, or of one file with too many."""
@@ -70,7 +76,7 @@ class ResultsSnapshot:
         files: all of them.
         is_complete: whether the task has finished, so that they are its result.
         left_out: paths that no manifest can name.
-        evaluations: content of evaluations.json; empty if there is none.
+        evaluations: content of the file with the metrics of the checkpoints; empty if there is none.
         in_place: whether ``directory`` is the results directory itself.
     """
 
@@ -131,7 +137,7 @@ class Snapshots:
 
 
 class _Taking:
-    """ResultsSnapshot that is being taken."""
+    """Snapshot that is being taken."""
 
     def __init__(
         self, results_dir: Path, directory: Path, known: Mapping[str, KnownFile], *, in_place: bool = False
@@ -156,9 +162,8 @@ class _Taking:
         is_complete = finished is not None and self._adds_result(finished, fingerprint)
         if finished is not None and is_complete:
             files.append(SnapshotFile(RESULT_FILE, finished))
-        return ResultsSnapshot(
-            self._directory, tuple(files), is_complete, tuple(left_out), self._content(EVALUATIONS_FILE), self._in_place
-        )
+        evaluations = next((content for name in EVALUATIONS if (content := self._content(name))), b"")
+        return ResultsSnapshot(self._directory, tuple(files), is_complete, tuple(left_out), evaluations, self._in_place)
 
     def _adds_result(self, finished: FileStamp, fingerprint: str) -> bool:
         """Return whether result.json is still the one of a stamp, and of a finished task; add it in that case."""

@@ -133,7 +133,7 @@ def _refuse_unreadable(identity: StepIdentity, token: str) -> None:
         InvalidInput: a value has another form.
     """
     keys = identity.keys
-    slot = FingerprintSlot(identity.fingerprint, keys.written_once(1, token, 0, "manifest.json"))
+    slot = FingerprintSlot(identity.fingerprint, keys.written_once(1, token, 0, "manifest"))
     pointer = StepPointer(f"{token}-0", 1, 1, identity.order(1), token, slot)
     parse_owner(encode_record(OwnerRecord(f"{token}-0", identity.owner, 1, CONDITIONAL_WRITES)), keys.experiment)
     parse_pointer(encode_record(pointer), keys)
