@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 TASK_PROGRAM = (sys.executable, "-m", "maskrcnn_trainer.cli")
 """Program of the tasks, which takes the name and the arguments of one."""
 
-Prepare = Callable[[int], AbstractContextManager[None]]
+Prepare = Callable[[LaunchSettings], AbstractContextManager[None]]
 
 
 def launch(
@@ -44,9 +44,10 @@ def launch(
     Args:
         settings: options of the command.
         environment: environment variables of the task; default: those of this process.
-        prepare: called with the node's rank before several processes are started; the block that it returns is entered
-            then and left after their end. It checks and stages what they have in common, so that a mistake is reported
-            once and not by each process; it reports its own errors.
+        prepare: called before several processes are started; the block that it returns is entered then and left after
+            their end. It checks and stages what they have in common, so that a mistake is reported once and not by each
+            process; it reports its own errors. The options that it gets have a path in place of a results directory by
+            URL.
         program: program of each process, followed by the task and its arguments.
     """
     environment = environment or TaskEnvironment.from_environ(launches=True)
@@ -89,7 +90,7 @@ def _run_processes(
     address, port, interface = "127.0.0.1", 0, "lo"
     with ExitStack() as stack:
         if several:
-            stack.enter_context(prepare(settings.node_rank))
+            stack.enter_context(prepare(settings))
             _warn_of_few_cpus(settings)
             if settings.node_rank == 0:
                 host = _listen(environment, settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,12 +219,7 @@ def staging_settings(arguments: argparse.Namespace) -> StagingSettings:
         InvalidInput: a file or a variable is invalid.
     """
     environment = os.environ
-    given = getattr(arguments, "store_config", None)
-    stores: tuple[ObjectStoreSpec, ...] = ()
-    if given is not None:
-        stores = local_stores((), read_store_config(given))
-    elif text := environment.get(OBJECT_STORES_VARIABLE):
-        stores = stores_from_json(text)
+    stores = _stores(getattr(arguments, "store_config", None), environment)
     limit = environment.get(CACHE_LIMIT_VARIABLE) or None
     if limit is not None and not (limit.isascii() and limit.isdecimal()):
         raise InvalidInput(f"{CACHE_LIMIT_VARIABLE}: {limit!r} must be a whole number of bytes")
@@ -232,6 +227,32 @@ def staging_settings(arguments: argparse.Namespace) -> StagingSettings:
     return StagingSettings(
         stores, Path(cache) if cache else default_cache(), int(limit) if limit is not None else None, environment
     )
+
+
+def stores_of_command(command: Sequence[str], environment: Mapping[str, str]) -> tuple[ObjectStoreSpec, ...]:
+    """Return the stores of ``--store-config`` in a command, else those of the environment.
+
+    Args:
+        command: name of a task and its arguments, which the task itself checks.
+        environment: environment variables.
+
+    Raises:
+        InvalidInput: the file or the variable is invalid.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--store-config", "--store_config")
+    try:
+        given = parser.parse_known_args(command)[0].store_config
+    except argparse.ArgumentError:
+        given = None
+    return _stores(given, environment)
+
+
+def _stores(config: str | None, environment: Mapping[str, str]) -> tuple[ObjectStoreSpec, ...]:
+    if config is not None:
+        return local_stores((), read_store_config(config))
+    text = environment.get(OBJECT_STORES_VARIABLE)
+    return stores_from_json(text) if text else ()
 
 
 def default_cache() -> Path:

@@ -81,12 +81,13 @@ class TaskEnvironment:
         results_dir = value(RESULTS_DIR_VARIABLE)
         stored_step = None
         if results_dir is not None and is_url(results_dir):
-            if not launches:
+            stored_step = read_stored_step(results_dir, value) if launches else None
+            if stored_step is None:
                 raise InvalidInput(
                     f"{RESULTS_DIR_VARIABLE}: a task can't write its results to a URL by itself: start it by maskrcnn "
                     "launch -- TASK ..., or give a path"
                 )
-            results_dir, stored_step = None, read_stored_step(results_dir, value)
+            results_dir = None
         created = value(CREATED_VARIABLE)
         if created is not None and not TIME_OF_CREATION.fullmatch(created):
             raise InvalidInput(f"{CREATED_VARIABLE}: {created!r} must be a time in UTC, such as 2026-01-31T12:00:00Z")

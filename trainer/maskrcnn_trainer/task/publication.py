@@ -71,12 +71,12 @@ class LaunchPublication:
         """Return the descriptor that rank 0 inherits and PUBLICATION_VARIABLE names."""
         return self._task_channel.fileno()
 
-    def started(self) -> None:
+    def release(self) -> None:
         """Close the task's end in this process, so that :meth:`announced` ends with the task."""
         self._task_channel.close()
 
     def published(self, step: int) -> None:
-        """Tell rank 0 the step of the newest checkpoint that is published; do nothing once the task has ended."""
+        """Send rank 0 the step of the newest checkpoint that is published; do nothing once the task has ended."""
         _send(self._channel, _PUBLISHED, step)
 
     def announced(self) -> Iterator[int]:
