@@ -61,6 +61,21 @@ def test_the_names_of_a_task_are_patterns_without_named_groups_where_they_are_jo
 
 
 @pytest.mark.parametrize("name", list(TaskName))
+def test_files_with_a_meaning_are_files_of_the_task(name: TaskName) -> None:
+    entry = TASKS[name]
+    named = [*entry.appended, *filter(None, [entry.evaluations])]
+    assert [file for file in named if not any(re.fullmatch(pattern, file) for pattern in entry.files)] == []
+
+
+def test_checkpoint_of_a_training_has_its_step() -> None:
+    checkpoint = TASKS[TaskName.TRAIN].checkpoint
+    assert checkpoint is not None
+    match = checkpoint.fullmatch("model.step-20.tlt")
+    assert match is not None
+    assert match["step"] == "20"
+
+
+@pytest.mark.parametrize("name", list(TaskName))
 def test_every_flag_of_a_path_is_an_input_or_an_output_of_the_task(name: TaskName) -> None:
     entry = TASKS[name]
     paths = set(text_flags(name)) - {*SPEC_FLAGS, *KEY_FLAGS} - NO_PATHS

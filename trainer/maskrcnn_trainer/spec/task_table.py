@@ -45,6 +45,9 @@ class TaskEntry:
         help, description: texts of the command's help.
         files: files that it writes into its results directory, as regular expressions over paths relative to it.
         early: those of ``files`` that a run writes before it has a result; they alone aren't a result.
+        appended: names of those of ``files`` to which it appends lines; it replaces all others by a rename.
+        checkpoint: those of ``files`` from which it resumes, with their step; None: it has none.
+        evaluations: name of the one of ``files`` that has the metrics of its checkpoints; empty: it has none.
         unfinished: files that a killed run leaves there, in addition to temporaries of ``files``.
         locks: files that it locks; they may exist before the directory is claimed and after the task has finished.
         reads: purposes for which it reads the spec with any options; those fields determine its result.
@@ -60,6 +63,9 @@ class TaskEntry:
     description: str
     files: tuple[str, ...]
     early: tuple[str, ...] = ()
+    appended: tuple[str, ...] = ()
+    checkpoint: re.Pattern[str] | None = None
+    evaluations: str = ""
     unfinished: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
     reads: Purposes = frozenset()
@@ -98,6 +104,9 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             "resumes from its newest checkpoint.",
             files=(r"model\.step-\d+\.tlt", re.escape(EVALUATIONS_FILE), re.escape(HISTORY_FILE)),
             early=(re.escape(HISTORY_FILE),),
+            appended=(HISTORY_FILE,),
+            checkpoint=CHECKPOINT,
+            evaluations=EVALUATIONS_FILE,
             locks=(TRAINING_LOCK,),
             reads=frozenset({Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.TRAINING}),
             # it always evaluates its checkpoints; the metrics determine the result only with --output best
