@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from maskrcnn_trainer.launch.processes import NodeProcesses
 from maskrcnn_trainer.shared.stop_signals import StopSignals
 
@@ -10,18 +12,15 @@ class GroupStopRequest(StopSignals):
     """Stop request that sends SIGTERM to the processes at SIGTERM or SIGINT, and kills them at a second SIGINT.
 
     Attributes:
+        on_second_interrupt: called within the signal handler at a second SIGINT.
         abandoned: whether the processes must not run any more, because another run has their results directory.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.on_second_interrupt: Callable[[], None] = lambda: None
         self.abandoned = False
         self._group: NodeProcesses | None = None
-
-    @property
-    def is_urgent(self) -> bool:
-        """Return whether the user doesn't wait for the end, by a second SIGINT."""
-        return self.interrupts > 1
 
     def follow(self, group: NodeProcesses) -> None:
         """Apply this request and those that come to a group that was just started."""
@@ -39,8 +38,11 @@ class GroupStopRequest(StopSignals):
 
     def on_signal(self) -> None:
         """Stop the processes, or kill them."""
+        is_urgent = self.interrupts > 1
+        if is_urgent:
+            self.on_second_interrupt()
         if self._group is not None:
-            if self.is_urgent:
+            if is_urgent:
                 self._group.kill()
             else:
                 self._group.stop()

@@ -13,7 +13,7 @@ import os
 import secrets
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,8 +37,9 @@ from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, PublishedSet
 from maskrcnn_trainer.object_store.fence_store import open_fence_store
 from maskrcnn_trainer.object_store.task_inputs import stores_of_command
+from maskrcnn_trainer.publishing.step_claiming import StepIdentity
 from maskrcnn_trainer.publishing.step_publisher import SECONDS_BETWEEN_PUBLISHES, StepPublisher
-from maskrcnn_trainer.publishing.step_session import SessionStore, StepIdentity, StepSession
+from maskrcnn_trainer.publishing.step_session import SessionStore, StepSession
 from maskrcnn_trainer.shared.messages import TaskFailure
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.shared.variables import (
@@ -49,8 +50,7 @@ from maskrcnn_trainer.shared.variables import (
     WORKSPACE_URL_VARIABLE,
     WORKSPACE_VARIABLE,
 )
-from maskrcnn_trainer.spec.task_name import TaskName
-from maskrcnn_trainer.spec.task_table import CHECKPOINT
+from maskrcnn_trainer.spec.task_table import CHECKPOINT, TASKS
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.publication import LaunchPublication
 from maskrcnn_trainer.task.stored_step import StoredStep
@@ -166,8 +166,8 @@ class _StoredLaunch:
 
     @property
     def is_interrupted(self) -> bool:
-        """Return whether a request to the store must end: only before the processes by the first signal."""
-        return self.interrupted.is_set() or self.stop.is_urgent or (self.claiming and self.stop.asked)
+        """Return whether a request to the store must end: by a signal only before the processes are started."""
+        return self.interrupted.is_set() or (self.claiming and self.stop.asked)
 
     @property
     def results_dir(self) -> Path:
@@ -214,15 +214,15 @@ class _StoredLaunch:
             if self.published.step is not None:
                 channel.published(self.published.step)
 
-        writes_checkpoints = settings.task[0] == TaskName.TRAIN.command
         publisher = StepPublisher(
             session,
             self.results_dir,
             on_superseded=self._on_superseded,
             on_published=on_published,
-            every_seconds=None if writes_checkpoints else SECONDS_BETWEEN_PUBLISHES,
+            every_seconds=None if writes_checkpoints(settings.task) else SECONDS_BETWEEN_PUBLISHES,
             interrupted=self.interrupted,
         )
+        self.stop.on_second_interrupt = lambda: publisher.hurry(0)
         with publisher:
             code, failure = self._run(publisher, channel, settings, environment, kept)
             if self.published.superseded is not None:
@@ -327,6 +327,11 @@ def step_identity(stored: StoredStep, environment: TaskEnvironment) -> StepIdent
         fingerprint=environment.fingerprints[0],
         take_over_from=stored.take_over_from,
     )
+
+
+def writes_checkpoints(task: Sequence[str]) -> bool:
+    """Return whether a task announces checkpoints, with which its other files are published."""
+    return any(entry.checkpoint is not None for name, entry in TASKS.items() if name.command == task[0])
 
 
 def _require_able(settings: LaunchSettings, stored: StoredStep) -> None:
