@@ -25,7 +25,7 @@ from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, Published
 from maskrcnn_trainer.object_store.fence.untrusted import parse_manifest, parse_pointer
 from maskrcnn_trainer.publishing.published_files import is_published
 from maskrcnn_trainer.publishing.step_claiming import StepIdentity
-from maskrcnn_trainer.publishing.step_session import StepSession
+from maskrcnn_trainer.publishing.step_session import SessionStore, StepSession
 
 KEYS = StepKeys("exp", "train")
 A = "aa"
@@ -106,12 +106,12 @@ class FileStore:
         return {file.path: self.memory.objects[file.key][0] for file in self.published().files}
 
 
-def session_of(store: FileStore, token: str = A, *, attempt: int = 1) -> StepSession:
+def session_of(store: SessionStore, token: str = A, *, attempt: int = 1) -> StepSession:
     """Return a session of an attempt, which hasn't claimed."""
     return StepSession(store, replaced(IDENTITY, attempt=attempt), token=token)
 
 
-def claimed(store: FileStore, token: str = A, *, attempt: int = 1) -> StepSession:
+def claimed(store: SessionStore, token: str = A, *, attempt: int = 1) -> StepSession:
     """Return a session that has claimed the step."""
     session = session_of(store, token, attempt=attempt)
     assert not session.claim().is_done

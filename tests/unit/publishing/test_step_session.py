@@ -30,9 +30,9 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     PutRecord,
     UpdateRecord,
 )
-from maskrcnn_trainer.object_store.fence.records import PublishedSet
+from maskrcnn_trainer.object_store.fence.records import PublishedFile, PublishedSet
 from maskrcnn_trainer.publishing.snapshot import Snapshots
-from maskrcnn_trainer.publishing.step_session import StepSession
+from maskrcnn_trainer.publishing.step_session import LARGEST_PART, StepSession, _parts
 from maskrcnn_trainer.results.run_file import read_run
 
 B = "bb"
@@ -235,6 +235,30 @@ def test_files_uploaded_before_a_failure_are_not_uploaded_again(
     write_file(results, LATER, "two")
     publish(session, results)
     assert uploaded(store) == [CHECKPOINT, LATER]
+
+
+def test_pictures_uploaded_before_a_failure_are_not_uploaded_again(
+    store: FileStore, session: StepSession, results: Path
+) -> None:
+    for number in range(600):
+        write_file(results, f"labels/{number:03d}.json", "[]")
+
+    def fail(request: FenceRequest) -> None:
+        if isinstance(request, PutFiles) and len(uploaded(store)) == 512:
+            raise TryAgain("the store has failed")
+
+    store.fail = fail
+    with pytest.raises(TryAgain):
+        publish(session, results)
+    store.fail = lambda _: None
+    publish(session, results)
+    assert len(uploaded(store)) == 600
+    assert len(store.contents()) == 600
+
+
+def test_large_files_are_uploaded_one_by_one() -> None:
+    files = [PublishedFile(f"{number}", "", size, "") for number, size in enumerate((9, 8, LARGEST_PART, 1, 2))]
+    assert [[file.path for file in part] for part in _parts(files)] == [["0", "1"], ["2"], ["3", "4"]]
 
 
 def test_file_replaced_after_its_upload_is_uploaded_again(

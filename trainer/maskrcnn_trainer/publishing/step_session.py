@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -40,6 +40,10 @@ from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.task.files import make_directory, write_json_atomically
 
 log = logging.getLogger(__name__)
+
+MOST_IN_PART = 256
+LARGEST_PART = 256 * 1024 * 1024
+"""Most files, and most bytes of several files, that are uploaded again after a failure."""
 
 KnownFiles = Mapping[str, KnownFile]
 
@@ -274,12 +278,17 @@ class StepSession:
 
         def send_and_note(request: FenceRequest) -> FenceAnswer:
             self._note_names(holder.keys, request)
-            answer = send(request)
-            if isinstance(request, PutFiles) and isinstance(answer, UploadedKeys):
-                for file in request.files:
-                    if file.key in answer.keys:
+            if not isinstance(request, PutFiles):
+                return send(request)
+            uploaded: set[str] = set()
+            for part in _parts(request.files):
+                answer = send(PutFiles(part))
+                keys = answer.keys if isinstance(answer, UploadedKeys) else frozenset()
+                uploaded |= keys
+                for file in part:
+                    if file.key in keys:
                         self._uploaded[file.path] = KnownFile(built.stamps[file.path], file)
-            return answer
+            return UploadedKeys(frozenset(uploaded))
 
         names = UploadNames(holder.keys, holder.pointer.epoch, self._token, self._number)
         outcome = run_decision(upload_set(names, built.published, built.changed), send_and_note)
@@ -328,6 +337,18 @@ class StepSession:
         if problem not in self._warned:
             self._warned.add(problem)
             log.warning("%s/%s %s", self._store.url, self._identity.keys.prefix, problem)
+
+
+def _parts(files: Sequence[PublishedFile]) -> Iterator[tuple[PublishedFile, ...]]:
+    """Yield files in parts, so that after a failure only one part is uploaded again."""
+    part: list[PublishedFile] = []
+    for file in files:
+        if part and (len(part) == MOST_IN_PART or sum(one.size for one in part) + file.size > LARGEST_PART):
+            yield tuple(part)
+            part = []
+        part.append(file)
+    if part:
+        yield tuple(part)
 
 
 def _known_files(published: PublishedSet, built: BuiltSet) -> KnownFiles:
