@@ -185,6 +185,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=0, help="files below logs/ that are written at the start")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds that a step takes")
     parser.add_argument("--hold-at", type=int, help="wait for a signal, once this step's checkpoint is published")
+    parser.add_argument("--release", type=Path, help="with --hold-at: continue once this file exists")
     parser.add_argument("--hold-unpublished", action="store_true", help="with --hold-at: don't wait for the publish")
     parser.add_argument("--fail-at", type=int, help="fail with exit code 64 after this step")
     return parser.parse_args(list(arguments))
@@ -232,10 +233,12 @@ class _Training:
             step = len(self._attempts)
             with (self._directory / HISTORY_FILE).open("a") as stream:
                 stream.write(f"{json.dumps({'step': step})}\n")
-            if step % options.every == 0 or self._stop.asked:
+            if step % options.every == 0:
                 self._write_checkpoint(step)
             if step == options.hold_at:
                 self._hold(step)
+            if self._stop.asked and step % options.every:
+                self._write_checkpoint(step)
             self._stop.check()
             if step == options.fail_at:
                 raise InvalidInput(f"failed on request after step {step}", reason="InvalidData")
@@ -276,7 +279,8 @@ class _Training:
             time.sleep(0.02)
         sys.stdout.write(f"{HOLDING} {step}\n")
         sys.stdout.flush()
-        while not self._stop.asked:
+        release: Path | None = self._options.release
+        while not self._stop.asked and not (release is not None and release.exists()):
             time.sleep(0.02)
 
 
