@@ -27,7 +27,7 @@ STORED = StoredStep(ObjectUrl("s3", "bucket", "results"), "exp", "train", "me")
 
 @dataclass
 class StartedTask:
-    """What the processes of a launch get.
+    """Processes of a launch, with all that they get.
 
     Attributes:
         settings: options of the launch.

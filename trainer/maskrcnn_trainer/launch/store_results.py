@@ -136,11 +136,11 @@ def launch_stored(
 
 @dataclass
 class _Published:
-    """What is published of the step.
+    """Published state of the step.
 
     Attributes:
         step: of the newest checkpoint; None: no checkpoint is.
-        superseded: error by which publishing has ended for good; None as long as it goes on.
+        superseded: error by which publishing has ended for good; None until then.
     """
 
     step: int | None = None
