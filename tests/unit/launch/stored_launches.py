@@ -90,7 +90,11 @@ class StoredLaunches:
             yield self.store
 
         def run(
-            settings: LaunchSettings, environment: TaskEnvironment, kept: KeptLog | None, descriptor: int | None
+            settings: LaunchSettings,
+            environment: TaskEnvironment,
+            kept: KeptLog | None,
+            descriptor: int | None,
+            _while_waiting: Callable[[], None],
         ) -> int:
             assert kept is not None
             assert descriptor is not None
