@@ -162,6 +162,7 @@ def test_superseded_task_is_ended_and_publishes_nothing_more(launches: StoredLau
 
     with pytest.raises(Superseded):
         launches.launch(run)
+    assert launches.stop.abandoned
     message = launches.message()
     assert (message["code"], message["error"]["reason"], message["error"]["laterAttempt"]) == (75, "Superseded", 2)
     assert message["checkpointStep"] == 10

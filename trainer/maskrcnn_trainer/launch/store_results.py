@@ -152,11 +152,9 @@ class _Published:
 
     Attributes:
         step: of the newest checkpoint; None: no checkpoint is.
-        superseded: error by which publishing has ended for good; None until then.
     """
 
     step: int | None = None
-    superseded: TaskError | None = None
 
     def take(self, found: PublishedSet | None) -> None:
         """Take a set as the newest."""
@@ -253,9 +251,6 @@ class _StoredLaunch:
         self.stop.on_second_interrupt = lambda: publisher.hurry(0)
         with publisher:
             code, failure = self._run(publisher, channel, settings, environment, kept)
-            if self.published.superseded is not None:
-                publisher.abandon()
-                raise self.published.superseded
             if code == EXIT_STOPPED:
                 # in case the publish takes longer than the grace period
                 self._pass_on(message, code)
@@ -295,7 +290,6 @@ class _StoredLaunch:
             listener.join()
 
     def _on_superseded(self, error: TaskError) -> None:
-        self.published.superseded = error
         log.error("%s: the processes are ended, and nothing more is published", error)
         self.stop.abandon()
 
