@@ -101,6 +101,10 @@ class StoreClient:
         )
         return None if isinstance(answer, ReadOutcome) else ObjectInfo(key, answer["size"], answer["etag"])
 
+    def exists(self, key: str) -> bool:
+        """Return whether there is an object; no if this identity may not know, without another try."""
+        return self.head(key) is not None
+
     def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
         """Yield the objects below a prefix of whole segments, as the pages of the listing arrive.
 

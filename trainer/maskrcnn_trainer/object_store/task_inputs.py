@@ -15,7 +15,8 @@ from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSet
 from maskrcnn_trainer.object_store.needed_objects import Companions
 from maskrcnn_trainer.object_store.staging_display import LOADING, StagingDisplay
 from maskrcnn_trainer.object_store.staging_work import UrlInput
-from maskrcnn_trainer.shared.object_url import is_url, local_path
+from maskrcnn_trainer.object_store.workspace_inputs import WorkspaceInStore
+from maskrcnn_trainer.shared.resource import WORKSPACE_MOUNT
 from maskrcnn_trainer.shared.variables import CACHE_LIMIT_VARIABLE, CACHE_VARIABLE, OBJECT_STORES_VARIABLE
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec
 from maskrcnn_trainer.spec.errors import Path as SpecPath
@@ -28,6 +29,7 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.reporter import Reporter, preparation_report
 from maskrcnn_trainer.task.staged_inputs import staged_path
 from maskrcnn_trainer.task.stopping import StopRequest
+from maskrcnn_trainer.task.workspace import is_in_store, is_path
 
 TRAINING_PATTERN: SpecPath = ("data_config", "training_file_pattern")
 VALIDATION_FIELDS: tuple[SpecPath, ...] = (
@@ -93,7 +95,7 @@ class CommandInputs:
             others: further inputs.
         """
         values = {one: getattr(arguments, one.name, None) for one in given}
-        urls = {one: value for one, value in values.items() if isinstance(value, str) and is_url(value)}
+        urls = {one: value for one, value in values.items() if isinstance(value, str) and not is_path(value)}
         self.stage(
             *(UrlInput(value, one.kind, one.flag, one.is_read, one.companions) for one, value in urls.items()), *others
         )
@@ -101,11 +103,11 @@ class CommandInputs:
             setattr(arguments, one.name, staged_path(value))
 
     def stage(self, *inputs: UrlInput) -> None:
-        """Stage those of some inputs that are by URL of an object store."""
-        self._staging.stage(one for one in inputs if is_url(one.written) and local_path(one.written) is None)
+        """Stage those of some inputs that are in object storage."""
+        self._staging.stage(one for one in inputs if is_in_store(one.written))
 
     def spec(self, arguments: argparse.Namespace, *, trains: bool = False) -> ExperimentSpec | None:
-        """Stage the experiment spec of ``-e``, and return it if it may have URLs.
+        """Stage the experiment spec of ``-e``, and return it if it may have inputs in object storage.
 
         Raises:
             SpecError, InvalidInput: the spec is invalid.
@@ -115,7 +117,8 @@ class CommandInputs:
             text = Path(arguments.experiment_spec).read_bytes()
         except OSError:
             return None  # the task has the message
-        if b":/" not in text and b"\\" not in text:  # a text in quotes may have escapes
+        # a text in quotes may have escapes
+        if b":/" not in text and b"\\" not in text and not is_in_store(WORKSPACE_MOUNT):
             return None
         spec = load_spec(arguments.experiment_spec, quiet=True, trains=trains)
         self._staging.use_stores_of(stores_of_manifest(arguments.experiment_spec))
@@ -230,7 +233,11 @@ def staging_settings(arguments: argparse.Namespace) -> StagingSettings:
         raise InvalidInput(f"{CACHE_LIMIT_VARIABLE}: {limit!r} must be a whole number of bytes")
     cache = getattr(arguments, "cache", None) or environment.get(CACHE_VARIABLE) or None
     return StagingSettings(
-        stores, Path(cache) if cache else default_cache(), int(limit) if limit is not None else None, environment
+        stores,
+        Path(cache) if cache else default_cache(),
+        int(limit) if limit is not None else None,
+        WorkspaceInStore.from_environ(environment),
+        environment,
     )
 
 

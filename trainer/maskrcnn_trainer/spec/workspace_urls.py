@@ -10,6 +10,7 @@ import fnmatch
 from collections.abc import Sequence
 
 from maskrcnn_trainer.shared.object_url import (
+    ObjectPattern,
     ObjectUrl,
     is_url,
     local_path,
@@ -48,6 +49,15 @@ def workspace_problem(value: str, workspace_url: str, kind: InputKind = InputKin
     return None
 
 
+def pattern_reaches(pattern: ObjectPattern, directory: ObjectUrl) -> bool:
+    """Return whether a pattern may match an object below a URL."""
+    base = pattern.base
+    if (base.scheme, base.container) != (directory.scheme, directory.container):
+        return False
+    segments = [*filter(None, base.key.split("/")), *filter(None, pattern.pattern.split("/"))]
+    return _reaches(segments, [*filter(None, directory.key.split("/"))])
+
+
 def _is_of_store(value: str) -> bool:
     return is_url(value) and local_path(value) is None
 
@@ -65,20 +75,16 @@ def _pattern_problem(text: str, workspace: ObjectUrl) -> str | None:
     if base.is_below(workspace):
         below = text.removeprefix(str(workspace)).removeprefix("/")
         return _write_instead(text, below, workspace)
-    if (base.scheme, base.container) != (workspace.scheme, workspace.container):
-        return None
-    segments = [*filter(None, base.key.split("/")), *filter(None, pattern.pattern.split("/"))]
-    return _contains(text, workspace) if _reaches(segments, workspace.key.split("/")) else None
+    return _contains(text, workspace) if pattern_reaches(pattern, workspace) else None
 
 
-def _reaches(pattern: Sequence[str], workspace: Sequence[str]) -> bool:
-    """Return whether a pattern may match a key below the workspace's key."""
-    for part, segment in zip(pattern, workspace, strict=False):
+def _reaches(pattern: Sequence[str], directory: Sequence[str]) -> bool:
+    for part, segment in zip(pattern, directory, strict=False):
         if part == "**":
             return True
         if not fnmatch.fnmatchcase(segment, part):
             return False
-    return len(pattern) > len(workspace)
+    return len(pattern) > len(directory)
 
 
 def _write_instead(url: str, below: str, workspace: ObjectUrl) -> str:

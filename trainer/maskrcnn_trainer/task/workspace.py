@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from maskrcnn_trainer.shared.object_url import is_url, local_path
 from maskrcnn_trainer.shared.resource import WORKSPACE_MOUNT
-from maskrcnn_trainer.shared.variables import WORKSPACE_VARIABLE
+from maskrcnn_trainer.shared.variables import WORKSPACE_URL_VARIABLE, WORKSPACE_VARIABLE
 from maskrcnn_trainer.spelling import with_urls
 from maskrcnn_trainer.task.staged_inputs import staged_file
 
@@ -26,6 +27,19 @@ def real_path(path: str) -> Path:
     if directory and (path == WORKSPACE_MOUNT or path.startswith(WORKSPACE_MOUNT + "/")):
         return Path(directory + path[len(WORKSPACE_MOUNT) :])
     return Path(path)
+
+
+def is_path(written: str) -> bool:
+    """Return whether an input is a path of this machine: no URL, and not below ``/workspace`` where that is a URL."""
+    if is_url(written):
+        return False
+    in_workspace = written == WORKSPACE_MOUNT or written.startswith(WORKSPACE_MOUNT + "/")
+    return not (in_workspace and os.environ.get(WORKSPACE_URL_VARIABLE))
+
+
+def is_in_store(written: str) -> bool:
+    """Return whether an input is read from object storage."""
+    return not is_path(written) and local_path(written) is None
 
 
 def manifest_path(path: str | Path) -> str:
