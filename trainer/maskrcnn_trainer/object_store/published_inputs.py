@@ -70,7 +70,7 @@ class StepPlace:
         return self.root.child(self.keys.pointer)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedInfo(ObjectInfo):
     """Published file: its key by path, its size, and its SHA-256 as etag.
 
@@ -91,7 +91,8 @@ class PublishedInfo(ObjectInfo):
     def of(cls, file: PublishedFile, place: StepPlace) -> PublishedInfo:
         """Return a file of a step's manifest."""
         stored = "/".join(filter(None, (place.root.key, file.key)))
-        return cls(f"{place.url.key}/{file.path}", file.size, file.sha256, stored, place)
+        key = f"{place.url.key}/{file.path}"
+        return cls(key=key, size=file.size, etag=file.sha256, stored_key=stored, place=place)
 
 
 class StepObjects:
