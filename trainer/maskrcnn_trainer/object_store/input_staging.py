@@ -144,6 +144,11 @@ class InputStaging:
             use_staged_inputs(self._before)
         self._stack.close()
 
+    @property
+    def settings(self) -> StagingSettings:
+        """Return the settings, with the stores of the manifest."""
+        return self._settings
+
     def close_connections(self) -> None:
         """End the helper processes; a later staging starts others."""
         for client in self._clients.values():
@@ -380,7 +385,7 @@ class InputStaging:
         hand_on_staged_inputs(
             StagedInputs(
                 paths={**before.paths, **{one.given.written: one.path for one in listed}},
-                urls={**before.urls, **{str(one.directory): one.above for one in listed}},
+                urls={**before.urls, **dict(one.origin for one in listed)},
                 summaries={
                     **before.summaries,
                     **{written: inputs_summary(objects) for written, objects in self._objects.items()},

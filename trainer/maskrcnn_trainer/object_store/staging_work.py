@@ -52,6 +52,16 @@ class ListedInput:
     directory: Path
 
     @property
+    def origin(self) -> tuple[str, str]:
+        """Return a directory, and the URL or the path below the workspace that it is a copy of.
+
+        Of a whole directory it is the one above: a report then finds files next to it by the paths that a task records.
+        """
+        above, _, name = self.above.rpartition("/")
+        is_named = name == self.directory.name and not above.endswith("/")
+        return (str(self.directory.parent), above) if is_named else (str(self.directory), self.above)
+
+    @property
     def path(self) -> str:
         """Return the path, or the pattern, by which the task finds the input."""
         return str(self.directory / self.named.path)

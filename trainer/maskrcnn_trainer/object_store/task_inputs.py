@@ -21,7 +21,7 @@ from maskrcnn_trainer.shared.variables import CACHE_LIMIT_VARIABLE, CACHE_VARIAB
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec
 from maskrcnn_trainer.spec.errors import Path as SpecPath
 from maskrcnn_trainer.spec.errors import dotted
-from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, local_stores, stores_from_json
+from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, local_stores, stores_from_json, stores_to_json
 from maskrcnn_trainer.spec.store_config import read_store_config, stores_of_manifest
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.url_fields import SPEC_URLS, InputKind
@@ -191,7 +191,31 @@ def inputs_staged(
             finally:
                 staging.close_connections()
             stop.check()
+        if staging.settings.workspace is not None:
+            copies.enter_context(_handed_on(staging.settings))
         yield
+
+
+@contextlib.contextmanager
+def _handed_on(settings: StagingSettings) -> Iterator[None]:
+    """Hand the stores and the cache of a command line on to processes that are started within the block.
+
+    The report of an evaluation reads the results of other steps.
+    """
+    variables = {
+        OBJECT_STORES_VARIABLE: stores_to_json(settings.stores),
+        CACHE_VARIABLE: str(settings.cache.absolute()),
+    }
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class _Reports:

@@ -54,6 +54,11 @@ def manifest_path(path: str | Path) -> str:
     return text
 
 
+def staged_copy(path: Path) -> Path | None:
+    """Return the copy of an input in object storage whose place is a path of this machine; None if there is none."""
+    return staged_file(manifest_path(path))
+
+
 def manifest_paths(value: Any) -> Any:
     """Apply :func:`manifest_path` to every string of a JSON value, including comma-separated lists of paths."""
     if isinstance(value, str):
