@@ -25,7 +25,7 @@ def cached_name(store: str, key: str, etag: str, size: int) -> str:
 def cached_content_name(store: str, sha256: str, size: int) -> str:
     """Return the name in a cache of content whose SHA-256 is verified when it is loaded.
 
-    It is none that `cached_name` returns: whoever writes a manifest would reach an object that another task has loaded.
+    It is none that `cached_name` returns: else a forged manifest would reach an object that another task has loaded.
     The store is part of it, so that a task gets only what is in a store that it reads.
 
     Args:

@@ -16,7 +16,7 @@ from maskrcnn_trainer.object_store.published_inputs import (
     ObjectLookup,
     PublishedInfo,
     PublishedSteps,
-    Sender,
+    RequestSender,
     StepObjects,
     StepPlace,
 )
@@ -182,6 +182,6 @@ class InputLookup:
                 return self._steps.find(place)
         return None
 
-    def _sender_of(self, place: StepPlace) -> Sender:
+    def _sender_of(self, place: StepPlace) -> RequestSender:
         client = self._client_of(self._connection_of(place.url, "the results of a step"))
         return FenceStore(client, place.root.key).sender()

@@ -26,7 +26,7 @@ from maskrcnn_trainer.object_store.fence.result_reading import (
 )
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 
-Sender = Callable[[FenceRequest], FenceAnswer]
+RequestSender = Callable[[FenceRequest], FenceAnswer]
 
 
 class ObjectLookup(Protocol):
@@ -130,7 +130,7 @@ class PublishedSteps:
     """
 
     def __init__(
-        self, sender_of: Callable[[StepPlace], Sender], fingerprints_of: Callable[[StepPlace], tuple[str, ...]]
+        self, sender_of: Callable[[StepPlace], RequestSender], fingerprints_of: Callable[[StepPlace], tuple[str, ...]]
     ) -> None:
         self._sender_of = sender_of
         self._fingerprints_of = fingerprints_of
