@@ -16,6 +16,7 @@ from tests.unit.object_store.fence_stores import (
     published_set,
 )
 from tests.unit.object_store.stub_server import Answer, Seen, StubServer, refusal, serving
+from tests.unit.object_store.stub_writes import BATCH
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain, WorkspaceFull
 from maskrcnn_trainer.object_store.fence import untrusted
@@ -305,6 +306,15 @@ def test_listing_with_a_key_that_cannot_be_listed_is_incomplete(server: StubServ
     assert not listed.complete
 
 
+def test_endless_listing_is_incomplete(server: StubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskrcnn_trainer.object_store.fence_store.MOST_LISTED", 1500)
+    server.objects["b"].update({f"ws/exp/{number:05}": b"x" for number in range(4000)})
+    listed = fence_store(server, tmp_path).sender()(ListKeys("exp/"))
+    assert isinstance(listed, ListedKeys)
+    assert (len(listed.entries), listed.complete) == (1500, False)
+    assert len(server.seen) == 2
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_keys_are_deleted_also_those_that_do_not_exist(server: StubServer, tmp_path: Path, scheme: str) -> None:
     server.objects["b"].update({"ws/exp/a": b"x", "ws/exp/b": b"x", "ws/exp/c": b"x"})
@@ -321,6 +331,14 @@ def test_refused_deletion_is_forbidden_at_once(server: StubServer, tmp_path: Pat
     keys = tuple(f"exp/{number}" for number in range(100))
     assert fence_store(server, tmp_path).sender()(DeleteKeys(keys)) is FenceReply.FORBIDDEN
     assert 16 <= len(server.seen) <= 32
+
+
+def test_deletion_that_azure_refuses_in_a_batch_is_forbidden(server: StubServer, tmp_path: Path) -> None:
+    part = f"--{BATCH}\r\nContent-Type: application/http\r\nContent-ID: 0\r\n\r\nHTTP/1.1 403 Refused\r\n"
+    code = "x-ms-error-code: AuthorizationPermissionMismatch\r\n\r\n"
+    headers = {"Content-Type": f"multipart/mixed; boundary={BATCH}"}
+    server.plan = lambda _: Answer(202, f"{part}{code}--{BATCH}--\r\n".encode(), headers)
+    assert fence_store(server, tmp_path, "az").sender()(DeleteKeys(("exp/a",))) is FenceReply.FORBIDDEN
 
 
 def test_one_protected_key_does_not_keep_the_others(server: StubServer, tmp_path: Path) -> None:
