@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.object_storage.commands import SECONDS, environment, images_with_annotations
+from tests.object_storage.conftest import GetServer
 from tests.object_storage.proxy import FaultProxy
 from tests.object_storage.user_stores import UserStore
 from tests.unit.object_store.clients import QUICK
@@ -147,27 +148,40 @@ def records_of_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     yield {path.name: path.read_bytes() for path in (directory / "records").glob("*.tfrecord")}
 
 
-def test_task_reads_a_published_step_by_its_path(
-    attempts: Attempts, conversions: Conversions, records_of_files: dict[str, bytes]
-) -> None:
-    attempts.publish("f1", IMAGES | {"notes.txt": b"not read"})
+@dataclass(frozen=True)
+class Converted:
+    """Conversion of a published step, and its output."""
+
+    conversions: Conversions
+    done: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def converted(get_server: GetServer, tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    server, directory = get_server("moto"), tmp_path_factory.mktemp("converted")
+    store = UserStore(server, server.new_container(), directory)
+    Attempts(store, directory).publish("f1", IMAGES | {"notes.txt": b"not read"})
+    conversions = Conversions(f"{store.url}/{ROOT}", directory, store.config())
     done = conversions.run("/workspace/exp/raw", {"raw": ["f1"]})
     assert done.returncode == 0, done.stdout + done.stderr
-    assert conversions.records() == records_of_files
+    return Converted(conversions, done)
+
+
+def test_task_reads_a_published_step_by_its_path(converted: Converted, records_of_files: dict[str, bytes]) -> None:
+    assert converted.conversions.records() == records_of_files
     sizes = {path: len(content) for path, content in IMAGES.items()}
-    assert {name: (found["objects"], found["bytes"]) for name, found in conversions.inputs().items()} == {
+    inputs = converted.conversions.inputs()
+    assert {name: (found["objects"], found["bytes"]) for name, found in inputs.items()} == {
         "/workspace/exp/raw/annotations.json": (1, sizes["annotations.json"]),
         "/workspace/exp/raw/images": (6, sum(sizes.values()) - sizes["annotations.json"]),
     }
 
 
-def test_nothing_that_a_task_leaves_names_a_key_of_the_store(attempts: Attempts, conversions: Conversions) -> None:
-    attempts.publish("f1", IMAGES)
-    done = conversions.run("/workspace/exp/raw", {"raw": ["f1"]})
-    assert done.returncode == 0, done.stdout + done.stderr
-    for text in (done.stdout, done.stderr, (conversions.results() / "result.json").read_text()):
+def test_nothing_that_a_task_leaves_names_a_key_of_the_store(converted: Converted) -> None:
+    result = (converted.conversions.results() / "result.json").read_text()
+    for text in (converted.done.stdout, converted.done.stderr, result):
         assert "/o/1-t1-" not in text
-        assert str(conversions.directory / "cache") not in text
+        assert str(converted.conversions.directory / "cache") not in text
 
 
 def test_task_reads_the_results_of_its_fingerprint_after_an_edit(attempts: Attempts, conversions: Conversions) -> None:

@@ -174,14 +174,14 @@ def test_object_exists_or_not_without_reading_it(tmp_path: Path) -> None:
         assert [(seen.method, seen.path) for seen in server.seen] == [("GET", "/b/k"), ("GET", "/b/absent")]
 
 
-def test_refusal_to_say_whether_an_object_exists_is_no_and_not_tried_again(tmp_path: Path) -> None:
+def test_refused_look_up_means_absent_and_is_not_tried_again(tmp_path: Path) -> None:
     with serving(b={"k": b"x"}) as server, client_of(server, tmp_path) as client:
         server.plan = lambda _: refusal(403, "AccessDenied")
         assert not client.exists("k")
         assert len(server.seen) == 1
 
 
-def test_refusal_to_say_whether_an_object_exists_shows_no_permission(tmp_path: Path) -> None:
+def test_refused_look_up_does_not_show_that_a_read_was_permitted(tmp_path: Path) -> None:
     with serving(b={"k": b"x"}) as server, client_of(server, tmp_path, policy=AT_ONCE) as client:
         server.plan = lambda _: refusal(403, "AccessDenied")
         client.exists("k")
