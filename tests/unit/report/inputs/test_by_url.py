@@ -36,6 +36,8 @@ def evaluation_in(directory: Path) -> str:
         ("train/model.step-4.tlt", False),
         ("convert/val-00000-of-00001.tfrecord", False),
         ("export/model.onnx", False),
+        ("train/logs/attempt-1.log", False),
+        ("train/inputs.json.gz", False),
         ("inference/images_annotated/a.jpg", False),
         ("inference/labels/a.json", False),
     ],

@@ -15,7 +15,7 @@ from maskrcnn_trainer.spec.task_table import IMAGES_DIR, LABELS_DIR
 from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.workspace import is_path
 
-_NOT_READ = (".onnx", ".etlt", ".engine", ".png", ".tlt", ".tfrecord")
+_NOT_READ = (".onnx", ".etlt", ".engine", ".png", ".log", ".gz", ".tlt", ".tfrecord")
 """Ends of the names of files that a page doesn't need, or only those of them that evaluations and trainings name."""
 
 

@@ -79,10 +79,12 @@ class RecordedPaths:
         return next(copies, real_path(recorded))
 
     def folder(self, recorded: str) -> Path:
-        """Return the directory on this machine of a recorded file, which may be absent in it."""
+        """Return the directory of a recorded file on this machine; of one in object storage, the file may be absent."""
         found = self.present(recorded)
         mapped = list(self._mapped(recorded))
-        return found.parent if found in mapped else next((path.parent for path in mapped), found.parent)
+        if found not in mapped:
+            return next((path.parent for path in mapped if is_in_store(manifest_path(path))), found.parent)
+        return found.parent
 
     def in_store(self, recorded: str) -> str | None:
         """Return the URL, or the path below a workspace in object storage, of a recorded path that isn't here.
