@@ -72,6 +72,10 @@ class ObjectServer:
         for key, content in objects.items():
             obstore.put(store, key, content, use_multipart=False)
 
+    def read(self, container: str, key: str) -> bytes:
+        """Return the content of an object."""
+        return bytes(obstore.get(_store(self, container), key).bytes())
+
     def delete(self, container: str, key: str) -> None:
         """Delete an object."""
         obstore.delete(_store(self, container), key)

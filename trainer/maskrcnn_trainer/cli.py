@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
 from maskrcnn_trainer.importing import command as import_command
@@ -30,6 +30,9 @@ from maskrcnn_trainer.task.staged_inputs import use_inputs_of_parent
 from maskrcnn_trainer.task.termination import termination_message, write_termination_message
 
 log = logging.getLogger("maskrcnn")
+
+if TYPE_CHECKING:
+    from maskrcnn_trainer.launch import LaunchSettings
 
 Runner = Callable[[argparse.Namespace], int]
 
@@ -146,7 +149,7 @@ def build_parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--keep-logs",
         action="store_true",
-        help="write logs, of bounded size, to logs/ of MASKRCNN_RESULTS_DIR too",
+        help="write logs, of bounded size, to logs/ of MASKRCNN_RESULTS_DIR too; always, if that is a URL",
     )
     start.add_argument(
         "command", nargs=argparse.REMAINDER, type=str, metavar="-- TASK ...", help="the task and its arguments"
@@ -213,16 +216,16 @@ def _launch(arguments: argparse.Namespace) -> int:
             threads=arguments.threads_per_process,
             keep_logs=arguments.keep_logs,
         ),
-        prepare=lambda node_rank: _prepared(task, node_rank),
+        prepare=_prepared,
     )
 
 
 @contextlib.contextmanager
-def _prepared(task: Sequence[str], node_rank: int) -> Iterator[None]:
+def _prepared(settings: LaunchSettings) -> Iterator[None]:
     """Check the command line of a task that runs as several processes, and stage its inputs for all of them."""
-    parsed = build_parser().parse_args(with_hyphens(task))
-    with _inputs_staged(parsed, node_rank):
-        parsed.check(parsed, node_rank)
+    parsed = build_parser().parse_args(with_hyphens(settings.task))
+    with _inputs_staged(parsed, settings.node_rank):
+        parsed.check(parsed, settings.node_rank)
         yield
 
 

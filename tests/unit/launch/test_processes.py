@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from maskrcnn_trainer.launch.processes import (
     is_told_by_rank_zero,
     most_telling,
 )
+from maskrcnn_trainer.task.publication import LaunchPublication
 
 
 @pytest.mark.parametrize(
@@ -270,3 +272,32 @@ def test_failure_of_several_processes_is_reported_once(
     telling = most_telling(ended)
     assert telling is not None
     assert telling.code == 64
+
+
+def test_abandoned_processes_are_killed_and_do_not_count(group: StartGroup, tmp_path: Path) -> None:
+    up = tmp_path / "up"
+    ignoring = (
+        "import pathlib, signal, time; signal.signal(15, signal.SIG_IGN); "
+        f"pathlib.Path({str(up)!r}).touch(); time.sleep(600)"
+    )
+    processes = group(ignoring, "import time; time.sleep(600)")
+    wait_for([up])
+    threading.Timer(0.1, processes.abandon).start()
+    ended = processes.wait()
+    assert codes(ended) == {0: 137, 1: 137}
+    assert most_telling(ended) is None
+
+
+def test_only_rank_0_gets_the_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKRCNN_PUBLICATION_FD", "99")
+    source = (
+        "import os, pathlib; from maskrcnn_trainer.task.publication import inherited_descriptor as found; "
+        "named = os.environ.get('MASKRCNN_PUBLICATION_FD'); "
+        "pathlib.Path(os.environ['FILE']).write_text(f'{found() is not None} {named}')"
+    )
+    files = [tmp_path / "0", tmp_path / "1"]
+    channel = LaunchPublication.open()
+    environments = {rank: {"FILE": str(file)} for rank, file in enumerate(files)}
+    NodeProcesses.start([sys.executable, "-c", source], environments, None, channel.descriptor).wait()
+    assert [file.read_text() for file in files] == [f"True {channel.descriptor}", "False None"]
+    channel.close()

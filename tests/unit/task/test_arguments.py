@@ -139,7 +139,7 @@ def test_argument_that_no_flag_takes_is_shown_without_its_signature() -> None:
 
 
 def test_url_as_the_results_directory_of_the_environment_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="^MASKRCNN_RESULTS_DIR: results can't be written to a URL") as refused:
+    with pytest.raises(InvalidInput, match="^MASKRCNN_RESULTS_DIR: a task can't write its results to a URL") as refused:
         TaskEnvironment.from_environ({"MASKRCNN_RESULTS_DIR": "s3://data/s3cr3t"})
     assert "s3cr3t" not in str(refused.value)
 

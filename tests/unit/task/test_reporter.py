@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.artifacts import artifact_bytes, artifact_sha256, read_result
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.posting import HttpPoster
+from maskrcnn_trainer.task.publication import LaunchPublication, TaskPublication
 from maskrcnn_trainer.task.reporter import Reporter, task_report
 
 RECORD_KEYS = [
@@ -479,3 +481,52 @@ def test_a_result_that_cannot_be_read_is_none(tmp_path: Path, kind: str) -> None
     else:
         (tmp_path / "result.json").write_text("[" * 100_000)
     assert read_result(tmp_path, "9f2c-v1") is None
+
+
+@pytest.fixture
+def publication() -> Iterator[tuple[LaunchPublication, TaskPublication]]:
+    launch_end, task_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with launch_end, task_end:
+        yield LaunchPublication(launch_end, task_end), TaskPublication(task_end)
+
+
+Publication = tuple[LaunchPublication, TaskPublication]
+
+
+def test_checkpoint_counts_once_it_is_published(
+    tmp_path: Path, environment: TaskEnvironment, publication: Publication
+) -> None:
+    launch, task = publication
+    reporter = Reporter("train", tmp_path, environment, publication=task)
+    reporter.running(checkpoint_step=10)
+    launch.published(10)
+    reporter.running()
+    reporter.running(checkpoint_step=20)
+    assert [record["checkpointStep"] for record in status_records(tmp_path)] == [None, 10, 10]
+
+
+def test_failure_names_the_published_checkpoint(
+    tmp_path: Path, environment: TaskEnvironment, publication: Publication
+) -> None:
+    launch, task = publication
+    reporter = Reporter("train", tmp_path, environment, publication=task)
+    launch.published(10)
+    reporter.running(checkpoint_step=20)
+    reporter.failed(TryAgain("lost"))
+    assert json.loads((tmp_path / "termination.json").read_bytes())["checkpointStep"] == 10
+
+
+def test_checkpoint_is_announced_with_its_record_on_the_disk(
+    tmp_path: Path, environment: TaskEnvironment, publication: Publication
+) -> None:
+    launch, task = publication
+    Reporter("train", tmp_path, environment, publication=task).running("written", checkpoint_step=10)
+    assert next(launch.announced()) == 10
+    assert status_records(tmp_path)[-1]["message"] == "written"
+
+
+def test_other_ranks_announce_nothing(tmp_path: Path, environment: TaskEnvironment, publication: Publication) -> None:
+    launch, task = publication
+    Reporter("train", tmp_path, environment, rank=1, publication=task).running(checkpoint_step=10)
+    launch.release()
+    assert list(launch.announced()) == []

@@ -10,7 +10,12 @@ import pytest
 
 from maskrcnn_trainer.shared.messages import TaskFailure
 from maskrcnn_trainer.task.environment import TaskEnvironment
-from maskrcnn_trainer.task.termination import encode_termination_message, termination_message, write_termination_message
+from maskrcnn_trainer.task.termination import (
+    encode_termination_message,
+    termination_message,
+    with_checkpoint_step,
+    write_termination_message,
+)
 
 
 @pytest.fixture
@@ -48,3 +53,15 @@ def test_log_that_cannot_be_written_is_named(tmp_path: Path, caplog: pytest.LogC
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caplog.messages == [f"{log}: the termination message could not be written: File too large"]
+
+
+def test_step_of_the_checkpoint_is_replaced_and_nothing_else(environment: TaskEnvironment) -> None:
+    message = termination_message("train", 143, environment, checkpoint_step=40, metrics={"AP": 0.5})
+    changed = json.loads(with_checkpoint_step(encode_termination_message(message), 30))
+    assert changed == json.loads(encode_termination_message(message)) | {"checkpointStep": 30}
+
+
+@pytest.mark.parametrize("message", [b"", b"{", b"[]"])
+def test_message_that_is_not_one_has_no_step(message: bytes) -> None:
+    with pytest.raises(ValueError):
+        with_checkpoint_step(message, 30)

@@ -4,6 +4,7 @@ It claims the results directory for this attempt, ends at once if the results al
 rendezvous, starts one process per GPU, and derives one exit code from those of the processes.
 """
 
-from maskrcnn_trainer.launch.command import LaunchSettings, launch
+from maskrcnn_trainer.launch.command import launch
+from maskrcnn_trainer.launch.settings import LaunchSettings
 
 __all__ = ["LaunchSettings", "launch"]

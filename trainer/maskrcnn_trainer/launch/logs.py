@@ -9,11 +9,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from maskrcnn_trainer.errors import TryAgain
+from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.shared.files import open_in_place
+from maskrcnn_trainer.task.environment import TaskEnvironment
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +114,38 @@ class KeptLog:
             with contextlib.suppress(OSError):
                 self._file.close()
             self._file = None
+
+
+@contextlib.contextmanager
+def kept_log(environment: TaskEnvironment, token: str, node_rank: int) -> Iterator[KeptLog]:
+    """Keep the log of this node within a block, with the launcher's own lines; old logs are removed first.
+
+    Args:
+        environment: of the task, with a results directory that was claimed.
+        token: of this start.
+        node_rank: of this node.
+    """
+    results_dir = Path(str(environment.results_dir))
+    if node_rank == 0:
+        remove_old_logs(results_dir, environment.attempt)
+    guard = ownership_guard(results_dir, token)
+
+    def still_ours() -> bool:
+        try:
+            guard()
+        except TryAgain:
+            return False
+        return True
+
+    kept = KeptLog(log_file(results_dir, environment.attempt, node_rank), still_ours)
+    root = logging.getLogger()
+    handler = KeptLogHandler(kept, next((other.formatter for other in root.handlers if other.formatter), None))
+    root.addHandler(handler)
+    try:
+        yield kept
+    finally:
+        root.removeHandler(handler)
+        kept.close()
 
 
 class KeptLogHandler(logging.Handler):

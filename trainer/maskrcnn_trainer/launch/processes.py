@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from maskrcnn_trainer.errors import (
 from maskrcnn_trainer.launch.logs import Follower, KeptLog, drain, follow
 from maskrcnn_trainer.shared.messages import TaskFailure
 from maskrcnn_trainer.shared.parent_death import end_with_parent
-from maskrcnn_trainer.shared.variables import FAILURE_VARIABLE
+from maskrcnn_trainer.shared.variables import FAILURE_VARIABLE, PUBLICATION_VARIABLE
 from maskrcnn_trainer.task.failure_message import open_failure_message, read_failure_message
 from maskrcnn_trainer.task.failures import error_of_abort
 
@@ -100,10 +101,15 @@ class NodeProcesses:
         self._logs = logs
         self._ended: list[Ended] = []
         self._ended_by_us: set[int] = set()
+        self._abandoned = threading.Event()
 
     @classmethod
     def start(
-        cls, command: Sequence[str], environments: Mapping[int, Mapping[str, str]], kept: KeptLog | None = None
+        cls,
+        command: Sequence[str],
+        environments: Mapping[int, Mapping[str, str]],
+        kept: KeptLog | None = None,
+        publication: int | None = None,
     ) -> NodeProcesses:
         """Start ``command`` once for each rank, with the rank's variables added to the environment of this process.
 
@@ -113,6 +119,7 @@ class NodeProcesses:
             command: program and arguments.
             environments: environment variables by rank.
             kept: log that gets a copy of their output; None: they inherit the output of this process.
+            publication: descriptor that rank 0 inherits, by which checkpoints are announced; None without one.
         """
         processes: dict[int, subprocess.Popen[bytes]] = {}
         failures: dict[int, int] = {}
@@ -120,6 +127,11 @@ class NodeProcesses:
         for rank, variables in environments.items():
             descriptor = failures[rank] = open_failure_message()
             environment = {**os.environ, **variables, FAILURE_VARIABLE: str(descriptor)}
+            environment.pop(PUBLICATION_VARIABLE, None)
+            inherited = [descriptor]
+            if rank == 0 and publication is not None:
+                environment[PUBLICATION_VARIABLE] = str(publication)
+                inherited.append(publication)
             if kept is not None:
                 # output that is buffered for a pipe is lost when the process is killed
                 environment["PYTHONUNBUFFERED"] = "1"
@@ -128,7 +140,7 @@ class NodeProcesses:
                 env=environment,
                 stdout=subprocess.PIPE if kept is not None else None,
                 stderr=subprocess.STDOUT if kept is not None else None,
-                pass_fds=(descriptor,),
+                pass_fds=inherited,
                 # safe with threads: it takes no lock that one of ours may hold
                 preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - see above
             )
@@ -145,6 +157,10 @@ class NodeProcesses:
         """Kill all processes."""
         self._signal(signal.SIGKILL)
 
+    def abandon(self) -> None:
+        """Kill all processes, from any thread, within a fraction of a second; their exit codes have no meaning then."""
+        self._abandoned.set()
+
     def wait(self) -> list[Ended]:
         """Wait until all processes have ended and return them; when one fails, end the others within ten seconds.
 
@@ -154,6 +170,9 @@ class NodeProcesses:
         termed = False
         while self._processes:
             self._collect()
+            if self._abandoned.is_set():
+                self._ended_by_us |= set(self._processes)
+                self.kill()
             failure = any(entry.code not in (EXIT_OK, EXIT_STOPPED) for entry in self._ended)
             if failure and self._processes:
                 now = time.monotonic()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.shared.object_url import is_url
 from maskrcnn_trainer.shared.variables import (
     ATTEMPT_VARIABLE,
     CREATED_VARIABLE,
@@ -21,7 +22,7 @@ from maskrcnn_trainer.shared.variables import (
     RESULTS_DIR_VARIABLE,
     TERMINATION_LOG_VARIABLE,
 )
-from maskrcnn_trainer.spec.url_fields import output_problem
+from maskrcnn_trainer.task.stored_step import StoredStep, read_stored_step
 
 TIME_OF_CREATION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 """Form of a time of creation; times in it are ordered as their texts."""
@@ -31,16 +32,16 @@ TIME_OF_CREATION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-
 class TaskEnvironment:
     """Environment variables that every task reads, in a cluster and on one machine.
 
-    ``from_environ`` treats an empty variable as unset. It raises InvalidInput for an attempt that isn't a number, for
-    a results directory by URL, for a creation that isn't a time, and for a key that isn't UTF-8.
-
     Attributes:
+        results_dir: directory of this machine; None for a step in object storage.
+        stored_step: step whose results are in object storage; None for a directory.
         fingerprint: fingerprint of the step in its status; included in every report.
         older_fingerprints: fingerprints of the same step in older releases, oldest first.
         created: time at which the experiment was created, ``2026-01-31T12:00:00Z``; None if unknown.
     """
 
     results_dir: str | None = None
+    stored_step: StoredStep | None = None
     fingerprint: str | None = None
     older_fingerprints: tuple[str, ...] = ()
     attempt: int = 1
@@ -58,8 +59,17 @@ class TaskEnvironment:
         return (*self.older_fingerprints, self.fingerprint) if self.fingerprint else ()
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str] | None = None) -> TaskEnvironment:
-        """Read the variables of ``shared.variables`` in ``environ`` (default: those of this process)."""
+    def from_environ(cls, environ: Mapping[str, str] | None = None, *, launches: bool = False) -> TaskEnvironment:
+        """Read the variables of ``shared.variables``; an empty one counts as unset.
+
+        Args:
+            environ: default: those of this process.
+            launches: whether this is ``maskrcnn launch``, which alone accepts a results directory by URL.
+
+        Raises:
+            InvalidInput: the attempt isn't a number, the creation isn't a time, the key isn't UTF-8, the results
+                directory is a URL and this isn't launch, or it is one without a variable that it needs.
+        """
         source = os.environ if environ is None else environ
 
         def value(name: str) -> str | None:
@@ -68,8 +78,16 @@ class TaskEnvironment:
         attempt = value(ATTEMPT_VARIABLE) or "1"
         if not _is_whole(attempt) or int(attempt) < 1:
             raise InvalidInput(f"{ATTEMPT_VARIABLE}: {attempt!r} must be a whole number of at least 1")
-        if problem := output_problem(value(RESULTS_DIR_VARIABLE) or ""):
-            raise InvalidInput(f"{RESULTS_DIR_VARIABLE}: {problem}")
+        results_dir = value(RESULTS_DIR_VARIABLE)
+        stored_step = None
+        if results_dir is not None and is_url(results_dir):
+            stored_step = read_stored_step(results_dir, value) if launches else None
+            if stored_step is None:
+                raise InvalidInput(
+                    f"{RESULTS_DIR_VARIABLE}: a task can't write its results to a URL by itself: start it by maskrcnn "
+                    "launch -- TASK ..., or give a path"
+                )
+            results_dir = None
         created = value(CREATED_VARIABLE)
         if created is not None and not TIME_OF_CREATION.fullmatch(created):
             raise InvalidInput(f"{CREATED_VARIABLE}: {created!r} must be a time in UTC, such as 2026-01-31T12:00:00Z")
@@ -77,7 +95,8 @@ class TaskEnvironment:
         given = (value(FINGERPRINT_VARIABLE) or "", *(value(FINGERPRINTS_VARIABLE) or "").split())
         fingerprints = tuple(dict.fromkeys(name for name in given if name))
         return cls(
-            results_dir=value(RESULTS_DIR_VARIABLE),
+            results_dir=results_dir,
+            stored_step=stored_step,
             fingerprint=fingerprints[-1] if fingerprints else None,
             older_fingerprints=fingerprints[:-1],
             attempt=int(attempt),

@@ -46,6 +46,7 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failure_message import send_failure
 from maskrcnn_trainer.task.files import compact_json, make_directory, write_atomically, write_json_atomically
 from maskrcnn_trainer.task.posting import HttpPoster, Poster
+from maskrcnn_trainer.task.publication import TaskPublication, task_publication
 from maskrcnn_trainer.task.staged_inputs import staged_inputs
 from maskrcnn_trainer.task.termination import termination_message, write_termination_message
 from maskrcnn_trainer.task.workspace import manifest_path
@@ -68,6 +69,8 @@ class Reporter:
         before_write: called before result.json is renamed into place or an old one is removed; raises if another run
             has taken over the directory.
         poster: receives the records to post, already started; default: HttpPoster if MASKRCNN_REPORT_URL is set.
+        publication: channel to the launcher that publishes the results; default: that of this process, if it has one.
+            With it, a checkpoint counts in records and in the termination message once it is published.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Reporter:
         threads: int | None = None,
         before_write: Callable[[], None] | None = None,
         poster: Poster | None = None,
+        publication: TaskPublication | None = None,
     ) -> None:
         self.task = task
         self.results_dir = Path(results_dir)
@@ -96,6 +100,7 @@ class Reporter:
         self._status_failing = False
         self._status_refused = False
         self._poster = poster
+        self._publication = None if self.silent else publication or task_publication()
 
     def started(self, message: str = "") -> None:
         """Record the start of the task.
@@ -167,7 +172,8 @@ class Reporter:
             time_per_epoch: seconds.
             kpi: metrics of an evaluation.
             graphical: losses and rates.
-            checkpoint_step: training step of a checkpoint just written; later records contain it too.
+            checkpoint_step: training step of a checkpoint that was written, evaluated, or resumed. The launcher learns
+                that it is complete, and later records contain it.
         """
         if checkpoint_step is not None:
             self._checkpoint_step = checkpoint_step
@@ -185,6 +191,8 @@ class Reporter:
             kpi=finite_numbers(kpi),
             graphical=finite_numbers(graphical),
         )
+        if checkpoint_step is not None and self._publication is not None:
+            self._publication.announce(checkpoint_step)
 
     def succeeded(
         self,
@@ -272,11 +280,15 @@ class Reporter:
                 self.task,
                 code,
                 self.environment,
-                checkpoint_step=self._checkpoint_step,
+                checkpoint_step=self._counted_step(),
                 error=TaskFailure(reason, message),
             )
         )
         return code
+
+    def _counted_step(self) -> int | None:
+        """Return the step of the newest checkpoint from which another attempt could resume."""
+        return self._checkpoint_step if self._publication is None else self._publication.published_step
 
     def _write_inputs(self) -> None:
         """Write the list of the objects that were read by URL."""
@@ -295,7 +307,7 @@ class Reporter:
             time=now.strftime("%H:%M:%S"),
             status=status,
             message=message,
-            checkpoint_step=self._checkpoint_step,
+            checkpoint_step=self._counted_step(),
             **fields,
         ).to_json()
         self._append(record)

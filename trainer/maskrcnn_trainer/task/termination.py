@@ -99,7 +99,24 @@ def encode_termination_message(content: TerminationMessage, limit: int = TERMINA
     return compact_json(message)
 
 
+def with_checkpoint_step(message: bytes, step: int | None) -> bytes:
+    """Return an encoded termination message with another step of the newest checkpoint.
+
+    Raises:
+        ValueError: the message isn't a JSON object.
+    """
+    content = json.loads(message)
+    if not isinstance(content, dict):
+        raise ValueError("A termination message is a JSON object")
+    return compact_json(content | {ResultKey.CHECKPOINT_STEP: step})
+
+
 def write_termination_message(environment: TaskEnvironment, message: TerminationMessage) -> None:
+    """Encode a termination message and write it; see :func:`write_encoded_message`."""
+    write_encoded_message(environment, encode_termination_message(message))
+
+
+def write_encoded_message(environment: TaskEnvironment, message: bytes) -> None:
     """Write the termination log in place: in a pod it is a mounted file, which cannot be replaced by a rename.
 
     Links aren't followed, since the log is in the results directory when there is no cluster.
@@ -108,7 +125,7 @@ def write_termination_message(environment: TaskEnvironment, message: Termination
         return
     try:
         with open_in_place(Path(environment.termination_log), append=False) as stream:
-            stream.write(encode_termination_message(message))
+            stream.write(message)
     except OSError as error:
         what = error.strerror or error
         logger.warning("%s: the termination message could not be written: %s", environment.termination_log, what)

@@ -150,7 +150,7 @@ def _launch(
     if arguments.xla:
         task.append("--xla")
     settings = LaunchSettings(nodes=1, node_rank=0, processes=processes, rendezvous=None, task=tuple(task))
-    return launch(settings, environment, prepare=lambda node_rank: _checked(arguments, node_rank))
+    return launch(settings, environment, prepare=lambda started: _checked(arguments, started.node_rank))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,66 @@
+"""Working copy of a step in object storage: arguments that name it, variables, and its directory."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.unit.launch.stored_launches import STORED, URL
+
+from maskrcnn_trainer.launch.working_copy import local_task, make_room_for_log, variables_set, working_copy
+from maskrcnn_trainer.task.environment import TaskEnvironment
+
+DIRECTORY = Path("/work/exp/train")
+
+
+@pytest.mark.parametrize(
+    ("written", "local"),
+    [
+        (URL, "/work/exp/train"),
+        (f"{URL}/", "/work/exp/train/"),
+        (f"{URL}/model.onnx", "/work/exp/train/model.onnx"),
+        (f"--results-dir={URL}", "--results-dir=/work/exp/train"),
+        ("/workspace/exp/train", "/work/exp/train"),
+        ("/workspace/exp/train/model.onnx", "/work/exp/train/model.onnx"),
+    ],
+)
+def test_argument_that_names_the_results_becomes_a_path(written: str, local: str) -> None:
+    assert local_task(("export", "-o", written), STORED, DIRECTORY) == ("export", "-o", local)
+
+
+@pytest.mark.parametrize(
+    "written", [f"{URL}2", f"{URL}2/x", "s3://bucket/results/exp", "/workspace/exp/train2", "/workspace/other/train"]
+)
+def test_other_arguments_stay(written: str) -> None:
+    task = ("export", "-m", written, f"--model={written}")
+    assert local_task(task, STORED, DIRECTORY) == task
+
+
+def test_variables_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKRCNN_A", "before")
+    monkeypatch.delenv("MASKRCNN_B", raising=False)
+    with variables_set({"MASKRCNN_A": "within", "MASKRCNN_B": "within"}):
+        assert (os.environ["MASKRCNN_A"], os.environ["MASKRCNN_B"]) == ("within", "within")
+    assert (os.environ["MASKRCNN_A"], os.environ.get("MASKRCNN_B")) == ("before", None)
+
+
+def test_given_directory_stays_and_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with working_copy(replace(STORED, working_dir="work")) as directory:
+        assert directory == tmp_path / "work"
+    assert directory.is_dir()
+
+
+def test_temporary_directory_is_removed() -> None:
+    with working_copy(STORED) as directory:
+        (directory / "exp").mkdir()
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize(("below", "made"), [("work/exp/train", True), ("elsewhere", False)])
+def test_directory_of_a_log_is_created_only_in_the_working_copy(tmp_path: Path, below: str, *, made: bool) -> None:
+    file = tmp_path / below / "termination.json"
+    make_room_for_log(TaskEnvironment(termination_log=str(file)), replace(STORED, working_dir=str(tmp_path / "work")))
+    assert file.parent.is_dir() is made

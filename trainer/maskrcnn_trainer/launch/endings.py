@@ -1,0 +1,93 @@
+"""Termination messages of ``launch``: for starts that run no process, and for processes that write none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, WHAT_TO_LOWER, Superseded, TaskError
+from maskrcnn_trainer.launch.processes import Ended, is_told_by_rank_zero, most_telling
+from maskrcnn_trainer.launch.settings import LaunchSettings
+from maskrcnn_trainer.shared.messages import ArtifactKey, ResultKey, StoredArtifact, TaskFailure, TerminationMessage
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.termination import termination_message, write_termination_message
+
+
+def conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: LaunchSettings) -> int:
+    """Return the exit code of processes that have ended; write the termination message if rank 0 has written none."""
+    cause = most_telling(ended)
+    if cause is None:
+        return EXIT_OK
+    if settings.node_rank == 0 and (not is_told_by_rank_zero(ended, cause) or cause.code == EXIT_KILLED):
+        # rank 0 writes the termination message of its own failure, unless it was killed
+        if cause.code == EXIT_KILLED:
+            reason = "OutOfMemory"
+            text = f"process {cause.rank} was killed by signal 9, probably because memory ran out. {WHAT_TO_LOWER}"
+        elif cause.failure is not None:
+            reason, text = cause.failure.reason, f"process {cause.rank}: {cause.failure.message}"
+        else:
+            reason = "ProcessFailed"
+            text = f"process {cause.rank} ended with exit code {cause.code}; see its log for the cause"
+        error = TaskFailure(reason, text)
+        write_termination_message(
+            environment, termination_message(settings.task[0], cause.code, environment, error=error)
+        )
+    return cause.code
+
+
+def up_to_date_message(
+    result: Mapping[str, Any], environment: TaskEnvironment, settings: LaunchSettings
+) -> TerminationMessage:
+    """Return the termination message of a start that found the result of its step.
+
+    Args:
+        result: content of ``result.json``.
+        environment: of the task.
+        settings: of the launch.
+
+    Raises:
+        KeyError, TypeError, AttributeError: the content isn't that of a result.
+    """
+    artifacts = {
+        name: StoredArtifact(artifact[ArtifactKey.PATH], artifact[ArtifactKey.BYTES])
+        for name, artifact in result[ResultKey.ARTIFACTS].items()
+    }
+    return termination_message(
+        settings.task[0],
+        EXIT_OK,
+        environment,
+        model_path=result.get(ResultKey.MODEL_PATH),
+        metrics=result.get(ResultKey.METRICS),
+        artifacts=artifacts,
+        checkpoint_step=result.get(ResultKey.CHECKPOINT_STEP),
+        report_path=result.get(ResultKey.REPORT_PATH),
+        up_to_date=True,
+    )
+
+
+def failure_message(
+    error: TaskError, environment: TaskEnvironment, settings: LaunchSettings, *, checkpoint_step: int | None = None
+) -> TerminationMessage:
+    """Return the termination message of an error of the launch itself."""
+    later = error.attempt if isinstance(error, Superseded) else None
+    failure = TaskFailure(error.reason, str(error), later)
+    return termination_message(
+        settings.task[0], error.exit_code, environment, error=failure, checkpoint_step=checkpoint_step
+    )
+
+
+def say_refused(error: TaskError, environment: TaskEnvironment, settings: LaunchSettings) -> None:
+    """Write the termination message of a start that couldn't claim its directory, unless the file is in there."""
+    results_dir, termination_log = Path(str(environment.results_dir)), environment.termination_log
+    if termination_log and not Path(termination_log).resolve().is_relative_to(results_dir.resolve()):
+        write_termination_message(environment, failure_message(error, environment, settings))
+
+
+def say_stopped(environment: TaskEnvironment, settings: LaunchSettings) -> int:
+    """Write the termination message of a start that was stopped before its processes, and return its exit code."""
+    error = TaskFailure("Stopped", "stopped before the processes were started")
+    write_termination_message(
+        environment, termination_message(settings.task[0], EXIT_STOPPED, environment, error=error)
+    )
+    return EXIT_STOPPED

@@ -1,0 +1,384 @@
+"""Launch of a task whose results are in object storage.
+
+The step is claimed in the store, the task writes to a working copy on this machine, and what it completes is published
+while it runs and once more at its end. Then the termination message is written, so that it never names a checkpoint
+that only this machine has.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from maskrcnn_trainer.errors import (
+    EXIT_OK,
+    EXIT_STOPPED,
+    InvalidInput,
+    Superseded,
+    TaskError,
+    as_task_error,
+    describe_error,
+)
+from maskrcnn_trainer.launch.claiming import claim_directory
+from maskrcnn_trainer.launch.endings import failure_message, up_to_date_message
+from maskrcnn_trainer.launch.following import OpenStepStore, follow
+from maskrcnn_trainer.launch.logs import KeptLog, kept_log, log_file
+from maskrcnn_trainer.launch.settings import LaunchSettings
+from maskrcnn_trainer.launch.stop_request import GroupStopRequest
+from maskrcnn_trainer.launch.working_copy import local_task, make_room_for_log, variables_set, working_copy
+from maskrcnn_trainer.object_store.fence.keys import StepKeys
+from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, PublishedSet
+from maskrcnn_trainer.object_store.fence_store import open_fence_store
+from maskrcnn_trainer.object_store.task_inputs import stores_of_command
+from maskrcnn_trainer.publishing.step_claiming import StepIdentity
+from maskrcnn_trainer.publishing.step_publisher import SECONDS_BETWEEN_PUBLISHES, StepPublisher
+from maskrcnn_trainer.publishing.step_session import SessionStore, StepSession
+from maskrcnn_trainer.shared.messages import TaskFailure
+from maskrcnn_trainer.shared.object_url import ObjectUrl
+from maskrcnn_trainer.shared.variables import (
+    RESULTS_DIR_VARIABLE,
+    TERMINATION_LOG_VARIABLE,
+    TOKEN_VARIABLE,
+    WORKING_DIR_VARIABLE,
+    WORKSPACE_URL_VARIABLE,
+    WORKSPACE_VARIABLE,
+)
+from maskrcnn_trainer.spec.task_table import CHECKPOINT, TASKS
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.files import make_directory
+from maskrcnn_trainer.task.publication import LaunchPublication
+from maskrcnn_trainer.task.stored_step import StoredStep
+from maskrcnn_trainer.task.termination import (
+    termination_message,
+    with_checkpoint_step,
+    write_encoded_message,
+    write_termination_message,
+)
+
+log = logging.getLogger(__name__)
+
+FINAL_SECONDS = 300.0
+"""Time after which the publish at the end of a task is given up."""
+_LISTENER_SECONDS = 5.0
+_LARGEST_RESULT = 1 << 24
+"""Maximum bytes of a published result.json; one has a few thousand."""
+
+RunProcesses = Callable[[LaunchSettings, TaskEnvironment, KeptLog | None, int | None, Callable[[], None]], int]
+"""Runs the processes of a task in a directory of this node.
+
+Its arguments are the options and the environment with that directory, the kept log, the descriptor of rank 0's channel,
+and a function to call again and again while it waits for the other nodes.
+"""
+OpenStore = Callable[[ObjectUrl, LaunchSettings, Callable[[], bool]], AbstractContextManager[SessionStore]]
+"""Opens the store of all experiments below a URL; the last argument returns whether to stop."""
+
+
+def open_store_of_task(
+    url: ObjectUrl, settings: LaunchSettings, stop: Callable[[], bool]
+) -> AbstractContextManager[SessionStore]:
+    """Return the store of all experiments, reached as the environment and the task's ``--store-config`` state."""
+    return open_fence_store(
+        url,
+        stores_of_command(settings.task, os.environ),
+        os.environ,
+        stop=stop,
+        on_wait=lambda sentence: log.info("%s", sentence),
+    )
+
+
+def launch_stored(
+    settings: LaunchSettings,
+    environment: TaskEnvironment,
+    stored: StoredStep,
+    stop: GroupStopRequest,
+    run: RunProcesses,
+    *,
+    open_store: OpenStore = open_store_of_task,
+) -> int:
+    """Run this node's processes of a task whose results are in object storage, and return the exit code.
+
+    Only node 0 claims the step and publishes; for the others, see :mod:`maskrcnn_trainer.launch.following`.
+
+    Args:
+        settings: options of the command.
+        environment: environment variables of the task.
+        stored: step of the results.
+        stop: request to stop.
+        run: runs the processes.
+        open_store: opens the store.
+
+    Raises:
+        InvalidInput: the store refuses, or another owner has the experiment (64).
+        Superseded: a later attempt has the step (75).
+        TryAgain: the store has failed for too long, at the claim or at the end of a task that has succeeded (75).
+        WorkspaceFull: the disk of this machine is full (70).
+        Stopped: a signal arrived before the processes were started (143).
+    """
+    published = _Published()
+    try:
+        keys = _keys(stored)
+        with ExitStack() as stack:
+            working_dir = stack.enter_context(working_copy(stored))
+            launching = _StoredLaunch(settings, environment, stored, stop, run, working_dir, published)
+            if settings.node_rank > 0:
+                return launching.follow(
+                    keys, lambda: open_store(stored.workspace_url, settings, lambda: launching.is_interrupted)
+                )
+            store = stack.enter_context(open_store(stored.workspace_url, settings, lambda: launching.is_interrupted))
+            return launching.carry_out(
+                StepSession(store, step_identity(stored, environment), token=secrets.token_hex(16))
+            )
+    except Exception as error:
+        known = as_task_error(error)
+        if known is not None:
+            make_room_for_log(environment, stored)
+            write_termination_message(
+                environment, failure_message(known, environment, settings, checkpoint_step=published.step)
+            )
+        raise
+
+
+@dataclass
+class _Published:
+    """Published state of the step.
+
+    Attributes:
+        step: of the newest checkpoint; None: no checkpoint is.
+    """
+
+    step: int | None = None
+
+    def take(self, found: PublishedSet | None) -> None:
+        """Take a set as the newest."""
+        steps = [CHECKPOINT.fullmatch(path) for path in found.checkpoints] if found is not None else []
+        self.step = max((int(match["step"]) for match in steps if match), default=self.step)
+
+
+@dataclass
+class _StoredLaunch:
+    settings: LaunchSettings
+    environment: TaskEnvironment
+    stored: StoredStep
+    stop: GroupStopRequest
+    run: RunProcesses
+    working_dir: Path
+    published: _Published
+    interrupted: threading.Event = field(default_factory=threading.Event)
+    claiming: bool = True
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Return whether a request to the store must end: by a signal only before the processes are started."""
+        return self.interrupted.is_set() or (self.claiming and self.stop.asked)
+
+    @property
+    def results_dir(self) -> Path:
+        """Return the working copy of the step."""
+        return self.working_dir / self.stored.experiment / self.stored.step
+
+    def carry_out(self, session: StepSession) -> int:
+        """Claim the step, run its processes unless it is done, and return the exit code."""
+        claimed = session.claim()
+        if claimed.is_done and claimed.published is not None:
+            self._report_done(session, claimed.published)
+            return EXIT_OK
+        self.published.take(claimed.published)
+        if self.published.step is not None:
+            log.info("%s: resuming from the published checkpoint of step %d", self.stored.url, self.published.step)
+        session.restore(claimed.published, self.results_dir)
+        # the task's own message is kept back until its results are published
+        message = self.results_dir.with_name(f".{self.stored.step}.termination.json")
+        message.unlink(missing_ok=True)
+        environment = replace(
+            self.environment, results_dir=str(self.results_dir), stored_step=None, termination_log=str(message)
+        )
+        settings = replace(self.settings, task=local_task(self.settings.task, self.stored, self.results_dir))
+        token = claim_directory(environment, settings)
+        variables = self._variables() | {TERMINATION_LOG_VARIABLE: str(message), TOKEN_VARIABLE: token}
+        with variables_set(variables), kept_log(environment, token, settings.node_rank) as kept:
+            return self._publish_around(session, settings, environment, kept, message)
+
+    def follow(self, keys: StepKeys, open_store: OpenStepStore) -> int:
+        """Run the processes of another node than node 0, and return the exit code."""
+        make_directory(self.results_dir)
+        environment = replace(self.environment, results_dir=str(self.results_dir), stored_step=None)
+        settings = replace(self.settings, task=local_task(self.settings.task, self.stored, self.results_dir))
+        with variables_set(self._variables()):
+            return follow(
+                keys,
+                self.environment.fingerprints[0],
+                open_store,
+                lambda kept, while_waiting: self.run(settings, environment, kept, None, while_waiting),
+                log_path=log_file(self.results_dir, environment.attempt, settings.node_rank),
+            )
+
+    def _variables(self) -> dict[str, str]:
+        """Return the variables with which a process finds the working copy."""
+        return {
+            RESULTS_DIR_VARIABLE: str(self.results_dir),
+            WORKSPACE_VARIABLE: str(self.working_dir),
+            WORKSPACE_URL_VARIABLE: str(self.stored.workspace_url),
+            WORKING_DIR_VARIABLE: str(self.working_dir),
+        }
+
+    def _publish_around(
+        self, session: StepSession, settings: LaunchSettings, environment: TaskEnvironment, kept: KeptLog, message: Path
+    ) -> int:
+        """Run the processes and publish their results meanwhile and at the end, then write the termination message."""
+        channel = LaunchPublication.open()
+
+        def on_published(found: PublishedSet) -> None:
+            self.published.take(found)
+            if self.published.step is not None:
+                channel.published(self.published.step)
+
+        publisher = StepPublisher(
+            session,
+            self.results_dir,
+            on_superseded=self._on_superseded,
+            on_published=on_published,
+            every_seconds=None if writes_checkpoints(settings.task) else SECONDS_BETWEEN_PUBLISHES,
+            interrupted=self.interrupted,
+        )
+        self.stop.on_second_interrupt = lambda: publisher.hurry(0)
+        with publisher:
+            code, failure = self._run(publisher, channel, settings, environment, kept)
+            if code == EXIT_STOPPED:
+                # in case the publish takes longer than the grace period
+                self._pass_on(message, code)
+            _finish(publisher, code)
+        self._pass_on(message, code)
+        if failure is not None:
+            raise failure
+        return code
+
+    def _run(
+        self,
+        publisher: StepPublisher,
+        channel: LaunchPublication,
+        settings: LaunchSettings,
+        environment: TaskEnvironment,
+        kept: KeptLog,
+    ) -> tuple[int, BaseException | None]:
+        """Return the exit code of the processes, and the error with which their start has failed."""
+
+        def listen() -> None:
+            for step in channel.announced():
+                publisher.checkpoint(step)
+
+        if self.published.step is not None:
+            channel.published(self.published.step)
+        self.claiming = False
+        listener = threading.Thread(target=listen, name="announcements", daemon=True)
+        listener.start()
+        try:
+            return self.run(settings, environment, kept, channel.descriptor, lambda: None), None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - raised once what exists is published
+            return describe_error(error)[0], error
+        finally:
+            channel.release()
+            listener.join(_LISTENER_SECONDS)
+            channel.close()
+            listener.join()
+
+    def _on_superseded(self, error: TaskError) -> None:
+        log.error("%s: the processes are ended, and nothing more is published", error)
+        self.stop.abandon()
+
+    def _pass_on(self, message: Path, code: int) -> None:
+        """Write the termination message that the task has left; without one, that of its exit code."""
+        make_room_for_log(self.environment, self.stored)
+        try:
+            content = message.read_bytes()
+            if code != EXIT_OK:
+                content = with_checkpoint_step(content, self.published.step)
+        except (OSError, ValueError):
+            error = TaskFailure("ProcessFailed", f"the task ended with exit code {code}; see its log for the cause")
+            write_termination_message(
+                self.environment,
+                termination_message(
+                    self.settings.task[0],
+                    code,
+                    self.environment,
+                    checkpoint_step=self.published.step,
+                    error=None if code == EXIT_OK else error,
+                ),
+            )
+        else:
+            write_encoded_message(self.environment, content)
+
+    def _report_done(self, session: StepSession, found: PublishedSet) -> None:
+        """Write the termination message of a step whose result is published."""
+        log.info("%s already has the results of this fingerprint; nothing to do", self.stored.url)
+        result = next(file for file in found.files if file.path == found.result)
+        if result.size > _LARGEST_RESULT:
+            raise InvalidInput(f"{self.stored.url}/{result.path}: has {result.size} bytes, which no result has")
+        with tempfile.TemporaryDirectory(prefix="maskrcnn-result-") as folder:
+            into = Path(folder, self.stored.experiment, self.stored.step)
+            session.restore(found, into, frozenset({result.path}))
+            content = (into / result.path).read_bytes()
+        try:
+            message = up_to_date_message(json.loads(content), self.environment, self.settings)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InvalidInput(
+                f"{self.stored.url}/{result.path}: isn't the result of a task; delete the step with maskrcnn-operator "
+                "artifacts, so that it runs again",
+                reason="InvalidResult",
+            ) from error
+        make_room_for_log(self.environment, self.stored)
+        write_termination_message(self.environment, message)
+
+
+def step_identity(stored: StoredStep, environment: TaskEnvironment) -> StepIdentity:
+    """Return the attempt as the store records it."""
+    return StepIdentity(
+        experiment=stored.experiment,
+        step=stored.step,
+        owner=OwnerIdentity(stored.owner_id, stored.owner_namespace, stored.experiment),
+        created=str(environment.created),
+        uid=str(environment.experiment_uid),
+        attempt=environment.attempt,
+        fingerprint=environment.fingerprints[0],
+        take_over_from=stored.take_over_from,
+    )
+
+
+def writes_checkpoints(task: Sequence[str]) -> bool:
+    """Return whether a task announces checkpoints, with which its other files are published."""
+    return any(entry.checkpoint is not None for name, entry in TASKS.items() if name.command == task[0])
+
+
+def _keys(stored: StoredStep) -> StepKeys:
+    try:
+        return StepKeys(stored.experiment, stored.step)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{RESULTS_DIR_VARIABLE}: the last two segments of the URL, an experiment and a step, must be letters, "
+            "digits, '-', '_', and '.', a letter or digit first and last"
+        ) from error
+
+
+def _finish(publisher: StepPublisher, code: int) -> None:
+    """Publish what exists at the end of the task.
+
+    Raises:
+        Superseded: a later attempt has the step.
+        TaskError: the results of a task that has succeeded can't be published.
+    """
+    try:
+        publisher.finish(seconds=FINAL_SECONDS)
+    except Superseded:
+        raise
+    except Exception as error:
+        known = as_task_error(error)
+        if known is None or code == EXIT_OK:
+            raise
+        log.warning("The end of this attempt was not published: %s", known)

@@ -1,0 +1,67 @@
+"""Working copy of a step whose results are in object storage: its directory, and its names for the task."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.files import make_directory
+from maskrcnn_trainer.task.stored_step import StoredStep
+
+
+@contextmanager
+def working_copy(stored: StoredStep) -> Iterator[Path]:
+    """Return the directory that has the experiments' working copies."""
+    if stored.working_dir is not None:
+        yield make_directory(Path(stored.working_dir).absolute())
+        return
+    with tempfile.TemporaryDirectory(prefix="maskrcnn-results-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def make_room_for_log(environment: TaskEnvironment, stored: StoredStep) -> None:
+    """Create the directory of the termination log if it lies in the working copy, as without a cluster."""
+    if environment.termination_log is None or stored.working_dir is None:
+        return
+    file = Path(environment.termination_log).absolute()
+    if file.is_relative_to(Path(stored.working_dir).absolute()):
+        with suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+
+
+def local_task(task: tuple[str, ...], stored: StoredStep, results_dir: Path) -> tuple[str, ...]:
+    """Return a task with the path of the working copy in those arguments that name the results directory.
+
+    They name it by its URL or below ``/workspace``, alone or after the ``=`` of a flag, and may continue below it.
+    """
+
+    def local(value: str) -> str:
+        for written in (stored.url, stored.manifest_dir):
+            if value == written or value.startswith(f"{written}/"):
+                return f"{results_dir}{value[len(written) :]}"
+        return value
+
+    def replaced(argument: str) -> str:
+        flag, equals, value = argument.partition("=")
+        return f"{flag}={local(value)}" if equals and flag.startswith("-") else local(argument)
+
+    return tuple(replaced(argument) for argument in task)
+
+
+@contextmanager
+def variables_set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process within a block."""
+    earlier = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in earlier.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
