@@ -20,9 +20,7 @@ def problems_of_workspace_url(experiment: MaskRCNNExperiment, workspace_url: str
         workspace_url: valid URL that ``/workspace`` stands for.
     """
     places: list[tuple[str, Any]] = [("spec.experiment", experiment.spec.experiment)]
-    places += [
-        (f"spec.steps[{index}].experiment", step.experiment) for index, step in enumerate(experiment.spec.steps)
-    ]
+    places += [(f"spec.steps[{index}].experiment", step.experiment) for index, step in enumerate(experiment.spec.steps)]
     tables = [(place, part, SPEC_URLS) for place, part in places]
     tables += [(f"spec.steps[{index}]", step, STEP_URLS) for index, step in enumerate(experiment.spec.steps)]
     for place, part, kinds in tables:

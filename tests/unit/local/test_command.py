@@ -361,7 +361,7 @@ def test_unreadable_manifest_is_logged_in_one_line(
         (["run", ""], "argument manifest: the path is empty;"),
         (["run", "m.yaml", "--workspace", ""], "argument --workspace: the path is empty;"),
         (["run", "m.yaml", "--workspace="], "argument --workspace: the path is empty;"),
-        (["run", "m.yaml", "--workspace", "s3://b/w"], "argument --workspace: a URL isn't accepted here"),
+        (["run", "m.yaml", "--workspace", "file:///w"], "argument --workspace: a URL of a file isn't accepted here"),
         (["run", "s3://b/m.yaml"], "argument manifest: a URL isn't accepted here"),
         (["run", "m.yaml", "--cache", "s3://b/c"], "argument --cache: a URL isn't accepted here"),
         (["run", "m.yaml", "--store-config", "s3://b/c"], "argument --store-config: a URL isn't accepted here"),
