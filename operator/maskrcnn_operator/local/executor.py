@@ -128,14 +128,7 @@ class LocalExecutor:
             encrypted=self.key is not None,
             path=self.workspace.to_local,
         )
-        arguments = launch_arguments(
-            step,
-            task_arguments(step, paths),
-            nodes=1,
-            processes_per_node=step.processes,
-            # the log of this process isn't published
-            keep_logs=files.published,
-        )
+        arguments = launch_arguments(step, task_arguments(step, paths), nodes=1, processes_per_node=step.processes)
         environment = without_ours(os.environ) | task_environment(
             paths,
             fingerprints=request.fingerprints,

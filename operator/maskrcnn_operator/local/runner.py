@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
@@ -105,19 +104,24 @@ def run_experiment(
     store = StatusStore(directory, experiment.name, url=workspace.url, owner_id=store_options.owner_id)
     with store, Interrupts() as interrupts:
         clear_staging(directory / STAGING)
-        results: _Results = _ResultsOnDisk(experiment.name, workspace)
+        published: PublishedExperiment | None = None
         if workspace.url is not None:
-            results = _ResultsInStore(
+            published = _published(
                 workspace.url,
-                _published(
-                    workspace.url,
-                    store,
-                    take_over_from=store_options.take_over_from,
-                    trainer=trainer,
-                    inputs=inputs,
-                    stopping=lambda: interrupts.asked,
-                ),
+                store,
+                take_over_from=store_options.take_over_from,
+                trainer=trainer,
+                inputs=inputs,
+                stopping=lambda: interrupts.asked,
             )
+
+        def has_result(step: StepStatus) -> bool:
+            if workspace.url is not None:
+                # after a stop request nothing starts, so that the status stays as it is
+                return published is None or published.has(step)
+            directory = workspace.step_directory(experiment.name, step.name)
+            return finished_result(directory, step.fingerprints[-1:], workspace) is not None
+
         executor = LocalExecutor(
             experiment,
             workspace,
@@ -127,7 +131,7 @@ def run_experiment(
             inputs=inputs,
             take_over_from=store_options.take_over_from,
         )
-        status = _status_to_resume(experiment, store.status, results)
+        status = _status_to_resume(experiment, store.status, workspace, has_result)
         if workspace.url is not None:
             unfinished = {step.name for step in experiment.spec.steps} - {
                 step.name for step in status.steps if step.state is StepState.SUCCEEDED
@@ -177,42 +181,6 @@ def exit_code(status: ExperimentStatus, interrupted: signal.Signals | None) -> i
     return EXIT_INVALID if all(step.exit_code == EXIT_INVALID for step in failed) else EXIT_STEP_FAILED
 
 
-class _Results(Protocol):
-    """Results of the steps that the recorded status has as succeeded."""
-
-    def has(self, step: StepStatus) -> bool:
-        """Return whether the result of a step is there."""
-
-    def place(self, step: str) -> str:
-        """Return where the result of a step is, for a message."""
-
-
-@dataclass(frozen=True)
-class _ResultsOnDisk:
-    experiment: str
-    workspace: LocalWorkspace
-
-    def has(self, step: StepStatus) -> bool:
-        directory = self.workspace.step_directory(self.experiment, step.name)
-        return step.fingerprint is not None and bool(finished_result(directory, [step.fingerprint], self.workspace))
-
-    def place(self, step: str) -> str:
-        return str(self.workspace.step_directory(self.experiment, step))
-
-
-@dataclass(frozen=True)
-class _ResultsInStore:
-    url: str
-    published: PublishedExperiment | None
-    """None if a stop was requested before the store answered."""
-
-    def has(self, step: StepStatus) -> bool:
-        return self.published is None or self.published.has(step)
-
-    def place(self, step: str) -> str:  # noqa: ARG002 - each pointer is below the URL
-        return self.url
-
-
 def _published(
     url: str,
     store: StatusStore,
@@ -243,7 +211,12 @@ def _published(
     return found
 
 
-def _status_to_resume(experiment: MaskRCNNExperiment, status: ExperimentStatus, results: _Results) -> ExperimentStatus:
+def _status_to_resume(
+    experiment: MaskRCNNExperiment,
+    status: ExperimentStatus,
+    workspace: LocalWorkspace,
+    has_result: Callable[[StepStatus], bool],
+) -> ExperimentStatus:
     """Return the recorded status, without successes whose results are gone, and with new restarts for failed steps."""
     desired = resolve(experiment)
     steps: list[StepStatus] = []
@@ -254,8 +227,8 @@ def _status_to_resume(experiment: MaskRCNNExperiment, status: ExperimentStatus, 
             # the manifest may have been edited since the last run, and a local run has no generation that shows it
             kept = without_fingerprint_that_lacks_a_field(kept, experiment.step(step.name))
         if kept.state is StepState.SUCCEEDED and known and kept.fingerprint:
-            if not results.has(kept):
-                place = results.place(step.name)
+            if not has_result(kept):
+                place = workspace.results_argument(experiment.name, step.name)
                 log.warning("%s: its result in %s is missing or incomplete; the step runs again", step.name, place)
                 kept = StepStatus(name=step.name, attempt=step.attempt)
         elif kept.state in LIVE_STATES:

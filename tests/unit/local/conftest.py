@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .bench import BENCH_VARIABLE, Bench
+from .bench import BENCH_VARIABLE, Bench, StoreBench
 
 
 @pytest.fixture
@@ -16,5 +16,16 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setenv(BENCH_VARIABLE, str(tmp_path))
     monkeypatch.delenv("MASKRCNN_KEY", raising=False)
     bench = Bench(tmp_path)
+    yield bench
+    bench.kill_all()
+
+
+@pytest.fixture
+def store_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreBench]:
+    monkeypatch.setenv("FAKE_TRAINER", "{}")
+    monkeypatch.setenv(BENCH_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "states"))
+    monkeypatch.delenv("MASKRCNN_OWNER_ID", raising=False)
+    bench = StoreBench(tmp_path)
     yield bench
     bench.kill_all()
