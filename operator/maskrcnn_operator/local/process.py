@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from maskrcnn_operator.local.old_logs import remove_old_logs
 from maskrcnn_operator.local.records import RecordFollower
 from maskrcnn_trainer.shared.files import read_regular, replace_file
 from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, TERMINATION_FILE, RunFileKey
@@ -230,6 +231,8 @@ class AttemptProcess:
             replace_file(log.with_suffix(".spec.yaml"), self.files.spec.read_bytes())
         if self.files.staged_log.exists():
             self.files.staged_log.replace(log)
+        if self.files.published:
+            remove_old_logs(log.parent, self.files.directory.name)
 
     def _claimed(self) -> bool:
         try:

@@ -155,15 +155,22 @@ def _identity(metadata: Mapping[str, Any], new: RunIdentity) -> RunIdentity:
         KeyError, ValueError: a value is absent or invalid.
     """
     created, owner_id = metadata.get("creationTimestamp"), metadata.get("ownerId")
-    if created is not None and not (isinstance(created, str) and _TIME.fullmatch(created)):
-        raise _InvalidMember("metadata.creationTimestamp must be a time, such as 2026-01-31T12:00:00Z")
     if owner_id is not None and not (isinstance(owner_id, str) and OWNER_ID.fullmatch(owner_id)):
         raise _InvalidMember(f"metadata.ownerId must be {OWNER_ID_FORM}")
     return RunIdentity(
         str(metadata["uid"]),
-        new.created if created is None else utc(datetime.fromisoformat(created)),
+        new.created if created is None else _time(created),
         new.owner_id if owner_id is None else owner_id,
     )
+
+
+def _time(value: object) -> datetime:
+    try:
+        if isinstance(value, str) and _TIME.fullmatch(value):
+            return utc(datetime.fromisoformat(value))
+    except ValueError:
+        pass
+    raise _InvalidMember("metadata.creationTimestamp must be a time, such as 2026-01-31T12:00:00Z")
 
 
 class _InvalidMember(ValueError):
