@@ -30,7 +30,7 @@ from maskrcnn_operator.local.published_steps import PublishedExperiment, publish
 from maskrcnn_operator.local.results import finished_result
 from maskrcnn_operator.local.store import EXPERIMENT_STATUS_FILE, LOCK_FILE, StatusStore
 from maskrcnn_operator.local.store_workspace import WORKING_FILES, StoreOptions
-from maskrcnn_operator.local.trainer_call import POLL_SECONDS
+from maskrcnn_operator.local.trainer_call import RUN_POLL_SECONDS
 from maskrcnn_operator.local.working_files import keep_working_files
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TryAgain
 from maskrcnn_trainer.shared.stop_signals import StopSignals
@@ -275,7 +275,7 @@ class _Loop:
                     seen = None
                     continue
             self.display.update(self.experiment.status, self.progress, now)
-            time.sleep(POLL_SECONDS)
+            time.sleep(RUN_POLL_SECONDS)
 
     def _handle_signals(self) -> None:
         if self.interrupts.first is not None and not self.warned:

@@ -13,7 +13,7 @@ from maskrcnn_operator.local.log_end import last_line
 from maskrcnn_operator.local.process import signal_group, start_process
 from maskrcnn_trainer.errors import EXIT_OK
 
-POLL_SECONDS = 0.1
+RUN_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _exit_code(process: subprocess.Popen[bytes], stopping: Callable[[], bool]) -
     try:
         while process.poll() is None and not stopping():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(POLL_SECONDS)
+                process.wait(RUN_POLL_SECONDS)
     finally:
         if process.poll() is None:
             signal_group(process, signal.SIGKILL)

@@ -130,7 +130,7 @@ def test_failed_report_is_one_warning_and_keeps_the_exit_code(
 
 
 def test_report_that_cannot_be_started_has_a_reason(tmp_path: Path) -> None:
-    problem = make_report(tmp_path, LocalWorkspace(tmp_path), trainer=(str(tmp_path / "absent"),))
+    problem = make_report("shapes", LocalWorkspace(tmp_path), trainer=(str(tmp_path / "absent"),))
     assert problem == "the process couldn't be started: No such file or directory"
 
 
