@@ -121,19 +121,18 @@ def refuse_another_owner(
     state = f"{found.owner_id}/{found.owner_epoch}"
     if take_over_from == state:
         return
-    whose = f"owner {one_line(found.owner_id, _SHOWN)}"
-    same = ""
+    whose, same = f"owner {one_line(found.owner_id, _SHOWN)}", ""
     if found.owner_namespace:
-        whose = f"namespace {one_line(found.owner_namespace, _SHOWN)} of {whose}"
+        whose = f"namespace {one_line(found.owner_namespace, _SHOWN)} and {whose}"
     else:
         same = (
-            "; if that is a run of yours whose state directory is lost or elsewhere, --owner-id "
+            f"; if that is a run of yours whose state directory is lost or elsewhere, --owner-id "
             f"{_argument(found.owner_id)} continues it"
         )
-    outdated = f"--take-over-from {take_over_from} is another state. " if take_over_from is not None else ""
+    outdated = f"--take-over-from {take_over_from} names another state; " if take_over_from is not None else ""
     raise InvalidInput(
-        f"{url}/{experiment} belongs to {whose}, and this run is owner {owner_id}. {outdated}To take it over for good, "
-        f"give --take-over-from {_argument(state)}{same}",
+        f"{url} holds the experiment {experiment} of {whose}; {outdated}to take it over for good, give "
+        f"--take-over-from {_argument(state)}{same}",
         reason=ANOTHERS_OWNER,
     )
 

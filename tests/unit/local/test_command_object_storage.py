@@ -231,7 +231,7 @@ def test_results_of_another_owner_are_refused_before_any_step(
     assert short.run() == 64
     assert len(short.calls()) == 1
     (message,) = warnings(caplog)
-    assert message.startswith(f"{URL}/shapes belongs to owner {owner}, and this run is owner ")
+    assert message.startswith(f"{URL} holds the experiment shapes of owner {owner}; to take it over for good, ")
     assert f"give --take-over-from {owner}/1; " in message
     assert message.endswith(f"--owner-id {owner} continues it")
 
@@ -258,7 +258,7 @@ def test_take_over_works_once(short: StoreBench, caplog: pytest.LogCaptureFixtur
     second = short.metadata()["ownerId"]
     short.state_dir, short.take_over_from = first, f"{second}/1"
     assert short.run() == 64
-    assert f"--take-over-from {second}/1 is another state. " in caplog.text
+    assert f"--take-over-from {second}/1 names another state; " in caplog.text
     assert f"give --take-over-from {second}/2" in caplog.text
     assert short.owner()["epoch"] == 2
 
@@ -294,8 +294,8 @@ def test_namespace_of_a_cluster_is_named_as_the_owner(short: StoreBench, caplog:
     assert short.run() == 64
     (message,) = warnings(caplog)
     assert message == (
-        f"{URL}/shapes belongs to namespace team of owner lab, and this run is owner lab. To take it over for good, "
-        "give --take-over-from lab/3"
+        f"{URL} holds the experiment shapes of namespace team and owner lab; to take it over for good, give "
+        "--take-over-from lab/3"
     )
 
 

@@ -100,14 +100,15 @@ def test_own_absent_or_named_owner_is_accepted(found: PublishedExperiment, take_
 
 def test_refusal_has_both_ways_to_continue() -> None:
     assert refusal(PublishedExperiment("other", "", 2)) == (
-        "s3://b/p/shapes belongs to owner other, and this run is owner me. To take it over for good, give "
-        "--take-over-from other/2; if that is a run of yours whose state directory is lost or elsewhere, --owner-id "
-        "other continues it"
+        "s3://b/p holds the experiment shapes of owner other; to take it over for good, give --take-over-from other/2; "
+        "if that is a run of yours whose state directory is lost or elsewhere, --owner-id other continues it"
     )
 
 
 def test_state_that_was_replaced_is_refused() -> None:
-    assert "--take-over-from other/1 is another state. " in refusal(PublishedExperiment("other", "", 2), "other/1")
+    assert "; --take-over-from other/1 names another state; to take" in refusal(
+        PublishedExperiment("other", "", 2), "other/1"
+    )
 
 
 def test_values_for_a_command_line_are_quoted() -> None:
