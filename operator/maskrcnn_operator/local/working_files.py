@@ -53,6 +53,6 @@ def _remove(entry: Path) -> None:
 
 
 def _remove_if_empty(directory: Path) -> None:
-    with contextlib.suppress(OSError):
-        directory.rmdir()
-        directory.parent.rmdir()
+    for empty in (directory, directory.parent):
+        with contextlib.suppress(OSError):
+            empty.rmdir()

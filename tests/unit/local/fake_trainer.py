@@ -6,7 +6,8 @@ checkpoint), "stubborn" (ignore SIGTERM), "silent" (exit with 0 without a termin
 half a second before and after its only record), or an exit code.
 
 With results in object storage, the directory ``store`` of the bench takes the place of the bucket, and
-MASKRCNN_WORKING_DIR that of the results directory. The behavior "superseded" ends such an attempt with 75 by attempt 7.
+MASKRCNN_WORKING_DIR that of the results directory. Such an attempt may be "superseded" by attempt 7 (75), "unreported"
+(64 without a termination message), or "unpublished" (75 after its result is complete on this machine).
 
 The command ``artifacts`` lists that directory, or behaves as the first entry of FAKE_TRAINER's list "artifacts": "ok",
 "wait", "garbage" (print no JSON), or an exit code.
@@ -129,7 +130,7 @@ def write_result(code: int, error: str | None = None, *, text: str = "", **more:
         if task[0] == "evaluate":
             message["reportPath"] = str(results / "report.html")
         (results / "result.json").write_text(json.dumps(message))
-        if in_store:
+        if in_store and behavior != "unpublished":
             # a termination message has no hashes
             message["artifacts"] = {}
             (STORE / f"{results.name}.step").write_text(json.dumps(fingerprint))
@@ -211,6 +212,10 @@ if behavior in ("wait", "stubborn"):
     sys.exit(143)
 if behavior == "silent":
     sys.exit(0)
+if behavior == "unpublished":
+    write_result(0)
+    write_result(75, "StoreUnavailable")
+    sys.exit(75)
 if behavior not in ("ok", "slow"):
     write_result(int(behavior), "InvalidData" if behavior == 64 else "Broken")
     sys.exit(int(behavior))

@@ -202,6 +202,20 @@ def test_killed_run_leaves_working_files_of_unfinished_steps_alone(store_bench: 
     assert [path.name for path in (store_bench.working / "shapes").iterdir()] == ["train"]
 
 
+def test_result_that_was_not_published_is_no_success(short: StoreBench) -> None:
+    assert short.run(convert=["unpublished", "ok"]) == 0
+    assert short.step("convert")["reason"] == "Completed"
+    assert (short.folder / "store" / "convert.step").exists()
+
+
+def test_staged_files_of_an_attempt_are_removed_at_its_end(short: StoreBench) -> None:
+    process = short.start({"convert": [1, "wait"]}, "--state-dir", str(short.state_dir))
+    wait_for("attempt 2", (short.working / "shapes" / "convert" / "ready").exists, process)
+    assert [path.name for path in (short.home / ".staging").iterdir()] == ["convert-2"]
+    process.terminate()
+    assert process.wait(60) == 143
+
+
 def test_records_that_were_loaded_from_the_store_are_no_progress(
     short: StoreBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

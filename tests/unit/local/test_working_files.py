@@ -50,6 +50,7 @@ def test_target_of_a_link_stays(directory: Path, tmp_path: Path) -> None:
     assert names(mine) == ["train"]
 
 
-def test_absent_directory_is_no_error(tmp_path: Path) -> None:
-    keep_working_files(tmp_path / "absent", ())
-    remove_working_files(tmp_path / "absent", "train")
+def test_directory_of_an_experiment_without_files_may_be_absent(tmp_path: Path) -> None:
+    (tmp_path / ".working").mkdir()
+    remove_working_files(tmp_path / ".working" / "shapes", "train")
+    assert not (tmp_path / ".working").exists()
