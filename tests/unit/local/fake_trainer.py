@@ -125,6 +125,8 @@ def write_result(code: int, error: str | None = None, *, text: str = "", **more:
         model.write_bytes(b"x" * 10)
         digest = {"sha256": "d" * 64} if in_store else {}
         message["artifacts"] = {"model": {"path": str(model), "bytes": 10, **digest}}
+        if behavior == "unpublished":
+            message["artifacts"] = {}
         message["metrics"] = {"AP": 0.25} if task[0] == "evaluate" else {"count": 3}
         message["modelPath"] = str(model) if task[0] == "train" else None
         if task[0] == "evaluate":

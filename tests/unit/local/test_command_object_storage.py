@@ -97,6 +97,16 @@ def test_log_of_an_attempt_stays_in_the_state_directory(short: StoreBench) -> No
     assert log.read_text() == "attempt 1 of dataset_convert\n"
 
 
+def test_logs_of_old_attempts_are_removed(short: StoreBench) -> None:
+    logs = short.home / ".logs"
+    logs.mkdir(parents=True)
+    for attempt in range(101, 111):
+        (logs / f"convert.attempt-{attempt}.log").touch()
+    (logs / "convert.attempt-0.log").touch()
+    assert short.run() == 0
+    assert not (logs / "convert.attempt-0.log").exists()
+
+
 def test_finished_experiment_starts_nothing(store_bench: StoreBench) -> None:
     assert store_bench.run() == 0
     assert store_bench.run() == 0
