@@ -224,3 +224,8 @@ def wait_for(what: str, condition: Callable[[], bool], process: subprocess.Popen
             pytest.fail(f"ended with {process.returncode} before {what}: {process.communicate()[0].decode()}")
         assert time.monotonic() < deadline, f"timed out waiting for {what}"
         time.sleep(0.02)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the warnings and errors that were logged."""
+    return [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")]

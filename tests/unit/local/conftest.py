@@ -29,3 +29,10 @@ def store_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sto
     bench = StoreBench(tmp_path)
     yield bench
     bench.kill_all()
+
+
+@pytest.fixture
+def short(store_bench: StoreBench) -> StoreBench:
+    """Return a bench with a workspace in object storage, whose manifest has a single step."""
+    store_bench.manifest["spec"]["steps"] = store_bench.manifest["spec"]["steps"][:1]
+    return store_bench

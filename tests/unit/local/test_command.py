@@ -89,6 +89,14 @@ def test_trainer_gets_this_machines_paths(bench: Bench) -> None:
     assert "MASKRCNN_KEY" not in environment
 
 
+def test_every_attempt_has_the_time_at_which_the_status_file_was_made(bench: Bench) -> None:
+    bench.run()
+    bench.manifest["spec"]["steps"][3]["revision"] = "again"
+    bench.run()
+    created = json.loads((bench.home / "experiment-status.json").read_text())["metadata"]["creationTimestamp"]
+    assert [call["environment"]["MASKRCNN_CREATED"] for call in bench.calls()] == [created] * 5
+
+
 def test_only_a_changed_step_runs_again(bench: Bench) -> None:
     bench.run()
     assert bench.run() == 0

@@ -13,7 +13,7 @@ from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.report import ReportAction, make_report, report_action
 from maskrcnn_operator.local.runner import ExperimentOutcome
 
-from .bench import Bench, wait_for
+from .bench import Bench, wait_for, warnings
 
 # A hanging run must fail before CI kills pytest, which would then run no finalizers and leave processes behind.
 pytestmark = pytest.mark.timeout(300)
@@ -71,10 +71,6 @@ def here(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
 def shown(bench: Bench) -> list[str]:
     """Return the lines that the command has printed."""
     return bench.output.getvalue().splitlines()
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
 def test_run_makes_a_report_and_ends_with_its_path(here: Bench, caplog: pytest.LogCaptureFixture) -> None:
