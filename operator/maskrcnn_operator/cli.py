@@ -9,29 +9,21 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from maskrcnn_operator.local import command as run_command
+from maskrcnn_operator.local.path_arguments import path_argument
 from maskrcnn_operator.runtime import command as controller_command
 from maskrcnn_trainer.errors import EXIT_INVALID
 from maskrcnn_trainer.shared.standard_streams import open_closed_streams
 from maskrcnn_trainer.shared.version import version
-from maskrcnn_trainer.spec.url_fields import local_problem
 
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.register("type", Path, _path)  # replaces the conversion of all arguments with type=Path
+        self.register("type", Path, path_argument)  # replaces the conversion of all arguments with type=Path
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(EXIT_INVALID, f"{self.prog}: {message}\n")
-
-
-def _path(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("the path is empty; is a shell variable unset?")
-    if problem := local_problem(text):
-        raise argparse.ArgumentTypeError(problem)
-    return Path(text)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         "run",
         help="run an experiment on this machine, without a cluster",
         description="Run an experiment on this machine, without a cluster. At the end a report of all its results is "
-        "written to report.html in the experiment's directory.",
+        "written to report.html in the experiment's directory; with a workspace in object storage, in --state-dir.",
         allow_abbrev=False,
     )
     run_command.add_arguments(run)
