@@ -9,7 +9,7 @@ from typing import Any
 from maskrcnn_trainer.artifacts.names import printable
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, PublishedFile, PublishedSet
 
-MB = 1_000_000
+_MB = 1_000_000
 _SHOWN_OF_FINGERPRINT = 12
 
 
@@ -76,7 +76,7 @@ class ExperimentOverview:
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the owner is a tombstone."""
+        """Return whether the owner is a tombstone."""
         return self.owner is None and self.owner_epoch > 0
 
 
@@ -100,8 +100,8 @@ def size_of_files(files: tuple[PublishedFile, ...]) -> int:
 
 def shown_size(size: int) -> str:
     """Return a number of bytes for people."""
-    if size >= MB:
-        return f"{size / MB:,.1f} MB"
+    if size >= _MB:
+        return f"{size / _MB:,.1f} MB"
     return f"{size / 1000:,.1f} kB"
 
 
