@@ -1,61 +1,25 @@
-"""Small server that answers like S3, Cloud Storage's XML API, and Azure, as far as objects are read."""
+"""Small server that answers like S3, Cloud Storage's XML API, and Azure, one request after the other."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from tests.unit.object_store.stub_answers import Answer, Plan, Seen, refusal
+from tests.unit.object_store.stub_writes import StubBucket, etag_of
+
+__all__ = ["PAGE", "Answer", "Plan", "Seen", "StubServer", "etag_of", "refusal", "serving"]
+
 PAGE = 1000
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A request as it arrived."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-
-    @property
-    def is_list(self) -> bool:
-        return "list-type" in self.query or self.query.get("comp") == "list"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer in place of the usual one.
-
-    Attributes:
-        cut: number of bytes of the body after which the connection is reset; None: all are sent.
-        announced: value of Content-Length; None: the body's length.
-    """
-
-    status: int
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    cut: int | None = None
-    announced: int | None = None
-
-
-def refusal(status: int, code: str) -> Answer:
-    """Return a provider's answer with an error code, as S3, Cloud Storage, and Azure document it."""
-    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>Refused</Message></Error>'
-    return Answer(status, body.encode(), {"Content-Type": "application/xml"})
-
-
-Plan = Callable[[Seen], Answer | None]
 
 
 class StubServer(ThreadingHTTPServer):
@@ -65,6 +29,7 @@ class StubServer(ThreadingHTTPServer):
         objects: bytes by bucket and key.
         seen: requests, in the order of their arrival.
         plan: returns the answer to a request; None: the usual one.
+        buckets: state of the buckets that were written to.
     """
 
     daemon_threads = True
@@ -74,6 +39,8 @@ class StubServer(ThreadingHTTPServer):
         self.objects: dict[str, dict[str, bytes]] = {}
         self.seen: list[Seen] = []
         self.plan: Plan = lambda _: None
+        self.buckets: dict[str, StubBucket] = {}
+        self.lock = threading.Lock()
         self.scheme = "http"
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -107,10 +74,6 @@ def serving(certificate: str | None = None, **objects: dict[str, bytes]) -> Iter
         thread.join()
 
 
-def etag_of(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: StubServer
@@ -129,13 +92,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_DELETE(self) -> None:
+        self._answer()
+
     def log_message(self, *arguments: Any) -> None:
         """Log nothing."""
 
     def _answer(self) -> None:
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
-        seen = Seen(self.command, unquote(parts.path), query, {k.lower(): v for k, v in self.headers.items()})
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        seen = Seen(self.command, unquote(parts.path), query, {k.lower(): v for k, v in self.headers.items()}, body)
         self.server.seen.append(seen)
         self._send(self.server.plan(seen) or self._usual(seen))
 
@@ -145,12 +112,16 @@ class _Handler(BaseHTTPRequestHandler):
         objects = self.server.objects.get(bucket)
         if objects is None:
             return refusal(404, "ContainerNotFound" if azure else "NoSuchBucket")
+        if seen.method in ("PUT", "POST", "DELETE"):
+            with self.server.lock:
+                return self.server.buckets.setdefault(bucket, StubBucket(objects)).answer(seen, key)
         if seen.is_list:
             return _azure_listing(seen, objects) if azure else _listing(seen, objects)
         content = objects.get(key)
         if content is None:
             return refusal(404, "BlobNotFound" if azure else "NoSuchKey")
-        return _object(seen, content)
+        state = self.server.buckets.get(bucket, StubBucket(objects))
+        return _object(seen, content, state.generation(key))
 
     def _send(self, answer: Answer) -> None:
         if answer.cut == 0:
@@ -175,9 +146,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def _object(seen: Seen, content: bytes) -> Answer:
+def _object(seen: Seen, content: bytes, generation: int) -> Answer:
     etag = etag_of(content)
-    headers = {"ETag": f'"{etag}"', "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    headers = {
+        "ETag": f'"{etag}"',
+        "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT",
+        "x-goog-generation": str(generation),
+    }
     if seen.headers.get("if-match", f'"{etag}"').strip('"') != etag:
         return refusal(412, "PreconditionFailed")
     found = re.fullmatch(r"bytes=(\d+)-(\d+)", seen.headers.get("range", ""))

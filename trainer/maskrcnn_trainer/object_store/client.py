@@ -1,10 +1,12 @@
-"""Client of one store: looks up, lists, and reads objects through the store's helper process."""
+"""Client of one store: lists, reads, writes, and deletes objects through the store's helper process."""
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,10 +15,22 @@ from maskrcnn_trainer.object_store.connection import StoreConnection
 from maskrcnn_trainer.object_store.exchange import Exchange, ReadOutcome, StoreRequest
 from maskrcnn_trainer.object_store.explanations import Operation
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.fence.records import ObjectVersion
 from maskrcnn_trainer.object_store.frames import Message
+from maskrcnn_trainer.object_store.writing import (
+    Upload,
+    WriteOutcome,
+    create_request,
+    delete_request,
+    overwrite_request,
+    update_request,
+    upload_request,
+)
 
 PART_BYTES = 16 * 1024 * 1024
 """Size of a ranged read: so long that the time of a request doesn't count."""
+MOST_SMALL = 1024 * 1024
+"""Most bytes of an object that is read or written by one message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +41,28 @@ class ObjectInfo:
         key: its whole key.
         size: in bytes.
         etag: without quotes; empty if the store has none.
+        modified: the store's time of its write, in seconds since 1970; 0 if it isn't known.
     """
 
     key: str
     size: int
     etag: str
+    modified: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SmallObject:
+    """Object that was read whole.
+
+    Attributes:
+        info: the object.
+        version: as a conditional update needs it.
+        content: None if it was larger than was allowed.
+    """
+
+    info: ObjectInfo
+    version: ObjectVersion
+    content: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +107,8 @@ class StoreClient:
 
     def __init__(self, connection: StoreConnection, **options: Any) -> None:
         self._exchange = Exchange(connection, **options)
+        self._connection = connection
+        self._scheme = connection.scheme
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +123,10 @@ class StoreClient:
         """Return the number of the helper process; None: none runs."""
         return self._exchange.pid
 
+    def url_of(self, key: str) -> str:
+        """Return the URL of a key or prefix; that of the container for an empty one."""
+        return self._connection.url_of(key)
+
     def close(self) -> None:
         """End the helper process; a later request starts another one."""
         self._exchange.close()
@@ -99,7 +136,84 @@ class StoreClient:
         answer = self._exchange.single(
             StoreRequest(Operation.HEAD, key, {"op": "head", "key": key}, answers_absence=True)
         )
-        return None if isinstance(answer, ReadOutcome) else ObjectInfo(key, answer["size"], answer["etag"])
+        return None if isinstance(answer, Enum) else _info({**answer, "key": key})
+
+    def read(self, key: str, most: int) -> SmallObject | None:
+        """Return an object with its version; None: there is no such object.
+
+        Args:
+            key: of the object.
+            most: bytes up to which the content is read, at most ``MOST_SMALL``.
+        """
+        if most > MOST_SMALL:
+            raise ValueError(f"At most {MOST_SMALL} bytes are read at once, not {most}")
+        message = {"op": "read", "key": key, "most": most}
+        answer = self._exchange.single(StoreRequest(Operation.READ, key, message, answers_absence=True))
+        if isinstance(answer, Enum):
+            return None
+        info = ObjectInfo(key, answer["size"], (answer["etag"] or "").strip('"'), answer["modified"])
+        content = None if answer["content"] is None else base64.b64decode(answer["content"])
+        return SmallObject(info, ObjectVersion(answer["etag"], answer["version"]), content)
+
+    def create(self, key: str, content: bytes) -> ObjectVersion | WriteOutcome:
+        """Write an object of at most ``MOST_SMALL`` bytes if it doesn't exist, and return its version, or EXISTS.
+
+        A request whose answer was lost is sent again, so that EXISTS may be about this very write.
+        """
+        return self._written(create_request(key, _small(content), self._scheme))
+
+    def update(self, key: str, content: bytes, version: ObjectVersion) -> ObjectVersion | WriteOutcome:
+        """Replace an object by at most ``MOST_SMALL`` bytes if it is of a version, and return its new version.
+
+        A request whose answer was lost is sent again, so that a refusal may be about this very write.
+
+        Returns:
+            the version, or CHANGED, EXISTS (another request is changing it), or ABSENT.
+        """
+        return self._written(update_request(key, _small(content), version, self._scheme))
+
+    def overwrite(self, key: str, content: bytes) -> ObjectVersion:
+        """Write an object of at most ``MOST_SMALL`` bytes, and return its version."""
+        version = self._written(overwrite_request(key, _small(content)))
+        assert isinstance(version, ObjectVersion)  # noqa: S101 - it has no condition
+        return version
+
+    def upload(self, files: Iterable[Upload]) -> Generator[Upload, None, None]:
+        """Write objects from files, several at once, and yield each as it ends.
+
+        When the iterator is closed before its end, uploads that are under way end at once.
+
+        Raises:
+            ObjectChanged: a file hasn't the size and SHA-256 of its upload (75).
+        """
+        sending: dict[int, Upload] = {}
+
+        def requests() -> Iterator[StoreRequest]:
+            for file in files:
+                request = upload_request(file)
+                sending[id(request)] = file
+                yield request
+
+        for request, _ in self._exchange.run(requests()):
+            yield sending.pop(id(request))
+
+    def delete(self, keys: Iterable[str]) -> Generator[tuple[str, WriteOutcome | None], None, None]:
+        """Delete objects, several at once, and yield each key with None, ABSENT, or FORBIDDEN as its request ends."""
+        requests = (delete_request(key, self._scheme) for key in keys)
+        for request, answer in self._exchange.run(requests):
+            yield request.key, answer if isinstance(answer, WriteOutcome) else None
+
+    def link(self, key: str, seconds: float) -> str:
+        """Return a URL by which anybody can read an object for a time; it contains a signature: never log it.
+
+        Raises:
+            InvalidInput: the identity can't sign.
+        """
+        answer = self._exchange.single(
+            StoreRequest(Operation.SIGN, key, {"op": "link", "key": key, "seconds": seconds})
+        )
+        assert not isinstance(answer, Enum)  # noqa: S101 - a link has no outcome
+        return str(answer["url"])
 
     def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
         """Yield the objects below a prefix of whole segments, as the pages of the listing arrive.
@@ -160,7 +274,7 @@ class StoreClient:
             part = reading.pop(id(request))
             if isinstance(answer, ReadOutcome):
                 yield part, answer
-            else:
+            elif not isinstance(answer, Enum):
                 request.written(answer["written"])
                 yield part, ReadOutcome.DONE
         for part in empty:
@@ -179,6 +293,13 @@ class StoreClient:
                 failure = Failure(FailureKind.ANSWER, status=404 if outcome is ReadOutcome.ABSENT else 412)
                 raise self._exchange.error(failure, Operation.READ, info.key)
 
+    def _written(self, request: StoreRequest) -> ObjectVersion | WriteOutcome:
+        answer = self._exchange.single(request)
+        if isinstance(answer, WriteOutcome):
+            return answer
+        assert not isinstance(answer, Enum)  # noqa: S101 - a write has no other outcome
+        return ObjectVersion(answer["etag"], answer["version"])
+
     def _listed(self, prefix: str, recursive: bool, folders: set[str]) -> Iterator[ObjectInfo]:
         """Yield all that a listing has, and add the folders that it names; after a failure continue behind the last."""
         cursor: int | None = None
@@ -190,8 +311,8 @@ class StoreClient:
             }  # fmt: skip
             request = StoreRequest(Operation.LIST, prefix, message, after_failure={"cursor": None})
             answer = self._exchange.single(request)
-            assert not isinstance(answer, ReadOutcome)  # noqa: S101 - a listing has no outcome
-            page = [ObjectInfo(entry["key"], entry["size"], entry["etag"]) for entry in answer["objects"]]
+            assert not isinstance(answer, Enum)  # noqa: S101 - a listing has no outcome
+            page = [_info(entry) for entry in answer["objects"]]
             folders.update(folder.rstrip("/") for folder in answer["folders"])
             # a folder's marker is listed without its slash, and so is found again behind its own key
             yield from (info for info in page if info.key not in known)
@@ -200,6 +321,16 @@ class StoreClient:
                 return
             if page and recursive:
                 known, last = {info.key for info in page}, page[-1].key
+
+
+def _info(record: Message) -> ObjectInfo:
+    return ObjectInfo(record["key"], record["size"], record["etag"], record["modified"])
+
+
+def _small(content: bytes) -> bytes:
+    if len(content) > MOST_SMALL:
+        raise ValueError(f"At most {MOST_SMALL} bytes are written at once, not {len(content)}")
+    return content
 
 
 def _read(part: Part, on_bytes: OnBytes) -> StoreRequest:

@@ -18,6 +18,8 @@ from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, line_to_add, st
 CONNECT_SECONDS = 15
 READ_SECONDS = 60
 """Time without a byte after which an answer is given up."""
+PART_SECONDS = 240
+"""The same for a part of an upload, of 8 MiB: its answer begins after its last byte, so four at once need 140 kB/s."""
 
 DEFAULT_REGION = "us-east-1"
 ACCOUNT_VARIABLE = "AZURE_STORAGE_ACCOUNT_NAME"
@@ -95,6 +97,7 @@ class StoreConnection:
             "concurrency": concurrency,
             "connectSeconds": CONNECT_SECONDS,
             "readSeconds": READ_SECONDS,
+            "partSeconds": PART_SECONDS,
         }
 
 

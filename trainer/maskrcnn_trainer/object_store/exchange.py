@@ -14,7 +14,7 @@ from enum import Enum, auto
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TaskError
 from maskrcnn_trainer.object_store.connection import StoreConnection
-from maskrcnn_trainer.object_store.explanations import Meaning, Operation, meaning_of, sentence
+from maskrcnn_trainer.object_store.explanations import Meaning, Operation, Permission, meaning_of, sentence
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 from maskrcnn_trainer.object_store.frames import Message
 from maskrcnn_trainer.object_store.helper import HelperLost, HelperProcess
@@ -49,8 +49,10 @@ class StoreRequest:
         key: key or prefix.
         message: to the helper, without its number; a read's ``start`` moves with the bytes that are written.
         on_written: called with begin and end of bytes that a read has just written.
+        on_sent: called with the number of bytes that an upload has sent, from 0 again at each try.
         after_failure: changes of the message when it is sent again.
         answers_absence: whether an absent or changed object is an answer, and not an error.
+        answer_of: returns the answer that a failure is; None: it is none.
         episode: its failures in a row.
     """
 
@@ -58,8 +60,10 @@ class StoreRequest:
     key: str
     message: Message
     on_written: Callable[[int, int], None] = lambda _start, _end: None
+    on_sent: Callable[[int], None] = lambda _sent: None
     after_failure: Message = field(default_factory=dict)
     answers_absence: bool = False
+    answer_of: Callable[[Failure], Enum | None] = lambda _failure: None
     episode: Episode | None = None
 
     def written(self, end: int) -> None:
@@ -71,7 +75,8 @@ class StoreRequest:
             self.on_written(start, end)
 
 
-StoreAnswer = Message | ReadOutcome
+StoreAnswer = Message | Enum
+"""Answer of the helper, or an outcome of the request."""
 
 
 class _Run:
@@ -140,7 +145,7 @@ class Exchange:
         self._helper: HelperProcess | None = None
         self._sent: dict[int, tuple[StoreRequest, _Run]] = {}
         self._heard = 0.0
-        self._answered = False
+        self._answered: set[Permission] = set()
 
     @property
     def pid(self) -> int | None:
@@ -196,7 +201,8 @@ class Exchange:
     def error(self, failure: Failure, operation: Operation, key: str) -> TaskError:
         """Return the error for a failure that isn't tried again."""
         connection = self._connection
-        return error_of(failure, operation, connection.url_of(key), connection.reached, answered=self._answered)
+        answered = operation.permission in self._answered
+        return error_of(failure, operation, connection.url_of(key), connection.reached, answered=answered)
 
     def _send(self, request: StoreRequest, run: _Run) -> None:
         number = next(self._numbers)
@@ -261,10 +267,13 @@ class Exchange:
         if "written" in message:
             request.written(message["written"])
             return
+        if "sent" in message:
+            request.on_sent(message["sent"])
+            return
         del self._sent[message["id"]]
         run.sent -= 1
         if "done" in message:
-            self._answered = True
+            self._answered.add(request.operation.permission)
             run.answers.append((request, message["done"]))
         elif "errno" in message:
             raise OSError(message["errno"], os.strerror(message["errno"]), message["path"])
@@ -273,12 +282,15 @@ class Exchange:
 
     def _fail(self, request: StoreRequest, failure: Failure, run: _Run) -> None:
         """Decide what follows from a failure: an outcome, another try, or an error."""
+        answer = request.answer_of(failure)
         outcome = _OUTCOMES.get(meaning_of(failure, request.operation, self._connection.scheme))
-        if outcome is not None:
-            self._answered = True
-            if request.answers_absence:
-                run.answers.append((request, outcome))
-                return
+        if answer is not None or outcome is not None:
+            self._answered.add(request.operation.permission)
+        if answer is None and request.answers_absence:
+            answer = outcome
+        if answer is not None:
+            run.answers.append((request, answer))
+            return
         self._try_again(request, failure, run)
 
     def _lost(self, code: int | None) -> None:
@@ -304,7 +316,7 @@ class Exchange:
             self._connection.scheme,
             episode=request.episode,
             now=now,
-            answered=self._answered,
+            answered=request.operation.permission in self._answered,
             in_pod=self._connection.in_pod,
             jitter=self._jitter(),
         )

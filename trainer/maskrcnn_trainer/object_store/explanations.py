@@ -30,6 +30,17 @@ class Meaning(Enum):
     """The request is refused until a setting, a key, or a permission is changed."""
     LASTING = auto()
     """The object itself can't be read, however often it is tried."""
+    FORBIDDEN = auto()
+    """The identity may not delete, or the object is protected."""
+
+
+class Permission(Enum):
+    """Permissions that an identity can have or lack."""
+
+    READ = auto()
+    WRITE = auto()
+    DELETE = auto()
+    SIGN = auto()
 
 
 class Operation(Enum):
@@ -38,6 +49,14 @@ class Operation(Enum):
     HEAD = "looking up an object"
     LIST = "listing"
     READ = "reading"
+    WRITE = "writing"
+    DELETE = "deleting"
+    SIGN = "signing a link"
+
+    @property
+    def permission(self) -> Permission:
+        """Return the permission that it needs."""
+        return Permission[self.name] if self.name in Permission.__members__ else Permission.READ
 
 
 @dataclass(frozen=True)
@@ -89,13 +108,51 @@ _READ_S3 = (
 )
 _READ_GS = "permission was refused", "grant storage.objects.get and storage.objects.list (role Storage Object Viewer)"
 _READ_AZ = "permission was refused", "grant the role Storage Blob Data Reader, or a SAS with the permissions r and l"
+_PERMISSIONS = {
+    "s3": {
+        Permission.WRITE: (
+            "permission was refused",
+            "allow s3:PutObject and s3:AbortMultipartUpload, and with a key of KMS kms:GenerateDataKey and kms:Decrypt",
+        ),
+        Permission.DELETE: ("permission was refused", "allow s3:DeleteObject, and retain no object by Object Lock"),
+    },
+    "gs": {
+        Permission.WRITE: (
+            "permission was refused",
+            "grant storage.objects.create and storage.objects.delete, which replaces an object (role Storage Object "
+            "User), and set no retention policy",
+        ),
+        Permission.DELETE: ("permission was refused", "grant storage.objects.delete (role Storage Object User)"),
+        Permission.SIGN: (
+            "permission was refused",
+            "grant iam.serviceAccounts.signBlob (role Service Account Token Creator)",
+        ),
+    },
+    "az": {
+        Permission.WRITE: (
+            "permission was refused",
+            "grant the role Storage Blob Data Contributor, or a SAS with the permissions r, w, d, and l",
+        ),
+        Permission.DELETE: (
+            "permission was refused",
+            "grant the role Storage Blob Data Contributor, or a SAS with the permission d",
+        ),
+        Permission.SIGN: ("permission was refused", "grant the role Storage Blob Delegator"),
+    },
+}
+"""What would be right if permission for something else than reading is refused."""
+_PROTECTED_AZ = "an immutability policy protects the blob", "use a container without one"
+_LEASED_AZ = "the blob has a lease", "end the lease"
 _SKEWED_AZ = "the store refused the signature", "correct {keys}, and check that this machine's clock is right"
+
+_READ = {"s3": _READ_S3, "gs": _READ_GS, "az": _READ_AZ}
 
 _REFUSALS: dict[str, dict[str, tuple[str, str]]] = {
     "s3": {
         "InvalidAccessKeyId": _KEY_ID,
         "XAdminUserNotFound": _KEY_ID,  # versitygw, with status 404
         "SignatureDoesNotMatch": _SIGNATURE,
+        "QuotaExceeded": ("the quota of the bucket or its user is used up", "delete objects, or raise the quota"),
         "ExpiredToken": _TOKEN,
         "ExpiredTokenException": _TOKEN,
         "InvalidToken": _TOKEN,
@@ -142,6 +199,8 @@ _REFUSALS: dict[str, dict[str, tuple[str, str]]] = {
         "AuthorizationSourceIPMismatch": ("this address is refused", "allow it in the SAS or the account's network"),
         "KeyBasedAuthenticationNotPermitted": ("the account allows no keys", "use a SAS of a user, or an identity"),
         "PublicAccessNotPermitted": ("the account allows no anonymous access", "correct {keys}"),
+        "BlobImmutableDueToPolicy": _PROTECTED_AZ,
+        "LeaseIdMissing": _LEASED_AZ,
         "AccountIsDisabled": ("the account is disabled", "ask the owner of the account"),
         "ContainerNotFound": _CONTAINER,
         "ContainerDisabled": _CONTAINER,
@@ -198,15 +257,28 @@ _CERTIFICATES = {
 
 def meaning_of(failure: Failure, operation: Operation, scheme: str) -> Meaning:
     """Return the class of a failure."""
-    if failure.kind is FailureKind.UNLISTABLE:
+    if failure.kind in (FailureKind.UNLISTABLE, FailureKind.UNSIGNABLE):
         return Meaning.LASTING
+    if failure.kind is FailureKind.SOURCE:
+        return Meaning.CHANGED
     if failure.kind is not FailureKind.ANSWER:
         passing = failure.kind in _PASSING_KINDS and failure.status != 407
         return Meaning.PASSING if passing else Meaning.REFUSED
-    return _meaning_of_code(failure.code, operation, scheme) or _meaning_of_status(failure.status, operation)
+    if operation is Operation.DELETE and _is_forbidden(failure, scheme):
+        return Meaning.FORBIDDEN
+    return meaning_of_code(failure.code, operation, scheme) or _meaning_of_status(failure.status, operation)
 
 
-def _meaning_of_code(code: str, operation: Operation, scheme: str) -> Meaning | None:
+def _is_forbidden(failure: Failure, scheme: str) -> bool:
+    """Return whether a deletion was refused for lack of a permission, or since something protects the object."""
+    known = _REFUSALS[scheme].get(failure.code)
+    if known is None:
+        return failure.code not in _PASSING and failure.status in (403, 409, 412)
+    return known in (_READ[scheme], _PROTECTED_AZ, _LEASED_AZ)
+
+
+def meaning_of_code(code: str, operation: Operation, scheme: str) -> Meaning | None:
+    """Return the class of failures with a code; None: the code is unknown."""
     groups = (
         (_REFUSALS[scheme], Meaning.REFUSED),
         (_LASTING, Meaning.LASTING),
@@ -217,12 +289,16 @@ def _meaning_of_code(code: str, operation: Operation, scheme: str) -> Meaning | 
     return next((meaning for codes, meaning in groups if code in codes), None)
 
 
+_WITHOUT_KEY = (Operation.LIST, Operation.WRITE)
+"""Operations for which no object has to exist."""
+
+
 def _meaning_of_status(status: int, operation: Operation) -> Meaning:
     if status >= 500 or status in _PASSING_STATUSES:
         return Meaning.PASSING
     if status in (412, 416):
         return Meaning.CHANGED
-    return Meaning.ABSENT if status == 404 and operation is not Operation.LIST else Meaning.REFUSED
+    return Meaning.ABSENT if status == 404 and operation not in _WITHOUT_KEY else Meaning.REFUSED
 
 
 def is_throttled(failure: Failure) -> bool:
@@ -251,15 +327,16 @@ def _explained(failure: Failure, operation: Operation, reached: Reached) -> tupl
 
 def _of_answer(failure: Failure, operation: Operation, scheme: str) -> tuple[str, str]:
     known = _REFUSALS[scheme].get(failure.code) or _LASTING.get(failure.code)
+    permission = _PERMISSIONS[scheme].get(operation.permission, _READ[scheme])
     if known:
-        return known
+        return permission if known == _READ[scheme] else known
     if is_throttled(failure):
         return "the store limits the rate of requests", "try again later, or with fewer readers at once"
     of_meaning = _OF_MEANING.get(meaning_of(failure, operation, scheme))
     if of_meaning:
         return of_meaning
     of_status = {
-        403: {"s3": _READ_S3, "gs": _READ_GS, "az": _READ_AZ}[scheme],
+        403: permission,
         401: ("the store refused the identity", "correct {keys}"),
         404: _CONTAINER if scheme == "az" else _BUCKET,
     }
@@ -290,6 +367,8 @@ def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
             "character",
             "rename that object",
         ),
+        FailureKind.SOURCE: ("the local file has changed since its SHA-256 was computed", "publish it again"),
+        FailureKind.UNSIGNABLE: ("the identity can't sign links", _SIGNERS[reached.scheme]),
         FailureKind.HELPER: (f"the helper process ended with exit code {failure.detail or 'unknown'}", "try again"),
     }
     if failure.kind is FailureKind.CERTIFICATE:
@@ -299,6 +378,11 @@ def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
     return what.replace("{server}", reached.server), remedy.replace("{server}", reached.server)
 
 
+_SIGNERS = {
+    "s3": "use an access key",
+    "gs": "use the key of a service account, or an identity with the role Service Account Token Creator",
+    "az": "use the account's key, or an identity with the role Storage Blob Delegator",
+}
 _PROFILES = {"s3": " (profiles in ~/.aws aren't read: aws configure export-credentials --format env prints variables)"}
 
 

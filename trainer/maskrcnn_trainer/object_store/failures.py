@@ -37,6 +37,10 @@ class FailureKind(StrEnum):
     """The answer isn't one of an object store."""
     UNLISTABLE = "unlistable"
     """The listing has a key that can't be read; ``detail`` is the key."""
+    SOURCE = "source"
+    """A local file isn't the one that was to be uploaded."""
+    UNSIGNABLE = "unsignable"
+    """The identity can't sign a link."""
     HELPER = "helper"
     """The helper process ended; ``detail`` is its exit code."""
     OTHER = "other"
@@ -77,6 +81,8 @@ _SOURCE = "\nDebug source:\n"
 """Begin of the part in which texts of the server are quoted, so that they can't imitate the library."""
 
 _STATUS = re.compile(r"inner: Status \{\s+status: (\d{3}),")
+_DELETION = re.compile(r'\bDeleteFailed \{[^{}]*?\bcode: "(\d{3})"')
+"""Status of one deletion in a batch of Azure."""
 _CODE = re.compile(r"<Code>\s*([A-Za-z0-9]{1,64})\s*</Code>")
 _MOST_DIGITS = 2
 """Digits in a code, such as InvalidMd5; an identifier of a key or a signature has more, or no lowercase letter."""
@@ -132,7 +138,7 @@ def failure_of(raised: str, text: str, scheme: str, endpoint: str | None) -> Fai
 
 
 def _status(source: str) -> int:
-    found = _STATUS.search(source)
+    found = _STATUS.search(source) or _DELETION.search(source)
     return int(found[1]) if found else 0
 
 

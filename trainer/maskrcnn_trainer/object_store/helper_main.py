@@ -22,6 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 from maskrcnn_trainer.object_store.failures import UNUSABLE, Failure, FailureKind, failure_of
 from maskrcnn_trainer.object_store.frames import BrokenFrame, FrameReader, Message, encoded
+from maskrcnn_trainer.object_store.helper_errors import Failed, LocalFailure
+from maskrcnn_trainer.object_store.helper_writes import (
+    UploadRoom,
+    delete_one,
+    put_small,
+    read_small,
+    sign_link,
+    upload_file,
+)
 from maskrcnn_trainer.object_store.secret_files import UnusableSecret, read_secret
 
 if TYPE_CHECKING:
@@ -32,26 +41,11 @@ if TYPE_CHECKING:
 CHUNK = 1024 * 1024
 PAGE = 1000
 _RECEIVED = 256 * 1024
+_TRIES_OF_A_PART = 5
 _TOKEN_CODES = (
     "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAuthenticationInfo",
     "XAdminUserNotFound",  # versitygw: an unknown key ID, with status 404
 )  # fmt: skip
-
-
-class Failed(Exception):
-    """A request that failed, with its facts."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__()
-        self.failure = failure
-
-
-class LocalFailure(Exception):
-    """An error of the file system of this machine."""
-
-    def __init__(self, error: OSError, path: str) -> None:
-        super().__init__()
-        self.number, self.path = error.errno or 0, path
 
 
 class ReachedStore:
@@ -66,6 +60,15 @@ class ReachedStore:
         self._lock = threading.Lock()
         self._secret = self._read_secret()
         self.store = self._made()
+        self._uploading: Store | None = None
+
+    @property
+    def uploading(self) -> Store:
+        """Return the same store for uploads: parts are sent again by the library, and have more time."""
+        with self._lock:
+            if self._uploading is None:
+                self._uploading = self._made(uploads=True)
+            return self._uploading
 
     def changed(self, used: Store) -> bool:
         """Return whether the secret has changed since a store was made from it, after making a new one."""
@@ -76,7 +79,7 @@ class ReachedStore:
             if secret == self._secret:
                 return False
             self._secret = secret
-            self.store = self._made()
+            self.store, self._uploading = self._made(), None
             return True
 
     def failure(self, error: BaseException) -> Failure:
@@ -97,24 +100,24 @@ class ReachedStore:
         except UnusableSecret as error:
             raise Failed(Failure(FailureKind.SECRET, detail=str(error))) from None
 
-    def _made(self) -> Store:
+    def _made(self, *, uploads: bool = False) -> Store:
         from obstore.store import AzureStore, GCSStore, S3Store
 
         settings = self._settings
         client: Any = {
             "allow_http": settings["allowHttp"],
             "connect_timeout": f"{settings['connectSeconds']}s",
-            "read_timeout": f"{settings['readSeconds']}s",
+            # it runs while a body is sent, too
+            "read_timeout": f"{settings['partSeconds' if uploads else 'readSeconds']}s",
             # of a whole answer, which may be long on a slow link: reads have a limit of their own
             "timeout": "1 day",
         }
         if settings["caBundle"]:
             client["root_certificate"] = settings["caBundle"].encode()
-        # each failure is reported: decisions about another try are not taken here
-        common: Any = {
-            "client_options": client,
-            "retry_config": {"max_retries": 0, "retry_timeout": timedelta(seconds=1)},
-        }
+        # Each failure is reported: decisions about another try are not taken here, except for a part of a file.
+        retries = {"max_retries": _TRIES_OF_A_PART, "retry_timeout": timedelta(seconds=settings["partSeconds"])}
+        none = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
+        common: Any = {"client_options": client, "retry_config": retries if uploads else none}
         config: Any = dict(self._secret)
         if settings["scheme"] == "gs":
             endpoint = {"base_url": settings["endpoint"]} if settings["endpoint"] else {}
@@ -127,7 +130,10 @@ class ReachedStore:
             return AzureStore(settings["container"], config=config, **common)
         if settings["region"]:
             config["region"] = settings["region"]
-        config["virtual_hosted_style_request"] = "false"
+        # the bulk deletion isn't in all stores, and reports no refusal of a single key
+        config.update(
+            {"virtual_hosted_style_request": "false", "conditional_put": "etag", "disable_bulk_delete": "true"}
+        )
         return S3Store(settings["container"], config=config, **common)
 
 
@@ -145,6 +151,17 @@ class Helper:
     def __init__(self, settings: Message, send: Callable[[Message], None]) -> None:
         self._send = send
         self._listings: dict[int, Iterator[Message]] = {}
+        self._room = UploadRoom()
+        self._operations: dict[str, Callable[[Store, Message], Message]] = {
+            "head": self._head,
+            "list": self._list,
+            "fetch": self._fetch,
+            "read": read_small,
+            "put": put_small,
+            "delete": delete_one,
+            "link": sign_link,
+            "upload": self._upload,
+        }
         try:
             self._reached = ReachedStore(settings)
         except Failed:
@@ -164,7 +181,7 @@ class Helper:
             self._send({"id": request["id"], "errno": error.number, "path": error.path})
 
     def _carried_out(self, request: Message) -> Message:
-        operation = {"head": self._head, "list": self._list, "fetch": self._fetch}[request["op"]]
+        operation = self._operations[request["op"]]
         used = self._reached.store
         try:
             return operation(used, request)
@@ -185,7 +202,10 @@ class Helper:
     def _failure(self, error: BaseException, request: Message) -> Failure:
         if isinstance(error, ValueError) and "key" in request:
             return Failure(FailureKind.UNLISTABLE, detail=request["key"])
-        return self._reached.failure(error)
+        failure = self._reached.failure(error)
+        if request["op"] == "link" and failure.kind in (FailureKind.OTHER, FailureKind.CREDENTIALS):
+            return Failure(FailureKind.UNSIGNABLE)
+        return failure
 
     def _head(self, store: Store, request: Message) -> Message:
         import obstore
@@ -201,7 +221,7 @@ class Helper:
         if meta["e_tag"] is None and meta["last_modified"].timestamp() == 0.0:
             # neither header was in the answer, as in that of a server which answers 200 to every request
             raise Failed(Failure(FailureKind.BAD_ANSWER))
-        return {"size": meta["size"], "etag": _bare(meta["e_tag"])}
+        return {"size": meta["size"], "etag": _bare(meta["e_tag"]), "modified": meta["last_modified"].timestamp()}
 
     def _list(self, store: Store, request: Message) -> Message:
         cursor = request["cursor"]
@@ -234,8 +254,7 @@ class Helper:
         count = 0
         for page in pages:
             count += len(page)
-            objects = [{"key": meta["path"], "size": meta["size"], "etag": _bare(meta["e_tag"])} for meta in page]
-            yield {"objects": objects, "folders": []}
+            yield {"objects": [_listed(meta) for meta in page], "folders": []}
         if request["recursive"] and not count:
             self._refuse_what_is_no_store(store, request)
 
@@ -251,6 +270,14 @@ class Helper:
                 return
             raise
         raise Failed(Failure(FailureKind.BAD_ANSWER))
+
+    def _upload(self, _: Store, request: Message) -> Message:
+        return upload_file(
+            self._reached.uploading,
+            request,
+            self._room,
+            lambda sent: self._send({"id": request["id"], "sent": sent}),
+        )
 
     def _fetch(self, store: Store, request: Message) -> Message:
         import obstore
@@ -275,6 +302,11 @@ class Helper:
         if written < end:
             raise Failed(Failure(FailureKind.INTERRUPTED))
         return {"written": written}
+
+
+def _listed(meta: Any) -> Message:
+    modified = meta["last_modified"].timestamp()
+    return {"key": meta["path"], "size": meta["size"], "etag": _bare(meta["e_tag"]), "modified": modified}
 
 
 def _bare(etag: str | None) -> str:

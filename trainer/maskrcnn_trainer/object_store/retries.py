@@ -130,6 +130,12 @@ class ObjectChanged(TryAgain):
     default_reason = "InputChanged"
 
 
+class KeyUnlistable(InvalidInput):
+    """Listing with a key that the library can't represent (64)."""
+
+    default_reason = "InvalidData"
+
+
 def error_of(failure: Failure, operation: Operation, url: str, reached: Reached, *, answered: bool) -> TaskError:
     """Return the error with which a failed request is given up.
 
@@ -147,6 +153,8 @@ def error_of(failure: Failure, operation: Operation, url: str, reached: Reached,
         return ObjectAbsent(text)
     if meaning is Meaning.CHANGED:
         return ObjectChanged(text)
+    if failure.kind is FailureKind.UNLISTABLE:
+        return KeyUnlistable(text)
     if meaning is Meaning.LASTING or (meaning is Meaning.REFUSED and not answered):
         return InvalidInput(text, reason=REFUSED if meaning is Meaning.REFUSED else "InvalidData")
     return TryAgain(text, reason="StoreUnavailable")
