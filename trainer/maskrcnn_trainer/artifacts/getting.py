@@ -28,8 +28,6 @@ from maskrcnn_trainer.object_store.fence.result_reading import ReadTerms, read_r
 from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.progress_bar import ProgressMeter, progress_bar
 
-FILES_AT_ONCE = 64
-"""Most files of one request, so that an interruption loses little."""
 _KB = 1000
 
 
@@ -162,16 +160,16 @@ class _Load:
             InvalidInput: others are in the way.
             WorkspaceFull: there is no space for the rest.
         """
+        files = [(step.place(file.path), file) for step in steps for file in step.files]
+        self._tree.keep({_partial_name(place, file) for place, file in files})
         missing = 0
-        for step in steps:
-            for file in step.files:
-                place = step.place(file.path)
-                if self._tree.has(place, file):
-                    self._in_place.add((place, file.key))
-                    continue
-                self._refuse_other(place)
-                self._size += file.size
-                missing += 0 if self._tree.has_partial(_partial_name(place, file), file) else file.size
+        for place, file in files:
+            if self._tree.has(place, file):
+                self._in_place.add((place, file.key))
+                continue
+            self._refuse_other(place)
+            self._size += file.size
+            missing += 0 if self._tree.has_partial(_partial_name(place, file), file) else file.size
         free = shutil.disk_usage(self._tree.root).free
         if missing > free:
             raise WorkspaceFull(
@@ -221,12 +219,8 @@ class _Load:
                 progress(file.size)
             else:
                 missing.append(replace(file, path=name))
-        for start in range(0, len(missing), FILES_AT_ONCE):
-            answer = send(FetchFiles(tuple(missing[start : start + FILES_AT_ONCE])))
-            if not isinstance(answer, FetchedKeys):
-                return answer
-            found |= answer.keys
-        return FetchedKeys(frozenset(found))
+        answer = send(FetchFiles(tuple(missing))) if missing else FetchedKeys(frozenset())
+        return FetchedKeys(answer.keys | found) if isinstance(answer, FetchedKeys) else answer
 
     def _move(self, place: str, file: PublishedFile) -> None:
         if (place, file.key) not in self._in_place:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -63,6 +63,13 @@ class LocalTree:
     def partial(self) -> Path:
         """Return the directory for files that aren't moved to their places yet."""
         return self.root / PARTIAL
+
+    def keep(self, names: Collection[str]) -> None:
+        """Remove all unfinished files but some, such as those of a set that was replaced."""
+        with os.scandir(self._partial) as entries:
+            for entry in entries:
+                if entry.name not in names and not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.name, dir_fd=self._partial)
 
     def has_partial(self, name: str, file: PublishedFile) -> bool:
         """Return whether the whole content of a file is in the directory for unfinished files."""

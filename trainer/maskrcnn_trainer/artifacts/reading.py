@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from maskrcnn_trainer.artifacts.names import ArtifactName
 from maskrcnn_trainer.artifacts.overview import ExperimentOverview, Overview, SetOverview, StepOverview
@@ -82,6 +82,38 @@ def set_of_outcome(outcome: FenceOutcome, keys: StepKeys) -> PublishedSet:
     raise InvalidInput(f"NAME: {keys.prefix.rstrip('/')} has no results", reason="NotPublished")
 
 
+@dataclass(frozen=True)
+class StepsBelow:
+    """Steps that have a pointer or objects of ours; complete if all keys could be listed."""
+
+    steps: tuple[StepKeys, ...]
+    complete: bool
+
+
+def steps_below(send: SendRequest, name: ArtifactName | None) -> StepsBelow:
+    """Return the steps of an experiment, or of all experiments, in order; a name of a step limits them to it.
+
+    Raises:
+        InvalidInput: the store refuses the listing.
+        TryAgain: the store is unavailable.
+    """
+    listed = _listed(send, _prefix(name))
+    found = []
+    for experiment, keys in sorted(_by_experiment(tuple(entry.key for entry in listed.entries)).items()):
+        if _is_name(experiment):
+            found += [StepKeys(experiment, step) for step in steps_in(experiment, keys)]
+    only = None if name is None else name.step
+    return StepsBelow(tuple(keys for keys in found if only in (None, keys.step)), listed.complete)
+
+
+def _is_name(text: str) -> bool:
+    try:
+        StepKeys(text, text)
+    except ValueError:
+        return False
+    return True
+
+
 def _prefix(name: ArtifactName | None) -> str:
     if name is None:
         return ""
@@ -125,10 +157,8 @@ def _experiment(
     one = ExperimentOverview(steps=steps)
     if not has_owner:
         return one
-    try:
-        StepKeys(experiment, "any")
-    except ValueError as error:
-        return replace(one, problem=str(error))
+    if not _is_name(experiment):
+        return replace(one, problem=f"{experiment!r} isn't a name that an experiment can have")
     return _with_owner(send, experiment, one)
 
 
@@ -149,11 +179,8 @@ def _unusable_steps(experiment: str, keys: tuple[str, ...]) -> tuple[str, ...]:
     found = set()
     for key in keys:
         parts = key.split("/")
-        if len(parts) == 3 and parts[2] == RUN_FILE:
-            try:
-                StepKeys(experiment, parts[1])
-            except ValueError:
-                found.add(parts[1])
+        if len(parts) == 3 and parts[2] == RUN_FILE and not (_is_name(experiment) and _is_name(parts[1])):
+            found.add(parts[1])
     return tuple(found)
 
 
