@@ -7,7 +7,7 @@ from tests.unit.artifacts.bucket import Bucket, attempt, own
 
 from maskrcnn_trainer.artifacts.cleaning_up import CleanedResults, clean_results, cleaning_lines
 from maskrcnn_trainer.artifacts.names import parse_name
-from maskrcnn_trainer.object_store.fence.exchange_types import FenceReply, run_decision
+from maskrcnn_trainer.object_store.fence.exchange_types import CreateRecord, FenceReply, run_decision
 from maskrcnn_trainer.object_store.fence.outside_cleaning import OutsideCleaned
 from maskrcnn_trainer.object_store.fence.tombstones import delete_step
 
@@ -62,7 +62,8 @@ def test_each_call_has_a_token_of_its_own() -> None:
     bucket = with_garbage("train", "evaluate")
     clean_results(bucket.send, None)
     clean_results(bucket.send, None)
-    clocks = [request.key.rpartition("-")[2] for request in bucket.requests if "clock-" in getattr(request, "key", "")]
+    created = [request.key for request in bucket.requests if isinstance(request, CreateRecord)]
+    clocks = [key.rpartition("-")[2] for key in created if "clock-" in key]
     assert len(set(clocks)) == len(clocks) == 4
 
 

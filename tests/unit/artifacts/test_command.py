@@ -173,7 +173,9 @@ def test_store_config_is_read_before_and_after_the_action(
     store: Opened, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = str(tmp_path / "absent.yaml")
-    for arguments in (["--store-config", config, URL], [URL, "list", "--store-config", config]):
+    flag = ["--store-config", config]
+    actions = (["list"], ["get", "exp", "-o", "out"], ["link", "exp/train/a"], ["clean"], ["delete", "exp"])
+    for arguments in ([*flag, URL], *([URL, *action, *flag] for action in actions)):
         caplog.clear()
         assert main(["artifacts", *arguments]) == 64
         assert f"--store-config {config} cannot be read" in caplog.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.artifacts.bucket import Bucket, attempt, own
+from tests.unit.artifacts.bucket import Bucket, RunningAttempt, attempt, own
 
 from maskrcnn_trainer.artifacts.deleting import delete_results, question
 from maskrcnn_trainer.artifacts.names import parse_name
@@ -161,7 +161,7 @@ def test_purge_keeps_what_a_later_owner_has_written_meanwhile() -> None:
 
 def test_purge_keeps_the_pointer_of_an_attempt_that_has_claimed_meanwhile() -> None:
     bucket = filled()
-    attempts = []
+    attempts: list[RunningAttempt] = []
 
     def send(request: FenceRequest) -> FenceAnswer:
         answer = bucket.send(request)

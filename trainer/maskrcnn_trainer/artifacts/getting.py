@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from maskrcnn_trainer.artifacts.local_tree import PARTIAL, LocalTree
+from maskrcnn_trainer.artifacts.local_tree import UNFINISHED_FILES, LocalTree
 from maskrcnn_trainer.artifacts.names import ArtifactName, printable
 from maskrcnn_trainer.artifacts.overview import shown_size, size_of_files
 from maskrcnn_trainer.artifacts.reading import SendRequest, read_overview, read_set, set_of_outcome
@@ -79,9 +79,9 @@ class _StepFiles:
             place = path
         else:
             place = path[len(self.name.path) :].removeprefix("/") or path.rpartition("/")[2]
-        if place.partition("/")[0] == PARTIAL:
+        if place.partition("/")[0] == UNFINISHED_FILES:
             raise InvalidInput(
-                f"{self.keys.prefix}{printable(path)}: {PARTIAL} can't be a place", reason="StoreRefused"
+                f"{self.keys.prefix}{printable(path)}: {UNFINISHED_FILES} can't be a place", reason="StoreRefused"
             )
         return place
 
@@ -89,7 +89,7 @@ class _StepFiles:
 def get_results(store: SenderSource, name: ArtifactName, directory: Path, *, overwrite: bool = False) -> LoadedResults:
     """Load the current results of an experiment, of a step, or a file or directory of them.
 
-    Files come to ``PARTIAL`` in the directory first, and are moved to their places once all are loaded and verified. A
+    Files come to ``UNFINISHED_FILES`` in the directory first, and are moved to their places once all are loaded and verified. A
     later call uses what an interrupted one has left there.
 
     Args:

@@ -17,7 +17,7 @@ from typing import Self
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.object_store.fence.records import PublishedFile
 
-PARTIAL = ".maskrcnn-partial"
+UNFINISHED_FILES = ".maskrcnn-partial"
 """Directory for files until all of them are loaded."""
 _CHUNK = 1024 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -30,7 +30,7 @@ class LocalTree:
         root: existing directory, as the user gave it; it may be a link.
 
     Raises on entering:
-        InvalidInput: ``PARTIAL`` in it isn't a directory.
+        InvalidInput: ``UNFINISHED_FILES`` in it isn't a directory.
         TryAgain: another process loads files to it.
     """
 
@@ -42,9 +42,9 @@ class LocalTree:
         with contextlib.ExitStack() as opened:
             self._root = _opened(opened, self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             with contextlib.suppress(FileExistsError):
-                os.mkdir(PARTIAL, 0o700, dir_fd=self._root)
+                os.mkdir(UNFINISHED_FILES, 0o700, dir_fd=self._root)
             try:
-                self._partial = _opened(opened, PARTIAL, _DIRECTORY, self._root)
+                self._partial = _opened(opened, UNFINISHED_FILES, _DIRECTORY, self._root)
             except OSError as error:
                 raise InvalidInput(f"{self.partial}: must be a directory; move it ({error.strerror})") from None
             try:
@@ -62,7 +62,7 @@ class LocalTree:
     @property
     def partial(self) -> Path:
         """Return the directory for files that aren't moved to their places yet."""
-        return self.root / PARTIAL
+        return self.root / UNFINISHED_FILES
 
     def keep(self, names: Collection[str]) -> None:
         """Remove all unfinished files but some, such as those of a set that was replaced."""
@@ -121,7 +121,7 @@ class LocalTree:
 
     def clear(self) -> None:
         """Remove the directory for unfinished files, with all files in it."""
-        shutil.rmtree(PARTIAL, dir_fd=self._root)
+        shutil.rmtree(UNFINISHED_FILES, dir_fd=self._root)
 
     def _parent(self, opened: contextlib.ExitStack, path: str, *, create: bool) -> int:
         """Return the descriptor of the directory of a place."""

@@ -343,7 +343,7 @@ def cleaner_keeps_the_token_of_a_holder_that_has_finished(patch: pytest.MonkeyPa
 
 @mutant(5, "outside-next-clean", "6")
 def cleaner_without_a_claim_lists_named_keys(patch: pytest.MonkeyPatch) -> None:
-    named = outside_cleaning.named_keys
+    named = cleaning.named_keys
     patch.setattr(outside_cleaning, "named_keys", lambda pointer, sets: named(replace(pointer, current=None), sets))
 
 
