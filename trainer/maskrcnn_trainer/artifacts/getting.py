@@ -89,8 +89,8 @@ class _StepFiles:
 def get_results(store: SenderSource, name: ArtifactName, directory: Path, *, overwrite: bool = False) -> LoadedResults:
     """Load the current results of an experiment, of a step, or a file or directory of them.
 
-    Files come to ``UNFINISHED_FILES`` in the directory first, and are moved to their places once all are loaded and verified. A
-    later call uses what an interrupted one has left there.
+    Files come to ``UNFINISHED_FILES`` in the directory first, and are moved to their places once all are loaded and
+    verified. A later call uses what an interrupted one has left there.
 
     Args:
         store: of the experiments.
