@@ -9,7 +9,9 @@ import base64
 import hashlib
 import json
 import re
+import secrets
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,11 +41,16 @@ class Stored:
         """Return the etag, without quotes."""
         return hashlib.md5(self.content, usedforsecurity=False).hexdigest()
 
+    @property
+    def modified(self) -> int:
+        """Return the time of its write in seconds since 1970."""
+        return 1_700_000_000 + self.generation
+
     def headers(self) -> dict[str, str]:
         """Return the headers of an answer about it."""
         return {
             "ETag": f'"{self.etag}"',
-            "Last-Modified": formatdate(1_700_000_000 + self.generation, usegmt=True),
+            "Last-Modified": formatdate(self.modified, usegmt=True),
             "x-goog-generation": str(self.generation),
             "x-goog-metageneration": "1",
             "x-goog-stored-content-length": str(len(self.content)),
@@ -75,6 +82,7 @@ class GcsStub(ThreadingHTTPServer):
     Attributes:
         account: key of the service account whose tokens are accepted.
         buckets: objects by bucket and key.
+        uploads: parts of uploads that aren't complete, by id and number.
     """
 
     daemon_threads = True
@@ -85,6 +93,7 @@ class GcsStub(ThreadingHTTPServer):
         self.account = new_account()
         self.buckets: dict[str, dict[str, Stored]] = {}
         self.lock = threading.Lock()
+        self.uploads: dict[str, dict[int, bytes]] = {}
         self._generation = 0
         key = serialization.load_pem_private_key(json.loads(self.account)["private_key"].encode(), None)
         assert isinstance(key, rsa.RSAPrivateKey)
@@ -144,6 +153,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        self._answer()
+
     def do_DELETE(self) -> None:
         self._answer()
 
@@ -172,6 +184,13 @@ class _Handler(BaseHTTPRequestHandler):
             return _refusal(404, "NoSuchBucket", "The specified bucket does not exist.")
         if not key:
             return _listing(bucket, objects, {name: values[0] for name, values in parse_qs(parts.query).items()})
+        query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        if query.keys() & {"uploads", "uploadId"}:
+            return self._upload(bucket, key, query, body)
+        return self._of_object(bucket, key, body)
+
+    def _of_object(self, bucket: str, key: str, body: bytes) -> _Answer:
+        objects = self.server.buckets[bucket]
         stored = objects.get(key)
         expected = self.headers.get("x-goog-if-generation-match")
         if expected is not None and int(expected) != (stored.generation if stored else 0):
@@ -179,6 +198,29 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "PUT":
             return _Answer(200, headers=tuple(self.server.put(bucket, key, body).headers().items()))
         return _NO_KEY if stored is None else self._of_existing(objects, key, stored)
+
+    def _upload(self, bucket: str, key: str, query: dict[str, str], body: bytes) -> _Answer:
+        """Return the answer to a request of an upload in parts."""
+        uploads = self.server.uploads
+        upload = query.get("uploadId")
+        if upload is None:
+            upload = secrets.token_hex(8)
+            uploads[upload] = {}
+            name = f"<UploadId>{upload}</UploadId>"
+            begun = f"<InitiateMultipartUploadResult><Key>{escape(key)}</Key>{name}</InitiateMultipartUploadResult>"
+            return _Answer(200, begun.encode())
+        if upload not in uploads:
+            return _refusal(404, "NoSuchUpload", "The requested upload was not found.")
+        if self.command == "DELETE":
+            del uploads[upload]
+            return _Answer(204)
+        if self.command == "PUT":
+            uploads[upload][int(query["partNumber"])] = body
+            return _Answer(200, headers=(("ETag", f'"{Stored(body, 0).etag}"'),))
+        parts = uploads.pop(upload)
+        stored = self.server.put(bucket, key, b"".join(parts[number] for number in sorted(parts)))
+        ended = f"<CompleteMultipartUploadResult><ETag>&quot;{stored.etag}&quot;</ETag></CompleteMultipartUploadResult>"
+        return _Answer(200, ended.encode(), tuple(stored.headers().items()))
 
     def _of_existing(self, objects: dict[str, Stored], key: str, stored: Stored) -> _Answer:
         if self.command == "DELETE":
@@ -214,6 +256,10 @@ _NOT_MET = _refusal(412, "PreconditionFailed", "At least one of the pre-conditio
 _NO_KEY = _refusal(404, "NoSuchKey", "The specified key does not exist.")
 
 
+def _iso(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(seconds))
+
+
 def _listing(bucket: str, objects: dict[str, Stored], query: dict[str, str]) -> _Answer:
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter")
     after = query.get("continuation-token") or query.get("start-after", "")
@@ -228,7 +274,7 @@ def _listing(bucket: str, objects: dict[str, Stored], query: dict[str, str]) -> 
     more = len(names) > PAGE
     entries = "".join(
         f"<Contents><Key>{escape(key)}</Key><Generation>{objects[key].generation}</Generation>"
-        f'<LastModified>2023-11-14T22:13:20.000Z</LastModified><ETag>"{objects[key].etag}"</ETag>'
+        f'<LastModified>{_iso(objects[key].modified)}</LastModified><ETag>"{objects[key].etag}"</ETag>'
         f"<Size>{len(objects[key].content)}</Size></Contents>"
         if key
         else f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>"

@@ -82,6 +82,7 @@ class Fault:
         end_after: bytes of the body after which the connection is closed, though Content-Length announces all.
         hold_after: bytes of the body after which the proxy waits for its `release`.
         bytes_per_second: speed at which the body is sent.
+        lost: whether the server's answer is lost: the connection is reset in place of it.
         before: called before the request is passed on.
     """
 
@@ -92,6 +93,7 @@ class Fault:
     end_after: int | None = None
     hold_after: int | None = None
     bytes_per_second: float | None = None
+    lost: bool = False
     before: Callable[[Request], None] = lambda _: None
 
 
@@ -235,6 +237,9 @@ class _Handler(BaseHTTPRequestHandler):
         passed, fault = self.server.note(self._request())
         fault.before(passed.request)
         answer = fault.answer or self._from_server(body)
+        if fault.lost:
+            self._reset()
+            return
         length = len(answer.body)
         if self.command == "HEAD":
             length = next((int(value) for name, value in answer.headers.items() if name.lower() == "content-length"), 0)
@@ -248,6 +253,11 @@ class _Handler(BaseHTTPRequestHandler):
         passed.status = answer.status
         if self.command != "HEAD":
             self._send_body(answer.body, passed, fault)
+
+    def _reset(self) -> None:
+        """Close the connection by RST."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
 
     def _request(self) -> Request:
         parts = urlsplit(self.path)
@@ -278,8 +288,7 @@ class _Handler(BaseHTTPRequestHandler):
         first = min([*stops, len(body)])
         self._send(body[:first], passed, fault)
         if fault.reset_after is not None:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close_connection = True
+            self._reset()
         elif fault.end_after is not None:
             self.close_connection = True
         elif first < len(body) or fault.hold_after is not None:

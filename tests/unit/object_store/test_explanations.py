@@ -56,6 +56,34 @@ def test_refusal_names_url_and_what_would_be_right(scheme: str, status: int, cod
 
 
 @pytest.mark.parametrize(
+    ("scheme", "code", "operation", "right"),
+    [
+        ("s3", "AccessDenied", Operation.WRITE, "s3:PutObject"),
+        ("s3", "AccessDenied", Operation.DELETE, "s3:DeleteObject"),
+        ("gs", "AccessDenied", Operation.WRITE, "storage.objects.create"),
+        ("gs", "", Operation.DELETE, "storage.objects.delete"),
+        ("gs", "", Operation.SIGN, "signBlob"),
+        ("az", "AuthorizationPermissionMismatch", Operation.WRITE, "Storage Blob Data Contributor"),
+        ("az", "AuthorizationFailure", Operation.DELETE, "permission d"),
+        ("az", "", Operation.SIGN, "Storage Blob Delegator"),
+    ],
+)
+def test_refused_change_names_the_permission_that_it_needs(
+    scheme: str, code: str, operation: Operation, right: str
+) -> None:
+    text = sentence(Failure(FailureKind.ANSWER, 403, code), operation, f"{scheme}://b/k", REACHED[scheme])
+    assert f"{operation.value} failed" in text
+    assert right in text
+
+
+@pytest.mark.parametrize("scheme", REACHED)
+def test_identity_that_cannot_sign_lasts(scheme: str) -> None:
+    failure = Failure(FailureKind.UNSIGNABLE)
+    assert meaning_of(failure, Operation.SIGN, scheme) is Meaning.LASTING
+    assert "can't sign links; use" in sentence(failure, Operation.SIGN, f"{scheme}://b/k", REACHED[scheme])
+
+
+@pytest.mark.parametrize(
     ("scheme", "status", "code"),
     [("s3", 503, "SlowDown"), ("s3", 429, ""), ("gs", 429, "RateLimitExceeded"), ("az", 503, "ServerBusy")],
 )

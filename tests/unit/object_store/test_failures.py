@@ -46,6 +46,15 @@ def test_answer_that_imitates_the_library_is_not_believed() -> None:
     )
 
 
+def test_status_of_one_deletion_in_a_batch_is_read() -> None:
+    text = (
+        "Bulk delete request failed for key e/k: Refused (code: 403)\n\nDebug source:\n"
+        'Generic {\n    store: "MicrosoftAzure",\n    source: DeleteFailed {\n        path: "e/k",\n        '
+        'code: "403",\n        reason: "Refused",\n    },\n}'
+    )
+    assert failure_of("GenericError", text, "az", URL) == Failure(FailureKind.ANSWER, 403)
+
+
 @pytest.mark.parametrize("code", ["A" + "a" * 64, "sig=c2VjcmV0", "Two words", "", "X/y"])
 def test_code_that_is_not_64_letters_or_digits_is_dropped(code: str) -> None:
     assert read(answered(403, f"<Code>{code}</Code>")).code == ""

@@ -16,6 +16,7 @@ from tests.unit.object_store.fence_stores import (
     published_set,
 )
 from tests.unit.object_store.stub_server import Answer, Seen, StubServer, refusal, serving
+from tests.unit.object_store.stub_writes import BATCH
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain, WorkspaceFull
 from maskrcnn_trainer.object_store.fence import untrusted
@@ -321,6 +322,14 @@ def test_refused_deletion_is_forbidden_at_once(server: StubServer, tmp_path: Pat
     keys = tuple(f"exp/{number}" for number in range(100))
     assert fence_store(server, tmp_path).sender()(DeleteKeys(keys)) is FenceReply.FORBIDDEN
     assert 16 <= len(server.seen) <= 32
+
+
+def test_deletion_that_azure_refuses_in_a_batch_is_forbidden(server: StubServer, tmp_path: Path) -> None:
+    part = f"--{BATCH}\r\nContent-Type: application/http\r\nContent-ID: 0\r\n\r\nHTTP/1.1 403 Refused\r\n"
+    code = "x-ms-error-code: AuthorizationPermissionMismatch\r\n\r\n"
+    headers = {"Content-Type": f"multipart/mixed; boundary={BATCH}"}
+    server.plan = lambda _: Answer(202, f"{part}{code}--{BATCH}--\r\n".encode(), headers)
+    assert fence_store(server, tmp_path, "az").sender()(DeleteKeys(("exp/a",))) is FenceReply.FORBIDDEN
 
 
 def test_one_protected_key_does_not_keep_the_others(server: StubServer, tmp_path: Path) -> None:

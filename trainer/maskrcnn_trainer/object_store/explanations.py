@@ -112,7 +112,8 @@ _PERMISSIONS = {
     "s3": {
         Permission.WRITE: (
             "permission was refused",
-            "allow s3:PutObject and s3:AbortMultipartUpload, and with a key of KMS kms:GenerateDataKey and kms:Decrypt",
+            "allow s3:PutObject, s3:GetObject, and s3:AbortMultipartUpload; with a key of KMS also kms:Decrypt and "
+            "kms:GenerateDataKey",
         ),
         Permission.DELETE: ("permission was refused", "allow s3:DeleteObject, and retain no object by Object Lock"),
     },

@@ -83,8 +83,13 @@ class _Directory:
     def rename(self, aside: str, path: str) -> None:
         """Rename a file of this directory to a relative path below it."""
         folders, _, name = path.rpartition("/")
-        with named_in_errors(self.path / path, temporary=Path(aside)), self._opened(folders) as descriptor:
-            os.rename(aside, name, src_dir_fd=self._descriptor, dst_dir_fd=descriptor)
+        try:
+            with self._opened(folders) as descriptor:
+                os.rename(aside, name, src_dir_fd=self._descriptor, dst_dir_fd=descriptor)
+        except OSError as error:
+            # it has the name of one directory, or the temporary one
+            error.filename, error.filename2 = str(self.path / path), None
+            raise
 
     @contextmanager
     def _opened(self, folders: str) -> Iterator[int]:

@@ -1,0 +1,81 @@
+"""Uploads of the helper process."""
+
+from __future__ import annotations
+
+import threading
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from tests.unit.object_store.clients import SCHEMES, client_of
+from tests.unit.object_store.stub_server import Answer, Seen, refusal, serving
+
+from maskrcnn_trainer.errors import TryAgain
+from maskrcnn_trainer.object_store.helper_writes import UPLOAD_PART, UploadRoom
+from maskrcnn_trainer.object_store.writing import Upload
+
+LARGE = bytes(range(256)) * (UPLOAD_PART // 256 + 100)
+
+
+def upload_of(file: Path, content: bytes) -> Upload:
+    """Write a file, and return its upload."""
+    file.write_bytes(content)
+    return Upload("k", file, len(content), sha256(content).hexdigest())
+
+
+def test_room_is_taken_until_it_is_given_back() -> None:
+    room = UploadRoom(10)
+    entered = threading.Event()
+
+    def take() -> None:
+        with room.taken(5):
+            entered.set()
+
+    thread = threading.Thread(target=take)
+    with room.taken(6):
+        thread.start()
+        assert not entered.wait(0.1)
+    assert entered.wait(10)
+    thread.join()
+
+
+def test_more_than_the_room_takes_all_of_it() -> None:
+    room = UploadRoom(10)
+    with room.taken(1000):
+        pass
+    with room.taken(10):
+        pass
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_failed_part_alone_is_sent_again(tmp_path: Path, scheme: str) -> None:
+    upload = upload_of(tmp_path / "large", LARGE)
+    failures = [refusal(503, "SlowDown")]
+
+    def fail_once(seen: Seen) -> Answer | None:
+        is_part = seen.method == "PUT" and len(seen.body) == UPLOAD_PART
+        return failures.pop() if is_part and failures else None
+
+    waits: list[str] = []
+    with serving(b={}) as server, client_of(server, tmp_path, scheme, on_wait=waits.append) as client:
+        server.plan = fail_once
+        assert list(client.upload([upload])) == [upload]
+        assert server.objects["b"]["k"] == LARGE
+        assert sorted(len(seen.body) for seen in server.seen if len(seen.body) > 1024) == sorted(
+            [UPLOAD_PART, UPLOAD_PART, len(LARGE) - UPLOAD_PART]
+        )
+    assert not waits
+
+
+def test_large_file_that_has_changed_is_not_reported_as_uploaded(tmp_path: Path) -> None:
+    upload = upload_of(tmp_path / "large", LARGE)
+    (tmp_path / "large").write_bytes(LARGE[::-1])
+    with serving(b={}) as server, client_of(server, tmp_path) as client, pytest.raises(TryAgain, match="SHA-256"):
+        list(client.upload([upload]))
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    upload = upload_of(tmp_path / "file", b"x")
+    (tmp_path / "file").unlink()
+    with serving(b={}) as server, client_of(server, tmp_path) as client, pytest.raises(FileNotFoundError, match="file"):
+        list(client.upload([upload]))
