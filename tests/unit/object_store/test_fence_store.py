@@ -306,6 +306,15 @@ def test_listing_with_a_key_that_cannot_be_listed_is_incomplete(server: StubServ
     assert not listed.complete
 
 
+def test_endless_listing_is_incomplete(server: StubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskrcnn_trainer.object_store.fence_store.MOST_LISTED", 1500)
+    server.objects["b"].update({f"ws/exp/{number:05}": b"x" for number in range(4000)})
+    listed = fence_store(server, tmp_path).sender()(ListKeys("exp/"))
+    assert isinstance(listed, ListedKeys)
+    assert (len(listed.entries), listed.complete) == (1500, False)
+    assert len(server.seen) == 2
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_keys_are_deleted_also_those_that_do_not_exist(server: StubServer, tmp_path: Path, scheme: str) -> None:
     server.objects["b"].update({"ws/exp/a": b"x", "ws/exp/b": b"x", "ws/exp/c": b"x"})

@@ -6,6 +6,7 @@ Each kind of identity is used with a proxy that has a password, on servers that 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import logging
 import os
@@ -31,12 +32,16 @@ from maskrcnn_trainer.object_store.cache_names import cached_name
 from maskrcnn_trainer.object_store.cache_owner import CacheOwner
 from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient
 from maskrcnn_trainer.object_store.connection import StoreConnection
+from maskrcnn_trainer.object_store.fence.records import ObjectVersion
 from maskrcnn_trainer.object_store.inputs_record import inputs_file, inputs_summary
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
 from maskrcnn_trainer.object_store.staging import load_planned
 from maskrcnn_trainer.object_store.staging_plan import NeededObject
+from maskrcnn_trainer.object_store.writing import Upload
 
 KINDS = identities()
+NAMED_IN_LINKS = ("AKIDOFTHEIDENTITY", "token+of/the//session==")
+"""Key id and session token, which a link of S3 contains by design."""
 CONTENT = b"content of the object"
 INFO = ObjectInfo("d/k", len(CONTENT), etag_of(CONTENT))
 
@@ -91,9 +96,18 @@ def stage(client: StoreClient, root: Path) -> None:
     (root / "inputs.json").write_bytes(gzip.decompress(inputs_file({"s3://b/d": listed})))
 
 
+def upload(client: StoreClient, root: Path) -> None:
+    """Write an object from a file."""
+    (root / "upload").write_bytes(CONTENT)
+    for _ in client.upload([Upload("d/k", root / "upload", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())]):
+        pass
+
+
 USES: tuple[Callable[[StoreClient, Path], object], ...] = (
     lambda client, _: client.head("d/k"),
     lambda client, root: client.get_to_file(INFO, root / "file"),
+    lambda client, _: client.create("d/k", CONTENT),
+    lambda client, _: client.update("d/k", CONTENT, ObjectVersion('"e"', "1")),
     stage,
 )
 
@@ -162,6 +176,41 @@ def test_failures_show_no_key(tmp_path: Path, kind: str, plan: str, logged: Call
         secrets = [*identity.secrets, PROXY_PASSWORD, *sent_secrets(server.seen)]
         assert server.seen
     assert found_in("\n".join([*shown, files_of(root), logged()]), secrets) == []
+
+
+@pytest.mark.parametrize("plan", ["refused", "failed"])
+@pytest.mark.parametrize("use", [upload, lambda client, _: list(client.delete(["d/k"]))])
+def test_failed_uploads_and_deletions_show_no_key(
+    tmp_path: Path, use: Callable[[StoreClient, Path], object], plan: str, logged: Callable[[], str]
+) -> None:
+    identity = KINDS["static keys"]
+    shown: list[str] = []
+    with serving(b={"d/k": CONTENT}) as server:
+        server.plan = PLANS[plan]
+        connection = connection_of(server, identity, tmp_path)
+        with StoreClient(connection, policy=AT_ONCE, on_wait=shown.append) as client:
+            try:
+                shown.append(repr(use(client, tmp_path)))
+            except TaskError as error:
+                shown += traceback.format_exception(error)
+        secrets = [*identity.secrets, PROXY_PASSWORD, *sent_secrets(server.seen)]
+        assert server.seen
+    assert found_in("\n".join([*shown, logged()]), secrets) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_link_has_no_key_but_its_signature(tmp_path: Path, kind: str, logged: Callable[[], str]) -> None:
+    identity = KINDS[kind]
+    with serving(b={}) as server:
+        connection = connection_of(server, identity, tmp_path)
+        with StoreClient(connection, policy=AT_ONCE) as client:
+            try:
+                text = client.link("d/k", 3600)
+            except TaskError as error:
+                assert kind == "SAS token"
+                text = "".join(traceback.format_exception(error))
+    hidden = [secret for secret in identity.secrets if secret not in NAMED_IN_LINKS]
+    assert found_in(text + logged(), [*hidden, PROXY_PASSWORD]) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -51,6 +51,8 @@ SECONDS_OF_REFUSALS = 300.0
 """Time after which a record whose writes are refused again and again is given up."""
 SECONDS_OF_REST = 60.0
 """Time without a refusal after which a later one begins a new series."""
+MOST_LISTED = 500_000
+"""Most keys of a listing, far more than a step has; a longer one is incomplete, and its rest isn't requested."""
 FORBIDDEN_DELETIONS = 16
 """Deletions that may be refused before the rest isn't tried."""
 
@@ -260,6 +262,8 @@ class FenceStore:
         try:
             for info in self._client.list(self._key(prefix.removesuffix("/"))):
                 key = info.key.removeprefix(above)
+                if len(entries) == MOST_LISTED:
+                    return ListedKeys(tuple(entries), complete=False)
                 if key.startswith(prefix):
                     entries.append(ListedKey(key, info.modified))
         except KeyUnlistable:
