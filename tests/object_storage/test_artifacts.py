@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,10 +122,19 @@ def test_results_of_the_whole_container_are_listed(moto_store: UserStore, tmp_pa
 
 def test_key_that_cannot_be_listed_gives_one_warning(moto_filled: UserStore) -> None:
     assert moto_filled.server.put_raw is not None
-    moto_filled.server.put_raw(moto_filled.container, "ws/zzz//empty part", b"x")
+    moto_filled.server.put_raw(moto_filled.container, "ws/a\tkey", b"x")
     done = run(moto_filled, "list", "--json")
     assert done.returncode == 0
     assert done.stderr.count("can't be listed") == 1
+    done = run(moto_filled, "list", "exp", "--json")
+    assert "can't be listed" not in done.stderr
+    assert list(json.loads(done.stdout)["experiments"]["exp"]["steps"]) == ["train"]
+
+
+def test_key_in_another_folder_that_cannot_be_listed_hides_no_experiment(moto_filled: UserStore) -> None:
+    assert moto_filled.server.put_raw is not None
+    moto_filled.server.put_raw(moto_filled.container, "ws/other//empty part", b"x")
+    done = run(moto_filled, "list", "--json")
     assert list(json.loads(done.stdout)["experiments"]) == ["exp"]
 
 
@@ -139,6 +149,10 @@ def test_interrupted_load_is_continued_by_the_next(
     arguments = command_line(moto_filled, "get", "exp/train", "-o", str(out), address=proxy.url)
     with subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE) as process:
         proxy.wait_until_held()
+        deadline = time.monotonic() + SECONDS
+        while len([path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")]) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
     assert [path.name for path in out.iterdir()] == [".maskrcnn-partial"]
     proxy.release()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.unit.object_store.fence.memory_store import MemoryStore
 
+from maskrcnn_trainer.artifacts.reading import SendRequest
 from maskrcnn_trainer.errors import TryAgain
 from maskrcnn_trainer.object_store.fence.claiming import AlreadyDone, ClaimedStep, ClaimTerms, claim_step
 from maskrcnn_trainer.object_store.fence.exchange_types import (
@@ -27,6 +28,7 @@ from maskrcnn_trainer.object_store.fence.ownership import OwnedPrefix, Ownership
 from maskrcnn_trainer.object_store.fence.records import AttemptOrder, OwnerIdentity, PublishedFile, PublishedSet
 from maskrcnn_trainer.object_store.fence.untrusted import parse_record
 from maskrcnn_trainer.object_store.fence.uploading import UploadedSet, UploadNames, upload_set
+from maskrcnn_trainer.object_store.fence_store import StoreLevel
 
 
 @dataclass
@@ -37,13 +39,30 @@ class Bucket(MemoryStore):
         into: directory to which FetchFiles writes.
         contents: of the files that are uploaded, by path.
         fetched: keys of the files that were loaded, in order.
+        unlistable: prefixes at which an object has a key that can't be listed.
         most_loads: number of loads after which the store fails; None: it never does.
     """
 
     into: Path | None = None
     contents: dict[str, bytes] = field(default_factory=dict)
     fetched: list[str] = field(default_factory=list)
+    unlistable: set[str] = field(default_factory=set)
     most_loads: int | None = None
+
+    def sender(self) -> SendRequest:
+        """Return the function that carries out requests."""
+        return self.send
+
+    def level(self, prefix: str) -> StoreLevel:
+        """Return the folders and objects directly below a prefix."""
+        start = f"{prefix}/" if prefix else ""
+        below = [key[len(start) :].partition("/") for key in self.objects if key.startswith(start)]
+        if prefix in self.unlistable:
+            return StoreLevel(complete=False)
+        return StoreLevel(
+            tuple(sorted({name for name, slash, _ in below if slash})),
+            frozenset(name for name, slash, _ in below if not slash),
+        )
 
     def send(self, request: FenceRequest) -> FenceAnswer:
         """Answer a request."""
@@ -78,6 +97,22 @@ class Bucket(MemoryStore):
         keys = StepKeys(experiment, step if key.count("/") > 1 else "any")
         content, _, at = self.objects[key]
         return FoundRecord(parse_record(content, key, keys), self.version(key), at)
+
+
+@dataclass
+class Through:
+    """Bucket whose requests pass through a function of the test."""
+
+    bucket: Bucket
+    send: SendRequest
+
+    def sender(self) -> SendRequest:
+        """Return the function of the test."""
+        return self.send
+
+    def level(self, prefix: str) -> StoreLevel:
+        """Return the folders and objects directly below a prefix."""
+        return self.bucket.level(prefix)
 
 
 @dataclass

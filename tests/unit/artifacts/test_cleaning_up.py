@@ -24,23 +24,23 @@ def with_garbage(*steps: str) -> Bucket:
 
 def test_all_steps_are_cleaned_in_two_calls() -> None:
     bucket = with_garbage("train", "evaluate")
-    found = clean_results(bucket.send, None)
+    found = clean_results(bucket, None)
     assert found.steps == {f"exp/{step}": OutsideCleaned(listed=2) for step in ("evaluate", "train")}
     bucket.now += 3600
-    found = clean_results(bucket.send, None)
+    found = clean_results(bucket, None)
     assert found.steps == {f"exp/{step}": OutsideCleaned(deleted=2) for step in ("evaluate", "train")}
     assert not [key for key in bucket.objects if "-aa-" in key]
 
 
 def test_name_of_a_step_limits_the_cleaning_to_it() -> None:
     bucket = with_garbage("train", "evaluate")
-    assert list(clean_results(bucket.send, parse_name("exp/train")).steps) == ["exp/train"]
+    assert list(clean_results(bucket, parse_name("exp/train")).steps) == ["exp/train"]
 
 
 def test_damaged_step_does_not_keep_others_from_being_cleaned() -> None:
     bucket = with_garbage("train")
     bucket.put("exp/broken/run.json", b"{")
-    found = clean_results(bucket.send, None)
+    found = clean_results(bucket, None)
     assert found.steps["exp/train"].listed == 2
     assert "isn't JSON" in found.problems["exp/broken"]
 
@@ -49,19 +49,25 @@ def test_step_whose_manifest_is_gone_is_a_problem() -> None:
     bucket = with_garbage("train")
     for key in [key for key in bucket.objects if key.endswith("manifest.json")]:
         del bucket.objects[key]
-    assert "manifest that doesn't exist" in clean_results(bucket.send, None).problems["exp/train"]
+    assert "manifest that doesn't exist" in clean_results(bucket, None).problems["exp/train"]
 
 
 def test_listing_that_is_incomplete_is_reported() -> None:
     bucket = with_garbage("train")
     bucket.complete = False
-    assert not clean_results(bucket.send, None).complete
+    assert not clean_results(bucket, None).complete
+
+
+def test_level_that_cannot_be_listed_is_reported() -> None:
+    bucket = with_garbage("train")
+    bucket.unlistable = {"exp"}
+    assert not clean_results(bucket, None).complete
 
 
 def test_each_call_has_a_token_of_its_own() -> None:
     bucket = with_garbage("train", "evaluate")
-    clean_results(bucket.send, None)
-    clean_results(bucket.send, None)
+    clean_results(bucket, None)
+    clean_results(bucket, None)
     created = [request.key for request in bucket.requests if isinstance(request, CreateRecord)]
     clocks = [key.rpartition("-")[2] for key in created if "clock-" in key]
     assert len(set(clocks)) == len(clocks) == 4
@@ -72,7 +78,7 @@ def test_deleted_experiment_is_cleaned_of_late_uploads() -> None:
     keys = attempt(bucket, "train", writer="cc", number=3).holder.keys
     run_decision(delete_step(keys, 2, "dd"), bucket.send)
     bucket.put("exp/train/o/1-aa-9-late", b"x")
-    assert clean_results(bucket.send, None).steps["exp/train"].listed == 1
+    assert clean_results(bucket, None).steps["exp/train"].listed == 1
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ def test_report_has_a_line_for_each_step_with_garbage(outcome: OutsideCleaned, l
 
 def test_refused_deletion_is_in_the_outcome() -> None:
     bucket = with_garbage("train")
-    clean_results(bucket.send, None)
+    clean_results(bucket, None)
     bucket.now += 3600
     bucket.deletes = FenceReply.FORBIDDEN
-    assert clean_results(bucket.send, None).steps["exp/train"].forbidden
+    assert clean_results(bucket, None).steps["exp/train"].forbidden

@@ -66,7 +66,7 @@ def test_json_is_one_document_on_standard_output(store: Opened, capsys: pytest.C
 
 
 def test_keys_that_cannot_be_listed_give_one_warning(store: Opened, caplog: pytest.LogCaptureFixture) -> None:
-    store.bucket.complete = False
+    store.bucket.unlistable = {"exp"}
     assert main(["artifacts", URL]) == 0
     assert [one.message for one in caplog.records if one.levelname == "WARNING"] == [
         f"{URL} has keys that can't be listed, with an empty part or a control character"

@@ -14,6 +14,7 @@ from maskrcnn_trainer.artifacts.getting import LoadedResults, get_results
 from maskrcnn_trainer.artifacts.names import parse_name
 from maskrcnn_trainer.errors import InvalidInput, TryAgain, WorkspaceFull
 from maskrcnn_trainer.object_store.fence.exchange_types import FenceAnswer, FenceRequest, FetchFiles
+from maskrcnn_trainer.object_store.fence_store import StoreLevel
 
 FILES = {"result.json": b"{}", "logs/a.log": b"log", "checkpoints/model": b"weights"}
 
@@ -23,6 +24,9 @@ class Source:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
+
+    def level(self, prefix: str) -> StoreLevel:
+        return self.bucket.level(prefix)
 
     def sender(
         self, *, into: Path | None = None, on_bytes: Callable[[int], None] = lambda _: None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.unit.artifacts.bucket import Bucket, attempt, own
+from tests.unit.artifacts.bucket import Bucket, Through, attempt, own
 
 from maskrcnn_trainer.artifacts.listing import list_results
 from maskrcnn_trainer.artifacts.names import parse_name
+from maskrcnn_trainer.artifacts.reading import MOST_UNUSABLE
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.exchange_types import run_decision
 from maskrcnn_trainer.object_store.fence.tombstones import delete_experiment
@@ -22,12 +23,12 @@ def with_results(experiment: str = "exp") -> Bucket:
 
 
 def steps(bucket: Bucket, experiment: str = "exp") -> dict[str, object]:
-    found: dict[str, object] = list_results(bucket.send, None).document["experiments"][experiment]["steps"]
+    found: dict[str, object] = list_results(bucket, None).document["experiments"][experiment]["steps"]
     return found
 
 
 def test_document_has_owner_steps_and_sizes() -> None:
-    assert list_results(with_results().send, None).document == {
+    assert list_results(with_results(), None).document == {
         "experiments": {
             "exp": {
                 "owner": {"id": "me", "namespace": "team", "name": "exp"},
@@ -52,7 +53,7 @@ def test_document_has_owner_steps_and_sizes() -> None:
 def test_set_of_the_fingerprint_before_is_previous() -> None:
     bucket = with_results()
     attempt(bucket, number=2, writer="bb", fingerprint="f2").publish({"x": b"1"}, fingerprint="f2")
-    found = list_results(bucket.send, None).document["experiments"]["exp"]["steps"]["train"]
+    found = list_results(bucket, None).document["experiments"]["exp"]["steps"]["train"]
     assert [found[slot]["fingerprint"] for slot in ("current", "previous")] == ["f2", "f1"]
     assert [found[slot]["complete"] for slot in ("current", "previous")] == [False, True]
 
@@ -60,25 +61,25 @@ def test_set_of_the_fingerprint_before_is_previous() -> None:
 def test_name_limits_the_list_to_one_experiment() -> None:
     bucket = with_results()
     own(bucket, "other")
-    assert list(list_results(bucket.send, parse_name("other")).document["experiments"]) == ["other"]
+    assert list(list_results(bucket, parse_name("other")).document["experiments"]) == ["other"]
 
 
 def test_files_of_a_named_step_are_listed() -> None:
-    found = list_results(with_results().send, parse_name("exp/train"))
+    found = list_results(with_results(), parse_name("exp/train"))
     paths = found.document["experiments"]["exp"]["steps"]["train"]["current"]["paths"]
     assert [(one["path"], one["bytes"]) for one in paths] == [("result.json", 5), ("logs/a.log", 3)]
     assert "logs/a.log" in found.table
 
 
 def test_files_of_a_named_directory_are_listed_alone() -> None:
-    found = list_results(with_results().send, parse_name("exp/train/logs"))
+    found = list_results(with_results(), parse_name("exp/train/logs"))
     assert found.published is not None
     assert [file.path for file in found.published.files] == ["logs/a.log"]
 
 
 def test_named_step_without_results_is_refused() -> None:
     with pytest.raises(InvalidInput, match="exp/evaluate has no results"):
-        list_results(with_results().send, parse_name("exp/evaluate"))
+        list_results(with_results(), parse_name("exp/evaluate"))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_named_step_without_results_is_refused() -> None:
 def test_broken_pointer_is_a_problem_of_its_step_alone(content: bytes) -> None:
     bucket = with_results()
     bucket.put("exp/broken/run.json", content)
-    found = list_results(bucket.send, None)
+    found = list_results(bucket, None)
     broken = found.document["experiments"]["exp"]["steps"]["broken"]
     assert broken["current"] is None
     assert "exp/broken/run.json" in broken["problem"]
@@ -132,7 +133,9 @@ def test_set_that_is_replaced_meanwhile_is_read_again() -> None:
         return answer
 
     done: list[bool] = []
-    found = list_results(replaced_after_the_pointer, None).document["experiments"]["exp"]["steps"]["train"]
+    found = list_results(Through(bucket, replaced_after_the_pointer), None).document["experiments"]["exp"]["steps"][
+        "train"
+    ]
     assert first.files[0].size == 1
     assert found["current"]["bytes"] == 2
 
@@ -140,7 +143,7 @@ def test_set_that_is_replaced_meanwhile_is_read_again() -> None:
 def test_broken_owner_is_a_problem_of_its_experiment() -> None:
     bucket = with_results()
     bucket.put("exp/owner.json", b"{}")
-    found = list_results(bucket.send, None).document["experiments"]["exp"]
+    found = list_results(bucket, None).document["experiments"]["exp"]
     assert found["owner"] is None
     assert found["ownerEpoch"] == 0
     assert "exp/owner.json" in found["problem"]
@@ -151,9 +154,10 @@ def test_names_that_no_step_can_have_are_listed_with_a_problem() -> None:
     bucket = with_results()
     bucket.put("exp/\u202eniart/run.json", b"{}")
     bucket.put("b\u00f6se/train/run.json", b"{}")
-    found = list_results(bucket.send, None)
-    assert "isn't one that a key can contain" in found.document["experiments"]["exp"]["steps"]["\u202eniart"]["problem"]
-    assert "isn't one that a key can contain" in found.document["experiments"]["b\u00f6se"]["steps"]["train"]["problem"]
+    found = list_results(bucket, None)
+    experiments = found.document["experiments"]
+    assert "isn't a name" in experiments["exp"]["steps"]["\u202eniart"]["problem"]
+    assert "isn't a name" in experiments["b\u00f6se"]["problem"]
     assert "\u202e" not in found.table
     assert "\\u202eniart" in found.table
 
@@ -162,31 +166,57 @@ def test_foreign_objects_are_no_experiments() -> None:
     bucket = with_results()
     for key in ("images/1.jpg", "readme.txt", "data/train/other.json", "deep/a/b/run.json"):
         bucket.put(key, b"x")
-    assert list(list_results(bucket.send, None).document["experiments"]) == ["exp"]
+    assert list(list_results(bucket, None).document["experiments"]) == ["exp"]
 
 
 def test_deleted_experiment_is_shown_as_deleted() -> None:
     bucket = with_results()
     run_decision(delete_experiment("exp", "dd"), bucket.send)
-    found = list_results(bucket.send, None)
+    found = list_results(bucket, None)
     assert found.document["experiments"]["exp"]["owner"] is None
     assert found.document["experiments"]["exp"]["ownerEpoch"] == 2
     assert found.table.startswith("exp: deleted\n")
 
 
 def test_table_shows_owner_state_and_size() -> None:
-    lines = list_results(with_results().send, None).table.splitlines()
+    lines = list_results(with_results(), None).table.splitlines()
     assert lines[0] == "exp: owner me, namespace team, epoch 1"
     assert lines[2].split() == ["train", "complete", "2", "0.0", "kB", "0", "f1"]
 
 
 def test_url_without_results_is_shown_as_empty() -> None:
-    found = list_results(Bucket().send, None)
+    found = list_results(Bucket(), None)
     assert found.document == {"experiments": {}}
     assert found.table == "No results.\n"
 
 
-def test_incomplete_listing_is_reported() -> None:
+def test_experiment_with_a_key_that_cannot_be_listed_is_shown_without_steps() -> None:
+    bucket = with_results("other")
+    own(bucket)
+    attempt(bucket).publish({"a": b"1"})
+    bucket.unlistable = {"exp"}
+    found = list_results(bucket, None)
+    assert not found.overview.complete
+    experiments = found.document["experiments"]
+    assert experiments["exp"]["owner"] is not None
+    assert experiments["exp"]["steps"] == {}
+    assert list(experiments["other"]["steps"]) == ["train"]
+
+
+def test_named_step_is_found_next_to_a_key_that_cannot_be_listed() -> None:
     bucket = with_results()
-    bucket.complete = False
-    assert not list_results(bucket.send, None).overview.complete
+    bucket.unlistable = {"", "exp"}
+    found = list_results(bucket, parse_name("exp/train"))
+    assert found.overview.complete
+    assert list(found.document["experiments"]["exp"]["steps"]) == ["train"]
+
+
+def test_only_some_of_many_unusable_folders_are_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = with_results()
+    for number in range(MOST_UNUSABLE + 50):
+        bucket.put(f"exp/{number} images/1.jpg", b"x")
+    levels: list[str] = []
+    level = bucket.level
+    monkeypatch.setattr(bucket, "level", lambda prefix: levels.append(prefix) or level(prefix))
+    assert list(steps(bucket)) == ["train"]
+    assert len(levels) == MOST_UNUSABLE + 2

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from maskrcnn_trainer.artifacts.names import ArtifactName, printable
-from maskrcnn_trainer.artifacts.reading import SendRequest, steps_below
+from maskrcnn_trainer.artifacts.reading import ResultsSource, steps_below
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.exchange_types import run_decision
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
@@ -28,14 +28,15 @@ class CleanedResults:
     complete: bool = True
 
 
-def clean_results(send: SendRequest, name: ArtifactName | None) -> CleanedResults:
+def clean_results(store: ResultsSource, name: ArtifactName | None) -> CleanedResults:
     """Clean an experiment, a step, or all experiments.
 
     Raises:
         InvalidInput: the store refuses.
         TryAgain: the store is unavailable.
     """
-    below = steps_below(send, name)
+    below = steps_below(store, name)
+    send = store.sender()
     steps: dict[str, OutsideCleaned] = {}
     problems: dict[str, str] = {}
     for keys in below.steps:

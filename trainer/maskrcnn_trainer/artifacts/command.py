@@ -127,7 +127,7 @@ def _warn_if_incomplete(url: str, *, complete: bool) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     name = _name(arguments)
     with _store(arguments) as store:
-        found = list_results(store.sender(), name)
+        found = list_results(store, name)
     _warn_if_incomplete(arguments.url, complete=found.overview.complete)
     if getattr(arguments, "json", False):
         write_output(json.dumps(found.document, indent=2) + "\n")
@@ -160,7 +160,7 @@ def _clean(arguments: argparse.Namespace) -> int:
     if name is not None and name.path is not None:
         raise InvalidInput(f"NAME {name}: give EXPERIMENT or EXPERIMENT/STEP", reason="InvalidCommandLine")
     with _store(arguments) as store:
-        cleaned = clean_results(store.sender(), name)
+        cleaned = clean_results(store, name)
     _warn_if_incomplete(arguments.url, complete=cleaned.complete)
     write_output(cleaning_lines(cleaned))
     if any(one.forbidden for one in cleaned.steps.values()):
@@ -178,12 +178,12 @@ def _delete(arguments: argparse.Namespace) -> int:
     name = parse_name(arguments.name)
     if not arguments.yes:
         with _store(arguments) as store:
-            found = read_overview(store.sender(), name)
+            found = read_overview(store, name)
         if not _is_confirmed(question(found, name, arguments.url)):
             log.info("Nothing was deleted")
             return EXIT_OK
     with _store(arguments) as store:
-        done = delete_results(store.sender(), name, purge=arguments.purge)
+        done = delete_results(store, name, purge=arguments.purge)
     for step, one in done.steps.items():
         if one.left_to is not None:
             log.warning("Step %s belongs to a later owner of the experiment and is left", step)

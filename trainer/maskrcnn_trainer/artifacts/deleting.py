@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from maskrcnn_trainer.artifacts.names import ArtifactName, printable
 from maskrcnn_trainer.artifacts.overview import Overview, shown_size
-from maskrcnn_trainer.artifacts.reading import SendRequest, steps_below
+from maskrcnn_trainer.artifacts.reading import ResultsSource, SendRequest, steps_below
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.exchange_types import (
     DamagedStore,
@@ -77,14 +77,14 @@ def question(found: Overview, name: ArtifactName, url: str) -> str:
     )
 
 
-def delete_results(send: SendRequest, name: ArtifactName, *, purge: bool = False) -> DeletedResults:
+def delete_results(store: ResultsSource, name: ArtifactName, *, purge: bool = False) -> DeletedResults:
     """Delete the results of an experiment.
 
     Its owner becomes a tombstone first. So does the pointer of each step that is listed then; the objects of earlier
     attempts are deleted after it. A step of a later owner is left.
 
     Args:
-        send: carries out requests.
+        store: of the experiments.
         name: of the experiment.
         purge: whether to remove the tombstones as well. Then a late request, or an attempt that still runs, can write
             the experiment again.
@@ -97,13 +97,14 @@ def delete_results(send: SendRequest, name: ArtifactName, *, purge: bool = False
         raise InvalidInput(
             f"NAME {name}: only whole experiments are deleted: give {name.experiment}", reason="InvalidCommandLine"
         )
+    send = store.sender()
     token = secrets.token_hex(16)
     owner = run_decision(disown_prefix(name.experiment, token), send)
     if isinstance(owner, DamagedStore):
         raise InvalidInput(f"{owner.key} {owner.problem}", reason="StoreRefused")
     if not isinstance(owner, DisownedPrefix):
         raise InvalidInput(f"NAME: there is no experiment {name}", reason="NotPublished")
-    below = steps_below(send, name)
+    below = steps_below(store, name)
     steps: dict[str, DeletedStep] = {}
     problems: dict[str, str] = {}
     for number, keys in enumerate(below.steps):

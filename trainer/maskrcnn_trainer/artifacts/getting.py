@@ -25,6 +25,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import PublishedFile
 from maskrcnn_trainer.object_store.fence.result_reading import ReadTerms, read_results
+from maskrcnn_trainer.object_store.fence_store import StoreLevel
 from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.progress_bar import ProgressMeter, progress_bar
 
@@ -36,6 +37,9 @@ class SenderSource(Protocol):
 
     def sender(self, *, into: Path | None = None, on_bytes: Callable[[int], None] = lambda _: None) -> SendRequest:
         """Return the function that carries out requests; FetchFiles writes to ``into``."""
+
+    def level(self, prefix: str) -> StoreLevel:
+        """Return the folders and objects directly below a prefix."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def get_results(store: SenderSource, name: ArtifactName, directory: Path, *, ove
         WorkspaceFull: there is no space.
         Stopped: on request.
     """
-    steps = _steps(store.sender(), name)
+    steps = _steps(store, name)
     make_directory(directory, flag="-o")
     with LocalTree(directory) as tree:
         load = _Load(tree, store, overwrite=overwrite)
@@ -114,15 +118,16 @@ def get_results(store: SenderSource, name: ArtifactName, directory: Path, *, ove
     return loaded
 
 
-def _steps(send: SendRequest, name: ArtifactName) -> list[_StepFiles]:
+def _steps(store: SenderSource, name: ArtifactName) -> list[_StepFiles]:
     """Return the files of each step that a name selects."""
+    send = store.sender()
     if name.step is not None:
         keys = StepKeys(name.experiment, name.step)
         files = tuple(file for file in read_set(send, keys).files if name.selects(file.path))
         if not files:
             raise InvalidInput(f"NAME: {keys.prefix.rstrip('/')} has no {name.path}", reason="NotPublished")
         return [_StepFiles(keys, name, files)]
-    found = read_overview(send, name).experiments.get(name.experiment)
+    found = read_overview(store, name).experiments.get(name.experiment)
     steps = found.steps if found else {}
     for step, one in steps.items():
         if one.problem:

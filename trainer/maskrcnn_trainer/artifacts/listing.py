@@ -7,7 +7,7 @@ from typing import Any
 
 from maskrcnn_trainer.artifacts.names import ArtifactName
 from maskrcnn_trainer.artifacts.overview import Overview, files_table, overview_document, overview_table
-from maskrcnn_trainer.artifacts.reading import SendRequest, read_overview, read_set
+from maskrcnn_trainer.artifacts.reading import ResultsSource, read_overview, read_set
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import PublishedSet
 
@@ -46,16 +46,16 @@ class ListedResults:
         return f"{overview_table(self.overview)}{files}"
 
 
-def list_results(send: SendRequest, name: ArtifactName | None) -> ListedResults:
+def list_results(store: ResultsSource, name: ArtifactName | None) -> ListedResults:
     """Return the results below a URL, with the files of a step if ``name`` is one.
 
     Raises:
         InvalidInput: the store refuses, or the step has no results.
         TryAgain: the store is unavailable.
     """
-    overview = read_overview(send, name)
+    overview = read_overview(store, name)
     if name is None or name.step is None:
         return ListedResults(overview, name)
-    published = read_set(send, StepKeys(name.experiment, name.step))
+    published = read_set(store.sender(), StepKeys(name.experiment, name.step))
     selected = tuple(file for file in published.files if name.selects(file.path))
     return ListedResults(overview, name, replace(published, files=selected))

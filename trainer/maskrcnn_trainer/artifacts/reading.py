@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from maskrcnn_trainer.artifacts.names import ArtifactName
 from maskrcnn_trainer.artifacts.overview import ExperimentOverview, Overview, SetOverview, StepOverview
@@ -20,39 +21,61 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     ListKeys,
     run_decision,
 )
-from maskrcnn_trainer.object_store.fence.keys import StepKeys, owner_key, steps_in
+from maskrcnn_trainer.object_store.fence.keys import StepKeys, owner_key
 from maskrcnn_trainer.object_store.fence.records import FingerprintSlot, OwnerRecord, PublishedSet, StepPointer
 from maskrcnn_trainer.object_store.fence.result_reading import ReadResults, ReadTerms, read_results
+from maskrcnn_trainer.object_store.fence_store import StoreLevel
 from maskrcnn_trainer.shared.messages import RUN_FILE
 
 SendRequest = Callable[[FenceRequest], FenceAnswer]
 MOST_READS = 3
 """Most reads of a pointer whose manifest was replaced and deleted meanwhile."""
+MOST_UNUSABLE = 100
+"""Most folders of a level, with names that no experiment or step can have, that are looked into."""
 
 
-def read_overview(send: SendRequest, name: ArtifactName | None = None) -> Overview:
+class ResultsSource(Protocol):
+    """Store of experiments, as far as a list needs it."""
+
+    def sender(self) -> SendRequest:
+        """Return the function that carries out requests."""
+
+    def level(self, prefix: str) -> StoreLevel:
+        """Return the folders and objects directly below a prefix."""
+
+
+def read_overview(store: ResultsSource, name: ArtifactName | None = None) -> Overview:
     """Return what is below a URL.
 
     Args:
-        send: carries out requests.
+        store: of the experiments.
         name: experiment or step; None: all experiments.
 
     Raises:
         InvalidInput: the store refuses the listing.
         TryAgain: the store is unavailable.
     """
-    listed = _listed(send, _prefix(name))
-    keys = tuple(entry.key for entry in listed.entries)
+    if name is None:
+        top = store.level("")
+        names, complete = top.folders, top.complete
+    else:
+        names, complete = (name.experiment,), True
+    send = store.sender()
     found: dict[str, ExperimentOverview] = {}
-    for experiment, own in sorted(_by_experiment(keys).items()):
-        one = _experiment(send, experiment, own, None if name is None else name.step)
+    for experiment in names:
+        steps = Steps((name.step,)) if name is not None and name.step is not None else _steps_of(store, experiment)
+        complete = complete and steps.complete
+        one = _experiment(send, experiment, steps)
         if one is not None:
             found[experiment] = one
-    return Overview(found, listed.complete)
+    return Overview(found, complete)
 
 
-def read_step(send: SendRequest, keys: StepKeys) -> StepOverview:
-    """Return what a step's pointer names; a set that was replaced while it was read is read again."""
+def read_step(send: SendRequest, keys: StepKeys) -> StepOverview | None:
+    """Return what a step's pointer names; None if it doesn't exist.
+
+    A set that was replaced while it was read is read again.
+    """
     try:
         return _step(send, keys)
     except InvalidInput as error:
@@ -83,27 +106,57 @@ def set_of_outcome(outcome: FenceOutcome, keys: StepKeys) -> PublishedSet:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """Names of folders that may be steps.
+
+    Attributes:
+        names: in order.
+        unusable: names that no step can have, of folders with a pointer.
+        has_owner: whether the experiment has an owner; None: unknown.
+        complete: whether all folders are known.
+    """
+
+    names: tuple[str, ...] = ()
+    unusable: tuple[str, ...] = ()
+    has_owner: bool | None = None
+    complete: bool = True
+
+
+@dataclass(frozen=True)
 class StepsBelow:
-    """Steps that have a pointer or objects of ours; complete if all keys could be listed."""
+    """Steps that have a pointer or objects of ours; complete if all folders could be listed."""
 
     steps: tuple[StepKeys, ...]
     complete: bool
 
 
-def steps_below(send: SendRequest, name: ArtifactName | None) -> StepsBelow:
+def steps_below(store: ResultsSource, name: ArtifactName | None) -> StepsBelow:
     """Return the steps of an experiment, or of all experiments, in order; a name of a step limits them to it.
 
     Raises:
         InvalidInput: the store refuses the listing.
         TryAgain: the store is unavailable.
     """
-    listed = _listed(send, _prefix(name))
+    if name is not None and name.step is not None:
+        return StepsBelow((StepKeys(name.experiment, name.step),), complete=True)
+    top = store.level("") if name is None else StoreLevel((name.experiment,))
+    complete = top.complete
     found = []
-    for experiment, keys in sorted(_by_experiment(tuple(entry.key for entry in listed.entries)).items()):
-        if _is_name(experiment):
-            found += [StepKeys(experiment, step) for step in steps_in(experiment, keys)]
-    only = None if name is None else name.step
-    return StepsBelow(tuple(keys for keys in found if only in (None, keys.step)), listed.complete)
+    for experiment in filter(_is_name, top.folders):
+        level = store.level(experiment)
+        complete = complete and level.complete
+        for step in filter(_is_name, level.folders):
+            keys = StepKeys(experiment, step)
+            below = store.level(f"{experiment}/{step}")
+            # a level that can't be listed may be that of a step
+            if RUN_FILE in below.objects or not below.complete or ("o" in below.folders and _has_ours(store, keys)):
+                found.append(keys)
+    return StepsBelow(tuple(found), complete)
+
+
+def _has_ours(store: ResultsSource, keys: StepKeys) -> bool:
+    listed = _listed(store.sender(), keys.prefix)
+    return not listed.complete or any(keys.parse(entry.key) is not None for entry in listed.entries)
 
 
 def _is_name(text: str) -> bool:
@@ -114,13 +167,6 @@ def _is_name(text: str) -> bool:
     return True
 
 
-def _prefix(name: ArtifactName | None) -> str:
-    if name is None:
-        return ""
-    # a step's experiment has its owner above the step
-    return f"{name.experiment}/"
-
-
 def _listed(send: SendRequest, prefix: str) -> ListedKeys:
     while True:
         answer = send(ListKeys(prefix))
@@ -128,38 +174,31 @@ def _listed(send: SendRequest, prefix: str) -> ListedKeys:
             return answer
 
 
-def _by_experiment(keys: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Return the keys that lie in a directory, by the first segment."""
-    found: dict[str, list[str]] = {}
-    for key in keys:
-        experiment, slash, _ = key.partition("/")
-        if slash:
-            found.setdefault(experiment, []).append(key)
-    return {experiment: tuple(own) for experiment, own in found.items()}
+def _steps_of(store: ResultsSource, experiment: str) -> Steps:
+    """Return the folders of an experiment, or of a foreign folder."""
+    level = store.level(experiment)
+    usable = tuple(step for step in level.folders if _is_name(experiment) and _is_name(step))
+    others = [step for step in level.folders if step not in set(usable)][:MOST_UNUSABLE]
+    unusable = tuple(step for step in others if RUN_FILE in store.level(f"{experiment}/{step}").objects)
+    has_owner = owner_key(experiment).rpartition("/")[2] in level.objects if level.complete else None
+    return Steps(usable, unusable, has_owner, level.complete)
 
 
-def _experiment(
-    send: SendRequest, experiment: str, keys: tuple[str, ...], only: str | None
-) -> ExperimentOverview | None:
-    """Return an experiment; None if the keys are foreign."""
-    names = (*steps_in(experiment, keys), *_unusable_steps(experiment, keys))
-    has_owner = owner_key(experiment) in keys
-    if not names and not has_owner:
-        return None
-    steps = {}
-    for step in sorted(name for name in names if only in (None, name)):
-        try:
-            step_keys = StepKeys(experiment, step)
-        except ValueError as error:
-            steps[step] = StepOverview(problem=str(error))
-        else:
-            steps[step] = read_step(send, step_keys)
-    one = ExperimentOverview(steps=steps)
-    if not has_owner:
-        return one
+def _experiment(send: SendRequest, experiment: str, steps: Steps) -> ExperimentOverview | None:
+    """Return an experiment; None if the folder is foreign."""
+    problem = "isn't a name that an experiment or a step can have"
+    found = {step: StepOverview(problem=f"{experiment}/{step} {problem}") for step in steps.unusable}
+    for step in steps.names:
+        one = read_step(send, StepKeys(experiment, step))
+        if one is not None:
+            found[step] = one
+    experiment_found = ExperimentOverview(steps=dict(sorted(found.items())))
     if not _is_name(experiment):
-        return replace(one, problem=f"{experiment!r} isn't a name that an experiment can have")
-    return _with_owner(send, experiment, one)
+        return replace(experiment_found, problem=f"{experiment} {problem}") if found else None
+    if steps.has_owner is not False:
+        experiment_found = _with_owner(send, experiment, experiment_found)
+    is_there = bool(found or experiment_found.owner_epoch or experiment_found.problem)
+    return experiment_found if is_there else None
 
 
 def _with_owner(send: SendRequest, experiment: str, one: ExperimentOverview) -> ExperimentOverview:
@@ -174,21 +213,11 @@ def _with_owner(send: SendRequest, experiment: str, one: ExperimentOverview) -> 
     return replace(one, owner=record.content.owner, owner_epoch=record.content.epoch)
 
 
-def _unusable_steps(experiment: str, keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names above pointers which no step can have, or whose experiment has such a name."""
-    found = set()
-    for key in keys:
-        parts = key.split("/")
-        if len(parts) == 3 and parts[2] == RUN_FILE and not (_is_name(experiment) and _is_name(parts[1])):
-            found.add(parts[1])
-    return tuple(found)
-
-
-def _step(send: SendRequest, keys: StepKeys) -> StepOverview:
+def _step(send: SendRequest, keys: StepKeys) -> StepOverview | None:
     for _ in range(MOST_READS):
         found = _record(send, keys.pointer)
         if found is None:
-            return StepOverview(problem=f"{keys.pointer} doesn't exist")
+            return None
         if not isinstance(found.content, StepPointer):
             return StepOverview(problem=f"{keys.pointer} isn't a pointer")
         sets = {slot.manifest: _set(send, slot) for slot in found.content.slots}

@@ -63,6 +63,21 @@ _REFUSALS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class StoreLevel:
+    """Folders and objects directly below a prefix, by their last segments.
+
+    Attributes:
+        folders: in order.
+        objects: among them markers of folders.
+        complete: whether they are known; False if the library can't list an object there.
+    """
+
+    folders: tuple[str, ...] = ()
+    objects: frozenset[str] = frozenset()
+    complete: bool = True
+
+
 class FenceStore:
     """Store of all experiments below one URL; for one thread, like its client.
 
@@ -128,6 +143,24 @@ class FenceStore:
                 raise known if isinstance(known, WorkspaceFull) else error from error
 
         return send
+
+    def level(self, prefix: str) -> StoreLevel:
+        """Return the folders and objects directly below a prefix.
+
+        Args:
+            prefix: relative to the URL of all experiments, without a slash at its end; empty: the URL itself.
+
+        Raises:
+            InvalidInput, TryAgain, Stopped: see :meth:`sender`.
+        """
+        try:
+            folders, objects = self._client.level(self._key(prefix))
+        except KeyUnlistable:
+            return StoreLevel(complete=False)
+        names = (folder.rpartition("/")[2] for folder in folders)
+        return StoreLevel(
+            tuple(sorted(filter(None, names))), frozenset(info.key.rpartition("/")[2] for info in objects)
+        )
 
     def link(self, key: str, seconds: float) -> str:
         """Return a URL by which anybody can read an object for a time; it contains a signature: never log it.
