@@ -13,6 +13,7 @@ from maskrcnn_trainer.artifacts.reading import MOST_UNUSABLE
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.exchange_types import run_decision
 from maskrcnn_trainer.object_store.fence.tombstones import delete_experiment
+from maskrcnn_trainer.object_store.fence_store import StoreLevel
 
 
 def with_results(experiment: str = "exp") -> Bucket:
@@ -217,6 +218,11 @@ def test_only_some_of_many_unusable_folders_are_looked_into(monkeypatch: pytest.
         bucket.put(f"exp/{number} images/1.jpg", b"x")
     levels: list[str] = []
     level = bucket.level
-    monkeypatch.setattr(bucket, "level", lambda prefix: levels.append(prefix) or level(prefix))
+
+    def counted(prefix: str) -> StoreLevel:
+        levels.append(prefix)
+        return level(prefix)
+
+    monkeypatch.setattr(bucket, "level", counted)
     assert list(steps(bucket)) == ["train"]
     assert len(levels) == MOST_UNUSABLE + 2
