@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tests.object_storage.servers import _store as raw_store
 from tests.object_storage.user_stores import UserStore, listed
 
 from maskrcnn_trainer.errors import TryAgain
+from maskrcnn_trainer.object_store.client import PART_BYTES
 from maskrcnn_trainer.object_store.fence_store import FenceStore
 
 MEGABYTE = 1_000_000
@@ -78,6 +80,14 @@ def tree(directory: Path) -> dict[str, bytes]:
     return {
         path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
     }
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until a condition holds; fail after some time."""
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture(name="filled", params=ONE_OF_EACH_SCHEME)
@@ -149,10 +159,7 @@ def test_interrupted_load_is_continued_by_the_next(
     arguments = command_line(moto_filled, "get", "exp/train", "-o", str(out), address=proxy.url)
     with subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE) as process:
         proxy.wait_until_held()
-        deadline = time.monotonic() + SECONDS
-        while len([path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")]) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: len([one for one in out.rglob("*") if one.is_file() and one.name[0] != "."]) == 2)
         os.kill(process.pid, signal.SIGKILL)
     assert [path.name for path in out.iterdir()] == [".maskrcnn-partial"]
     proxy.release()
@@ -164,6 +171,36 @@ def test_interrupted_load_is_continued_by_the_next(
         one.request.key for one in proxy.reads() if "/o/" in one.request.key and "manifest" not in one.request.key
     ]
     assert objects == [key for key in objects if key.endswith("-model")]
+
+
+def test_interrupted_load_of_a_large_file_is_continued_within_it(
+    moto_store: UserStore, in_front_of: InFrontOf, tmp_path: Path
+) -> None:
+    content = random.Random(1).randbytes(40 * MEGABYTE)  # noqa: S311 - no secret
+    with opened(moto_store) as fence:
+        owned(fence)
+        claimed(fence, tmp_path / "published").publish({"model": content})
+    proxy = in_front_of(moto_store)
+    last = f"bytes={2 * PART_BYTES}-"
+    proxy.faults = [
+        Fault(lambda request: request.headers.get("range", "").startswith(last), times=None, hold_after=1000)
+    ]
+    out = tmp_path / "out"
+    arguments = command_line(moto_store, "get", "exp/train/model", "-o", str(out), address=proxy.url)
+    with subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE) as process:
+        proxy.wait_until_held()
+        wait_until(
+            lambda: sum(len(file.read_text().splitlines()) for file in out.rglob("parts") if file.is_file()) == 2
+        )
+        os.kill(process.pid, signal.SIGKILL)
+    proxy.release()
+    proxy.forget()
+    done = run(moto_store, "get", "exp/train/model", "-o", str(out), address=proxy.url)
+    assert done.returncode == 0, done.stderr
+    assert tree(out) == {"model": content}
+    assert [one.request.headers.get("range", "") for one in proxy.reads() if one.request.key.endswith("-model")] == [
+        f"{last}{len(content) - 1}"
+    ]
 
 
 def test_stop_ends_a_load_with_its_code(moto_filled: UserStore, in_front_of: InFrontOf, tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from tests.unit.artifacts.bucket import Bucket, attempt, own
 
+from maskrcnn_trainer.artifacts import getting
 from maskrcnn_trainer.artifacts.getting import LoadedResults, get_results
 from maskrcnn_trainer.artifacts.names import parse_name
 from maskrcnn_trainer.errors import InvalidInput, TryAgain, WorkspaceFull
 from maskrcnn_trainer.object_store.fence.exchange_types import FenceAnswer, FenceRequest, FetchFiles
+from maskrcnn_trainer.object_store.fence.records import PublishedFile
 from maskrcnn_trainer.object_store.fence_store import StoreLevel
 
 FILES = {"result.json": b"{}", "logs/a.log": b"log", "checkpoints/model": b"weights"}
@@ -24,9 +26,22 @@ class Source:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
+        self.resumed: list[str] = []
 
     def level(self, prefix: str) -> StoreLevel:
         return self.bucket.level(prefix)
+
+    def resume(
+        self, file: PublishedFile, folder: Path, *, on_bytes: Callable[[int], None] = lambda _: None
+    ) -> Path | None:
+        self.resumed.append(file.path)
+        if file.key not in self.bucket.objects:
+            return None
+        folder.mkdir(exist_ok=True)
+        content = self.bucket.objects[file.key][0]
+        (folder / "data").write_bytes(content)
+        on_bytes(len(content))
+        return folder / "data"
 
     def sender(
         self, *, into: Path | None = None, on_bytes: Callable[[int], None] = lambda _: None
@@ -243,3 +258,34 @@ def test_damaged_step_of_an_experiment_is_named(tmp_path: Path) -> None:
     bucket.put("exp/broken/run.json", b"{")
     with pytest.raises(InvalidInput, match="step broken can't be read: exp/broken/run.json isn't JSON"):
         get(bucket, "exp", tmp_path / "new")
+
+
+def test_large_files_are_loaded_part_by_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(getting, "is_resumable", lambda file: file.size == len(FILES["checkpoints/model"]))
+    source = Source(filled())
+    done = get_results(source, parse_name("exp/train"), tmp_path)
+    assert source.resumed == ["checkpoints/model"]
+    assert tree(tmp_path) == FILES
+    assert done.loaded == done.size
+
+
+def test_large_file_that_is_gone_makes_the_pointer_be_read_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(getting, "is_resumable", lambda file: True)
+    bucket = filled()
+    key = next(key for key in bucket.objects if key.endswith("-model"))
+    del bucket.objects[key]
+    with pytest.raises(InvalidInput, match="names an object that doesn't exist"):
+        get(bucket, "exp/train", tmp_path)
+
+
+def test_parts_of_a_file_that_was_replaced_are_removed(tmp_path: Path) -> None:
+    bucket = filled()
+    old = tmp_path / ".maskrcnn-partial" / f"{'0' * 64}.parts"
+    old.mkdir(parents=True)
+    (old / "data").write_bytes(b"x")
+    bucket.most_loads = 0
+    with pytest.raises(TryAgain):
+        get(bucket, "exp/train", tmp_path)
+    assert list((tmp_path / ".maskrcnn-partial").iterdir()) == []

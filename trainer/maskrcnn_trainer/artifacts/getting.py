@@ -26,6 +26,7 @@ from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import PublishedFile
 from maskrcnn_trainer.object_store.fence.result_reading import ReadTerms, read_results
 from maskrcnn_trainer.object_store.fence_store import StoreLevel
+from maskrcnn_trainer.object_store.resumed_file import is_resumable, resumed_bytes
 from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.progress_bar import ProgressMeter, progress_bar
 
@@ -40,6 +41,11 @@ class SenderSource(Protocol):
 
     def level(self, prefix: str) -> StoreLevel:
         """Return the folders and objects directly below a prefix."""
+
+    def resume(
+        self, file: PublishedFile, folder: Path, *, on_bytes: Callable[[int], None] = lambda _: None
+    ) -> Path | None:
+        """Return a verified copy of a file of several parts in a folder; None: there is no such object."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,14 @@ def _steps(store: SenderSource, name: ArtifactName) -> list[_StepFiles]:
     return [_StepFiles(keys, name, read_set(send, keys).files) for keys in keys_of_steps]
 
 
+@dataclass(frozen=True)
+class _Counters:
+    """Functions that are called with numbers of bytes: of an earlier call, and from the store."""
+
+    found: Callable[[int], None]
+    loaded: Callable[[int], None]
+
+
 class _Load:
     """Load of the files of some steps.
 
@@ -174,7 +188,8 @@ class _Load:
                 continue
             self._refuse_other(place)
             self._size += file.size
-            missing += 0 if self._tree.has_partial(_partial_name(place, file), file) else file.size
+            name = _partial_name(place, file)
+            missing += 0 if self._tree.has_partial(name, file) else file.size - resumed_bytes(self._tree.parts(name))
         free = shutil.disk_usage(self._tree.root).free
         if missing > free:
             raise WorkspaceFull(
@@ -190,27 +205,25 @@ class _Load:
                 progress(size)
 
             send = self._store.sender(into=self._tree.partial, on_bytes=count)
-            sets = [self._load(step, send, progress) for step in steps]
+            sets = [self._load(step, send, _Counters(progress, count)) for step in steps]
         for step, files in zip(steps, sets, strict=True):
             for file in files:
                 self._move(step.place(file.path), file)
         every = tuple(file for files in sets for file in files)
         return LoadedResults(len(every), size_of_files(every), self._loaded)
 
-    def _load(self, step: _StepFiles, send: SendRequest, progress: Callable[[int], None]) -> tuple[PublishedFile, ...]:
+    def _load(self, step: _StepFiles, send: SendRequest, counters: _Counters) -> tuple[PublishedFile, ...]:
         """Load the files of a step; if they were replaced meanwhile, those that replace them."""
         paths = None if step.name.path is None else frozenset(file.path for file in step.files)
 
         def sent(request: FenceRequest) -> FenceAnswer:
-            return self._fetch(step, request, send, progress) if isinstance(request, FetchFiles) else send(request)
+            return self._fetch(step, request, send, counters) if isinstance(request, FetchFiles) else send(request)
 
         outcome = run_decision(read_results(ReadTerms(step.keys, paths=paths)), sent)
         files = set_of_outcome(outcome, step.keys).files
         return tuple(file for file in files if paths is None or file.path in paths)
 
-    def _fetch(
-        self, step: _StepFiles, request: FetchFiles, send: SendRequest, progress: Callable[[int], None]
-    ) -> FenceAnswer:
+    def _fetch(self, step: _StepFiles, request: FetchFiles, send: SendRequest, counters: _Counters) -> FenceAnswer:
         """Load files under names of their own, so that their paths have no effect on where they are written."""
         found: set[str] = set()
         missing: list[PublishedFile] = []
@@ -221,11 +234,23 @@ class _Load:
                 found.add(file.key)
             elif self._tree.has_partial(name, file):
                 found.add(file.key)
-                progress(file.size)
-            else:
+                counters.found(file.size)
+            elif not is_resumable(file):
                 missing.append(replace(file, path=name))
+            elif self._is_resumed(file, name, counters):
+                found.add(file.key)
         answer = send(FetchFiles(tuple(missing))) if missing else FetchedKeys(frozenset())
         return FetchedKeys(answer.keys | found) if isinstance(answer, FetchedKeys) else answer
+
+    def _is_resumed(self, file: PublishedFile, name: str, counters: _Counters) -> bool:
+        """Load the rest of a large file; return False if there is no such object."""
+        folder = self._tree.parts(name)
+        counters.found(resumed_bytes(folder))
+        loaded = self._store.resume(file, folder, on_bytes=counters.loaded)
+        if loaded is None:
+            return False
+        self._tree.complete(name, loaded)
+        return True
 
     def _move(self, place: str, file: PublishedFile) -> None:
         if (place, file.key) not in self._in_place:

@@ -19,6 +19,7 @@ from maskrcnn_trainer.object_store.fence.records import PublishedFile
 
 UNFINISHED_FILES = ".maskrcnn-partial"
 """Directory for files until all of them are loaded."""
+_PARTS = ".parts"
 _CHUNK = 1024 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -68,8 +69,21 @@ class LocalTree:
         """Remove all unfinished files but some, such as those of a set that was replaced."""
         with os.scandir(self._partial) as entries:
             for entry in entries:
-                if entry.name not in names and not entry.is_dir(follow_symlinks=False):
+                if entry.name.removesuffix(_PARTS) in names:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.name, dir_fd=self._partial)
+                else:
                     os.unlink(entry.name, dir_fd=self._partial)
+
+    def parts(self, name: str) -> Path:
+        """Return the folder for the parts of an unfinished file."""
+        return self.partial / f"{name}{_PARTS}"
+
+    def complete(self, name: str, loaded: Path) -> None:
+        """Make a file in the folder for its parts a whole one."""
+        os.rename(loaded, name, dst_dir_fd=self._partial)
+        shutil.rmtree(f"{name}{_PARTS}", dir_fd=self._partial)
 
     def has_partial(self, name: str, file: PublishedFile) -> bool:
         """Return whether the whole content of a file is in the directory for unfinished files."""
