@@ -12,7 +12,6 @@ from maskrcnn_trainer.object_store.client import PART_BYTES, ObjectInfo, StoreCl
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
 from maskrcnn_trainer.object_store.fence.records import PublishedFile
 from maskrcnn_trainer.object_store.loading_record import DATA, missing_parts, record_part, recorded_bytes
-from maskrcnn_trainer.shared.files import open_regular
 
 
 def is_resumable(file: PublishedFile) -> bool:
@@ -84,5 +83,5 @@ def _load(client: StoreClient, info: ObjectInfo, data: Path, on_bytes: Callable[
 
 
 def _sha256(path: Path) -> str:
-    with open_regular(path) as stream:
+    with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
