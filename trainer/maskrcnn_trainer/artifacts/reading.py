@@ -63,7 +63,9 @@ def read_overview(store: ResultsSource, name: ArtifactName | None = None) -> Ove
     send = store.sender()
     found: dict[str, ExperimentOverview] = {}
     for experiment in names:
-        steps = Steps((name.step,)) if name is not None and name.step is not None else _steps_of(store, experiment)
+        steps = (
+            StepFolders((name.step,)) if name is not None and name.step is not None else _steps_of(store, experiment)
+        )
         complete = complete and steps.complete
         one = _experiment(send, experiment, steps)
         if one is not None:
@@ -106,7 +108,7 @@ def set_of_outcome(outcome: FenceOutcome, keys: StepKeys) -> PublishedSet:
 
 
 @dataclass(frozen=True)
-class Steps:
+class StepFolders:
     """Names of folders that may be steps.
 
     Attributes:
@@ -174,17 +176,17 @@ def _listed(send: SendRequest, prefix: str) -> ListedKeys:
             return answer
 
 
-def _steps_of(store: ResultsSource, experiment: str) -> Steps:
+def _steps_of(store: ResultsSource, experiment: str) -> StepFolders:
     """Return the folders of an experiment, or of a foreign folder."""
     level = store.level(experiment)
     usable = tuple(step for step in level.folders if _is_name(experiment) and _is_name(step))
     others = [step for step in level.folders if step not in set(usable)][:MOST_UNUSABLE]
     unusable = tuple(step for step in others if RUN_FILE in store.level(f"{experiment}/{step}").objects)
     has_owner = owner_key(experiment).rpartition("/")[2] in level.objects if level.complete else None
-    return Steps(usable, unusable, has_owner, level.complete)
+    return StepFolders(usable, unusable, has_owner, level.complete)
 
 
-def _experiment(send: SendRequest, experiment: str, steps: Steps) -> ExperimentOverview | None:
+def _experiment(send: SendRequest, experiment: str, steps: StepFolders) -> ExperimentOverview | None:
     """Return an experiment; None if the folder is foreign."""
     problem = "isn't a name that an experiment or a step can have"
     found = {step: StepOverview(problem=f"{experiment}/{step} {problem}") for step in steps.unusable}
