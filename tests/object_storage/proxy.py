@@ -70,6 +70,31 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LateRequest:
+    """A request that a proxy has kept back.
+
+    Attributes:
+        request: as it arrived.
+        path: with the query, as it was sent.
+        headers: by name as they were sent.
+    """
+
+    request: Request
+    path: str
+    headers: dict[str, str]
+    body: bytes = field(repr=False)
+    address: tuple[str, int]
+
+    def deliver(self) -> Answer:
+        """Pass the request on to the server, and return its answer, which no client gets."""
+        way = http.client.HTTPConnection(*self.address, timeout=SERVER_SECONDS)
+        try:
+            return _answer_of(way, self)
+        finally:
+            way.close()
+
+
 @dataclass
 class Fault:
     """Behavior of the proxy for some requests; without ``answer`` the server's answer is sent.
@@ -84,6 +109,9 @@ class Fault:
         bytes_per_second: speed at which the body is sent.
         lost: whether the server's answer is lost: the connection is reset in place of it.
         before: called before the request is passed on.
+        kept: called in place of passing the request on, which can be done later; the connection is reset.
+        after: called once the server has answered, before the client gets the answer.
+        twice: whether the request is passed on twice; the client gets the second answer.
     """
 
     matches: Callable[[Request], bool] = lambda request: request.is_read
@@ -95,6 +123,9 @@ class Fault:
     bytes_per_second: float | None = None
     lost: bool = False
     before: Callable[[Request], None] = lambda _: None
+    kept: Callable[[LateRequest], None] | None = None
+    after: Callable[[Request], None] = lambda _: None
+    twice: bool = False
 
 
 _NO_FAULT = Fault()
@@ -236,7 +267,14 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         passed, fault = self.server.note(self._request())
         fault.before(passed.request)
-        answer = fault.answer or self._from_server(body)
+        if fault.kept is not None:
+            fault.kept(self._late(passed.request, body))
+            self._reset()
+            return
+        answer = fault.answer or self._from_server(passed.request, body)
+        if fault.twice:
+            answer = self._from_server(passed.request, body)
+        fault.after(passed.request)
         if fault.lost:
             self._reset()
             return
@@ -266,22 +304,16 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         return Request(self.command, key, query, {name.lower(): value for name, value in self.headers.items()})
 
-    def _from_server(self, body: bytes) -> Answer:
+    def _late(self, request: Request, body: bytes) -> LateRequest:
         target = self.server.target
+        address = (target.hostname or "", target.port or 80)
+        return LateRequest(request, self.path, dict(self.headers.items()), body, address)
+
+    def _from_server(self, request: Request, body: bytes) -> Answer:
+        late = self._late(request, body)
         if self._way is None:
-            self._way = http.client.HTTPConnection(target.hostname or "", target.port, timeout=SERVER_SECONDS)
-        way = self._way
-        # the host is signed: it stays that of the proxy
-        way.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            if name.lower() not in _OF_CONNECTION:
-                way.putheader(name, value)
-        if body or self.command in ("PUT", "POST"):
-            way.putheader("Content-Length", str(len(body)))
-        way.endheaders(body or None)
-        response = way.getresponse()
-        headers: dict[str, str] = dict(response.getheaders())
-        return Answer(response.status, response.read(), headers)
+            self._way = http.client.HTTPConnection(*late.address, timeout=SERVER_SECONDS)
+        return _answer_of(self._way, late)
 
     def _send_body(self, body: bytes, passed: Passed, fault: Fault) -> None:
         stops = [at for at in (fault.reset_after, fault.end_after, fault.hold_after) if at is not None]
@@ -305,3 +337,19 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.bytes_per_second is not None:
                 time.sleep(len(part) / fault.bytes_per_second)
         self.wfile.flush()
+
+
+def _answer_of(way: http.client.HTTPConnection, sent: LateRequest) -> Answer:
+    """Send a request to the server, and return its answer."""
+    method = sent.request.method
+    # the host is signed: it stays that of the proxy
+    way.putrequest(method, sent.path, skip_host=True, skip_accept_encoding=True)
+    for name, value in sent.headers.items():
+        if name.lower() not in _OF_CONNECTION:
+            way.putheader(name, value)
+    if sent.body or method in ("PUT", "POST"):
+        way.putheader("Content-Length", str(len(sent.body)))
+    way.endheaders(sent.body or None)
+    response = way.getresponse()
+    headers: dict[str, str] = dict(response.getheaders())
+    return Answer(response.status, response.read(), headers)

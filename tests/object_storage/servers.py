@@ -76,6 +76,10 @@ class ObjectServer:
         """Return the content of an object."""
         return bytes(obstore.get(_store(self, container), key).bytes())
 
+    def keys(self, container: str, prefix: str) -> list[str]:
+        """Return the keys below a prefix of whole segments, in order."""
+        return sorted(info["path"] for page in obstore.list(_store(self, container), prefix) for info in page)
+
     def delete(self, container: str, key: str) -> None:
         """Delete an object."""
         obstore.delete(_store(self, container), key)

@@ -187,6 +187,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--hold-at", type=int, help="wait for a signal, once this step's checkpoint is published")
     parser.add_argument("--release", type=Path, help="with --hold-at: continue once this file exists")
     parser.add_argument("--hold-unpublished", action="store_true", help="with --hold-at: don't wait for the publish")
+    parser.add_argument("--in-step", action="store_true", help="wait after each checkpoint until it is published")
     parser.add_argument("--fail-at", type=int, help="fail with exit code 64 after this step")
     return parser.parse_args(list(arguments))
 
@@ -235,6 +236,8 @@ class _Training:
                 stream.write(f"{json.dumps({'step': step})}\n")
             if step % options.every == 0:
                 self._write_checkpoint(step)
+                if options.in_step:
+                    self._wait_until_published(step)
             if step == options.hold_at:
                 self._hold(step)
             if self._stop.asked and step % options.every:
@@ -273,15 +276,19 @@ class _Training:
         for number in range(self._options.pictures):
             (folder / f"events.out.tfevents.{number}").write_bytes(b"%d" % number * 100)
 
-    def _hold(self, step: int) -> None:
+    def _wait_until_published(self, step: int) -> None:
         channel = task_publication()
-        while not self._options.hold_unpublished and channel is not None and channel.published_step != step:
-            time.sleep(0.02)
+        while not self._stop.asked and channel is not None and channel.published_step != step:
+            time.sleep(0.01)
+
+    def _hold(self, step: int) -> None:
+        if not self._options.hold_unpublished:
+            self._wait_until_published(step)
         sys.stdout.write(f"{HOLDING} {step}\n")
         sys.stdout.flush()
         release: Path | None = self._options.release
         while not self._stop.asked and not (release is not None and release.exists()):
-            time.sleep(0.02)
+            time.sleep(0.01)
 
 
 def main() -> NoReturn:
