@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -43,6 +43,7 @@ class ObjectServer:
         secret: files of a Secret with its keys, by name.
         make: creates a bucket or container.
         put_raw: stores an object under a key that the library refuses; None: the server has no such keys.
+        stores: the library's stores that were used, by container.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ObjectServer:
     secret: Mapping[str, str]
     make: Callable[[str], None]
     put_raw: Callable[[str, str, bytes], None] | None = None
+    stores: dict[str, S3Store | AzureStore | GCSStore] = field(default_factory=dict, compare=False, repr=False)
 
     def endpoint(self, address: str | None = None) -> str:
         """Return the endpoint of a store, at the server or at the proxy with an address."""
@@ -86,6 +88,10 @@ class ObjectServer:
 
 
 def _store(server: ObjectServer, container: str) -> S3Store | AzureStore | GCSStore:
+    return server.stores.get(container) or server.stores.setdefault(container, _new_store(server, container))
+
+
+def _new_store(server: ObjectServer, container: str) -> S3Store | AzureStore | GCSStore:
     client: Any = {"allow_http": True}
     if server.scheme == "gs":
         key = server.secret["GOOGLE_SERVICE_ACCOUNT_KEY"]
