@@ -54,6 +54,11 @@ class ForkedAttempt:
         return self._pid
 
     @property
+    def has_ended(self) -> bool:
+        """Return whether launch has ended."""
+        return self._ended.is_set()
+
+    @property
     def printed(self) -> str:
         """Return what was printed so far."""
         return self.output.read_text(errors="replace") if self.output.exists() else ""
@@ -76,7 +81,7 @@ class ForkedAttempt:
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         deadline = time.monotonic() + SECONDS_TO_END
-        while processes := _processes_of(self.pid):
+        while processes := processes_of(self.pid):
             assert time.monotonic() < deadline, f"processes {processes} have survived their launch"
             time.sleep(_POLL)
 
@@ -89,7 +94,7 @@ class ForkedAttempt:
         os.killpg(self.pid, signal.SIGCONT)
 
 
-def _processes_of(session: int) -> list[int]:
+def processes_of(session: int) -> list[int]:
     """Return the processes of a session that aren't zombies."""
     found = []
     for name in os.listdir("/proc"):

@@ -15,15 +15,21 @@ from typing import Any
 
 from tests.object_storage.attempt_host import Times
 from tests.object_storage.attempts import AttemptHost, ForkedAttempt
-from tests.object_storage.proxy import Fault, FaultProxy, Passed, Request, proxy_to
+from tests.object_storage.proxy import Fault, FaultProxy, LateRequest, Passed, Request, proxy_to
 from tests.object_storage.published_steps import StepInStore
 from tests.object_storage.stand_in_task import StandInLaunch
 from tests.object_storage.store_reader import SeenStep, seen
 from tests.object_storage.user_stores import UserStore
 
+from maskrcnn_trainer.object_store.helper_writes import UPLOAD_PART
+
 STEPS = 3
 IN_STEP = ("--steps", str(STEPS), "--every", "1", "--in-step")
 """Training of three steps with a checkpoint each, which waits until each is published."""
+IN_PARTS = ("--steps", str(STEPS), "--every", str(STEPS), "--in-step", "--size", str(UPLOAD_PART + 1000))
+"""The same with one checkpoint, which is uploaded in two parts."""
+POINTER = "PUT exp/train/run.json"
+"""Text of the place of each write of the pointer."""
 OTHER_FINGERPRINT = "fedcba9876543210fedcba9876543210-v1"
 _WRITTEN_ONCE = re.compile(r"/o/([0-9]+)-[0-9a-z]+-[0-9]+-")
 _PROBE = re.compile(r"probe-[0-9a-z]+-")
@@ -74,6 +80,16 @@ def places_of(passed: Iterable[Passed], prefix: str) -> list[Place]:
         counts[text] += 1
         places.append(Place(text, counts[text]))
     return places
+
+
+def of_claim(places: Sequence[Place]) -> list[Place]:
+    """Return the requests of a claim, and of the restoring of what is published."""
+    return list(itertools.takewhile(lambda place: not place.is_upload, places))
+
+
+def of_publishes(places: Sequence[Place]) -> list[Place]:
+    """Return the requests that follow the claim."""
+    return list(places[len(of_claim(places)) :])
 
 
 class AtPlace:
@@ -135,16 +151,19 @@ class Trial:
         self._started.put(started)
         return started
 
-    def finish(self, attempt: int, before: SeenStep, options: Sequence[str] = IN_STEP, **changes: Any) -> SeenStep:
-        """Run an attempt to its end, which continues from what was published before, and return what it has left."""
-        last = self.start(attempt, options, **changes)
-        code = last.wait()
-        assert code == 0, f"attempt {attempt} ended with {code}:\n{last.printed}"
+    def ends_right(self, attempt: ForkedAttempt, made: Sequence[int] = (1,) * STEPS) -> SeenStep:
+        """Wait until an attempt ends with 0, and return the published result of steps that the given attempts made."""
+        code = attempt.wait()
+        assert code == 0, f"attempt {attempt.launch.attempt} ended with {code}:\n{attempt.printed}"
         found = seen(self.step)
         assert found.is_complete, "the attempt ended with 0 without a published result"
-        made = before.attempts + (attempt,) * (STEPS - len(before.attempts))
-        assert found.attempts == made, f"the steps were made by the attempts {found.attempts}, not {made}"
+        assert found.attempts == tuple(made), f"the steps were made by the attempts {found.attempts}, not {tuple(made)}"
         return found
+
+    def finish(self, attempt: int, before: SeenStep, options: Sequence[str] = IN_STEP, **changes: Any) -> SeenStep:
+        """Run an attempt to its end, which continues from what was published before, and return what it has left."""
+        made = before.attempts + (attempt,) * (STEPS - len(before.attempts))
+        return self.ends_right(self.start(attempt, options, **changes), made)
 
     def undisturbed(self, attempt: int = 1, options: Sequence[str] = IN_STEP, **changes: Any) -> list[Place]:
         """Run an attempt to its end, and return its requests."""
@@ -162,17 +181,35 @@ class Trial:
         self.proxy.faults = [chosen]
         return chosen
 
-    def kill_at(self, place: Place, *, passed_on: bool, attempt: int = 1, **changes: Any) -> SeenStep:
+    def then_at(self, place: Place, **fault: Any) -> Fault:
+        """Put another fault at a place, counted from the request on that has used up the faults before."""
+        earlier, is_place = tuple(self.proxy.faults), AtPlace(place, self.step.prefix)
+        following = Fault(lambda request: all(one.times == 0 for one in earlier) and is_place(request), **fault)
+        self.proxy.faults = [*earlier, following]
+        return following
+
+    def kill_at(
+        self,
+        place: Place,
+        *,
+        passed_on: bool,
+        attempt: int = 1,
+        kept: Callable[[LateRequest], None] = lambda _: None,
+        **changes: Any,
+    ) -> SeenStep:
         """Kill an attempt when a request of it arrives, and return what is published then.
 
         Args:
             place: of the request.
             passed_on: whether the store carries the request out before the kill.
             attempt: number of the attempt.
+            kept: gets the request that isn't passed on.
             changes: see :meth:`start`.
         """
 
-        def kill(_: object) -> None:
+        def kill(request: Request | LateRequest) -> None:
+            if isinstance(request, LateRequest):
+                kept(request)
             self._started.get().kill()
 
         # an answer of a killed process has no reader: the connection is reset

@@ -63,11 +63,18 @@ class Passed:
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer in place of the server's."""
+    """Answer in place of the server's.
+
+    Attributes:
+        stream: bytes that are sent in place of ``body``, of which few are in memory; None: the body is sent.
+        announced: value of Content-Length with ``stream``; None: it is sent in chunks.
+    """
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    stream: int | None = None
+    announced: int | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,7 @@ class FaultProxy(ThreadingHTTPServer):
     Attributes:
         passed: requests in the order of their arrival.
         faults: the first one that matches a request, and isn't used up, counts.
+        answers: changes each answer of the server.
     """
 
     daemon_threads = True
@@ -153,6 +161,7 @@ class FaultProxy(ThreadingHTTPServer):
         self.root = root.rstrip("/")
         self.passed: list[Passed] = []
         self.faults: list[Fault] = []
+        self.answers: Callable[[Answer], Answer] = lambda answer: answer
         self.held = threading.Semaphore(0)
         self._released = threading.Event()
         self._lock = threading.Lock()
@@ -278,6 +287,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.lost:
             self._reset()
             return
+        if answer.stream is not None:
+            self._send_stream(answer, answer.stream)
+            return
         length = len(answer.body)
         if self.command == "HEAD":
             length = next((int(value) for name, value in answer.headers.items() if name.lower() == "content-length"), 0)
@@ -313,7 +325,7 @@ class _Handler(BaseHTTPRequestHandler):
         late = self._late(request, body)
         if self._way is None:
             self._way = http.client.HTTPConnection(*late.address, timeout=SERVER_SECONDS)
-        return _answer_of(self._way, late)
+        return self.server.answers(_answer_of(self._way, late))
 
     def _send_body(self, body: bytes, passed: Passed, fault: Fault) -> None:
         stops = [at for at in (fault.reset_after, fault.end_after, fault.hold_after) if at is not None]
@@ -326,6 +338,22 @@ class _Handler(BaseHTTPRequestHandler):
         elif first < len(body) or fault.hold_after is not None:
             self.server.hold()
             self._send(body[first:], passed, fault)
+
+    def _send_stream(self, answer: Answer, size: int) -> None:
+        """Send spaces until the client has enough of them, and close the connection."""
+        self.close_connection = True
+        self.send_response_only(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if answer.announced is None:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(answer.announced))
+        self.end_headers()
+        piece = b" " * PIECE if answer.announced is not None else b"%x\r\n%b\r\n" % (PIECE, b" " * PIECE)
+        for _ in range(size // PIECE):
+            self.wfile.write(piece)
+        self.wfile.flush()
 
     def _send(self, body: bytes, passed: Passed, fault: Fault) -> None:
         piece = PIECE if fault.bytes_per_second is None else max(1, int(fault.bytes_per_second / 20))

@@ -43,6 +43,7 @@ class ObjectServer:
         secret: files of a Secret with its keys, by name.
         make: creates a bucket or container.
         put_raw: stores an object under a key that the library refuses; None: the server has no such keys.
+        shift_clock: shifts the times of further writes by seconds; None: the server has the clock of this machine.
         stores: the library's stores that were used, by container.
     """
 
@@ -52,6 +53,7 @@ class ObjectServer:
     secret: Mapping[str, str]
     make: Callable[[str], None]
     put_raw: Callable[[str, str, bytes], None] | None = None
+    shift_clock: Callable[[int], None] | None = None
     stores: dict[str, S3Store | AzureStore | GCSStore] = field(default_factory=dict, compare=False, repr=False)
 
     def endpoint(self, address: str | None = None) -> str:
@@ -201,7 +203,11 @@ def gcs() -> Iterator[ObjectServer]:
             with stub.lock:
                 stub.put(bucket, key, content)
 
-        yield ObjectServer("gcs", "gs", stub.url, {"GOOGLE_SERVICE_ACCOUNT_KEY": stub.account}, make, put)
+        def shift_clock(seconds: int) -> None:
+            stub.clock_shift = seconds
+
+        secret = {"GOOGLE_SERVICE_ACCOUNT_KEY": stub.account}
+        yield ObjectServer("gcs", "gs", stub.url, secret, make, put, shift_clock)
 
 
 SERVERS = {"moto": moto, "versitygw": versitygw, "azurite": azurite, "gcs": gcs}

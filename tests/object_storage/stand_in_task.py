@@ -188,6 +188,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--release", type=Path, help="with --hold-at: continue once this file exists")
     parser.add_argument("--hold-unpublished", action="store_true", help="with --hold-at: don't wait for the publish")
     parser.add_argument("--in-step", action="store_true", help="wait after each checkpoint until it is published")
+    parser.add_argument("--in-step-until", type=int, help="with --in-step: the last step that waits; default: all")
     parser.add_argument("--fail-at", type=int, help="fail with exit code 64 after this step")
     return parser.parse_args(list(arguments))
 
@@ -236,7 +237,7 @@ class _Training:
                 stream.write(f"{json.dumps({'step': step})}\n")
             if step % options.every == 0:
                 self._write_checkpoint(step)
-                if options.in_step:
+                if options.in_step and (options.in_step_until is None or step <= options.in_step_until):
                     self._wait_until_published(step)
             if step == options.hold_at:
                 self._hold(step)

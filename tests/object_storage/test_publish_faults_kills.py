@@ -11,15 +11,21 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import pytest
-from tests.object_storage.fault_bench import IN_STEP, OTHER_FINGERPRINT, STEPS, FaultBench, Place, Trial
+from tests.object_storage.fault_bench import (
+    IN_PARTS,
+    IN_STEP,
+    OTHER_FINGERPRINT,
+    POINTER,
+    STEPS,
+    FaultBench,
+    Place,
+    Trial,
+    of_claim,
+)
 from tests.object_storage.fault_table import FaultCase, FaultTable, run_cases
 from tests.object_storage.published_steps import StepInStore
 from tests.object_storage.stand_in_task import FINGERPRINT
 from tests.object_storage.store_reader import seen
-
-PART = 8 * 1024 * 1024
-IN_PARTS = ("--steps", str(STEPS), "--every", str(STEPS), "--in-step", "--size", str(PART + 1000))
-"""One checkpoint, which is uploaded in two parts."""
 
 
 def kills_at(
@@ -65,11 +71,6 @@ def edited_step(bench: FaultBench) -> StepInStore:
         return trial.step
 
 
-def until_first_upload(places: Sequence[Place]) -> list[Place]:
-    """Return the requests of a claim and of the restoring of what is published."""
-    return list(itertools.takewhile(lambda place: not place.is_upload, places))
-
-
 def test_kills_during_first_attempt(bench: FaultBench, fault_table: FaultTable) -> None:
     with bench.trial() as trial:
         places = trial.undisturbed()
@@ -85,9 +86,9 @@ def test_kills_during_first_attempt(bench: FaultBench, fault_table: FaultTable) 
 def test_kills_during_take_over(bench: FaultBench, fault_table: FaultTable) -> None:
     begin = half_done(bench)
     with bench.trial(begin) as trial:
-        places = until_first_upload(trial.undisturbed(attempt=2))
+        places = of_claim(trial.undisturbed(attempt=2))
     texts = [place.text for place in places]
-    assert "PUT exp/train/run.json" in texts, "nothing is claimed"
+    assert POINTER in texts, "nothing is claimed"
     assert any(text.endswith("model.step-2.tlt") for text in texts), "nothing is restored"
     cases = kills_at(bench, places, begin, attempt=2)
     run_cases(fault_table, "moto", f"kill -9 at each of {len(places)} requests of a claim that takes over", cases)
@@ -116,7 +117,7 @@ def test_kills_during_swap_to_finished_fingerprint(bench: FaultBench, fault_tabl
         assert attempt.wait() == 0, attempt.printed
         check(trial)
         places = trial.places()
-    assert Place("PUT exp/train/run.json", 1) in places
+    assert Place(POINTER, 1) in places
     cases = [
         FaultCase(
             f"{'after' if passed_on else 'before'} {place}",
@@ -139,7 +140,7 @@ def test_kills_during_upload_in_parts(bench: FaultBench, fault_table: FaultTable
 @pytest.mark.parametrize("passed_on", [False, True], ids=["before", "after"])
 def test_kill_at_publish_on_each_server(each_bench: FaultBench, fault_table: FaultTable, passed_on: bool) -> None:
     """The claim and a publish by the first attempt, and those by the next one, run on each server."""
-    place = Place("PUT exp/train/run.json", 3)
+    place = Place(POINTER, 3)
     server = each_bench.store.server.name
     where = "after" if passed_on else "before"
 
