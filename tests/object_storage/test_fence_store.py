@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.object_storage.conftest import ONE_OF_EACH_SCHEME, GetServer
-from tests.object_storage.proxy import Fault, FaultProxy, Request
+from tests.object_storage.proxy import Answer, Fault, FaultProxy, Request
 from tests.object_storage.servers import account_sas
 from tests.object_storage.user_stores import UserStore
 from tests.unit.object_store.clients import AT_ONCE
@@ -300,6 +300,17 @@ def test_claim_whose_answers_are_lost_is_in_effect(lossy: UserStore, in_front_of
     assert len([one for one in proxy.passed if writes_of("run.json")(one.request)]) == losses + 1
 
 
+@pytest.mark.parametrize("status", [409, 503])
+def test_claim_that_is_refused_for_a_moment_is_in_effect(lossy: UserStore, in_front_of: InFrontOf, status: int) -> None:
+    proxy = in_front_of(lossy)
+    with opened(lossy, proxy) as fence:
+        proxy.faults = [Fault(writes_of("run.json"), times=3, answer=Answer(status))]
+        holder = claimed(fence, "t1")
+        found = fence.sender()(GetRecord(KEYS.pointer))
+    assert isinstance(found, FoundRecord)
+    assert (found.content, found.version) == (holder.pointer, holder.version)
+
+
 def test_publish_whose_answers_are_lost_is_in_effect(lossy: UserStore, in_front_of: InFrontOf, tmp_path: Path) -> None:
     proxy = in_front_of(lossy)
     with opened(lossy, proxy) as fence:
@@ -346,6 +357,32 @@ def test_upload_in_parts_survives_lost_answers(lossy: UserStore, in_front_of: In
         assert sum(sent) == len(content)
         send(FetchFiles(files))
     assert (tmp_path / "to/m.h5").read_bytes() == content
+
+
+def test_deletion_whose_answers_are_lost_is_in_effect(lossy: UserStore, in_front_of: InFrontOf) -> None:
+    lossy.server.fill(lossy.container, {"ws/exp/a": b"x", "ws/exp/b": b"x"})
+    proxy = in_front_of(lossy)
+    with opened(lossy, proxy) as fence:
+        proxy.faults = [Fault(lambda request: request.method in ("DELETE", "POST"), times=3, lost=True)]
+        assert fence.sender()(DeleteKeys(("exp/a", "exp/b"))) is FenceReply.DELETED
+        assert fence.sender()(ListKeys("exp/")) == ListedKeys(())
+
+
+def completes(request: Request) -> bool:
+    """Return whether a request makes an object of its parts."""
+    return request.query.get("comp") == "blocklist" or (request.method == "POST" and "uploadId" in request.query)
+
+
+@pytest.mark.parametrize("losses", [1, 8])
+def test_upload_whose_completion_has_no_answer_is_completed_or_repeated(
+    lossy: UserStore, in_front_of: InFrontOf, tmp_path: Path, losses: int
+) -> None:
+    proxy = in_front_of(lossy)
+    files = files_in(tmp_path, {"m.h5": secrets.token_bytes(UPLOAD_PART + 1)})
+    with opened(lossy, proxy) as fence:
+        proxy.faults = [Fault(completes, times=losses, lost=True)]
+        assert fence.sender(sources=tmp_path)(PutFiles(files)) == UploadedKeys(frozenset({files[0].key}))
+    assert proxy.faults[0].times == 0
 
 
 def test_manifest_of_thousands_of_files_is_written_and_read(store: UserStore) -> None:

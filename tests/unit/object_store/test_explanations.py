@@ -76,6 +76,14 @@ def test_refused_change_names_the_permission_that_it_needs(
     assert right in text
 
 
+@pytest.mark.parametrize(
+    ("scheme", "status", "code"),
+    [("s3", 404, "NoSuchUpload"), ("s3", 400, "InvalidPart"), ("az", 400, "InvalidBlockList")],
+)
+def test_parts_that_are_complete_or_gone_are_sent_again(scheme: str, status: int, code: str) -> None:
+    assert meaning_of(Failure(FailureKind.ANSWER, status, code), Operation.WRITE, scheme) is Meaning.PASSING
+
+
 @pytest.mark.parametrize("scheme", REACHED)
 def test_identity_that_cannot_sign_lasts(scheme: str) -> None:
     failure = Failure(FailureKind.UNSIGNABLE)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.object_store.clients import AT_ONCE, SCHEMES, Clock
+from tests.unit.object_store.clients import AT_ONCE, SCHEMES, Clock, connection_to
 from tests.unit.object_store.fence_stores import (
     KEYS,
     fence_store,
@@ -19,6 +19,7 @@ from tests.unit.object_store.stub_server import Answer, Seen, StubServer, refusa
 from tests.unit.object_store.stub_writes import BATCH
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain, WorkspaceFull
+from maskrcnn_trainer.object_store.client import StoreClient
 from maskrcnn_trainer.object_store.fence import untrusted
 from maskrcnn_trainer.object_store.fence.encoding import encode_record
 from maskrcnn_trainer.object_store.fence.exchange_types import (
@@ -38,7 +39,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     WrittenRecord,
 )
 from maskrcnn_trainer.object_store.fence.records import ObjectVersion
-from maskrcnn_trainer.object_store.fence_store import open_fence_store
+from maskrcnn_trainer.object_store.fence_store import FenceStore, open_fence_store
 from maskrcnn_trainer.object_store.helper_writes import UPLOAD_PART
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 
@@ -292,6 +293,11 @@ def test_listing_has_keys_below_the_prefix_with_times(server: StubServer, tmp_pa
     assert {entry.key: entry.modified for entry in listed.entries} == dict.fromkeys(keys[:2], 1445412480.0)
 
 
+def test_marker_of_the_listed_folder_is_left_out(server: StubServer, tmp_path: Path) -> None:
+    server.objects["b"]["ws/exp/train/"] = b""
+    assert fence_store(server, tmp_path).sender()(ListKeys("exp/train/")) == ListedKeys(())
+
+
 def test_listing_without_a_prefix_is_that_of_the_container(server: StubServer, tmp_path: Path) -> None:
     server.objects["b"].update({"exp/owner.json": b"x"})
     listed = fence_store(server, tmp_path, prefix="").sender()(ListKeys(""))
@@ -342,10 +348,11 @@ def test_deletion_that_azure_refuses_in_a_batch_is_forbidden(server: StubServer,
 
 
 def test_one_protected_key_does_not_keep_the_others(server: StubServer, tmp_path: Path) -> None:
-    server.objects["b"].update({"ws/exp/a": b"x", "ws/exp/b": b"x"})
-    server.plan = lambda seen: refusal(403, "AccessDenied") if seen.path.endswith("/a") else None
-    assert fence_store(server, tmp_path).sender()(DeleteKeys(("exp/a", "exp/b"))) is FenceReply.FORBIDDEN
-    assert set(server.objects["b"]) == {"ws/exp/a"}
+    keys = [f"exp/{number:02}" for number in range(60)]
+    server.objects["b"].update({f"ws/{key}": b"x" for key in keys})
+    server.plan = lambda seen: refusal(403, "AccessDenied") if seen.path.endswith("/00") else None
+    assert fence_store(server, tmp_path).sender()(DeleteKeys(tuple(keys))) is FenceReply.FORBIDDEN
+    assert set(server.objects["b"]) == {"ws/exp/00"}
 
 
 def test_deletion_by_an_identity_that_has_expired_is_no_lack_of_permission(server: StubServer, tmp_path: Path) -> None:
@@ -400,3 +407,19 @@ def test_link_by_an_identity_that_cannot_sign_is_64(server: StubServer, tmp_path
 def test_store_is_opened_at_a_url() -> None:
     with open_fence_store(ObjectUrl("s3", "b", "ws"), (), {}) as store:
         assert store.url == "s3://b/ws"
+
+
+def test_environment_cannot_turn_conditions_off(server: StubServer, tmp_path: Path) -> None:
+    environment = {
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "key",
+        "AWS_CONDITIONAL_PUT": "disabled",
+        "AWS_DISABLE_BULK_DELETE": "false",
+    }
+    connection = connection_to(server, tmp_path, secret_dir=None, environment=environment)
+    with StoreClient(connection, policy=AT_ONCE) as client:
+        send = FenceStore(client, "ws").sender()
+        assert isinstance(send(CreateRecord(OWNER, owner())), WrittenRecord)
+        assert send(CreateRecord(OWNER, owner("w-2"))) is FenceReply.ALREADY_EXISTS
+        assert send(DeleteKeys((OWNER,))) is FenceReply.DELETED
+    assert [seen.method for seen in server.seen] == ["PUT", "PUT", "DELETE"]

@@ -93,7 +93,7 @@ class StoreClient:
     """Client of one store; for one thread.
 
     A process that uses it may fork: the library runs in the helper process alone. A forked child that uses the client
-    gets a helper of its own.
+    gets a helper of its own. The helper ends with the thread that has started it; a later request starts another one.
 
     Args:
         connection: how the store is reached.

@@ -222,8 +222,12 @@ _PASSING = {
     "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "RequestTimeoutException", "Throttling",
     "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "BandwidthLimitExceeded", "RateLimitExceeded",
     "OperationAborted", "ServerBusy", "OperationTimedOut", "Busy",
+    "NoSuchUpload", "InvalidPart", "InvalidBlockList",
 }  # fmt: skip
-"""Codes of throttling and of failures of the store, whatever their status is."""
+"""Codes of throttling and of failures of the store, whatever their status is.
+
+The last three follow on a completion of parts whose first answer was lost: the upload is repeated from its begin.
+"""
 
 _THROTTLING = {
     "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded",

@@ -43,7 +43,7 @@ from maskrcnn_trainer.object_store.writing import Upload, WriteOutcome
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec
 
-SECONDS_BETWEEN_WRITES = 1.0
+SECONDS_BETWEEN_RECORD_WRITES = 1.0
 """Time between two writes of one object: Cloud Storage takes one a second (https://cloud.google.com/storage/quotas)."""
 LONGEST_JITTER = 1.0
 """Longest wait before a creation that was refused is tried again, in seconds."""
@@ -307,7 +307,7 @@ class _Turns:
     def turn(self, key: str) -> Iterator[None]:
         """Wait until a record may be written again, and note the time at which the block ends, also by an error."""
         last = self._written.get(key)
-        if last is not None and (seconds := last + SECONDS_BETWEEN_WRITES - self._clock()) > 0:
+        if last is not None and (seconds := last + SECONDS_BETWEEN_RECORD_WRITES - self._clock()) > 0:
             self._pause(seconds)
         try:
             yield

@@ -34,9 +34,7 @@ from maskrcnn_trainer.object_store.helper_writes import (
 from maskrcnn_trainer.object_store.secret_files import UnusableSecret, read_secret
 
 if TYPE_CHECKING:
-    from obstore.store import AzureStore, GCSStore, S3Store
-
-    Store = S3Store | GCSStore | AzureStore
+    from maskrcnn_trainer.object_store.helper_writes import Store
 
 CHUNK = 1024 * 1024
 PAGE = 1000
