@@ -15,10 +15,8 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     FenceRequest,
     GetRecord,
     WrittenRecord,
-    run_decision,
 )
-from maskrcnn_trainer.object_store.fence.records import ObjectVersion, OwnerIdentity
-from maskrcnn_trainer.object_store.fence.tombstones import delete_experiment
+from maskrcnn_trainer.object_store.fence.records import ObjectVersion, OwnerIdentity, OwnerRecord
 from maskrcnn_trainer.publishing.step_claiming import StepIdentity
 from maskrcnn_trainer.publishing.step_session import Claim, StepSession
 
@@ -87,17 +85,16 @@ def test_higher_attempt_of_the_experiment_is_named() -> None:
     assert error.value.attempt == 5
 
 
-def test_experiment_that_is_deleted_during_the_claim_is_superseded() -> None:
+def test_experiment_whose_deletion_begins_during_the_claim_is_superseded() -> None:
     store = FileStore()
     claim(store)
 
     def delete(request: FenceRequest) -> None:
         if isinstance(request, GetRecord) and request.key == KEYS.pointer:
-            store.fail = lambda _: None
-            run_decision(delete_experiment("exp", "dd"), store.memory.send)
+            store.memory.put(KEYS.owner, OwnerRecord("dd-0", None, 2))
 
     store.fail = delete
-    with pytest.raises(Superseded):
+    with pytest.raises(Superseded, match="was deleted"):
         claim(store, replace(IDENTITY, attempt=2), "bb")
 
 

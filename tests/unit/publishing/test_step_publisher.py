@@ -102,6 +102,12 @@ def test_announced_checkpoint_is_published(bed: Bed) -> None:
     assert bed.published[0].checkpoints == (CHECKPOINT,)
 
 
+def test_published_snapshot_is_removed(bed: Bed) -> None:
+    bed.checkpoint(CHECKPOINT)
+    bed.wait_for_publishes(1)
+    assert list((bed.results.parent / ".train.snapshots").iterdir()) == []
+
+
 def test_nothing_is_requested_at_rest(bed: Bed) -> None:
     bed.checkpoint(CHECKPOINT)
     bed.wait_for(lambda: bool(bed.store.requests(ListKeys)))

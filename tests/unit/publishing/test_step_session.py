@@ -31,7 +31,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     UpdateRecord,
 )
 from maskrcnn_trainer.object_store.fence.records import PublishedFile, PublishedSet
-from maskrcnn_trainer.publishing.snapshot import Snapshots
+from maskrcnn_trainer.publishing.snapshot import FileStamp, KnownFile, Snapshots
 from maskrcnn_trainer.publishing.step_session import LARGEST_PART, StepSession, _parts
 from maskrcnn_trainer.results.run_file import read_run
 
@@ -108,6 +108,13 @@ def test_removed_file_leaves_the_set(store: FileStore, session: StepSession, res
     write_file(results, LATER, "two")
     publish(session, results)
     assert list(store.contents()) == [LATER]
+
+
+def test_published_files_are_known_by_their_stamps(store: FileStore, session: StepSession, results: Path) -> None:
+    write_file(results, CHECKPOINT, "one")
+    published = publish(session, results)
+    stamp = FileStamp.of((results / CHECKPOINT).lstat())
+    assert dict(session.known) == {CHECKPOINT: KnownFile(stamp, published.files[0])}
 
 
 def test_unchanged_directory_sends_no_request(store: FileStore, session: StepSession, results: Path) -> None:
@@ -301,6 +308,7 @@ def test_cleaning_spares_files_that_were_uploaded_and_not_published_yet(
         publish(session, results)
     outage.lasts = False
     session.clean()
+    assert store.pointer().garbage == ()
     publish(session, results)
     assert uploaded(store) == [CHECKPOINT]
     assert store.contents() == {CHECKPOINT: b"one"}

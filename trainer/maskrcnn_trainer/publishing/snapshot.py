@@ -146,6 +146,7 @@ class _Taking:
         self._directory = directory
         self._known = known
         self._in_place = in_place
+        self._folders: set[Path] = set()
 
     def take(self, fingerprint: str) -> ResultsSnapshot:
         # result.json is written last and removed first: the other files are complete only if it was there all the time
@@ -153,9 +154,11 @@ class _Taking:
         files, left_out = [], []
         for entry in entries(self._results_dir):
             path = entry.path
-            if not entry.regular or path == RESULT_FILE or not is_published(path):
+            # the names of thousands of pictures are checked once
+            is_new = path not in self._known
+            if not entry.regular or path == RESULT_FILE or (is_new and not is_published(path)):
                 continue
-            if not is_namable(path):
+            if is_new and not is_namable(path):
                 left_out.append(path)
             elif (stamp := self._add(path)) is not None:
                 files.append(SnapshotFile(path, stamp))
@@ -194,7 +197,9 @@ class _Taking:
             older = known.stamp if known is not None else None
             return older if grows(path) and not has_records(path) else stamp
         source, target = self._results_dir / path, self._directory / path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.parent not in self._folders:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.add(target.parent)
         try:
             return _copied(source, target, records=has_records(path)) if grows(path) else _linked(source, target)
         except FileNotFoundError:

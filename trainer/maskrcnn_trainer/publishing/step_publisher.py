@@ -26,7 +26,8 @@ SECONDS_BEFORE_RETRY = 10.0
 """Pause after a publish that failed; the store's client has tried for minutes before."""
 SECONDS_BEFORE_LAST_RETRY = 2.0
 """The same at the end, where the time is limited."""
-SECONDS_BETWEEN_CLEANINGS = 900.0
+SECONDS_BETWEEN_CLEANINGS = 240.0
+"""Shortest time between two cleanings, a little less than the usual time between two publishes: each is a listing."""
 _POLL_SECONDS = 0.2
 _SECONDS_TO_END = 5.0
 """Time in which requests under way end once they are interrupted."""
