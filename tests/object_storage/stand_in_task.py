@@ -3,14 +3,13 @@
 ``python -m tests.object_storage.stand_in_task launch -- train ...`` is ``maskrcnn launch`` whose processes run this
 module in place of the trainer. All else is real: the command line, the claim, the channel, and the published files.
 
-A checkpoint's content depends on its step and on the attempts that made the steps before, so that a test can tell from
-the bytes whether an attempt continued from the published one (:func:`checkpoint_content`).
+A checkpoint's content depends on its step and on the attempts that made the steps before, so that the bytes show
+whether an attempt continued from the published one (:func:`checkpoint_content`).
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import random
@@ -23,15 +22,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-import maskrcnn_trainer.launch
 from maskrcnn_trainer import cli
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.launch import launch
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import CHECKPOINT, EVALUATIONS_FILE, HISTORY_FILE
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.files import write_atomically, write_json_atomically
+from maskrcnn_trainer.task.log_setup import setup_logging
 from maskrcnn_trainer.task.publication import task_publication
 from maskrcnn_trainer.task.reporter import Reporter, task_report
 from maskrcnn_trainer.task.stopping import StopRequest
@@ -295,10 +295,10 @@ class _Training:
 def main() -> NoReturn:
     """Run ``launch`` of the stand-in task, or the task itself."""
     if sys.argv[1:2] == ["launch"]:
-        started = functools.partial(maskrcnn_trainer.launch.launch, program=PROGRAM)
-        maskrcnn_trainer.launch.launch = started  # type: ignore[assignment] - the command line imports it when it runs
+        # a default, because the command line of a user has no flag for it
+        launch.__kwdefaults__ = {**(launch.__kwdefaults__ or {}), "program": PROGRAM}
         cli.entry()
-    cli.setup_logging()
+    setup_logging()
     sys.exit(run_task(sys.argv[1:]))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.object_storage.commands import images_with_annotations
 from tests.object_storage.published_steps import StepInStore
-from tests.object_storage.stand_in_task import StandInLaunch, attempts_in, wait_until_it_holds
+from tests.object_storage.stand_in_task import SECONDS, StandInLaunch, attempts_in, wait_until_it_holds
 from tests.object_storage.user_stores import UserStore
 
 CHECKPOINTS = ("--steps", "40", "--every", "10")
@@ -129,3 +132,30 @@ def test_working_directory_of_an_earlier_attempt_becomes_equal_to_the_published_
         wait_until_it_holds(process)
     assert attempts_in((results_dir / "model.step-30.tlt").read_bytes()) == [1] * 20 + [2] * 10
     assert not (results_dir / "model.step-25.tlt").exists()
+
+
+def test_conversion_of_a_bucket_is_published_with_the_paths_of_a_manifest(step: StepInStore, tmp_path: Path) -> None:
+    store = step.store
+    store.server.fill(store.container, {f"data/{key}": body for key, body in images_with_annotations(2).items()})
+    convert = replace(step, step="convert")
+    launch = launch_of(convert, tmp_path)
+    task = [
+        *("dataset_convert", "-i", f"{store.url}/data/images", "-a", f"{store.url}/data/annotations.json"),
+        *("-o", convert.url, "-s", "2", "--include-mask", "--store-config", str(launch.config)),
+        *("--cache", str(tmp_path / "cache")),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "maskrcnn_trainer.cli", "launch", "--", *task],
+        env=launch.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    message, files = launch.message(), convert.files()
+    assert message["artifacts"]["records"]["path"].startswith("/workspace/exp/convert/")
+    shards = [name for name in files if name.endswith(".tfrecord")]
+    assert len(shards) == 2
+    assert sum(len(files[name]) for name in shards) == message["artifacts"]["records"]["bytes"]
+    assert json.loads(files["result.json"])["inputs"].keys() == {task[2], task[4]}

@@ -149,7 +149,7 @@ def build_parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--keep-logs",
         action="store_true",
-        help="write logs, of bounded size, to logs/ of MASKRCNN_RESULTS_DIR too",
+        help="write logs, of bounded size, to logs/ of MASKRCNN_RESULTS_DIR too; always, if that is a URL",
     )
     start.add_argument(
         "command", nargs=argparse.REMAINDER, type=str, metavar="-- TASK ...", help="the task and its arguments"

@@ -13,7 +13,8 @@ import pytest
 from tests.unit.report import made_experiment
 
 from maskrcnn_trainer.errors import TryAgain
-from maskrcnn_trainer.evaluation.report_process import MAKER, make_report, needed_memory
+from maskrcnn_trainer.evaluation.report_process import MAKER, command_of, make_report, needed_memory
+from maskrcnn_trainer.shared.variables import WORKSPACE_URL_VARIABLE, WORKSPACE_VARIABLE
 from maskrcnn_trainer.task.stopping import StopRequest
 
 NUMBERS, PAGE = (
@@ -79,6 +80,26 @@ def test_failed_report_is_one_warning_with_its_reason_and_the_command(
         f"No report was made: metrics.json is too large. To make one: maskrcnn report -r {results_dir}"
     )
     assert not [name for name in FILES if (results_dir / name).exists()]
+
+
+def test_command_of_a_workspace_in_object_storage_has_the_url_and_an_output(
+    results_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(results_dir.parents[1]))
+    assert command_of(results_dir) == f"maskrcnn report -r {results_dir}"
+    monkeypatch.setenv(WORKSPACE_URL_VARIABLE, "s3://lab/ws")
+    assert command_of(results_dir) == "maskrcnn report -r s3://lab/ws/shapes/evaluate -o evaluate-report.html"
+
+
+def test_report_in_a_working_directory_is_named_by_its_path_in_the_workspace(
+    make: Make, results_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(results_dir.parents[1]))
+    monkeypatch.setenv(WORKSPACE_URL_VARIABLE, "s3://lab/ws")
+    caplog.set_level(logging.INFO)
+    writes = "import pathlib, sys; [pathlib.Path(sys.argv[-1]).with_suffix(s).touch() for s in ('.html', '.json')]"
+    assert make(python(writes)) == results_dir / "report.html"
+    assert caplog.messages[-1] == "Report: /workspace/shapes/evaluate/report.html"
 
 
 def test_killed_report_names_the_signal(make: Make, caplog: pytest.LogCaptureFixture) -> None:

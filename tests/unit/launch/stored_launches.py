@@ -27,7 +27,7 @@ STORED = StoredStep(ObjectUrl("s3", "bucket", "results"), "exp", "train", "me")
 
 @dataclass
 class StartedTask:
-    """What the processes of a launch get.
+    """Processes of a launch, with all that they get.
 
     Attributes:
         settings: options of the launch.
@@ -90,7 +90,11 @@ class StoredLaunches:
             yield self.store
 
         def run(
-            settings: LaunchSettings, environment: TaskEnvironment, kept: KeptLog | None, descriptor: int | None
+            settings: LaunchSettings,
+            environment: TaskEnvironment,
+            kept: KeptLog | None,
+            descriptor: int | None,
+            _while_waiting: Callable[[], None],
         ) -> int:
             assert kept is not None
             assert descriptor is not None

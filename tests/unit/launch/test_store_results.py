@@ -8,15 +8,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.unit.launch.stored_launches import STORED, URL, StartedTask, StoredLaunches
-from tests.unit.publishing.file_store import claimed
+from tests.unit.publishing.file_store import FINGERPRINT, claimed
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, Superseded, TryAgain
 from maskrcnn_trainer.launch import store_results
+from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.store_results import launch_stored, writes_checkpoints
 from maskrcnn_trainer.object_store.fence.exchange_types import FenceRequest, PutFiles
@@ -160,6 +162,7 @@ def test_superseded_task_is_ended_and_publishes_nothing_more(launches: StoredLau
 
     with pytest.raises(Superseded):
         launches.launch(run)
+    assert launches.stop.abandoned
     message = launches.message()
     assert (message["code"], message["error"]["reason"], message["error"]["laterAttempt"]) == (75, "Superseded", 2)
     assert message["checkpointStep"] == 10
@@ -338,12 +341,29 @@ def test_foreign_file_in_the_working_directory_is_refused_and_stays(launches: St
     assert launches.message()["error"]["reason"] == "ForeignFiles"
 
 
-def test_several_nodes_are_refused_by_the_flag(launches: StoredLaunches) -> None:
-    environment = TaskEnvironment(stored_step=STORED, termination_log=str(launches.directory / "termination.json"))
+def test_other_node_runs_its_processes_without_a_claim_or_a_channel(launches: StoredLaunches) -> None:
+    directory = launches.with_working_dir()
+
+    def run(
+        settings: LaunchSettings,
+        environment: TaskEnvironment,
+        kept: KeptLog | None,
+        descriptor: int | None,
+        _while_waiting: Callable[[], None],
+    ) -> int:
+        assert (settings.task, descriptor) == (("train", "-d", str(directory)), None)
+        assert environment.results_dir == os.environ["MASKRCNN_RESULTS_DIR"] == str(directory)
+        assert kept is not None
+        return 7
+
+    claimed(launches.store, "bb")
+    before = launches.store.pointer()
+    environment = TaskEnvironment(stored_step=launches.stored, fingerprint=FINGERPRINT)
     settings = LaunchSettings(2, 1, 1, ("node-0", 29500), ("train", "-d", URL))
-    with pytest.raises(InvalidInput, match="^--nodes 2: "):
-        launch_stored(settings, environment, STORED, launches.stop, lambda *_: 0)
-    assert launches.message()["code"] == 64
+    opened = nullcontext(launches.store)
+    code = launch_stored(settings, environment, launches.stored, launches.stop, run, open_store=lambda *_: opened)
+    assert code == 7
+    assert launches.store.pointer() == before
 
 
 def test_step_whose_name_can_not_be_a_key_is_refused(launches: StoredLaunches) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskrcnn_trainer.object_store.cache_names import cached_name, is_cached_name
+from maskrcnn_trainer.object_store.cache_names import cached_content_name, cached_name, is_cached_name
 
 
 def test_each_part_changes_the_name() -> None:
@@ -13,6 +13,21 @@ def test_each_part_changes_the_name() -> None:
 def test_parts_cannot_be_moved_into_each_other() -> None:
     assert cached_name("s", 'k","e', "", 1) != cached_name("s", "k", 'e","', 1)
     assert cached_name("a", "bc", "", 0) != cached_name("ab", "c", "", 0)
+
+
+def test_name_of_content_differs_by_store_digest_and_size() -> None:
+    given = [("s", "ab", 1), ("t", "ab", 1), ("s", "cd", 1), ("s", "ab", 2)]
+    assert len({cached_content_name(*one) for one in given}) == len(given)
+
+
+def test_content_cannot_have_the_name_of_an_object() -> None:
+    digest = cached_name("s", "secret", "etag", 1)
+    assert is_cached_name(cached_content_name("s", digest, 1))
+    assert cached_content_name("s", digest, 1) not in {
+        digest,
+        cached_name("s", digest, "", 1),
+        cached_name("s", "", digest, 1),
+    }
 
 
 def test_names_are_recognized_and_others_are_not() -> None:

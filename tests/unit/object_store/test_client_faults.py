@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.object_store.clients import QUICK, client_of, secret_in
+from tests.unit.object_store.clients import AT_ONCE, QUICK, client_of, secret_in
 from tests.unit.object_store.stub_server import Answer, Plan, Seen, etag_of, refusal, serving
 
-from maskrcnn_trainer.errors import Stopped
+from maskrcnn_trainer.errors import InvalidInput, Stopped
 from maskrcnn_trainer.object_store.client import ObjectInfo, parts_of
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
 from maskrcnn_trainer.object_store.retries import RetryPolicy
@@ -166,3 +166,25 @@ def test_throttled_store_gets_no_more_requests_than_the_limit_at_once(tmp_path: 
         with client, pytest.raises(Stopped):
             list(client.fetch(parts_of(ObjectInfo(f"k{n}", 1, ""), tmp_path / "f")[0] for n in range(50)))
         assert len(server.seen) == 4
+
+
+def test_object_exists_or_not_without_reading_it(tmp_path: Path) -> None:
+    with serving(b={"k": b"x" * 1000}) as server, client_of(server, tmp_path) as client:
+        assert (client.exists("k"), client.exists("absent")) == (True, False)
+        assert [(seen.method, seen.path) for seen in server.seen] == [("GET", "/b/k"), ("GET", "/b/absent")]
+
+
+def test_refused_look_up_means_absent_and_is_not_tried_again(tmp_path: Path) -> None:
+    with serving(b={"k": b"x"}) as server, client_of(server, tmp_path) as client:
+        server.plan = lambda _: refusal(403, "AccessDenied")
+        assert not client.exists("k")
+        assert len(server.seen) == 1
+
+
+def test_refused_look_up_does_not_show_that_a_read_was_permitted(tmp_path: Path) -> None:
+    with serving(b={"k": b"x"}) as server, client_of(server, tmp_path, policy=AT_ONCE) as client:
+        server.plan = lambda _: refusal(403, "AccessDenied")
+        client.exists("k")
+        # a refusal of what was permitted before is tried again (75)
+        with pytest.raises(InvalidInput):
+            client.get_to_file(ObjectInfo("k", 1, etag_of(b"x")), tmp_path / "file")

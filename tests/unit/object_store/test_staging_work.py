@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from maskrcnn_trainer.object_store.cache_names import cached_name
 from maskrcnn_trainer.object_store.client import ObjectInfo
 from maskrcnn_trainer.object_store.connection import StoreConnection
+from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.needed_objects import NamedObjects
+from maskrcnn_trainer.object_store.published_inputs import PublishedInfo, StepPlace
 from maskrcnn_trainer.object_store.staging_plan import NeededObject
 from maskrcnn_trainer.object_store.staging_work import ListedInput, StagingWork, UrlInput, store_name
+from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.spec.url_fields import InputKind
 
 CONNECTION = StoreConnection("s3", "b", endpoint="https://store.example.com")
@@ -44,6 +49,31 @@ def test_changes_of_an_object_are_counted_by_its_key() -> None:
     work = StagingWork([listed(0, needed("k", "old", "k"))])
     (one,) = work.objects
     assert [work.changes(one), work.changes(work.replace(one, ObjectInfo("k", 5, "new")))] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("above", "directory", "origin"),
+    [
+        ("s3://b/ws/exp", "/staged/0/exp", ("/staged/0", "s3://b/ws")),
+        ("/workspace/exp", "/staged/0/exp", ("/staged/0", "/workspace")),
+        ("s3://b", "/staged/0/b", ("/staged/0/b", "s3://b")),
+        ("/workspace", "/staged/0/ws", ("/staged/0/ws", "/workspace")),
+        ("s3://b/ws", "/staged/0", ("/staged/0", "s3://b/ws")),
+    ],
+)
+def test_directory_is_a_copy_of_a_place_above_it_as_far_as_names_are_equal(
+    above: str, directory: str, origin: tuple[str, str]
+) -> None:
+    given = UrlInput(above, InputKind.DIRECTORY, "-r")
+    assert ListedInput(given, CONNECTION, above, NamedObjects((), ""), Path(directory)).origin == origin
+
+
+def test_published_file_is_recorded_by_its_path_and_content() -> None:
+    place = StepPlace(ObjectUrl("s3", "b"), StepKeys("exp", "train"))
+    info = PublishedInfo(key="exp/train/m", size=3, etag="ab" * 32, stored_key="exp/train/o/1-a-0-m", place=place)
+    stored = NeededObject(ObjectInfo(info.stored_key, 3, ""), "name", "m", info)
+    work = StagingWork([listed(0, stored)])
+    assert work.infos("s3://b/0") == [info]
 
 
 def test_name_of_a_store_differs_by_endpoint_and_container() -> None:

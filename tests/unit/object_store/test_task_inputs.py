@@ -34,11 +34,13 @@ from maskrcnn_trainer.shared.variables import (
     OBJECT_STORES_VARIABLE,
     RESULTS_DIR_VARIABLE,
     TERMINATION_LOG_VARIABLE,
+    WORKSPACE_URL_VARIABLE,
 )
-from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, stores_to_json
+from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, stores_from_json, stores_to_json
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.staged_inputs import staged_path
+from maskrcnn_trainer.task.workspace import is_in_store
 
 ANNOTATIONS = {"images": [{"file_name": "a.jpg"}, {"file_name": "./deep/b.jpg"}], "annotations": [], "categories": []}
 SPEC = """
@@ -68,20 +70,21 @@ class Recorded(CommandInputs):
 
     def stage(self, *inputs: Any) -> None:
         for one in inputs[0] if inputs and not isinstance(inputs[0], UrlInput) else inputs:
-            if one.written.startswith("s3:"):
+            if is_in_store(one.written):
                 self.found[one.written] = one
 
     def replace(self, arguments: argparse.Namespace, *given: Argument, others: Sequence[UrlInput] = ()) -> None:
         written = {one.name: getattr(arguments, one.name, None) for one in given}
         super().replace(arguments, *given, others=others)
         for name, value in written.items():
-            if isinstance(value, str) and value.startswith("s3:"):
+            if isinstance(value, str) and is_in_store(value):
                 setattr(arguments, name, str(self._files / value.rpartition("/")[2]))
 
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (CACHE_VARIABLE, CACHE_LIMIT_VARIABLE, OBJECT_STORES_VARIABLE, RESULTS_DIR_VARIABLE):
+    others = (CACHE_VARIABLE, CACHE_LIMIT_VARIABLE, OBJECT_STORES_VARIABLE, RESULTS_DIR_VARIABLE)
+    for name in (*others, WORKSPACE_URL_VARIABLE):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -177,6 +180,56 @@ def test_pruning_stages_its_model(tmp_path: Path) -> None:
     ],
 )
 def test_place_of_results_cannot_be_derived_from_a_url(tmp_path: Path, command: str, flag: str) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    with pytest.raises(InvalidInput, match=flag):
+        staged_by(tmp_path, *command.format(spec=tmp_path / "spec.yaml").split())
+
+
+WORKSPACE_SPEC = SPEC.replace("s3://b/", "/workspace/")
+
+
+def test_paths_in_a_workspace_in_object_storage_are_staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WORKSPACE_URL_VARIABLE, "s3://b/ws")
+    (tmp_path / "plain.yaml").write_text(WORKSPACE_SPEC)
+    found = staged_by(tmp_path, *f"train -e {tmp_path}/plain.yaml -d out".split())
+    assert set(found) == {
+        "/workspace/t/*.tfrecord",
+        "/workspace/v/*.tfrecord",
+        "/workspace/val.json",
+        "/workspace/weights.npz",
+        "/workspace/config.yaml",
+    }
+
+
+def test_paths_in_a_workspace_that_is_a_directory_are_not_staged(tmp_path: Path) -> None:
+    (tmp_path / "plain.yaml").write_text(WORKSPACE_SPEC)
+    for command in (f"train -e {tmp_path}/plain.yaml -d out", "prune -m /workspace/exp/train/m.tlt -o out"):
+        assert staged_by(tmp_path, *command.split()) == {}
+
+
+def test_images_in_a_workspace_in_object_storage_are_those_that_the_annotations_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WORKSPACE_URL_VARIABLE, "s3://b/ws")
+    command = ["dataset_convert", "-i", "/workspace/images", "-a", "/workspace/train.json", "-o", "out"]
+    found = staged_by(tmp_path, *command)
+    is_read = found["/workspace/images"].is_read
+    assert is_read is not None
+    assert [name for name in ("a.jpg", "c.jpg") if is_read(name)] == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("evaluate -e {spec} -m /workspace/m.tlt", "-r is missing"),
+        ("export -e {spec} -m /workspace/m.tlt", "-o is missing"),
+        ("report -r /workspace/results", "-o is missing"),
+    ],
+)
+def test_place_of_results_cannot_be_derived_from_a_path_in_object_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, flag: str
+) -> None:
+    monkeypatch.setenv(WORKSPACE_URL_VARIABLE, "s3://b/ws")
     (tmp_path / "spec.yaml").write_text(SPEC)
     with pytest.raises(InvalidInput, match=flag):
         staged_by(tmp_path, *command.format(spec=tmp_path / "spec.yaml").split())
@@ -307,6 +360,20 @@ def test_failure_is_reported_and_ends_the_command_with_its_code(
     assert ended.value.code == 70
     assert records_in(tmp_path)[-1]["status"] == "FAILURE"
     assert json.loads((tmp_path / "termination.json").read_text())["code"] == 70
+
+
+def test_stores_and_cache_reach_processes_that_a_task_with_a_workspace_by_url_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WORKSPACE_URL_VARIABLE, "s3://b/ws")
+    (tmp_path / "stores.yaml").write_text("- {prefix: 's3://file'}")
+    flags = ["--store-config", f"{tmp_path}/stores.yaml", "--cache", str(tmp_path / "own")]
+    parsed = build_parser().parse_args(["prune", "-m", "m.tlt", "-o", "out", *flags])
+    with inputs_staged(parsed, parsed.stage, TaskName.PRUNE):
+        assert [one.prefix for one in stores_from_json(os.environ[OBJECT_STORES_VARIABLE])] == ["s3://file"]
+        assert os.environ[CACHE_VARIABLE] == str(tmp_path / "own")
+    assert OBJECT_STORES_VARIABLE not in os.environ
+    assert CACHE_VARIABLE not in os.environ
 
 
 def test_other_nodes_do_not_report(tmp_path: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,13 @@ def test_spec_has_paths_in_the_fields_that_a_task_reads() -> None:
     assert found.data_config.validation_file_pattern == "s3://b/r/t-*"
 
 
+def test_spec_has_the_copies_of_paths_in_the_workspace() -> None:
+    use_staged_inputs(StagedInputs(paths={"/workspace/exp/convert/t-*": "/c/staged/0/t-*"}))
+    spec = spec_with(trainingFilePattern="/workspace/exp/convert/t-*, /workspace/other/t-*")
+    found = with_staged_paths(spec, ("data_config", "training_file_pattern"))
+    assert found.data_config.training_file_pattern == "/c/staged/0/t-*, /workspace/other/t-*"
+
+
 def test_spec_without_urls_is_the_same() -> None:
     spec = spec_with(trainingFilePattern="/data/t-*")
     assert with_staged_paths(spec, ("data_config", "training_file_pattern"), ("checkpoint",)) is spec

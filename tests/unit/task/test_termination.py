@@ -63,5 +63,5 @@ def test_step_of_the_checkpoint_is_replaced_and_nothing_else(environment: TaskEn
 
 @pytest.mark.parametrize("message", [b"", b"{", b"[]"])
 def test_message_that_is_not_one_has_no_step(message: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - any of them
+    with pytest.raises(ValueError):
         with_checkpoint_step(message, 30)

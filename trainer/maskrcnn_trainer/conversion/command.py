@@ -9,11 +9,11 @@ from pathlib import Path
 from maskrcnn_trainer.conversion.dataset import MAX_SHARDS
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.object_store.task_inputs import Argument, CommandInputs
-from maskrcnn_trainer.shared.object_url import is_url
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.url_fields import InputKind, output_problem
 from maskrcnn_trainer.task.arguments import IgnoredFlag
 from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.workspace import is_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
     """Stage the annotations, and of the images those that they name."""
     inputs.replace(arguments, Argument("annotations_file", InputKind.FILE, "-a"))
-    if is_url(arguments.image_dir):
+    if not is_path(arguments.image_dir):
         from maskrcnn_trainer.data.coco import file_names
 
         named = file_names(arguments.annotations_file)

@@ -17,12 +17,12 @@ from maskrcnn_trainer.object_store.task_inputs import (
 from maskrcnn_trainer.results.evaluated_images import begins_as_evaluated_images
 from maskrcnn_trainer.results.recorded import beginning_of
 from maskrcnn_trainer.shared.messages import STATUS_FILE
-from maskrcnn_trainer.shared.object_url import is_url
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, EVALUATED_FILE, METRICS_FILE
 from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
 from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.workspace import is_path
 
 OUTPUTS = (METRICS_FILE, DETECTIONS_FILE)
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
     """Stage the spec, the model, and the validation data."""
     spec = inputs.spec(arguments)
-    if is_url(arguments.model_path) and not (arguments.results_dir or TaskEnvironment.from_environ().results_dir):
+    if not is_path(arguments.model_path) and not (arguments.results_dir or TaskEnvironment.from_environ().results_dir):
         raise InvalidInput("-r is missing: with a model by URL, give the directory for the results")
     model = Argument("model_path", InputKind.FILE, "-m", companions=model_companions)
     inputs.replace(arguments, model, others=inputs_of_spec(spec, *VALIDATION_FIELDS))

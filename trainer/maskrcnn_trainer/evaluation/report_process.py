@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, TaskError, TryAgain
+from maskrcnn_trainer.object_store.workspace_inputs import WorkspaceInStore
 from maskrcnn_trainer.results.report_files import may_be_replaced
 from maskrcnn_trainer.shared.messages import REPORT_FILE, REPORT_NUMBERS_FILE
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE
@@ -29,6 +30,7 @@ from maskrcnn_trainer.task.cpus import CGROUP_ROOT
 from maskrcnn_trainer.task.files import write_atomically
 from maskrcnn_trainer.task.memory import container_memory_left, memory_left
 from maskrcnn_trainer.task.stopping import StopRequest
+from maskrcnn_trainer.task.workspace import is_path, manifest_path
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +95,7 @@ def make_report(
         command = command_of(results_dir, elsewhere=isinstance(error, FileInTheWay))
         log.warning("No report was made: %s. To make one: %s", str(error).rstrip("."), command)
         return None
-    log.info("Report: %s", page)
+    log.info("Report: %s", _shown(page))
     return page
 
 
@@ -107,9 +109,22 @@ def needed_memory(read: int) -> int:
 
 
 def command_of(results_dir: Path, *, elsewhere: bool = False) -> str:
-    """Return the command that makes the report of a results directory, in that or in a file elsewhere."""
-    output = ("-o", f"{results_dir.name}-report.html") if elsewhere else ()
-    return shlex.join(("maskrcnn", "report", "-r", str(results_dir), *output))
+    """Return the command that makes the report of a results directory, in that or in a file elsewhere.
+
+    The command for a workspace in object storage has the URL, for the time when the results are published.
+    """
+    workspace = WorkspaceInStore.from_environ(os.environ)
+    path = manifest_path(results_dir.absolute())
+    in_store = workspace is not None and not is_path(path)
+    given = str(workspace.url_of(path, "-r")) if workspace is not None and in_store else str(results_dir)
+    output = ("-o", f"{results_dir.name}-report.html") if elsewhere or in_store else ()
+    return shlex.join(("maskrcnn", "report", "-r", given, *output))
+
+
+def _shown(page: Path) -> str:
+    """Return the page as users find it, also after a working directory is gone."""
+    path = manifest_path(page.absolute())
+    return str(page) if is_path(path) else path
 
 
 def _remove_older(results_dir: Path, before_write: Callable[[], None]) -> None:

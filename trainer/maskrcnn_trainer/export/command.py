@@ -16,12 +16,12 @@ from maskrcnn_trainer.object_store.task_inputs import (
     inputs_of_spec,
     model_companions,
 )
-from maskrcnn_trainer.shared.object_url import is_url
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_table import CALIBRATION_CACHE_FILE
 from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
 from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.workspace import is_path
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
     """Stage the spec, the model, and what an INT8 calibration reads: images, or else the training records."""
     spec = inputs.spec(arguments)
     results_dir = arguments.results_dir or TaskEnvironment.from_environ().results_dir
-    if is_url(arguments.model) and not (arguments.output_file or results_dir):
+    if not is_path(arguments.model) and not (arguments.output_file or results_dir):
         raise InvalidInput("-o is missing: with a model by URL, give the file to write")
     model = Argument("model", InputKind.FILE, "-m", companions=model_companions)
     images = Argument("cal_image_dir", InputKind.DIRECTORY, "--cal-image-dir", is_read=is_image_name)

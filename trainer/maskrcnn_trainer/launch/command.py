@@ -70,6 +70,7 @@ def _run_processes(
     environment: TaskEnvironment,
     kept: KeptLog | None,
     publication: int | None,
+    while_waiting: Callable[[], None] = lambda: None,
     *,
     stop: GroupStopRequest,
     prepare: Prepare,
@@ -82,10 +83,16 @@ def _run_processes(
         environment: of the task.
         kept: log that gets a copy of their output; None: they inherit the output of this process.
         publication: descriptor of the channel for rank 0; None without one.
+        while_waiting: called again and again during the wait for the other nodes; it may raise.
         stop: request to stop.
         prepare: see :func:`launch`.
         program: see :func:`launch`.
     """
+
+    def stopping() -> bool:
+        while_waiting()
+        return stop.asked
+
     several = settings.nodes * settings.processes > 1
     address, port, interface = "127.0.0.1", 0, "lo"
     with ExitStack() as stack:
@@ -98,7 +105,7 @@ def _run_processes(
                 port = host.port
             if settings.rendezvous is not None and settings.nodes > 1:
                 address, port = settings.rendezvous
-                if not join(address, port, settings.node_rank, settings.nodes, stopping=lambda: stop.asked):
+                if not join(address, port, settings.node_rank, settings.nodes, stopping=stopping):
                     return say_stopped(environment, settings)
                 interface = interface_towards(address)
         if stop.asked:

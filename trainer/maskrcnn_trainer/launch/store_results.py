@@ -29,7 +29,8 @@ from maskrcnn_trainer.errors import (
 )
 from maskrcnn_trainer.launch.claiming import claim_directory
 from maskrcnn_trainer.launch.endings import failure_message, up_to_date_message
-from maskrcnn_trainer.launch.logs import KeptLog, kept_log
+from maskrcnn_trainer.launch.following import OpenStepStore, follow
+from maskrcnn_trainer.launch.logs import KeptLog, kept_log, log_file
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.stop_request import GroupStopRequest
 from maskrcnn_trainer.launch.working_copy import local_task, make_room_for_log, variables_set, working_copy
@@ -52,6 +53,7 @@ from maskrcnn_trainer.shared.variables import (
 )
 from maskrcnn_trainer.spec.task_table import CHECKPOINT, TASKS
 from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.publication import LaunchPublication
 from maskrcnn_trainer.task.stored_step import StoredStep
 from maskrcnn_trainer.task.termination import (
@@ -69,8 +71,12 @@ _LISTENER_SECONDS = 5.0
 _LARGEST_RESULT = 1 << 24
 """Maximum bytes of a published result.json; one has a few thousand."""
 
-RunProcesses = Callable[[LaunchSettings, TaskEnvironment, KeptLog | None, int | None], int]
-"""Runs the processes of a task in a claimed directory, with the kept log and the descriptor of the channel."""
+RunProcesses = Callable[[LaunchSettings, TaskEnvironment, KeptLog | None, int | None, Callable[[], None]], int]
+"""Runs the processes of a task in a directory of this node.
+
+Its arguments are the options and the environment with that directory, the kept log, the descriptor of rank 0's channel,
+and a function to call again and again while it waits for the other nodes.
+"""
 OpenStore = Callable[[ObjectUrl, LaunchSettings, Callable[[], bool]], AbstractContextManager[SessionStore]]
 """Opens the store of all experiments below a URL; the last argument returns whether to stop."""
 
@@ -99,6 +105,8 @@ def launch_stored(
 ) -> int:
     """Run this node's processes of a task whose results are in object storage, and return the exit code.
 
+    Only node 0 claims the step and publishes; for the others, see :mod:`maskrcnn_trainer.launch.following`.
+
     Args:
         settings: options of the command.
         environment: environment variables of the task.
@@ -116,10 +124,14 @@ def launch_stored(
     """
     published = _Published()
     try:
-        _require_able(settings, stored)
+        keys = _keys(stored)
         with ExitStack() as stack:
             working_dir = stack.enter_context(working_copy(stored))
             launching = _StoredLaunch(settings, environment, stored, stop, run, working_dir, published)
+            if settings.node_rank > 0:
+                return launching.follow(
+                    keys, lambda: open_store(stored.workspace_url, settings, lambda: launching.is_interrupted)
+                )
             store = stack.enter_context(open_store(stored.workspace_url, settings, lambda: launching.is_interrupted))
             return launching.carry_out(
                 StepSession(store, step_identity(stored, environment), token=secrets.token_hex(16))
@@ -136,15 +148,13 @@ def launch_stored(
 
 @dataclass
 class _Published:
-    """What is published of the step.
+    """Published state of the step.
 
     Attributes:
         step: of the newest checkpoint; None: no checkpoint is.
-        superseded: error by which publishing has ended for good; None as long as it goes on.
     """
 
     step: int | None = None
-    superseded: TaskError | None = None
 
     def take(self, found: PublishedSet | None) -> None:
         """Take a set as the newest."""
@@ -192,16 +202,32 @@ class _StoredLaunch:
         )
         settings = replace(self.settings, task=local_task(self.settings.task, self.stored, self.results_dir))
         token = claim_directory(environment, settings)
-        variables = {
+        variables = self._variables() | {TERMINATION_LOG_VARIABLE: str(message), TOKEN_VARIABLE: token}
+        with variables_set(variables), kept_log(environment, token, settings.node_rank) as kept:
+            return self._publish_around(session, settings, environment, kept, message)
+
+    def follow(self, keys: StepKeys, open_store: OpenStepStore) -> int:
+        """Run the processes of another node than node 0, and return the exit code."""
+        make_directory(self.results_dir)
+        environment = replace(self.environment, results_dir=str(self.results_dir), stored_step=None)
+        settings = replace(self.settings, task=local_task(self.settings.task, self.stored, self.results_dir))
+        with variables_set(self._variables()):
+            return follow(
+                keys,
+                self.environment.fingerprints[0],
+                open_store,
+                lambda kept, while_waiting: self.run(settings, environment, kept, None, while_waiting),
+                log_path=log_file(self.results_dir, environment.attempt, settings.node_rank),
+            )
+
+    def _variables(self) -> dict[str, str]:
+        """Return the variables with which a process finds the working copy."""
+        return {
             RESULTS_DIR_VARIABLE: str(self.results_dir),
             WORKSPACE_VARIABLE: str(self.working_dir),
             WORKSPACE_URL_VARIABLE: str(self.stored.workspace_url),
             WORKING_DIR_VARIABLE: str(self.working_dir),
-            TERMINATION_LOG_VARIABLE: str(message),
-            TOKEN_VARIABLE: token,
         }
-        with variables_set(variables), kept_log(environment, token, settings.node_rank) as kept:
-            return self._publish_around(session, settings, environment, kept, message)
 
     def _publish_around(
         self, session: StepSession, settings: LaunchSettings, environment: TaskEnvironment, kept: KeptLog, message: Path
@@ -225,9 +251,6 @@ class _StoredLaunch:
         self.stop.on_second_interrupt = lambda: publisher.hurry(0)
         with publisher:
             code, failure = self._run(publisher, channel, settings, environment, kept)
-            if self.published.superseded is not None:
-                publisher.abandon()
-                raise self.published.superseded
             if code == EXIT_STOPPED:
                 # in case the publish takes longer than the grace period
                 self._pass_on(message, code)
@@ -257,7 +280,7 @@ class _StoredLaunch:
         listener = threading.Thread(target=listen, name="announcements", daemon=True)
         listener.start()
         try:
-            return self.run(settings, environment, kept, channel.descriptor), None
+            return self.run(settings, environment, kept, channel.descriptor, lambda: None), None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - raised once what exists is published
             return describe_error(error)[0], error
         finally:
@@ -267,7 +290,6 @@ class _StoredLaunch:
             listener.join()
 
     def _on_superseded(self, error: TaskError) -> None:
-        self.published.superseded = error
         log.error("%s: the processes are ended, and nothing more is published", error)
         self.stop.abandon()
 
@@ -334,14 +356,9 @@ def writes_checkpoints(task: Sequence[str]) -> bool:
     return any(entry.checkpoint is not None for name, entry in TASKS.items() if name.command == task[0])
 
 
-def _require_able(settings: LaunchSettings, stored: StoredStep) -> None:
-    if settings.nodes > 1:
-        raise InvalidInput(
-            f"--nodes {settings.nodes}: results are written to a URL by one node only; give --nodes 1, or a results "
-            "directory that all nodes share"
-        )
+def _keys(stored: StoredStep) -> StepKeys:
     try:
-        StepKeys(stored.experiment, stored.step)
+        return StepKeys(stored.experiment, stored.step)
     except ValueError as error:
         raise InvalidInput(
             f"{RESULTS_DIR_VARIABLE}: the last two segments of the URL, an experiment and a step, must be letters, "

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from maskrcnn_trainer.object_store.connection import StoreConnection
 from maskrcnn_trainer.object_store.exchange import Exchange, ReadOutcome, StoreRequest
-from maskrcnn_trainer.object_store.explanations import Operation
+from maskrcnn_trainer.object_store.explanations import Meaning, Operation, meaning_of
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 from maskrcnn_trainer.object_store.fence.records import ObjectVersion
 from maskrcnn_trainer.object_store.frames import Message
@@ -214,6 +214,18 @@ class StoreClient:
         )
         assert not isinstance(answer, Enum)  # noqa: S101 - a link has no outcome
         return str(answer["url"])
+
+    def exists(self, key: str) -> bool:
+        """Return whether there is an object; no, without another try, if this identity may not know."""
+
+        def refusal(failure: Failure) -> ReadOutcome | None:
+            refused = meaning_of(failure, Operation.READ, self._scheme) is Meaning.REFUSED
+            return ReadOutcome.ABSENT if refused else None
+
+        # the answer to HEAD would not distinguish an absent object from a refusal
+        message = {"op": "read", "key": key, "most": 0}
+        request = StoreRequest(Operation.READ, key, message, answers_absence=True, answer_of=refusal)
+        return not isinstance(self._exchange.single(request), Enum)
 
     def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
         """Yield the objects below a prefix of whole segments, as the pages of the listing arrive.

@@ -283,8 +283,9 @@ class Exchange:
     def _fail(self, request: StoreRequest, failure: Failure, run: _Run) -> None:
         """Decide what follows from a failure: an outcome, another try, or an error."""
         answer = request.answer_of(failure)
-        outcome = _OUTCOMES.get(meaning_of(failure, request.operation, self._connection.scheme))
-        if answer is not None or outcome is not None:
+        meaning = meaning_of(failure, request.operation, self._connection.scheme)
+        outcome = _OUTCOMES.get(meaning)
+        if outcome is not None or (answer is not None and meaning is not Meaning.REFUSED):
             self._answered.add(request.operation.permission)
         if answer is None and request.answers_absence:
             answer = outcome

@@ -13,14 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain, WorkspaceFull
+from maskrcnn_trainer.errors import InvalidInput, Stopped, TaskError, TryAgain, WorkspaceFull
 from maskrcnn_trainer.object_store.cache_owner import CLAIM_FILE, CacheOwner, remove_dead_owners
 from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient
 from maskrcnn_trainer.object_store.connection import StoreConnection, connection_for
 from maskrcnn_trainer.object_store.eviction import CachedObject, evict_for
+from maskrcnn_trainer.object_store.explanations import REFUSED
+from maskrcnn_trainer.object_store.input_lookup import InputLookup
 from maskrcnn_trainer.object_store.inputs_record import inputs_file, inputs_summary
-from maskrcnn_trainer.object_store.needed_objects import objects_at, objects_of_pattern
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
+from maskrcnn_trainer.object_store.published_inputs import PublishedInfo
 from maskrcnn_trainer.object_store.staging import load_planned
 from maskrcnn_trainer.object_store.staging_plan import (
     LARGEST_SHARE,
@@ -29,12 +31,12 @@ from maskrcnn_trainer.object_store.staging_plan import (
     plan_staging,
     space_missing,
 )
-from maskrcnn_trainer.object_store.staging_work import ListedInput, StagingWork, UrlInput, store_name
+from maskrcnn_trainer.object_store.staging_work import ListedInput, StagingWork, UrlInput
+from maskrcnn_trainer.object_store.workspace_inputs import WorkspaceInStore
 from maskrcnn_trainer.shared.messages import INPUTS_FILE
-from maskrcnn_trainer.shared.object_url import ObjectUrl, parse_pattern, parse_url
+from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.shared.variables import STAGED_INPUTS_VARIABLE
 from maskrcnn_trainer.spec.object_stores import ObjectStore, ObjectStoreSpec, local_stores
-from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.staged_inputs import (
     StagedInputs,
@@ -52,6 +54,15 @@ SECONDS_BETWEEN_LOOKS = 0.5
 _STAGED_FILE = "handed-on"
 
 
+class _ResultsReplaced(Exception):
+    """An object of a published set doesn't exist any more."""
+
+    def __init__(self, one: NeededObject, gone: PublishedInfo) -> None:
+        super().__init__()
+        self.one = one
+        self.gone = gone
+
+
 @dataclass(frozen=True)
 class StagingSettings:
     """Way to the stores, and place for the copies.
@@ -60,12 +71,14 @@ class StagingSettings:
         stores: how URLs are reached, without problems.
         cache: directory for the copies; made if absent.
         limit: of the cache in bytes; None: the disk is the limit.
+        workspace: in object storage; None: ``/workspace`` is a directory.
         environment: variables of this process, for stores with an ambient identity.
     """
 
     stores: Sequence[ObjectStoreSpec]
     cache: Path
     limit: int | None = None
+    workspace: WorkspaceInStore | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
@@ -114,6 +127,7 @@ class InputStaging:
         self._stack = ExitStack()
         self._clients: dict[StoreConnection, StoreClient] = {}
         self._cache: ObjectCache | None = None
+        self._lookup = InputLookup(self._connection, self._client, settings.workspace)
         self._objects: dict[str, list[ObjectInfo]] = {}
         self._count = 0
         self._before = StagedInputs()
@@ -129,6 +143,11 @@ class InputStaging:
             os.environ.pop(STAGED_INPUTS_VARIABLE, None)
             use_staged_inputs(self._before)
         self._stack.close()
+
+    @property
+    def settings(self) -> StagingSettings:
+        """Return the settings, with the stores of the manifest."""
+        return self._settings
 
     def close_connections(self) -> None:
         """End the helper processes; a later staging starts others."""
@@ -148,7 +167,7 @@ class InputStaging:
         """Stage inputs that aren't staged yet, and make them those of this process and of its children.
 
         Args:
-            inputs: by URL of an object store.
+            inputs: by URL of an object store, or by path below a workspace in object storage.
 
         Raises:
             InvalidInput: an input is absent, a store refuses it, or no directory can hold its objects (64).
@@ -161,11 +180,31 @@ class InputStaging:
         if not new:
             return
         cache = self._opened()
-        listed = [self._list(given, cache) for given in new.values()]
-        work = StagingWork(listed)
-        self._load(work, cache)
-        self._hand_on(listed, work, cache)
+        try:
+            self._stage(list(new.values()), cache, tries=MOST_CHANGES)
+        except TaskError as error:
+            error.args = (self._lookup.as_written(str(error)),)
+            raise
         self._progress.end()
+
+    def _stage(self, inputs: Sequence[UrlInput], cache: ObjectCache, *, tries: int) -> None:
+        listed = [self._list(given, cache) for given in inputs]
+        work = StagingWork(listed)
+        try:
+            self._load(work, cache)
+        except _ResultsReplaced as replaced:
+            if not tries:
+                raise TryAgain(
+                    f"{work.url(replaced.one)}: its step has published other results {MOST_CHANGES + 1} times while "
+                    "they were read: start the task when the step is complete",
+                    reason="InputChanged",
+                ) from None
+            self._lookup.find_again(replaced.gone)
+            for one in listed:
+                shutil.rmtree(one.directory)
+            self._stage(inputs, cache, tries=tries - 1)
+        else:
+            self._hand_on(listed, work, cache)
 
     def _opened(self) -> ObjectCache:
         if self._cache is None:
@@ -180,31 +219,17 @@ class InputStaging:
 
     def _client(self, connection: StoreConnection) -> StoreClient:
         if connection not in self._clients:
-            self._clients[connection] = StoreClient(connection, stop=self._stop, on_wait=self._progress.waiting)
+            on_wait = lambda text: self._progress.waiting(self._lookup.as_written(text))  # noqa: E731
+            self._clients[connection] = StoreClient(connection, stop=self._stop, on_wait=on_wait)
         return self._clients[connection]
 
     def _list(self, given: UrlInput, cache: ObjectCache) -> ListedInput:
         self._progress.listed(given.written)
-        if given.kind is InputKind.PATTERNS:
-            pattern = parse_pattern(given.written, given.field)
-            connection = self._connection(pattern.base, given.field)
-            found = objects_of_pattern(
-                pattern, self._client(connection), store_name(connection), field=given.field
-            )  # fmt: skip
-            above = pattern.base if pattern.pattern else pattern.base.parent
-        else:
-            url = parse_url(given.written, given.field)
-            connection = self._connection(url, given.field)
-            found = objects_at(
-                url, given.kind, self._client(connection), store_name(connection),
-                field=given.field, is_read=given.is_read, companions=given.companions,
-            )  # fmt: skip
-            above = url.parent if found.path else url
-        # a report shows the name of a directory
-        directory = cache.staged(self._count) / ("" if found.path else above.name)
+        found = self._lookup.find(given)
+        directory = cache.staged(self._count) / found.folder
         self._count += 1
         directory.mkdir(parents=True)
-        return ListedInput(given, connection, str(above), found, directory)
+        return ListedInput(given, found.connection, found.above, found.named, directory)
 
     def _connection(self, url: ObjectUrl, field_name: str) -> StoreConnection:
         try:
@@ -225,6 +250,7 @@ class InputStaging:
             bytes_to_load=plan.to_load_bytes,
         )
         pending = list(plan.to_load)
+        damaged: set[NeededObject] = set()
         while pending:
             elsewhere: list[NeededObject] = []
             changed: list[NeededObject] = []
@@ -243,6 +269,7 @@ class InputStaging:
                 )
                 elsewhere += outcome.elsewhere
                 changed += self._listed_again(outcome.changed, outcome.absent, client, work)
+                changed += self._damaged_again(outcome.damaged, damaged, work)
             if elsewhere and not changed:
                 self._wait_for_others(len(elsewhere))
             pending = [*changed, *elsewhere]
@@ -270,7 +297,16 @@ class InputStaging:
         work: StagingWork,
     ) -> list[NeededObject]:
         found: list[NeededObject] = []
+        for one in absent:
+            if one.published is not None:
+                raise _ResultsReplaced(one, one.published)
         for one in changed:
+            if one.published is not None:
+                raise InvalidInput(
+                    f"{work.url(one)} has another size than its manifest states, {one.info.size:,} bytes: it was "
+                    "replaced after it was published; run its step again",
+                    reason=REFUSED,
+                )
             info = client.head(one.info.key)
             if info is None:
                 absent = [*absent, one]
@@ -289,6 +325,21 @@ class InputStaging:
                 f"{work.url(absent[0])} was deleted after it was listed: start the task when its inputs are complete",
                 reason="InputChanged",
             )
+        return found
+
+    def _damaged_again(
+        self, found: Sequence[NeededObject], before: set[NeededObject], work: StagingWork
+    ) -> Sequence[NeededObject]:
+        for one in found:
+            if one in before:
+                raise InvalidInput(
+                    f"{work.url(one)} has another SHA-256 than its manifest states: it was damaged or replaced after "
+                    "it was published; run its step again",
+                    reason=REFUSED,
+                )
+            self._progress.waiting(f"{work.url(one)} arrived damaged: it is loaded again")
+            self._progress.correct(one.info.size)
+            before.add(one)
         return found
 
     def _wait_for_others(self, count: int) -> None:
@@ -334,7 +385,7 @@ class InputStaging:
         hand_on_staged_inputs(
             StagedInputs(
                 paths={**before.paths, **{one.given.written: one.path for one in listed}},
-                urls={**before.urls, **{str(one.directory): one.above for one in listed}},
+                urls={**before.urls, **dict(one.origin for one in listed)},
                 summaries={
                     **before.summaries,
                     **{written: inputs_summary(objects) for written, objects in self._objects.items()},

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.object_store.cache_names import cached_name
-from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient
+from maskrcnn_trainer.object_store.cache_names import cached_content_name, cached_name
+from maskrcnn_trainer.object_store.client import ObjectInfo
+from maskrcnn_trainer.object_store.published_inputs import ObjectLookup, PublishedInfo
 from maskrcnn_trainer.object_store.staging_plan import NeededObject, refuse_impossible_places
 from maskrcnn_trainer.shared.object_url import ObjectPattern, ObjectUrl
 from maskrcnn_trainer.spec.url_fields import InputKind
@@ -35,7 +36,7 @@ class NamedObjects:
 def objects_at(
     url: ObjectUrl,
     kind: InputKind,
-    client: StoreClient,
+    lookup: ObjectLookup,
     store: str,
     *,
     field: str,
@@ -47,7 +48,7 @@ def objects_at(
     Args:
         url: without wildcards.
         kind: of the input, any but patterns.
-        client: of its store.
+        lookup: of its objects.
         store: text for the store in the names of a cache, see `cached_name`.
         field: that names the URL, for messages.
         is_read: whether the task reads an object of a directory, given its path relative to the directory; None: all.
@@ -57,9 +58,9 @@ def objects_at(
         InvalidInput: there is no such object or directory, or a directory can't be made of it; the message has the URL.
     """
     if companions is not None and (beginning := companions(url.key.rpartition("/")[2])) is not None:
-        return _with_companions(url, beginning, client, store, field)
+        return _with_companions(url, beginning, lookup, store, field)
     if kind in (InputKind.FILE, InputKind.FILE_OR_DIRECTORY) and url.key:
-        info = client.head(url.key)
+        info = lookup.head(url.key)
         if info is not None:
             place = url.key.rpartition("/")[2]
             refuse_impossible_places([place], field)
@@ -67,7 +68,7 @@ def objects_at(
         if kind is InputKind.FILE:
             raise _absent(url, field)
     below = len(url.key) + 1 if url.key else 0
-    found = [(info, info.key[below:]) for info in client.list(url.key) if info.key != url.key]
+    found = [(info, info.key[below:]) for info in lookup.list(url.key) if info.key != url.key]
     if not found:
         raise InvalidInput(
             f"{field}: {url} has no objects below it: give the URL of a prefix of whole segments", reason="InvalidData"
@@ -75,12 +76,12 @@ def objects_at(
     return NamedObjects(_in_a_directory([one for one in found if is_read is None or is_read(one[1])], store, field), "")
 
 
-def _with_companions(url: ObjectUrl, beginning: str, client: StoreClient, store: str, field: str) -> NamedObjects:
+def _with_companions(url: ObjectUrl, beginning: str, lookup: ObjectLookup, store: str, field: str) -> NamedObjects:
     folder, _, name = url.key.rpartition("/")
     below = len(folder) + 1 if folder else 0
     found = [
         (info, place)
-        for info in client.list(folder, recursive=False)
+        for info in lookup.list(folder, recursive=False)
         if (place := info.key[below:]) == name or place.startswith(beginning)
     ]
     if not found:
@@ -94,12 +95,12 @@ def _absent(url: ObjectUrl, field: str) -> InvalidInput:
     )
 
 
-def objects_of_pattern(pattern: ObjectPattern, client: StoreClient, store: str, *, field: str) -> NamedObjects:
+def objects_of_pattern(pattern: ObjectPattern, lookup: ObjectLookup, store: str, *, field: str) -> NamedObjects:
     """Return the objects that a pattern matches; there may be none, as for a pattern of files.
 
     Args:
         pattern: of URLs of one store.
-        client: of the store.
+        lookup: of the objects.
         store: text for the store in the names of a cache, see `cached_name`.
         field: that names the pattern, for messages.
 
@@ -108,14 +109,14 @@ def objects_of_pattern(pattern: ObjectPattern, client: StoreClient, store: str, 
     """
     base = pattern.base
     if not pattern.pattern:
-        info = client.head(base.key)
+        info = lookup.head(base.key)
         place = base.key.rpartition("/")[2]
         objects = (_needed(info, place, store),) if info is not None else ()
         return NamedObjects(objects, place.translate(_WILDCARDS))
     below = len(base.key) + 1 if base.key else 0
     found = [
         (info, info.key[below:])
-        for info in client.list(base.key, recursive="/" in pattern.pattern or "**" in pattern.pattern)
+        for info in lookup.list(base.key, recursive="/" in pattern.pattern or "**" in pattern.pattern)
         if info.key != base.key and pattern.matches(ObjectUrl(base.scheme, base.container, info.key))
     ]
     return NamedObjects(_in_a_directory(found, store, field), pattern.pattern)
@@ -127,4 +128,7 @@ def _in_a_directory(found: Collection[tuple[ObjectInfo, str]], store: str, field
 
 
 def _needed(info: ObjectInfo, place: str, store: str) -> NeededObject:
+    if isinstance(info, PublishedInfo):
+        name = cached_content_name(store, info.sha256, info.size)
+        return NeededObject(ObjectInfo(info.stored_key, info.size, ""), name, place, info)
     return NeededObject(info, cached_name(store, info.key, info.etag, info.size), place)

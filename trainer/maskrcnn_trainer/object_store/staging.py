@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from maskrcnn_trainer.object_store.client import PART_BYTES, ObjectInfo, Part, StoreClient
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
 from maskrcnn_trainer.object_store.loading_record import missing_parts, record_part
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
 from maskrcnn_trainer.object_store.staging_plan import NeededObject
+from maskrcnn_trainer.task.artifacts import file_sha256
 
 OnLoaded = Callable[[int], None]
 """Called with a number of bytes that have just been written."""
@@ -27,12 +29,14 @@ class StagingOutcome:
         changed: objects that have another content than they were listed with; list them again.
         absent: objects that are gone since they were listed.
         elsewhere: objects that other processes load.
+        damaged: published files that have another SHA-256 than their manifest states.
     """
 
     loaded_bytes: int
     changed: tuple[NeededObject, ...] = ()
     absent: tuple[NeededObject, ...] = ()
     elsewhere: tuple[NeededObject, ...] = ()
+    damaged: tuple[NeededObject, ...] = ()
 
 
 class _Pass:
@@ -43,6 +47,7 @@ class _Pass:
         self.on_whole = on_whole
         self.on_found = on_found
         self.elsewhere: list[NeededObject] = []
+        self.damaged: list[NeededObject] = []
         self.left: dict[str, int] = {}
 
     def parts(self, to_load: Iterable[NeededObject]) -> Iterator[Part]:
@@ -57,7 +62,7 @@ class _Pass:
             if self._is_whole(one):
                 self.cache.release(one.name)
                 continue
-            path = self.cache.partial(one.name, several=one.info.size > PART_BYTES)
+            path = self._partial(one)
             missing = missing_parts(one.info, path)
             self.left[one.name] = len(missing)
             if missing:
@@ -66,8 +71,15 @@ class _Pass:
                 self.complete(one)
 
     def complete(self, one: NeededObject) -> None:
+        if one.published is not None and file_sha256(self._partial(one)) != one.published.sha256:
+            self.cache.discard(one.name)
+            self.damaged.append(one)
+            return
         self.cache.complete(one.name)
         self.on_whole(one)
+
+    def _partial(self, one: NeededObject) -> Path:
+        return self.cache.partial(one.name, several=one.info.size > PART_BYTES)
 
     def _is_whole(self, one: NeededObject) -> bool:
         if self.cache.size_of(one.name) != one.info.size:
@@ -133,4 +145,5 @@ def load_planned(
         changed=tuple(needed[info] for info, outcome in outcomes.items() if outcome is ReadOutcome.CHANGED),
         absent=tuple(needed[info] for info, outcome in outcomes.items() if outcome is ReadOutcome.ABSENT),
         elsewhere=tuple(under_way.elsewhere),
+        damaged=tuple(under_way.damaged),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import ObjectInfo
+from maskrcnn_trainer.object_store.published_inputs import PublishedInfo
 
 LONGEST_SEGMENT = 255
 """Longest name of a file in bytes, on all common file systems."""
@@ -25,11 +26,18 @@ class NeededObject:
         info: of the listing.
         name: in the cache.
         place: path relative to the directory that the task sees.
+        published: file that a step has published under this key; None for any other object.
     """
 
     info: ObjectInfo
     name: str
     place: str
+    published: PublishedInfo | None = None
+
+    @property
+    def recorded(self) -> ObjectInfo:
+        """Return what the record of the inputs has of it."""
+        return self.published or self.info
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from maskrcnn_trainer.spec.url_fields import InputKind
 
 @dataclass(frozen=True)
 class UrlInput:
-    """Input by URL.
+    """Input in object storage.
 
     Attributes:
-        written: the URL, or one pattern, as the user wrote it.
+        written: the URL, the path below ``/workspace``, or one pattern of either, as the user wrote it.
         kind: of the input.
         field: field or flag that has it, for messages.
         is_read: whether the task reads an object of a directory, given its path below it; None: all of them.
@@ -40,7 +40,7 @@ class ListedInput:
     Attributes:
         given: the input.
         connection: to its store.
-        above: URL of the place that ``directory`` is a copy of.
+        above: URL, or path below the workspace, of the place that ``directory`` is a copy of.
         named: its objects.
         directory: to which they are linked.
     """
@@ -50,6 +50,16 @@ class ListedInput:
     above: str
     named: NamedObjects
     directory: Path
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """Return a directory, and the URL or the path below the workspace that it is a copy of.
+
+        Of a whole directory it is the one above: a report then finds files next to it by the paths that a task records.
+        """
+        above, _, name = self.above.rpartition("/")
+        is_named = name == self.directory.name and not above.endswith("/")
+        return (str(self.directory.parent), above) if is_named else (str(self.directory), self.above)
 
     @property
     def path(self) -> str:
@@ -98,8 +108,9 @@ class StagingWork:
         return self._listed[self._places[one.name][0][0]].connection
 
     def url(self, one: NeededObject) -> str:
-        """Return the URL of an object, for messages."""
-        return self.connection(one).url_of(one.info.key)
+        """Return the URL, or the path below the workspace, of an object, for messages."""
+        index, place = self._places[one.name][0]
+        return f"{self._listed[index].above}/{place}"
 
     def field(self, one: NeededObject) -> str:
         """Return the field whose input an object belongs to, for messages."""
@@ -121,6 +132,4 @@ class StagingWork:
 
     def infos(self, written: str) -> list[ObjectInfo]:
         """Return the objects of an input as they were staged."""
-        return [
-            needed.info for (index, _), needed in self._found.items() if self._listed[index].given.written == written
-        ]
+        return [one.recorded for (index, _), one in self._found.items() if self._listed[index].given.written == written]

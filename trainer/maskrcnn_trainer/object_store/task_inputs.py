@@ -15,12 +15,13 @@ from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSet
 from maskrcnn_trainer.object_store.needed_objects import Companions
 from maskrcnn_trainer.object_store.staging_display import LOADING, StagingDisplay
 from maskrcnn_trainer.object_store.staging_work import UrlInput
-from maskrcnn_trainer.shared.object_url import is_url, local_path
+from maskrcnn_trainer.object_store.workspace_inputs import WorkspaceInStore
+from maskrcnn_trainer.shared.resource import WORKSPACE_MOUNT
 from maskrcnn_trainer.shared.variables import CACHE_LIMIT_VARIABLE, CACHE_VARIABLE, OBJECT_STORES_VARIABLE
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec
 from maskrcnn_trainer.spec.errors import Path as SpecPath
 from maskrcnn_trainer.spec.errors import dotted
-from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, local_stores, stores_from_json
+from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, local_stores, stores_from_json, stores_to_json
 from maskrcnn_trainer.spec.store_config import read_store_config, stores_of_manifest
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.url_fields import SPEC_URLS, InputKind
@@ -28,6 +29,7 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.reporter import Reporter, preparation_report
 from maskrcnn_trainer.task.staged_inputs import staged_path
 from maskrcnn_trainer.task.stopping import StopRequest
+from maskrcnn_trainer.task.workspace import is_in_store, is_path
 
 TRAINING_PATTERN: SpecPath = ("data_config", "training_file_pattern")
 VALIDATION_FIELDS: tuple[SpecPath, ...] = (
@@ -93,7 +95,7 @@ class CommandInputs:
             others: further inputs.
         """
         values = {one: getattr(arguments, one.name, None) for one in given}
-        urls = {one: value for one, value in values.items() if isinstance(value, str) and is_url(value)}
+        urls = {one: value for one, value in values.items() if isinstance(value, str) and not is_path(value)}
         self.stage(
             *(UrlInput(value, one.kind, one.flag, one.is_read, one.companions) for one, value in urls.items()), *others
         )
@@ -101,11 +103,11 @@ class CommandInputs:
             setattr(arguments, one.name, staged_path(value))
 
     def stage(self, *inputs: UrlInput) -> None:
-        """Stage those of some inputs that are by URL of an object store."""
-        self._staging.stage(one for one in inputs if is_url(one.written) and local_path(one.written) is None)
+        """Stage those of some inputs that are in object storage."""
+        self._staging.stage(one for one in inputs if is_in_store(one.written))
 
     def spec(self, arguments: argparse.Namespace, *, trains: bool = False) -> ExperimentSpec | None:
-        """Stage the experiment spec of ``-e``, and return it if it may have URLs.
+        """Stage the experiment spec of ``-e``, and return it if it may have inputs in object storage.
 
         Raises:
             SpecError, InvalidInput: the spec is invalid.
@@ -115,7 +117,8 @@ class CommandInputs:
             text = Path(arguments.experiment_spec).read_bytes()
         except OSError:
             return None  # the task has the message
-        if b":/" not in text and b"\\" not in text:  # a text in quotes may have escapes
+        # a text in quotes may have escapes
+        if b":/" not in text and b"\\" not in text and not is_in_store(WORKSPACE_MOUNT):
             return None
         spec = load_spec(arguments.experiment_spec, quiet=True, trains=trains)
         self._staging.use_stores_of(stores_of_manifest(arguments.experiment_spec))
@@ -188,7 +191,31 @@ def inputs_staged(
             finally:
                 staging.close_connections()
             stop.check()
+        if staging.settings.workspace is not None:
+            copies.enter_context(_handed_on(staging.settings))
         yield
+
+
+@contextlib.contextmanager
+def _handed_on(settings: StagingSettings) -> Iterator[None]:
+    """Hand the stores and the cache of a command line on to processes that are started within the block.
+
+    The report of an evaluation reads the results of other steps.
+    """
+    variables = {
+        OBJECT_STORES_VARIABLE: stores_to_json(settings.stores),
+        CACHE_VARIABLE: str(settings.cache.absolute()),
+    }
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class _Reports:
@@ -225,7 +252,11 @@ def staging_settings(arguments: argparse.Namespace) -> StagingSettings:
         raise InvalidInput(f"{CACHE_LIMIT_VARIABLE}: {limit!r} must be a whole number of bytes")
     cache = getattr(arguments, "cache", None) or environment.get(CACHE_VARIABLE) or None
     return StagingSettings(
-        stores, Path(cache) if cache else default_cache(), int(limit) if limit is not None else None, environment
+        stores,
+        Path(cache) if cache else default_cache(),
+        int(limit) if limit is not None else None,
+        WorkspaceInStore.from_environ(environment),
+        environment,
     )
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, TryAgain
 from maskrcnn_trainer.object_store.staging_work import UrlInput
 from maskrcnn_trainer.object_store.task_inputs import CommandInputs
-from maskrcnn_trainer.report.inputs.by_url import is_report_input, recorded_urls
+from maskrcnn_trainer.report.inputs.by_url import experiment_around, is_report_input, named_in_store
 from maskrcnn_trainer.report.inputs.experiment_directory import open_directory
 from maskrcnn_trainer.results.report_files import may_be_replaced
 from maskrcnn_trainer.shared.files import LONGEST_NAME
 from maskrcnn_trainer.shared.messages import REPORT_FILE, REPORT_NUMBERS_FILE
-from maskrcnn_trainer.shared.object_url import is_url, local_path
 from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.files import directory_fault
 from maskrcnn_trainer.task.staged_inputs import staged_path
+from maskrcnn_trainer.task.workspace import is_in_store
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +46,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
-    """Stage directories by URL, and the validation data by URL that the steps in all directories name."""
+    """Stage directories in object storage, the steps around an evaluation, and the files that all of them name."""
     given = list(arguments.results_dir)
-    if any(is_url(one) and local_path(one) is None for one in given) and arguments.output is None:
+    if any(map(is_in_store, given)) and arguments.output is None:
         raise InvalidInput("-o is missing: with results by URL, give the page to write, such as report.html")
     inputs.stage(*(UrlInput(one, InputKind.DIRECTORY, "-r", is_read=is_report_input) for one in given))
+    for one in filter(None, map(experiment_around, given)):
+        _stage_if_possible(inputs, one, "other steps")
     arguments.results_dir = [staged_path(one) for one in given]
-    for one in recorded_urls(arguments.results_dir):
-        try:
-            inputs.stage(UrlInput(one, InputKind.FILE, "-r"))
-        except (InvalidInput, TryAgain) as error:
-            log.warning("the report lacks pictures and curves of %s: %s", one, error)
+    for name in named_in_store(arguments.results_dir):
+        _stage_if_possible(inputs, UrlInput(name, InputKind.FILE, "-r"), f"pictures and curves of {name}")
+
+
+def _stage_if_possible(inputs: CommandInputs, given: UrlInput, lacking: str) -> None:
+    try:
+        inputs.stage(given)
+    except (InvalidInput, TryAgain) as error:
+        log.warning("the report lacks %s: %s", lacking, error)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -131,8 +131,14 @@ class _Specs:
 
     def retrained(self) -> frozenset[str]:
         """Return the names of the train steps that started from a pruned model."""
-        trainings = self._directory.of(TaskName.TRAIN)
-        return frozenset(step.name for step in trainings if (spec := self.of(step)) and spec.pruned_model_path)
+        return frozenset(step.name for step in self._directory.of(TaskName.TRAIN) if self._starts_from_pruned(step))
+
+    def _starts_from_pruned(self, step: Step) -> bool:
+        if step.in_part:
+            makers = (self._directory.maker(one) for one in step.inputs)
+            return any(maker is not None and maker.task is TaskName.PRUNE for maker in makers)
+        spec = self.of(step)
+        return spec is not None and bool(spec.pruned_model_path)
 
     def _read(self, step: Step) -> ExperimentSpec | None:
         try:
@@ -198,6 +204,8 @@ class _Reader:
         """Return the curves of each train step."""
         found = []
         for step in self._directory.of(TaskName.TRAIN):
+            if step.in_part:
+                continue
             if not step.finished:
                 self.notes.append(UNFINISHED_TRAINING.format(step.name))
             history = history_of(step.directory, self.notes)

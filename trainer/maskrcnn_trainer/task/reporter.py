@@ -172,8 +172,8 @@ class Reporter:
             time_per_epoch: seconds.
             kpi: metrics of an evaluation.
             graphical: losses and rates.
-            checkpoint_step: training step of a checkpoint that was written, evaluated, or resumed; it is announced to the
-                launcher as complete, and later records contain it too.
+            checkpoint_step: training step of a checkpoint that was written, evaluated, or resumed. The launcher learns
+                that it is complete, and later records contain it.
         """
         if checkpoint_step is not None:
             self._checkpoint_step = checkpoint_step

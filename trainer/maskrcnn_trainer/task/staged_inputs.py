@@ -27,9 +27,10 @@ class StagedInputs:
     """Copies of inputs.
 
     Attributes:
-        paths: of the copies, by the URL or pattern as the user wrote it.
-        urls: URL of the place that a directory is a copy of, by the directory's absolute path.
-        summaries: what ``result.json`` has of each URL.
+        paths: of the copies, by the URL, the path below the workspace, or the pattern, as the user wrote it.
+        urls: URL, or path below the workspace, of the place that a directory is a copy of, by the directory's absolute
+            path.
+        summaries: what ``result.json`` has of each of them.
         list_file: content of ``inputs.json.gz``; empty if no task reads any of them.
     """
 
@@ -73,7 +74,7 @@ def staged_path(written: str) -> str:
 
 
 def staged_paths(written: str) -> str:
-    """Return comma-separated patterns with those by URL replaced by paths on this machine."""
+    """Return comma-separated patterns with those in object storage replaced by paths on this machine."""
     return re.sub(r"[^,\s][^,]*[^,\s]|[^,\s]", lambda pattern: staged_path(pattern[0]), written)
 
 
@@ -88,7 +89,7 @@ def staged_file(url: str) -> Path | None:
 
 
 def with_staged_paths(spec: ExperimentSpec, *fields: SpecPath) -> ExperimentSpec:
-    """Return a spec whose inputs by URL are paths on this machine, as far as they are staged.
+    """Return a spec whose inputs in object storage are paths on this machine, as far as they are staged.
 
     Args:
         spec: of a task.
@@ -99,9 +100,11 @@ def with_staged_paths(spec: ExperimentSpec, *fields: SpecPath) -> ExperimentSpec
     for path in fields:
         *part, name = map(str, path)
         written = getattr(spec.data_config if part else spec, name)
-        if isinstance(written, str) and ":/" in written:
-            is_list = SPEC_URLS[path] is InputKind.PATTERNS
-            (data if part else changes)[name] = staged_paths(written) if is_list else staged_path(written)
+        if not isinstance(written, str):
+            continue
+        here = staged_paths(written) if SPEC_URLS[path] is InputKind.PATTERNS else staged_path(written)
+        if here != written:
+            (data if part else changes)[name] = here
     if data:
         changes["data_config"] = spec.data_config.model_copy(update=data)
     return spec.model_copy(update=changes) if changes else spec

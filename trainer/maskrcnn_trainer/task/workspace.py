@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from maskrcnn_trainer.shared.object_url import is_url, local_path
 from maskrcnn_trainer.shared.resource import WORKSPACE_MOUNT
-from maskrcnn_trainer.shared.variables import WORKSPACE_VARIABLE
+from maskrcnn_trainer.shared.variables import WORKSPACE_URL_VARIABLE, WORKSPACE_VARIABLE
 from maskrcnn_trainer.spelling import with_urls
 from maskrcnn_trainer.task.staged_inputs import staged_file
 
@@ -28,6 +29,19 @@ def real_path(path: str) -> Path:
     return Path(path)
 
 
+def is_path(written: str) -> bool:
+    """Return whether an input is a path of this machine: no URL, and not below ``/workspace`` where that is a URL."""
+    if is_url(written):
+        return False
+    in_workspace = written == WORKSPACE_MOUNT or written.startswith(WORKSPACE_MOUNT + "/")
+    return not (in_workspace and os.environ.get(WORKSPACE_URL_VARIABLE))
+
+
+def is_in_store(written: str) -> bool:
+    """Return whether an input is read from object storage."""
+    return not is_path(written) and local_path(written) is None
+
+
 def manifest_path(path: str | Path) -> str:
     """Return a path below ``$MASKRCNN_WORKSPACE`` as a ``/workspace`` path, and that of an input's copy as its URL.
 
@@ -38,6 +52,11 @@ def manifest_path(path: str | Path) -> str:
     if directory and (text == directory or text.startswith(directory + "/")):
         return WORKSPACE_MOUNT + text[len(directory) :]
     return text
+
+
+def staged_copy(path: Path) -> Path | None:
+    """Return the copy of an input in object storage whose place is a path of this machine; None if there is none."""
+    return staged_file(manifest_path(path))
 
 
 def manifest_paths(value: Any) -> Any:

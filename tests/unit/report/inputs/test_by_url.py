@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer.report.inputs.by_url import is_report_input, recorded_urls
+from maskrcnn_trainer.report.inputs.by_url import is_report_input, named_in_store
 from maskrcnn_trainer.task.staged_inputs import StagedInputs, use_staged_inputs
 
 IMAGES = {
@@ -30,9 +30,14 @@ def evaluation_in(directory: Path) -> str:
     ("path", "expected"),
     [
         ("evaluate/metrics.json", True),
-        ("train/model.step-4.tlt", True),
-        ("convert/val-00000-of-00001.tfrecord", True),
+        ("train/history.jsonl", True),
+        ("train/logs/attempt-1.spec.yaml", True),
+        ("convert/val.json", True),
+        ("train/model.step-4.tlt", False),
+        ("convert/val-00000-of-00001.tfrecord", False),
         ("export/model.onnx", False),
+        ("train/logs/attempt-1.log", False),
+        ("train/inputs.json.gz", False),
         ("inference/images_annotated/a.jpg", False),
         ("inference/labels/a.json", False),
     ],
@@ -43,7 +48,7 @@ def test_report_reads_what_its_page_shows(path: str, expected: bool) -> None:
 
 def test_urls_of_an_evaluation_are_its_annotations_records_and_model(tmp_path: Path) -> None:
     directory = evaluation_in(tmp_path / "evaluate")
-    assert recorded_urls([directory]) == ["s3://b/m.tlt", "s3://b/r/v-0", "s3://b/r/v-1", "s3://b/val.json"]
+    assert named_in_store([directory]) == ["s3://b/m.tlt", "s3://b/r/v-0", "s3://b/r/v-1", "s3://b/val.json"]
 
 
 def test_urls_that_are_staged_are_left_out(tmp_path: Path) -> None:
@@ -54,10 +59,10 @@ def test_urls_that_are_staged_are_left_out(tmp_path: Path) -> None:
         (copies / name).touch()
     use_staged_inputs(StagedInputs(paths={"s3://b/m.tlt": "/m.tlt"}, urls={str(copies): "s3://b/r"}))
     try:
-        assert recorded_urls([directory]) == ["s3://b/val.json"]
+        assert named_in_store([directory]) == ["s3://b/val.json"]
     finally:
         use_staged_inputs(StagedInputs())
 
 
 def test_directory_without_results_names_nothing(tmp_path: Path) -> None:
-    assert recorded_urls([str(tmp_path), str(tmp_path / "absent")]) == []
+    assert named_in_store([str(tmp_path), str(tmp_path / "absent")]) == []

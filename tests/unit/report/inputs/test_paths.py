@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from maskrcnn_trainer.report.inputs.paths import Moved, RecordedPaths
-from maskrcnn_trainer.shared.variables import WORKSPACE_VARIABLE
+from maskrcnn_trainer.shared.variables import WORKSPACE_URL_VARIABLE, WORKSPACE_VARIABLE
+from maskrcnn_trainer.task.staged_inputs import StagedInputs, use_staged_inputs
 
 
 def test_directory_that_has_both_names_gives_the_workspace(tmp_path: Path) -> None:
@@ -99,3 +101,50 @@ def test_path_that_exists_nowhere_is_expected_at_its_most_reliable_place(tmp_pat
     assert paths.expected("/data/val.json") == Path("/data/val.json")
     (tmp_path / "val.json").touch()
     assert paths.expected("/workspace/val.json") == tmp_path / "val.json"
+
+
+@pytest.fixture
+def of_store(tmp_path: Path) -> Iterator[RecordedPaths]:
+    """Return the paths of a step whose directory is a copy of one in object storage, without its model."""
+    (tmp_path / "0" / "exp" / "train").mkdir(parents=True)
+    use_staged_inputs(StagedInputs(urls={str(tmp_path / "0"): "s3://lab/ws"}))
+    yield RecordedPaths([Moved.of("/workspace/exp/train", tmp_path / "0" / "exp" / "train")])
+    use_staged_inputs(StagedInputs())
+
+
+def test_file_that_was_not_loaded_is_in_object_storage(of_store: RecordedPaths, tmp_path: Path) -> None:
+    assert of_store.in_store("/workspace/exp/train/m.tlt") == "s3://lab/ws/exp/train/m.tlt"
+    (tmp_path / "0" / "exp" / "train" / "m.tlt").touch()
+    assert of_store.in_store("/workspace/exp/train/m.tlt") is None
+
+
+def test_file_that_was_loaded_on_its_own_is_found_at_its_copy(of_store: RecordedPaths, tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "m.tlt").touch()
+    urls = {str(tmp_path / "0"): "s3://lab/ws", str(tmp_path / "1"): "s3://lab/ws/exp/train"}
+    use_staged_inputs(StagedInputs(urls=urls))
+    assert of_store.present("/workspace/exp/train/m.tlt") == tmp_path / "1" / "m.tlt"
+    assert of_store.folder("/workspace/exp/train/m.tlt") == tmp_path / "0" / "exp" / "train"
+    assert of_store.in_store("/workspace/exp/train/m.tlt") is None
+
+
+def test_url_that_was_recorded_is_in_object_storage_until_it_is_loaded(tmp_path: Path) -> None:
+    paths = RecordedPaths([])
+    assert paths.in_store("s3://lab/m.tlt") == "s3://lab/m.tlt"
+    use_staged_inputs(StagedInputs(paths={"s3://lab/m.tlt": "/c/0/m.tlt"}))
+    try:
+        assert paths.in_store("s3://lab/m.tlt") is None
+    finally:
+        use_staged_inputs(StagedInputs())
+
+
+def test_path_in_a_workspace_by_url_is_in_object_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(tmp_path))
+    assert RecordedPaths([]).in_store("/workspace/raw/val.json") is None
+    monkeypatch.setenv(WORKSPACE_URL_VARIABLE, "s3://lab/ws")
+    assert RecordedPaths([]).in_store("/workspace/raw/val.json") == "/workspace/raw/val.json"
+
+
+def test_absent_file_of_a_directory_on_this_machine_has_its_recorded_folder(tmp_path: Path) -> None:
+    paths = RecordedPaths([Moved.of("/workspace/exp/train", tmp_path / "exp" / "train")])
+    assert paths.folder("/workspace/exp/train/m.tlt") == Path("/workspace/exp/train")

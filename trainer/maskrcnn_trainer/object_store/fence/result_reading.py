@@ -56,6 +56,41 @@ class GivenSetGone(FenceOutcome):
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class FindTerms:
+    """Terms of a search for what a step has published.
+
+    Attributes:
+        keys: of the step.
+        fingerprints: the first of them that has a slot is taken; empty: the current slot.
+        incomplete: version of a pointer that named an object which was absent.
+    """
+
+    keys: StepKeys
+    fingerprints: tuple[str, ...] = ()
+    incomplete: ObjectVersion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundResults(FenceOutcome):
+    """Set that a pointer of this version names; no file of it was read."""
+
+    published: PublishedSet
+    version: ObjectVersion
+
+
+@dataclass(frozen=True, slots=True)
+class NoPointer(FenceOutcome):
+    """The step has no pointer: objects below it, if any, aren't results."""
+
+    key: str
+
+
+def find_results(terms: FindTerms) -> Decision:
+    """Return the decision that reads pointer and manifest: FoundResults, NoPointer, NotPublished, DamagedStore."""
+    return _PointerForFind(terms, terms.incomplete)
+
+
 def read_results(terms: ReadTerms) -> Decision:
     """Return the decision of a read: ReadResults, NotPublished, DamagedStore."""
     return _PointerForRead(terms)
@@ -69,6 +104,58 @@ def read_given(published: PublishedSet) -> Decision:
 def slot_for(pointer: StepPointer, fingerprint: str | None) -> FingerprintSlot | None:
     """Return the slot that a reader takes: that of its fingerprint, else the current one."""
     return pointer.current if fingerprint is None else pointer.slot_of(fingerprint)
+
+
+def slot_for_any(pointer: StepPointer, fingerprints: tuple[str, ...]) -> FingerprintSlot | None:
+    """Return the slot of the first of some fingerprints that has one; the current one without fingerprints."""
+    if not fingerprints:
+        return pointer.current
+    return next((slot for name in fingerprints if (slot := pointer.slot_of(name)) is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _PointerForFind:
+    terms: FindTerms
+    incomplete: ObjectVersion | None
+
+    @property
+    def request(self) -> FenceRequest:
+        return GetRecord(self.terms.keys.pointer)
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        key = self.terms.keys.pointer
+        if answer is FenceReply.NOT_FOUND:
+            return NoPointer(key)
+        if not isinstance(answer, FoundRecord):
+            return self
+        if not isinstance(answer.content, StepPointer):
+            return DamagedStore(key, "isn't a pointer")
+        slot = slot_for_any(answer.content, self.terms.fingerprints)
+        if slot is None:
+            return NotPublished(key)
+        if answer.version == self.incomplete:
+            return DamagedStore(key, "names an object that doesn't exist")
+        return _ManifestForFind(self.terms, answer.version, slot)
+
+
+@dataclass(frozen=True, slots=True)
+class _ManifestForFind:
+    terms: FindTerms
+    version: ObjectVersion
+    slot: FingerprintSlot
+
+    @property
+    def request(self) -> FenceRequest:
+        return GetRecord(self.slot.manifest)
+
+    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
+        if answer is FenceReply.NOT_FOUND:
+            return _PointerForFind(self.terms, self.version)
+        if not isinstance(answer, FoundRecord):
+            return self
+        if not isinstance(answer.content, PublishedSet) or answer.content.fingerprint != self.slot.fingerprint:
+            return DamagedStore(self.slot.manifest, "isn't the manifest of the fingerprint that the pointer states")
+        return FoundResults(answer.content, self.version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.report.inputs.files import Unreadable
 from maskrcnn_trainer.report.inputs.former_workspaces import former_workspaces
 from maskrcnn_trainer.report.inputs.paths import RecordedPaths
+from maskrcnn_trainer.report.inputs.siblings import siblings_in_store
 from maskrcnn_trainer.report.inputs.step import Step, read_step
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.files import directory_fault
@@ -66,7 +67,7 @@ class ExperimentDirectory:
         for step in makers:
             if any(self.paths.same_file(artifact.path, model) for artifact in step.artifacts.values()):
                 return step
-        folder = self.paths.present(model).parent
+        folder = self.paths.folder(model)
         return next((step for step in makers if step.directory == folder), None)
 
 
@@ -108,7 +109,12 @@ def open_directory(path: Path) -> ExperimentDirectory:
 
 def _around(own: Step, notes: list[str]) -> list[Step]:
     """Return a step with its siblings, the step that made its model, and an evaluation in its own directory."""
-    steps = {step.directory: step for step in [*_steps_in(own.directory.parent, notes), own]}
+    siblings = siblings_in_store(own.directory)
+    if siblings is not None and siblings.copy is not None:
+        found = [replace(one, in_part=one.name not in siblings.read) for one in _steps_in(siblings.copy, notes)]
+    else:
+        found = _steps_in(own.directory.parent, notes)
+    steps = {step.directory: step for step in [*found, own]}
     others = [own.directory / BY_HAND]
     if own.model_path is not None and (moved := own.moved()) is not None:
         others.append(RecordedPaths([moved]).present(own.model_path).parent.resolve())

@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from maskrcnn_trainer.shared.resource import WORKSPACE_MOUNT
 from maskrcnn_trainer.shared.variables import WORKSPACE_VARIABLE
-from maskrcnn_trainer.task.workspace import real_path
+from maskrcnn_trainer.task.staged_inputs import staged_file
+from maskrcnn_trainer.task.workspace import is_in_store, manifest_path, real_path, staged_copy
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,30 @@ class RecordedPaths:
 
     def present(self, recorded: str) -> Path:
         """Return a recorded path as a path of this machine; unchanged if nothing exists at any mapped one."""
-        return next((path for path in self._mapped(recorded) if _exists(path)), real_path(recorded))
+        mapped = list(self._mapped(recorded))
+        if (found := next((path for path in mapped if _exists(path)), None)) is not None:
+            return found
+        copies = (copy for path in mapped if (copy := staged_copy(path)) is not None)
+        return next(copies, real_path(recorded))
+
+    def folder(self, recorded: str) -> Path:
+        """Return the directory of a recorded file on this machine; of one in object storage, the file may be absent."""
+        found = self.present(recorded)
+        mapped = list(self._mapped(recorded))
+        if found not in mapped:
+            return next((path.parent for path in mapped if is_in_store(manifest_path(path))), found.parent)
+        return found.parent
+
+    def in_store(self, recorded: str) -> str | None:
+        """Return the URL, or the path below a workspace in object storage, of a recorded path that isn't here.
+
+        Returns:
+            None if it is on this machine, or isn't in object storage.
+        """
+        if staged_file(recorded) is not None or _exists(self.present(recorded)):
+            return None
+        named = (manifest_path(path) for path in self._mapped(recorded))
+        return next((name for name in (recorded, *named) if is_in_store(name)), None)
 
     def expected(self, recorded: str) -> Path:
         """Return a recorded path as a path of this machine; the most reliable one if nothing exists at any of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from maskrcnn_trainer.errors import EXIT_OK
@@ -14,6 +14,7 @@ from maskrcnn_trainer.report.inputs.paths import Moved
 from maskrcnn_trainer.shared.messages import RESULT_FILE, STATUS_FILE, ArtifactKey, ResultKey
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import CHECKPOINT, EVALUATIONS_FILE, HISTORY_FILE, METRICS_FILE
+from maskrcnn_trainer.spelling import with_urls
 
 LARGEST_RESULT = MIB
 _COMMANDS = {name.command: name for name in TaskName}
@@ -43,6 +44,8 @@ class Step:
         processes, threads: number of processes and of threads of each.
         device: name of the GPU or CPU.
         started, completed: in UTC.
+        inputs: URLs, and paths below a workspace in object storage, of what it read.
+        in_part: whether only result and metrics of it are here.
     """
 
     directory: Path
@@ -58,6 +61,8 @@ class Step:
     device: str | None = None
     started: datetime | None = None
     completed: datetime | None = None
+    inputs: tuple[str, ...] = ()
+    in_part: bool = False
 
     @property
     def name(self) -> str:
@@ -73,9 +78,17 @@ class Step:
         """Return the directory under its recorded and its present name; None if that isn't recorded."""
         for artifact in self.artifacts.values():
             folder, _, name = artifact.path.rpartition("/")
-            if folder and name and "*" not in name and (self.directory / name).exists():
+            if folder and name and "*" not in name and ((self.directory / name).exists() or self._is_copy_of(folder)):
                 return Moved.of(folder, self.directory)
         return None
+
+    def _is_copy_of(self, folder: str) -> bool:
+        """Return whether the directory is a copy of one in object storage, and of the name of a recorded one.
+
+        Not all of its files are loaded.
+        """
+        directory = str(self.directory)
+        return with_urls(directory) != directory and PurePosixPath(folder).name == self.name
 
 
 def read_step(directory: Path) -> Step | None:
@@ -110,6 +123,7 @@ def read_step(directory: Path) -> Step | None:
         device=text(content.get(ResultKey.DEVICE)),
         started=_time(content.get(ResultKey.START_TIME)),
         completed=_time(content.get(ResultKey.COMPLETION_TIME)),
+        inputs=tuple(inputs) if isinstance(inputs := content.get(ResultKey.INPUTS), dict) else (),
     )
 
 
