@@ -134,13 +134,17 @@ def test_working_directory_of_an_earlier_attempt_becomes_equal_to_the_published_
     assert not (results_dir / "model.step-25.tlt").exists()
 
 
-def test_conversion_of_a_bucket_is_published_with_the_paths_of_a_manifest(step: StepInStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["url", "workspace"])
+def test_conversion_is_published_with_the_paths_of_a_manifest(step: StepInStore, tmp_path: Path, source: str) -> None:
     store = step.store
-    store.server.fill(store.container, {f"data/{key}": body for key, body in images_with_annotations(2).items()})
+    objects = images_with_annotations(2)
+    store.server.fill(store.container, {f"results/data/{key}": body for key, body in objects.items()})
+    store.server.fill(store.container, {f"data/{key}": body for key, body in objects.items()})
+    above = {"url": f"{store.url}/data", "workspace": "/workspace/data"}[source]
     convert = replace(step, step="convert")
     launch = launch_of(convert, tmp_path)
     task = [
-        *("dataset_convert", "-i", f"{store.url}/data/images", "-a", f"{store.url}/data/annotations.json"),
+        *("dataset_convert", "-i", f"{above}/images", "-a", f"{above}/annotations.json"),
         *("-o", convert.url, "-s", "2", "--include-mask", "--store-config", str(launch.config)),
         *("--cache", str(tmp_path / "cache")),
     ]
@@ -158,4 +162,4 @@ def test_conversion_of_a_bucket_is_published_with_the_paths_of_a_manifest(step: 
     shards = [name for name in files if name.endswith(".tfrecord")]
     assert len(shards) == 2
     assert sum(len(files[name]) for name in shards) == message["artifacts"]["records"]["bytes"]
-    assert json.loads(files["result.json"])["inputs"].keys() == {task[2], task[4]}
+    assert json.loads(files["result.json"])["inputs"].keys() == {f"{above}/images", f"{above}/annotations.json"}

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import pytest
+from tests.unit.launch.stored_launches import STORED, URL
 
 from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.launch import LaunchSettings, command, launch
+from maskrcnn_trainer.launch.store_results import RunProcesses
 from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.stored_step import StoredStep
+
+
+class NoProcesses:
+    @classmethod
+    def start(cls, *_: object) -> Self:
+        return cls()
+
+    def wait(self) -> list[object]:
+        return []
+
 
 FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
 
@@ -112,14 +128,6 @@ def test_mistake_in_the_command_of_a_task_is_reported_once_and_starts_no_process
 def test_more_processes_than_cpus_are_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, processes: int, warnings: int
 ) -> None:
-    class NoProcesses:
-        @classmethod
-        def start(cls, *_: object) -> Self:
-            return cls()
-
-        def wait(self) -> list[object]:
-            return []
-
     monkeypatch.setattr(command, "NodeProcesses", NoProcesses)
     monkeypatch.setattr(command, "usable_cpus", lambda: 2)
     settings = LaunchSettings(1, 0, processes, None, ("train", "-d", str(tmp_path)))
@@ -127,3 +135,27 @@ def test_more_processes_than_cpus_are_one_warning(
     found = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len(found) == warnings
     assert all("3 processes share 2 CPUs" in message for message in found)
+
+
+def test_results_directory_by_url_is_launched_with_a_preparation_that_gets_local_paths(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def launch_in_copy(
+        settings: LaunchSettings, environment: TaskEnvironment, stored: StoredStep, _: object, run: RunProcesses
+    ) -> int:
+        assert environment.stored_step == stored
+        here = replace(settings, task=("train", "-d", str(tmp_path)))
+        return run(here, replace(environment, stored_step=None), None, None, lambda: None)
+
+    monkeypatch.setattr(command, "launch_stored", launch_in_copy)
+    monkeypatch.setattr(command, "NodeProcesses", NoProcesses)
+    prepared: list[tuple[str, ...]] = []
+
+    @contextmanager
+    def prepare(settings: LaunchSettings) -> Iterator[None]:
+        prepared.append(settings.task)
+        yield
+
+    environment = TaskEnvironment(fingerprint=FINGERPRINT, stored_step=STORED)
+    assert launch(LaunchSettings(1, 0, 2, None, ("train", "-d", URL)), environment, prepare=prepare) == 0
+    assert prepared == [("train", "-d", str(tmp_path))]
