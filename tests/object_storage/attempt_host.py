@@ -22,15 +22,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO, NoReturn
 
-import maskrcnn_trainer.launch
 from tests.object_storage import stand_in_task
 
+import maskrcnn_trainer.launch
 from maskrcnn_trainer import cli
 from maskrcnn_trainer.launch import processes, store_results
 from maskrcnn_trainer.object_store import exchange, fence_store
 from maskrcnn_trainer.object_store.fence import cleaning
 from maskrcnn_trainer.object_store.retries import RetryPolicy
 from maskrcnn_trainer.publishing import step_publisher, step_session
+from maskrcnn_trainer.task.log_setup import setup_logging
 
 POLL_SECONDS = 0.01
 
@@ -67,7 +68,7 @@ class Times:
         )
         replacements: tuple[tuple[Any, str, Any], ...] = (
             (exchange, "RetryPolicy", policy),
-            (fence_store, "SECONDS_BETWEEN_WRITES", self.between_writes),
+            (fence_store, "SECONDS_BETWEEN_RECORD_WRITES", self.between_writes),
             (fence_store, "LONGEST_JITTER", 0.02),
             (processes, "POLL_SECONDS", POLL_SECONDS),
             (step_session, "clean_step", functools.partial(cleaning.clean_step, seconds=self.until_deletion)),
@@ -172,7 +173,7 @@ def _run_task(arguments: Sequence[str], env: Mapping[str, str], output: int | No
     _close_all_but(inherited)
     os.environ.clear()
     os.environ.update(env)
-    cli.setup_logging()
+    setup_logging()
     return stand_in_task.run_task(arguments)
 
 
@@ -197,9 +198,10 @@ def _launch(order: Order) -> int:
     os.environ.update(order.environment)
     order.times.use()
     forking = SimpleNamespace(Popen=ForkedTask, PIPE=ForkedTask.PIPE, STDOUT=ForkedTask.STDOUT)
-    processes.subprocess = forking  # type: ignore[assignment] - the part of it that launch uses
+    vars(processes)["subprocess"] = forking
     started = functools.partial(maskrcnn_trainer.launch.launch, program=stand_in_task.PROGRAM)
-    maskrcnn_trainer.launch.launch = started  # type: ignore[assignment] - the command line imports it when it runs
+    # the command line imports it when it runs
+    vars(maskrcnn_trainer.launch)["launch"] = started
     sys.argv = ["maskrcnn", *order.arguments]
     cli.entry()
 

@@ -97,14 +97,14 @@ class ForkedAttempt:
 def processes_of(session: int) -> list[int]:
     """Return the processes of a session that aren't zombies."""
     found = []
-    for name in os.listdir("/proc"):
-        if not name.isdecimal():
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
             continue
         with suppress(OSError, IndexError, ValueError):
             # pid (name) state parent group session
-            fields = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[3]) == session and fields[0] not in "ZX":
-                found.append(int(name))
+                found.append(int(folder.name))
     return found
 
 

@@ -224,6 +224,7 @@ class _Training:
         """Continue from the newest checkpoint to the last step."""
         options = self._options
         steps = self._steps()
+        self._take_up_history(steps[-1] if steps else 0)
         if steps:
             self._attempts = attempts_in(self._path(steps[-1]).read_bytes())
             self._reporter.running(f"Resuming from step {steps[-1]}.", checkpoint_step=steps[-1])
@@ -254,6 +255,14 @@ class _Training:
             model_path=model,
             checkpoint_step=options.steps,
         )
+
+    def _take_up_history(self, resumed: int) -> None:
+        """Remove what the history has of steps that are repeated."""
+        path = self._directory / HISTORY_FILE
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= resumed]
+        if kept != lines:
+            write_atomically(path, "".join(kept).encode(), before_rename=self._guard)
 
     def _steps(self) -> list[int]:
         matches = (CHECKPOINT.fullmatch(path.name) for path in self._directory.iterdir())

@@ -1,9 +1,8 @@
-"""A hostile store: nothing outside the directory is written, nothing foreign is deleted, memory and time are bounded."""
+"""A hostile store: nothing is written outside the directory, nothing foreign deleted; memory and time are bounded."""
 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -157,11 +156,11 @@ def test_forged_keys_are_refused(bench: FaultBench, begun: StepInStore, fault_ta
             assert contents_of(trial.step) == before
             assert key not in [one.request.key.removeprefix(f"{trial.step.prefix}/") for one in trial.proxy.passed]
 
-    foreign = [key for key in FOREIGN if "99-abc" not in key]
+    foreign = ("notes.txt", "exp/train/notes.txt", *(key for key in FOREIGN if "/o/1-abc" in key))
     cases = [
         FaultCase(f"{forge.__name__}: {key}", partial(run, forge, key))
         for forge in (in_manifest, as_manifest, as_garbage)
-        for key in (*foreign, "../exp/train/o/1-abc-0-x", "exp/train/o/../../../others/train/o/1-abc-0-x")
+        for key in (*foreign, "exp/train/o/../../../others/train/o/1-abc-0-x")
     ]
     cases += [
         FaultCase(f"{forge.__name__}: of a later claim", partial(run, forge, "exp/train/o/99-abc-0-model.step-9.tlt"))
@@ -236,11 +235,11 @@ def peak_memory(attempt: ForkedAttempt) -> int:
 def test_pointer_of_a_gigabyte_is_refused_with_bounded_memory(
     bench: FaultBench, begun: StepInStore, fault_table: FaultTable
 ) -> None:
-    """The store announces it and sends it, sends it in chunks without an announcement, or sends more than it announced."""
+    """The store announces it and sends it, sends it in chunks without a length, or sends more than it has announced."""
 
-    def run(name: str, kilobytes_announced: int | None, code: int) -> None:
+    def run(name: str, announced: int | None, code: int) -> None:
         with step_with_foreign(bench, begun) as trial:
-            stream = Answer(200, headers=_HEADERS, stream=GIGABYTE, announced=kilobytes_announced)
+            stream = Answer(200, headers=_HEADERS, stream=GIGABYTE, announced=announced)
             trial.proxy.faults = [
                 Fault(lambda request: request.is_read and request.key.endswith(name), times=None, answer=stream)
             ]
@@ -255,7 +254,8 @@ def test_pointer_of_a_gigabyte_is_refused_with_bounded_memory(
     cases = [
         FaultCase(f"{name}, {announced} bytes announced", partial(run, name, announced, code))
         for name in ("owner.json", "train/run.json", "manifest.json")
-        for announced, code in ((GIGABYTE, 64), (None, 75), (1000, 64))
+        # without a length, the first answer isn't one of an object store; one that has answered may recover
+        for announced, code in ((GIGABYTE, 64), (None, 64 if name == "owner.json" else 75), (1000, 64))
     ]
     run_cases(fault_table, "moto", "an owner, a pointer, or a manifest of a gigabyte", cases)
 

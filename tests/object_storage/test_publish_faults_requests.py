@@ -34,7 +34,11 @@ AT_ONCE = Times(limit=0.0)
 
 def cases_at(bench: FaultBench, places: Iterable[Place], run: Callable[[Trial, Place], None]) -> list[FaultCase]:
     """Return a case for each place."""
-    return [FaultCase(str(place), bench.case(partial(run, place=place))) for place in places]
+
+    def at(place: Place) -> FaultCase:
+        return FaultCase(str(place), bench.case(lambda trial: run(trial, place)))
+
+    return [at(place) for place in places]
 
 
 def places_in(bench: FaultBench, options: Sequence[str] = IN_STEP) -> list[Place]:
