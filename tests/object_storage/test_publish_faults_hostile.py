@@ -169,6 +169,37 @@ def test_forged_keys_are_refused(bench: FaultBench, begun: StepInStore, fault_ta
     run_cases(fault_table, "moto", "manifest, pointer, or garbage with a forged key", cases)
 
 
+def test_objects_with_other_bytes_are_refused(bench: FaultBench, begun: StepInStore, fault_table: FaultTable) -> None:
+    """An object was replaced, or the manifest states another size or SHA-256: no such file gets its name."""
+    path = "model.step-2.tlt"
+
+    def replaced(trial: Trial, record: dict[str, Any]) -> None:
+        content = trial.step.read(record["key"])
+        trial.step.write(record["key"], content[:-1] + bytes([content[-1] ^ 1]))
+
+    def shorter(trial: Trial, record: dict[str, Any]) -> None:
+        trial.step.write(record["key"], trial.step.read(record["key"])[:-1])
+
+    def of_a_petabyte(_: Trial, record: dict[str, Any]) -> None:
+        record["bytes"] = 10**15
+
+    def of_another_hash(_: Trial, record: dict[str, Any]) -> None:
+        record["sha256"] = "0" * 64
+
+    def run(forge: Callable[[Trial, dict[str, Any]], None]) -> None:
+        with step_with_foreign(bench, begun) as trial:
+            forge_manifest(trial, lambda manifest: forge(trial, file_of(manifest, path)))
+            attempt = trial.start(2)
+            refused(attempt, path, reason="InvalidData")
+            assert attempt.launch.working_dir is not None
+            assert path not in [found.name for found in attempt.launch.working_dir.rglob("*")]
+
+    cases = [
+        FaultCase(forge.__name__, partial(run, forge)) for forge in (replaced, shorter, of_a_petabyte, of_another_hash)
+    ]
+    run_cases(fault_table, "moto", "object with other bytes than its manifest states", cases)
+
+
 def test_named_objects_that_are_listed_as_garbage_stay(
     bench: FaultBench, begun: StepInStore, fault_table: FaultTable
 ) -> None:

@@ -7,10 +7,12 @@ reader checks all that the store has, and the next attempt, with an empty workin
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
+from tests.object_storage.begun_steps import OF_OTHER_MACHINE, TAKE_OVER, edited_step, half_done
 from tests.object_storage.fault_bench import (
     IN_PARTS,
     IN_STEP,
@@ -34,15 +36,14 @@ def kills_at(
     begin: StepInStore | None = None,
     *,
     attempt: int = 1,
-    check: Callable[[Trial], None] = lambda _: None,
     options: Sequence[str] = IN_STEP,
+    **changes: Any,
 ) -> list[FaultCase]:
     """Return the cases of kills before and after requests of an attempt, each continued by the next attempt."""
 
     def kill(trial: Trial, place: Place, passed_on: bool) -> None:
-        before = trial.kill_at(place, passed_on=passed_on, attempt=attempt, options=options)
-        trial.finish(attempt + 1, before, options)
-        check(trial)
+        before = trial.kill_at(place, passed_on=passed_on, attempt=attempt, options=options, **changes)
+        trial.finish(attempt + 1, before, options, **changes)
 
     return [
         FaultCase(
@@ -51,24 +52,6 @@ def kills_at(
         )
         for place, passed_on in itertools.product(places, (False, True))
     ]
-
-
-def half_done(bench: FaultBench) -> StepInStore:
-    """Return a step whose first attempt was killed after it had published its second checkpoint."""
-    with bench.trial() as trial:
-        attempt = trial.start(1, (*IN_STEP, "--hold-at", "2"))
-        attempt.wait_until_it_holds()
-        attempt.kill()
-        assert seen(trial.step).attempts == (1, 1)
-        return trial.step
-
-
-def edited_step(bench: FaultBench) -> StepInStore:
-    """Return a step that is done with its fingerprint, and then with another one."""
-    with bench.trial() as trial:
-        assert trial.start(1).wait() == 0
-        assert trial.start(2, fingerprint=OTHER_FINGERPRINT).wait() == 0
-        return trial.step
 
 
 def test_kills_during_first_attempt(bench: FaultBench, fault_table: FaultTable) -> None:
@@ -92,6 +75,16 @@ def test_kills_during_take_over(bench: FaultBench, fault_table: FaultTable) -> N
     assert any(text.endswith("model.step-2.tlt") for text in texts), "nothing is restored"
     cases = kills_at(bench, places, begin, attempt=2)
     run_cases(fault_table, "moto", f"kill -9 at each of {len(places)} requests of a claim that takes over", cases)
+
+
+def test_kills_during_take_over_from_another_machine(bench: FaultBench, fault_table: FaultTable) -> None:
+    begin = half_done(bench)
+    of_second: dict[str, Any] = {**OF_OTHER_MACHINE, **TAKE_OVER}
+    with bench.trial(begin) as trial:
+        places = of_claim(trial.undisturbed(attempt=7, **of_second))
+    assert Place("PUT exp/owner.json", 1) in places
+    cases = kills_at(bench, places, begin, attempt=7, **of_second)
+    run_cases(fault_table, "moto", f"kill -9 at each of {len(places)} requests of a claim by another machine", cases)
 
 
 def test_kills_during_swap_to_finished_fingerprint(bench: FaultBench, fault_table: FaultTable) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.object_storage.attempt_host import Times
 from tests.object_storage.attempts import AttemptHost, ForkedAttempt
+from tests.object_storage.begun_steps import OF_OTHER_MACHINE, TAKE_OVER
 from tests.object_storage.conftest import GetServer
 from tests.object_storage.fault_bench import IN_STEP, POINTER, STEPS, FaultBench, Place, Trial
 from tests.object_storage.fault_table import FaultCase, FaultTable, run_cases
@@ -23,11 +24,6 @@ from tests.object_storage.store_reader import seen
 from tests.object_storage.user_stores import UserStore
 
 HOUR = 3600
-OF_OTHER_MACHINE: dict[str, Any] = {
-    "owner_id": "other",
-    "uid": "7d0c7b9e-1111-4222-8333-9a0b1c2d3e4f",
-    "created": "2026-02-01T12:00:00Z",
-}
 AN_HOUR_UNTIL_DELETION = Times(until_deletion=HOUR)
 
 
@@ -51,7 +47,6 @@ def ends_with_75(attempt: ForkedAttempt) -> dict[str, Any]:
 
 def test_second_machine_takes_over_once(bench: FaultBench, fault_table: FaultTable) -> None:
     """The first one then ends with 75, and the second one continues from what it had published."""
-    take_over: dict[str, Any] = {"variables": {"MASKRCNN_TAKE_OVER_FROM": "lab/1"}}
 
     def run(trial: Trial) -> None:
         releases = [trial.directory / name for name in ("release-first", "release-second")]
@@ -61,13 +56,13 @@ def test_second_machine_takes_over_once(bench: FaultBench, fault_table: FaultTab
         refused(trial.start(7, **OF_OTHER_MACHINE), "AnothersOwner", "lab/1")
         assert seen(trial.step).published == before.published, "a refused machine has changed the step"
         hold = ("--hold-at", str(STEPS), "--release", str(releases[1]))
-        second = trial.start(7, (*IN_STEP, *hold), **OF_OTHER_MACHINE, **take_over)
+        second = trial.start(7, (*IN_STEP, *hold), **OF_OTHER_MACHINE, **TAKE_OVER)
         second.wait_until_it_holds()
         releases[0].touch()
         assert "laterAttempt" not in ends_with_75(first)
         assert seen(trial.step).attempts == (1, 1, 7)
         refused(trial.start(2), "AnothersOwner", "other/2")
-        refused(trial.start(2, **take_over), "AnothersOwner", "other/2")
+        refused(trial.start(2, **TAKE_OVER), "AnothersOwner", "other/2")
         releases[1].touch()
         trial.ends_right(second, (1, 1, 7))
 

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pytest
 from tests.object_storage.attempt_host import Times
+from tests.object_storage.begun_steps import OF_OTHER_MACHINE, TAKE_OVER, half_done
 from tests.object_storage.fault_bench import (
     IN_PARTS,
     IN_STEP,
@@ -67,32 +69,70 @@ def test_writes_whose_answers_are_lost_or_that_arrive_twice(
     run_cases(fault_table, "moto", f"{what} each of {len(places)} writes of {of}", cases_at(bench, places, disturb))
 
 
+def deliver_late_writes(trial: Trial, place: Place, attempt: int = 1, **changes: Any) -> int:
+    """Deliver a write of a killed attempt after the next one has claimed, published, and finished.
+
+    Returns:
+        number of deliveries; an attempt that finds the result publishes nothing.
+    """
+    late: list[LateRequest] = []
+    before = trial.kill_at(place, passed_on=False, attempt=attempt, kept=late.append, **changes)
+
+    def deliver(_: Request) -> None:
+        found = seen(trial.step)
+        late[0].deliver()
+        assert seen(trial.step) == found, "a late write has changed what is published"
+
+    faults = [trial.then_at(Place(POINTER, 1), after=deliver) for _ in range(2)]
+    after = trial.finish(attempt + 1, before, **changes)
+    assert faults[0].times == 0, "the next attempt has claimed nothing"
+    late[0].deliver()
+    assert seen(trial.step) == after, "a late write has changed the result"
+    return 1 + sum(fault.times == 0 for fault in faults)
+
+
 def test_late_writes_of_killed_attempt_change_nothing(bench: FaultBench, fault_table: FaultTable) -> None:
-    """The proxy delivers a write of the first attempt after the next one has claimed, published, and finished."""
     places = [place for place in places_in(bench) if place.is_write]
-    delivered: list[str] = []
-
-    def deliver(trial: Trial, late: Sequence[LateRequest], _: Request) -> None:
-        before = seen(trial.step)
-        late[0].deliver()
-        assert seen(trial.step) == before, "a late write has changed what is published"
-        delivered.append(late[0].path)
-
-    def disturb(trial: Trial, place: Place) -> None:
-        late: list[LateRequest] = []
-        before = trial.kill_at(place, passed_on=False, kept=late.append)
-        trial.proxy.faults = []
-        now = partial(deliver, trial, late)
-        faults = [trial.then_at(Place(POINTER, 1), after=now), trial.then_at(Place(POINTER, 1), after=now)]
-        after = trial.finish(2, before)
-        assert faults[0].times == 0, "the next attempt has claimed nothing"
-        late[0].deliver()
-        assert seen(trial.step) == after, "a late write has changed the result"
-
-    cases = cases_at(bench, places, disturb)
+    deliveries: list[int] = []
+    cases = cases_at(bench, places, lambda trial, place: deliveries.append(deliver_late_writes(trial, place)))
     run_cases(fault_table, "moto", f"each of {len(places)} writes of a killed attempt, late three times", cases)
-    # an attempt that finds the result claims, and publishes nothing
-    assert len(delivered) > 1.5 * len(places)
+    assert deliveries.count(3) > len(places) / 2
+
+
+CLAIMS: dict[str, dict[str, Any]] = {
+    "that takes over": {"attempt": 2},
+    "by another machine": {"attempt": 7, **OF_OTHER_MACHINE, **TAKE_OVER},
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_claims_with_late_lost_and_repeated_writes(bench: FaultBench, fault_table: FaultTable, name: str) -> None:
+    """Claims of a step that another attempt has begun."""
+    begin = half_done(bench)
+    before = seen(begin)
+    changes = CLAIMS[name]
+    with bench.trial(begin) as trial:
+        places = [place for place in of_claim(trial.undisturbed(**changes)) if place.is_write]
+
+    def disturbed(trial: Trial, place: Place, fault: str) -> None:
+        put = trial.at(place, **{fault: True})
+        trial.finish(before=before, **changes)
+        assert put.times == 0, "the request wasn't sent"
+
+    cases = [
+        FaultCase(f"{fault}: {place}", bench.case(partial(disturbed, place=place, fault=fault), begin))
+        for fault in ("lost", "twice")
+        for place in places
+    ]
+    cases += [
+        FaultCase(f"late: {place}", bench.case(partial(_deliver_late, place=place, **changes), begin))
+        for place in places
+    ]
+    run_cases(fault_table, "moto", f"{len(places)} writes of a claim {name} lost, twice, or late", cases)
+
+
+def _deliver_late(trial: Trial, place: Place, **changes: Any) -> None:
+    assert deliver_late_writes(trial, place, **changes) == 3
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.object_storage.attempts import SECONDS, ForkedAttempt
+from tests.object_storage.begun_steps import half_done
 from tests.object_storage.fault_bench import POINTER, AtPlace, FaultBench, Place, Trial
 from tests.object_storage.fault_table import FaultCase, FaultTable, run_cases
 from tests.object_storage.proxy import Fault
@@ -108,20 +109,11 @@ def woken_cases(bench: FaultBench, place: Place, begin: StepInStore | None, atte
     ]
 
 
-def begun_step(bench: FaultBench) -> StepInStore:
-    """Return a step whose first attempt was killed after its first checkpoint."""
-    with bench.trial() as trial:
-        attempt = trial.start(1, (*OPTIONS, "--hold-at", "1"))
-        attempt.wait_until_it_holds()
-        attempt.kill()
-        return trial.step
-
-
 def zombie_test(what: str, place: Place, *, takes_over: bool = False) -> Callable[[FaultBench, FaultTable], None]:
     """Return the test of a place."""
 
     def test(bench: FaultBench, fault_table: FaultTable) -> None:
-        begin = begun_step(bench) if takes_over else None
+        begin = half_done(bench, 1) if takes_over else None
         cases = woken_cases(bench, place, begin, 2 if takes_over else 1)
         run_cases(fault_table, "moto", f"zombie that wakes before {what}", cases)
 
