@@ -220,6 +220,7 @@ class Trial:
         code = started.wait()
         assert (code, fault.times) == (-9, 0), f"it ended with {code} before its request {place}:\n{started.printed}"
         self.proxy.faults = []
+        assert not self.proxy.problems, f"the kill has failed: {self.proxy.problems[0]!r}"
         return seen(self.step)
 
 
@@ -253,6 +254,7 @@ class FaultBench:
         server = self.store.server
         with proxy_to(server.address, server.root(self.store.container)) as proxy:
             yield Trial(step, proxy, self.host, directory)
+            assert not proxy.problems, f"a fault has failed: {proxy.problems[0]!r}"
 
     def case(self, run: Callable[[Trial], None], begin: StepInStore | None = None) -> Callable[[], None]:
         """Return the function that runs a case in a trial of its own."""

@@ -150,6 +150,7 @@ class FaultProxy(ThreadingHTTPServer):
         passed: requests in the order of their arrival.
         faults: the first one that matches a request, and isn't used up, counts.
         answers: changes each answer of the server.
+        problems: errors that functions of faults have raised.
     """
 
     daemon_threads = True
@@ -162,6 +163,7 @@ class FaultProxy(ThreadingHTTPServer):
         self.passed: list[Passed] = []
         self.faults: list[Fault] = []
         self.answers: Callable[[Answer], Answer] = lambda answer: answer
+        self.problems: list[BaseException] = []
         self.held = threading.Semaphore(0)
         self._released = threading.Event()
         self._lock = threading.Lock()
@@ -179,6 +181,15 @@ class FaultProxy(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore connections that a client has closed."""
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note an error that is raised within a block, because no test sees those of the proxy's threads."""
+        try:
+            yield
+        except BaseException as error:
+            self.problems.append(error)
+            raise
 
     def wait_until_held(self, requests: int = 1, seconds: float = 120.0) -> None:
         """Wait until so many requests are held; fail after some time."""
@@ -275,21 +286,26 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         passed, fault = self.server.note(self._request())
-        fault.before(passed.request)
+        with self.server.noted():
+            fault.before(passed.request)
+            if fault.kept is not None:
+                fault.kept(self._late(passed.request, body))
         if fault.kept is not None:
-            fault.kept(self._late(passed.request, body))
             self._reset()
             return
         answer = fault.answer or self._from_server(passed.request, body)
         if fault.twice:
             answer = self._from_server(passed.request, body)
-        fault.after(passed.request)
+        with self.server.noted():
+            fault.after(passed.request)
         if fault.lost:
             self._reset()
-            return
-        if answer.stream is not None:
+        elif answer.stream is not None:
             self._send_stream(answer, answer.stream)
-            return
+        else:
+            self._send_answer(answer, passed, fault)
+
+    def _send_answer(self, answer: Answer, passed: Passed, fault: Fault) -> None:
         length = len(answer.body)
         if self.command == "HEAD":
             length = next((int(value) for name, value in answer.headers.items() if name.lower() == "content-length"), 0)

@@ -44,12 +44,14 @@ class SeenStep:
 
     Attributes:
         attempt: number of the attempt that has claimed it; 0: none has.
+        seq: number of writes of the pointer.
         token: of its process.
         content: of the pointer.
         current, previous: the sets that it names.
     """
 
     attempt: int = 0
+    seq: int = 0
     token: str = ""
     content: bytes = b""
     current: SeenSet | None = None
@@ -97,7 +99,7 @@ def seen(step: StepInStore, *, forged_garbage: bool = False) -> SeenStep:
     slots = pointer["fingerprints"]
     attempt = pointer["order"]["attempt"]
     sets = {name: _seen_set(step, slots[name], present, attempt) for name in ("current", "previous")}
-    found = SeenStep(attempt, pointer["token"], content, sets["current"], sets["previous"])
+    found = SeenStep(attempt, pointer["seq"], pointer["token"], content, sets["current"], sets["previous"])
     garbage = frozenset() if forged_garbage else frozenset(pointer["garbage"])
     assert not found.objects & garbage, "an object is named and listed as garbage"
     return found

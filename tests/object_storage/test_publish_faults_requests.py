@@ -55,14 +55,16 @@ def test_writes_whose_answers_are_lost_or_that_arrive_twice(
     bench: FaultBench, fault_table: FaultTable, fault: str, options: Sequence[str]
 ) -> None:
     places = [place for place in places_in(bench, options) if place.is_write]
+    pointer_writes = sum(place.text == POINTER for place in places)
     in_parts = options is IN_PARTS
     if in_parts:
         places = [place for place in places if "model.step-3.tlt" in place.text]
 
     def disturb(trial: Trial, place: Place) -> None:
         put = trial.at(place, **{fault: True})
-        trial.ends_right(trial.start(options=options))
+        found = trial.ends_right(trial.start(options=options))
         assert put.times == 0, "the request wasn't sent"
+        assert found.seq == pointer_writes, f"{found.seq} writes of the pointer are in effect, not {pointer_writes}"
 
     what = {"lost": "answer lost after", "twice": "delivered twice:"}[fault]
     of = "an upload in parts" if in_parts else "a first attempt"
@@ -226,14 +228,17 @@ def test_storms_longer_than_the_policy_end_no_training(bench: FaultBench, fault_
     run_cases(fault_table, "moto", f"503 for ten times the policy from each of {len(places)} requests on", cases)
 
 
-@pytest.mark.parametrize("last", [1, 2])
+@pytest.mark.parametrize("last", range(1, STEPS + 1))
 def test_storms_to_the_end_of_an_attempt_leave_what_was_published(
     bench: FaultBench, fault_table: FaultTable, last: int
 ) -> None:
     """The publish at the end is given up with 75, and the next attempt continues from the last one before it."""
     found = places_in(bench)
-    publishes = [number for number, place in enumerate(found) if place.text == POINTER]
-    places = [place for place in found[publishes[last] + 1 : publishes[last + 1] + 1] if place.is_write]
+    # each manifest is followed by the pointer write that publishes it
+    manifests = [
+        number for number, place in enumerate(found) if place.text.endswith("manifest.json") and place.is_upload
+    ]
+    places = [place for place in found[manifests[last - 1] + 2 : manifests[last] + 2] if place.is_write]
 
     def disturb(trial: Trial, place: Place) -> None:
         trial.proxy.faults = [Fault(_FromPlace(place, trial.step.prefix), times=None, answer=SLOW_DOWN)]
