@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.object_storage.attempts import AttemptHost, attempt_host
 from tests.object_storage.fault_bench import FaultBench
 from tests.object_storage.fault_table import FaultTable
+from tests.object_storage.forked_attempts import AttemptHost, attempt_host
 from tests.object_storage.installs import InstallError
 from tests.object_storage.proxy import FaultProxy, proxy_to
 from tests.object_storage.servers import SERVERS, ObjectServer

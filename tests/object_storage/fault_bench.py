@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.object_storage.attempt_host import Times
-from tests.object_storage.attempts import AttemptHost, ForkedAttempt
+from tests.object_storage.forked_attempts import AttemptHost, ForkedAttempt
 from tests.object_storage.proxy import Fault, FaultProxy, LateRequest, Passed, Request, proxy_to
 from tests.object_storage.published_steps import StepInStore
 from tests.object_storage.stand_in_task import StandInLaunch

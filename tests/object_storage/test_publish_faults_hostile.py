@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from tests.object_storage.attempt_host import Times
-from tests.object_storage.attempts import ForkedAttempt, processes_of
 from tests.object_storage.fault_bench import IN_STEP, FaultBench, Trial
 from tests.object_storage.fault_table import FaultCase, FaultTable, run_cases
+from tests.object_storage.forked_attempts import ForkedAttempt, processes_of
 from tests.object_storage.proxy import Answer, Fault
 from tests.object_storage.published_steps import StepInStore
 from tests.object_storage.store_reader import seen

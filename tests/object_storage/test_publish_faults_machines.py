@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from tests.object_storage.attempt_host import Times
-from tests.object_storage.attempts import AttemptHost, ForkedAttempt
 from tests.object_storage.begun_steps import OF_OTHER_MACHINE, TAKE_OVER
 from tests.object_storage.conftest import GetServer
 from tests.object_storage.fault_bench import IN_STEP, POINTER, STEPS, FaultBench, Place, Trial
 from tests.object_storage.fault_table import FaultCase, FaultTable, run_cases
+from tests.object_storage.forked_attempts import AttemptHost, ForkedAttempt
 from tests.object_storage.proxy import Answer
 from tests.object_storage.store_reader import seen
 from tests.object_storage.user_stores import UserStore

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from tests.object_storage.attempts import SECONDS, ForkedAttempt
 from tests.object_storage.begun_steps import half_done
 from tests.object_storage.fault_bench import POINTER, AtPlace, FaultBench, Place, Trial
 from tests.object_storage.fault_table import FaultCase, FaultTable, run_cases
+from tests.object_storage.forked_attempts import SECONDS, ForkedAttempt
 from tests.object_storage.proxy import Fault
 from tests.object_storage.published_steps import StepInStore
 from tests.object_storage.store_reader import seen
