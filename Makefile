@@ -83,6 +83,9 @@ dev-cluster: setup ## start a control plane and print its KUBECONFIG line (ARGS=
 dev-s3: setup ## start an S3 server of this machine, and print the line that names its store config (ARGS=--stop)
 	@$(VENV)/python scripts/dev_s3.py $(ARGS)
 
+prove-store: setup ## check conditional writes, races, uploads, and permissions on a real bucket (URL=s3://BUCKET/PREFIX ARGS="--store-config FILE")
+	@$(VENV)/python scripts/prove_store.py $(URL) $(ARGS)
+
 lint: setup ## run ruff and mypy, and check the import-layer contracts and the generated files
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
@@ -214,7 +217,7 @@ release-notes: setup ## print a section of CHANGELOG.md (VERSION=1.2.3 or Unrele
 hooks: setup ## install Git hooks that run the checks of make lint before each commit
 	$(VENV)/pre-commit install
 
-.PHONY: test-fence test-object-storage test-object-storage-smoke spelling actionlint dockerfiles check-locks check-generated dist chart-package chart-push kind-images release-check release-notes hooks
+.PHONY: prove-store test-fence test-object-storage test-object-storage-smoke spelling actionlint dockerfiles check-locks check-generated dist chart-package chart-push kind-images release-check release-notes hooks
 
 clean: ## the environment and everything generated; the user's cache stays
 	rm -rf .venv .bench workspace .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,6 +14,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from maskrcnn_operator.api.generated import write_or_check
+from maskrcnn_operator.local.executor import STAGING
+from maskrcnn_operator.local.process import UNCLAIMED_LOGS
+from maskrcnn_operator.local.store import EXPERIMENT_STATUS_FILE, LOCK_FILE
+from maskrcnn_operator.local.store_workspace import WORKING_FILES
 from maskrcnn_trainer.results.ours import LOG_FILES
 from maskrcnn_trainer.shared.messages import (
     INPUTS_FILE,
@@ -75,10 +79,34 @@ MEANINGS = {
     "model.engine[.json]": "TensorRT engine, and a JSON file with classes, image size, and normalization.",
     "nvinfer_config.txt": "Configuration for DeepStream.",
     "labels.txt": "Names of the classes for DeepStream, one a line, from `BG` on.",
+    EXPERIMENT_STATUS_FILE: "Status of the experiment, as on a cluster. `metadata` has the `uid` of the experiment, "
+    "`creationTimestamp` (when this file was made), `ownerId` (owner of results in object storage), and `workspace` "
+    "(its URL; absent for a directory).",
+    LOCK_FILE: "Lock of the command that runs the experiment.",
+    f"{STAGING}/": "Specification and log of each attempt until it has claimed its results directory.",
+    f"{UNCLAIMED_LOGS}/STEP.attempt-N.log": "Log of an attempt that couldn't claim its results directory; in a state "
+    "directory the log of every attempt, ten of each step, next to its specification (`.spec.yaml`).",
+    f"{WORKING_FILES}/": "Only in a state directory: what steps write before it is published. The files of a step are "
+    "removed when it has succeeded.",
 }
 """Meaning of each file, by its name as the page shows it."""
 
 OF_EACH_TASK = (RUN_FILE, RESULT_FILE, INPUTS_FILE, STATUS_FILE, TERMINATION_FILE, REPORT_FILE, REPORT_NUMBERS_FILE)
+
+OF_A_LOCAL_RUN = (
+    EXPERIMENT_STATUS_FILE,
+    LOCK_FILE,
+    f"{STAGING}/",
+    f"{UNCLAIMED_LOGS}/STEP.attempt-N.log",
+    f"{WORKING_FILES}/",
+)
+
+LOCAL_RUN = """## A local run
+
+`maskrcnn-operator run` has files of its own in `<experiment>/` of the workspace; with a workspace in object storage, in
+the [state directory](cli.md#maskrcnn-operator-run) (`--state-dir`), where the report is, too. A status file of an older
+release has neither `creationTimestamp` nor `ownerId`; the next run adds them.
+"""
 
 INTRODUCTION = """# Files
 
@@ -127,6 +155,7 @@ def page() -> str:
     """Return the page as Markdown."""
     parts = [INTRODUCTION, "## Each task", "", table(OF_EACH_TASK), ""]
     parts += ["## Logs", "", table(map(readable, LOG_FILES)), ""]
+    parts += [LOCAL_RUN, table(OF_A_LOCAL_RUN), ""]
     for name, entry in TASKS.items():
         parts += [f"## {name.command}", "", table(of_task(entry)), ""]
     return "\n".join(parts)

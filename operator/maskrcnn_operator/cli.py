@@ -8,30 +8,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from maskrcnn_operator.local import artifacts as artifacts_command
 from maskrcnn_operator.local import command as run_command
+from maskrcnn_operator.local.path_arguments import path_argument
 from maskrcnn_operator.runtime import command as controller_command
 from maskrcnn_trainer.errors import EXIT_INVALID
 from maskrcnn_trainer.shared.standard_streams import open_closed_streams
 from maskrcnn_trainer.shared.version import version
-from maskrcnn_trainer.spec.url_fields import local_problem
 
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.register("type", Path, _path)  # replaces the conversion of all arguments with type=Path
+        self.register("type", Path, path_argument)  # replaces the conversion of all arguments with type=Path
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(EXIT_INVALID, f"{self.prog}: {message}\n")
-
-
-def _path(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("the path is empty; is a shell variable unset?")
-    if problem := local_problem(text):
-        raise argparse.ArgumentTypeError(problem)
-    return Path(text)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,19 +40,31 @@ def build_parser() -> argparse.ArgumentParser:
         "run",
         help="run an experiment on this machine, without a cluster",
         description="Run an experiment on this machine, without a cluster. At the end a report of all its results is "
-        "written to report.html in the experiment's directory.",
+        "written to report.html in the experiment's directory; with a workspace in object storage, in --state-dir.",
         allow_abbrev=False,
     )
     run_command.add_arguments(run)
     controller = commands.add_parser("controller", help="run experiments on a Kubernetes cluster", allow_abbrev=False)
     controller_command.add_arguments(controller)
+    artifacts = commands.add_parser(
+        artifacts_command.ARTIFACTS,
+        help="list, load, link, clean, or delete results in object storage",
+        description="Work on the results of experiments in object storage, as `maskrcnn artifacts` does.",
+        allow_abbrev=False,
+        add_help=False,
+    )
+    artifacts_command.add_arguments(artifacts)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     open_closed_streams()
-    parsed = build_parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == [artifacts_command.ARTIFACTS]:
+        # argparse would take a leading flag, such as --help, for one of its own
+        artifacts_command.run_artifacts(given[1:])
+    parsed = build_parser().parse_args(given)
     command: Callable[[argparse.Namespace], int] = parsed.command
     return command(parsed)
 

@@ -100,6 +100,11 @@ def test_what_cannot_work_is_refused_with_64(
         "spec import",
         "import",
         "report",
+        "artifacts s3://data list",
+        "artifacts s3://data get",
+        "artifacts s3://data link",
+        "artifacts s3://data clean",
+        "artifacts s3://data delete",
         "decrypt",
     ],
 )

@@ -13,19 +13,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from maskrcnn_trainer.artifacts import command as artifacts_command
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
 from maskrcnn_trainer.importing import command as import_command
 from maskrcnn_trainer.object_store.task_inputs import add_store_flags, inputs_staged
 from maskrcnn_trainer.report import command as report_command
-from maskrcnn_trainer.shared.files import named_in_errors
 from maskrcnn_trainer.shared.messages import TaskFailure
-from maskrcnn_trainer.shared.standard_streams import ClosedStream, open_closed_streams
+from maskrcnn_trainer.shared.standard_streams import open_closed_streams
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.spelling import use_flags_of, use_names
 from maskrcnn_trainer.task.arguments import TaskParser, add_key, key_of, with_hyphens
 from maskrcnn_trainer.task.environment import TaskEnvironment, horovod_number
 from maskrcnn_trainer.task.log_setup import setup_logging
+from maskrcnn_trainer.task.output import write_output
 from maskrcnn_trainer.task.staged_inputs import use_inputs_of_parent
 from maskrcnn_trainer.task.termination import termination_message, write_termination_message
 
@@ -81,7 +82,7 @@ def _write_termination_message(task: str, error: TaskError) -> None:
     try:
         environment = TaskEnvironment.from_environ()
         # evaluate makes its report in a process with the same variables
-        if task in ("launch", "report") or horovod_number("RANK", least=0) > 0:
+        if task in ("launch", "report", "artifacts") or horovod_number("RANK", least=0) > 0:
             return
     except InvalidInput:
         return
@@ -188,6 +189,13 @@ def build_parser() -> argparse.ArgumentParser:
     add_store_flags(report)
     report.set_defaults(run=report_command.run, stage=report_command.stage, reported_task=None)
 
+    artifacts = tasks.add_parser(
+        "artifacts",
+        help="list, load, link, clean, or delete results in object storage",
+        description="Work on the results of experiments below a URL, with this machine's credentials.",
+    )
+    artifacts_command.add_arguments(artifacts)
+
     decrypt = tasks.add_parser(
         "decrypt",
         help="decrypt a model file",
@@ -251,22 +259,8 @@ def _import_spec(arguments: argparse.Namespace) -> int:
     imported = import_spec(Path(arguments.spec), claim=arguments.claim)
     for line in imported.report:
         log.info("%s", line)
-    _print(imported.manifest)
+    write_output(imported.manifest)
     return EXIT_OK
-
-
-def _print(text: str) -> None:
-    """Write to standard output and flush it, since an error at the end of the process would not be reported.
-
-    Raises:
-        InvalidInput: it is closed.
-        OSError: it cannot be written to; BrokenPipeError if its reader has exited.
-    """
-    if isinstance(sys.stdout, ClosedStream):
-        raise InvalidInput("standard output is closed; redirect it to a file (> FILE)")
-    with named_in_errors(Path("standard output")):
-        sys.stdout.write(text)
-        sys.stdout.flush()
 
 
 def _decrypt(arguments: argparse.Namespace) -> int:

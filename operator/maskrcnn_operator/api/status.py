@@ -175,6 +175,11 @@ class StepStatus(StatusModel):
     )
     metrics: tuple[Metric, ...] = Field(default=(), description="Final metrics of the step.")
 
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """Return the known fingerprints of the step's newest attempt, oldest first."""
+        return tuple(name for name in (self.older_fingerprint, self.fingerprint) if name)
+
 
 class Progress(StatusModel):
     """Progress of the running step; written with a field manager of its own."""

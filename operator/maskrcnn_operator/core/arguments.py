@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,8 +15,13 @@ from maskrcnn_trainer.shared.variables import (
     EXPERIMENT_UID_VARIABLE,
     FINGERPRINT_VARIABLE,
     FINGERPRINTS_VARIABLE,
+    INPUT_FINGERPRINTS_VARIABLE,
+    OWNER_ID_VARIABLE,
+    OWNER_NAMESPACE_VARIABLE,
     RESULTS_DIR_VARIABLE,
+    TAKE_OVER_VARIABLE,
     TERMINATION_LOG_VARIABLE,
+    WORKING_DIR_VARIABLE,
 )
 
 PathMap = Callable[[str], str]
@@ -30,7 +36,7 @@ class ProcessPaths:
     """Paths of one attempt, as its process sees them.
 
     Attributes:
-        results_dir: results directory of the step.
+        results_dir: results directory of the step, or its URL in object storage.
         spec_file: merged spec as YAML; None for a task that reads none.
         model_path: model that the task takes with -m; None for a task that takes none.
         termination_log: file for the termination message.
@@ -119,4 +125,30 @@ def task_environment(
         EXPERIMENT_UID_VARIABLE: experiment_uid,
         **({CREATED_VARIABLE: format_time(created)} if created is not None else {}),
         TERMINATION_LOG_VARIABLE: paths.termination_log,
+    }
+
+
+def results_in_store_environment(
+    *,
+    owner_id: str,
+    owner_namespace: str = "",
+    working_dir: str,
+    input_fingerprints: Mapping[str, Sequence[str]],
+    take_over_from: str | None = None,
+) -> dict[str, str]:
+    """Return the further variables of a task whose results are in object storage.
+
+    Args:
+        owner_id: owner of the experiment's results.
+        owner_namespace: namespace of the experiment; empty for a local run.
+        working_dir: directory in which the task writes before its results are published.
+        input_fingerprints: fingerprints of each step whose results the task may read, oldest first, by name.
+        take_over_from: state of another owner that is replaced, ``<id>/<ownerEpoch>``; None to replace none.
+    """
+    return {
+        OWNER_ID_VARIABLE: owner_id,
+        **({OWNER_NAMESPACE_VARIABLE: owner_namespace} if owner_namespace else {}),
+        WORKING_DIR_VARIABLE: working_dir,
+        INPUT_FINGERPRINTS_VARIABLE: json.dumps({name: list(found) for name, found in input_fingerprints.items()}),
+        **({TAKE_OVER_VARIABLE: take_over_from} if take_over_from else {}),
     }

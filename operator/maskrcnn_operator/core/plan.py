@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
@@ -130,6 +130,7 @@ class StartRun:
         model_path: model that the task takes with -m; None for tasks that take none.
         template: hash of the fields of the spec that its Job is made from (:mod:`maskrcnn_operator.core.template`).
         older_fingerprints: fingerprints of the same result in older releases, oldest first.
+        input_fingerprints: fingerprints of each step whose results it may read, oldest first, by name of the step.
     """
 
     step: str
@@ -140,6 +141,7 @@ class StartRun:
     model_path: str | None
     template: str = ""
     older_fingerprints: tuple[str, ...] = ()
+    input_fingerprints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def fingerprints(self) -> tuple[str, ...]:

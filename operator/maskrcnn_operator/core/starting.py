@@ -119,4 +119,7 @@ def next_attempt(name: str, steps: Steps, context: ReconcileContext) -> tuple[St
         argument,
         template=desired.templates[name],
         older_fingerprints=tuple(older),
+        input_fingerprints={
+            other: steps[other].fingerprints for other in steps if other in desired.graph.ancestors(name)
+        },
     )

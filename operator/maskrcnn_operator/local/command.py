@@ -7,8 +7,9 @@ import contextlib
 import logging
 import os
 import platform
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,22 +23,34 @@ from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.plan import Settings
+from maskrcnn_operator.core.workspace_url_inputs import problems_of_workspace_url
 from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
 from maskrcnn_operator.local.input_variables import input_variables
-from maskrcnn_operator.local.notes import crowding, ignored_fields, shared_gpus, unmet_gpus
+from maskrcnn_operator.local.notes import crowding, ignored_fields, owner_to_take_over, shared_gpus, unmet_gpus
+from maskrcnn_operator.local.path_arguments import page_argument, workspace_argument
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
 from maskrcnn_operator.local.report import end_with_report
-from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, LOCAL_SETTINGS, ExperimentOutcome, run_experiment
-from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput, as_task_error
+from maskrcnn_operator.local.runner import (
+    EXIT_INTERRUPTED,
+    EXIT_STEP_FAILED,
+    LOCAL_SETTINGS,
+    ExperimentOutcome,
+    run_experiment,
+)
+from maskrcnn_operator.local.store import OWNER_ID, OWNER_ID_FORM
+from maskrcnn_operator.local.store_workspace import StoreOptions, workspace_of
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput, TryAgain, as_task_error
 from maskrcnn_trainer.shared.nvidia import has_nvidia_device
-from maskrcnn_trainer.shared.variables import KEY_VARIABLE
+from maskrcnn_trainer.shared.object_url import ObjectUrl
+from maskrcnn_trainer.shared.variables import KEY_VARIABLE, OWNER_ID_VARIABLE
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.reading import read_text
 
 log = logging.getLogger(__name__)
 
 PLAIN_WIDTH = 100
+_EPOCH = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,10 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, help="YAML file with a MaskRCNNExperiment")
     parser.add_argument(
         "--workspace",
-        type=Path,
+        type=workspace_argument,
         default=Path("workspace"),
-        metavar="DIR",
-        help="directory that the manifest calls /workspace (default: ./workspace)",
+        metavar="DIR_OR_URL",
+        help="directory, or URL of a prefix in object storage, that the manifest calls /workspace (default: "
+        "./workspace)",
     )
     parser.add_argument(
         "--jobs", type=_positive, default=1, metavar="N", help="maximum number of steps to run at a time (default: 1)"
@@ -66,6 +80,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="directory for copies of inputs that are given by URL (default: MASKRCNN_CACHE, or else "
         "~/.cache/maskrcnn)",
     )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=page_argument,
+        metavar="FILE",
+        help="page of the report, a .html (default: report.html in the experiment's directory, or in --state-dir)",
+    )
+    store = parser.add_argument_group("with a workspace in object storage")
+    store.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="directory of this experiment's status, lock, and working files (default: "
+        "~/.local/state/maskrcnn/HASH/EXPERIMENT, where HASH is the SHA-256 of the workspace's URL; XDG_STATE_HOME "
+        "replaces ~/.local/state)",
+    )
+    store.add_argument(
+        "--owner-id",
+        type=_owner_id,
+        metavar="ID",
+        help="owner of the results, the same in all runs that may continue each other (default: MASKRCNN_OWNER_ID, or "
+        "else a random one that the status keeps)",
+    )
+    store.add_argument(
+        "--take-over-from",
+        type=_owner_state,
+        metavar="ID/EPOCH",
+        help="replace this owner of the results, as a refused run names it; it holds for exactly one state of the "
+        "owner, and isn't recorded",
+    )
     parser.set_defaults(command=run)
 
 
@@ -76,12 +120,28 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _owner_id(text: str) -> str:
+    if not OWNER_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} isn't {OWNER_ID_FORM}")
+    return text
+
+
+def _owner_state(text: str) -> str:
+    owner_id, _, epoch = text.rpartition("/")
+    # any owner id, as another program may have chosen it
+    if not (owner_id and owner_id.isprintable() and _EPOCH.fullmatch(epoch)):
+        raise argparse.ArgumentTypeError(
+            f"{one_line(text, 40)!r} isn't an owner's id, a slash, and its epoch, such as my-cluster/3"
+        )
+    return text
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the command.
 
     Returns:
         The exit code: 0 if the experiment succeeded, 64 if the manifest, the spec, or the data is invalid, 1 if a step
-        failed for another reason, 130 after Ctrl-C, and 143 after SIGTERM.
+        failed or the object storage couldn't be read for another reason, 130 after Ctrl-C, and 143 after SIGTERM.
     """
     # without a terminal, rich assumes 80 columns
     console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
@@ -95,18 +155,22 @@ def run(arguments: argparse.Namespace) -> int:
             trainer=trainer_command(),
             store_config=arguments.store_config,
             cache=arguments.cache,
+            store_options=StoreOptions(arguments.state_dir, arguments.owner_id, arguments.take_over_from),
+            output=arguments.output,
         )
 
 
 def run_manifest(
     manifest: Path,
-    workspace: Path,
+    workspace: Path | ObjectUrl,
     *,
     jobs: int,
     console: Console,
     trainer: Sequence[str],
     store_config: Path | None = None,
     cache: Path | None = None,
+    store_options: StoreOptions = StoreOptions(),  # noqa: B008 - frozen
+    output: Path | None = None,
     settings: Settings = LOCAL_SETTINGS,
 ) -> int:
     """Run the experiment of a manifest; log all problems of the manifest and return 64 if there are any.
@@ -115,24 +179,30 @@ def run_manifest(
 
     Args:
         manifest: YAML file with one experiment.
-        workspace: directory that the manifest calls ``/workspace``.
+        workspace: directory, or URL of a prefix in object storage, that the manifest calls ``/workspace``.
         jobs: maximum number of steps to run at a time.
         console: receives the live table, if it is a terminal, the final tables, and the path of the report.
         trainer: the command ``maskrcnn``.
         store_config: YAML file with a list of object stores, or None.
         cache: directory for copies of inputs that are given by URL; None for the default.
+        store_options: options of a workspace in object storage.
+        output: page of the report; None for its default place.
         settings: limits of the reconciliation; ``jobs`` replaces ``max_parallel_steps``.
 
     Returns:
         The exit code, see :func:`run`.
     """
+    where = f"--workspace {workspace}"
     try:
-        experiment = _without_problems(read_manifest(read_text(manifest, "the manifest")))
-        place = LocalWorkspace(workspace)
+        experiment = _without_problems(read_manifest(read_text(manifest, "the manifest")), workspace)
+        options = _with_owner(store_options, workspace, os.environ)
+        place = workspace_of(workspace, experiment.name, options, os.environ)
+        if place.url is not None:
+            where = f"--state-dir {place.home(experiment.name)}"
         key = _key(experiment)
         _refuse_suspended(experiment)
         inputs = input_variables(experiment.spec, os.environ, store_config=store_config, cache=cache)
-        _log_notes(experiment, jobs)
+        _log_notes(experiment, jobs, in_store=place.url is not None)
         with contextlib.closing(_display(console, experiment, place)) as display:
             outcome = run_experiment(
                 experiment,
@@ -141,6 +211,7 @@ def run_manifest(
                 trainer=trainer,
                 key=key,
                 inputs=inputs,
+                store_options=options,
                 settings=replace(settings, max_parallel_steps=jobs),
             )
     except ManifestError as error:
@@ -150,22 +221,42 @@ def run_manifest(
     except InvalidInput as error:
         log.error("%s", error)
         return EXIT_INVALID
+    except TryAgain as error:
+        log.error("%s", error)
+        return EXIT_STEP_FAILED
     except OSError as error:
         explained = as_task_error(error)
-        log.error("--workspace %s cannot be used: %s", workspace, explained or error.strerror)
+        log.error("%s cannot be used: %s", where, explained or error.strerror)
         return explained.exit_code if explained else EXIT_INVALID
     _show_end(console, experiment, outcome, place)
-    end_with_report(experiment.name, outcome, place, console, trainer=trainer, inputs=inputs)
+    end_with_report(experiment.name, outcome, place, console, trainer=trainer, inputs=inputs, output=output)
     return outcome.exit_code
 
 
-def _without_problems(experiment: MaskRCNNExperiment) -> MaskRCNNExperiment:
+def _with_owner(options: StoreOptions, workspace: Path | ObjectUrl, environ: Mapping[str, str]) -> StoreOptions:
+    """Return the options with the owner id of the environment, which a directory as workspace doesn't need.
+
+    Raises:
+        InvalidInput: MASKRCNN_OWNER_ID is invalid.
+    """
+    given = environ.get(OWNER_ID_VARIABLE)
+    if not given or options.owner_id is not None or not isinstance(workspace, ObjectUrl):
+        return options
+    if not OWNER_ID.fullmatch(given):
+        raise InvalidInput(f"{OWNER_ID_VARIABLE}: {one_line(given, 40)!r} isn't {OWNER_ID_FORM}")
+    return replace(options, owner_id=given)
+
+
+def _without_problems(experiment: MaskRCNNExperiment, workspace: Path | ObjectUrl) -> MaskRCNNExperiment:
     """Return the experiment unchanged.
 
     Raises:
-        ManifestError: the steps contradict each other, so that none of them could start.
+        ManifestError: the steps contradict each other, so that none of them could start, or an input by URL overlaps
+            the workspace.
     """
     problems = resolve(experiment).problems
+    if not problems and isinstance(workspace, ObjectUrl):
+        problems = tuple(problems_of_workspace_url(experiment, str(workspace)))
     if problems:
         raise ManifestError(problems)
     return experiment
@@ -187,8 +278,8 @@ def _refuse_suspended(experiment: MaskRCNNExperiment) -> None:
         raise InvalidInput("spec.suspend is true, so no step would run: set it to false")
 
 
-def _log_notes(experiment: MaskRCNNExperiment, jobs: int) -> None:
-    for note in ignored_fields(experiment):
+def _log_notes(experiment: MaskRCNNExperiment, jobs: int, *, in_store: bool) -> None:
+    for note in ignored_fields(experiment, in_store=in_store):
         log.info("%s", note)
     has_device = has_nvidia_device()
     warnings = (
@@ -213,11 +304,13 @@ def _show_end(
         console.print(table)
     if outcome.exit_code in (EXIT_INTERRUPTED, EXIT_STOPPED):
         log.warning("Stopped; to resume, run the same command again")
-    failed = [step.name for step in outcome.status.steps if step.state is StepState.FAILED]
+    failed = [step for step in outcome.status.steps if step.state is StepState.FAILED]
     stalled = outcome.status.condition("Stalled")
     if failed:
         # the warnings and the table above give the reasons
-        log.error("Failed: %s", ", ".join(failed))
+        log.error("Failed: %s", ", ".join(step.name for step in failed))
+        for hint in owner_to_take_over(experiment.name, {step.reason for step in failed}):
+            log.error("%s", hint)
     elif stalled is not None:
         for line in stalled.message.splitlines():
             log.error("%s", line)

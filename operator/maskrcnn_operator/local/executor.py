@@ -15,6 +15,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.core.arguments import (
     ProcessPaths,
     launch_arguments,
+    results_in_store_environment,
     task_arguments,
     task_environment,
 )
@@ -23,9 +24,10 @@ from maskrcnn_operator.core.runs import Run, RunKey, RunState
 from maskrcnn_operator.local.log_end import last_line
 from maskrcnn_operator.local.paths import LocalWorkspace, without_ours
 from maskrcnn_operator.local.process import AttemptProcess, Files
-from maskrcnn_operator.local.results import finished_result, reported_result
+from maskrcnn_operator.local.results import ended_result, finished_result
+from maskrcnn_operator.local.store import RunIdentity
+from maskrcnn_operator.local.working_files import remove_working_files
 from maskrcnn_trainer.errors import EXIT_OK
-from maskrcnn_trainer.shared.messages import TERMINATION_FILE
 from maskrcnn_trainer.shared.nvidia import has_nvidia_device
 from maskrcnn_trainer.shared.variables import GPUS_VARIABLE, KEY_VARIABLE, NO_GPU_VARIABLES, WORKSPACE_VARIABLE
 
@@ -38,10 +40,11 @@ class LocalExecutor:
     Args:
         experiment: whose steps are run.
         workspace: maps the manifest's paths to this machine.
-        uid: of the experiment; marks the results directories that belong to it.
+        identity: of the experiment; marks the results that belong to it.
         trainer: the command ``maskrcnn``.
         key: the encryption key if the experiment uses one, else None.
         inputs: variables of inputs by URL.
+        take_over_from: state of another owner of results in object storage that is replaced; None to replace none.
     """
 
     def __init__(
@@ -49,13 +52,15 @@ class LocalExecutor:
         experiment: MaskRCNNExperiment,
         workspace: LocalWorkspace,
         *,
-        uid: str,
+        identity: RunIdentity,
         trainer: Sequence[str],
         key: str | None,
         inputs: Mapping[str, str],
+        take_over_from: str | None = None,
     ) -> None:
-        self.experiment, self.workspace, self.uid = experiment, workspace, uid
+        self.experiment, self.workspace, self.identity = experiment, workspace, identity
         self.trainer, self.key, self.inputs = tuple(trainer), key, dict(inputs)
+        self.take_over_from = take_over_from
         self._started: dict[RunKey, tuple[StartRun, AttemptProcess]] = {}
         self._ended: dict[RunKey, Run] = {}
         self.logs: dict[str, Path] = {}
@@ -67,7 +72,8 @@ class LocalExecutor:
         """
         key = RunKey(request.step, request.attempt)
         directory = self.workspace.step_directory(self.experiment.name, request.step)
-        result = finished_result(directory, request.fingerprints, self.workspace)
+        # in object storage, maskrcnn launch finds it by its claim
+        result = finished_result(directory, request.fingerprints, self.workspace) if self._is_on_disk else None
         now = datetime.now(UTC).replace(microsecond=0)
         # if the result lacks one of the fingerprints, maskrcnn launch adds it
         if result is not None and set(request.fingerprints).issubset(result.fingerprints):
@@ -103,8 +109,10 @@ class LocalExecutor:
 
     def _process(self, request: StartRun, directory: Path) -> AttemptProcess:
         step = self.experiment.step(request.step)
-        home = self.workspace.experiment_directory(self.experiment.name)
-        files = Files(directory, home / STAGING / f"{request.step}-{request.attempt}", request.attempt)
+        name = self.experiment.name
+        home = self.workspace.home(name)
+        staging = home / STAGING / f"{request.step}-{request.attempt}"
+        files = Files(directory, staging, request.attempt, published=not self._is_on_disk)
         files.staging.mkdir(parents=True, exist_ok=True)
         if files.staging.is_symlink():
             raise OSError(errno.ELOOP, "it is a link, and the attempt would write to the link's target", files.staging)
@@ -113,18 +121,22 @@ class LocalExecutor:
             with files.spec.open("x", encoding="utf-8") as stream:
                 stream.write(content)
         paths = ProcessPaths(
-            results_dir=str(directory),
+            results_dir=self.workspace.results_argument(name, request.step),
             spec_file=str(files.spec) if request.spec is not None else None,
             model_path=request.model_path,
-            termination_log=str(directory / TERMINATION_FILE),
+            termination_log=str(files.termination_log),
             encrypted=self.key is not None,
             path=self.workspace.to_local,
         )
         arguments = launch_arguments(step, task_arguments(step, paths), nodes=1, processes_per_node=step.processes)
         environment = without_ours(os.environ) | task_environment(
-            paths, fingerprints=request.fingerprints, attempt=request.attempt, experiment_uid=self.uid
+            paths,
+            fingerprints=request.fingerprints,
+            attempt=request.attempt,
+            experiment_uid=self.identity.uid,
+            created=self.identity.created,
         )
-        environment |= self.inputs | {WORKSPACE_VARIABLE: str(self.workspace.directory)}
+        environment |= self.inputs | self._workspace_variables(request)
         if not step.gpus_per_node:
             environment |= NO_GPU_VARIABLES
         elif has_nvidia_device():
@@ -132,8 +144,27 @@ class LocalExecutor:
         if self.key is not None:
             environment[KEY_VARIABLE] = self.key
         return AttemptProcess.start(
-            (*self.trainer, *arguments), environment, files, uid=self.uid, fingerprint=request.fingerprints[0]
+            (*self.trainer, *arguments),
+            environment,
+            files,
+            uid=self.identity.uid,
+            fingerprint=request.fingerprints[0],
         )
+
+    def _workspace_variables(self, request: StartRun) -> dict[str, str]:
+        if self._is_on_disk:
+            return {WORKSPACE_VARIABLE: str(self.workspace.directory)}
+        return results_in_store_environment(
+            owner_id=self.identity.owner_id,
+            working_dir=str(self.workspace.directory),
+            input_fingerprints=request.input_fingerprints,
+            take_over_from=self.take_over_from,
+        )
+
+    @property
+    def _is_on_disk(self) -> bool:
+        """Return whether the results are in a directory of this machine, not in object storage."""
+        return self.workspace.url is None
 
     def observe(self) -> list[Run]:
         """Return a run for each attempt that was started and not forgotten."""
@@ -142,6 +173,7 @@ class LocalExecutor:
             self.logs[key.step] = process.log
             if code is not None:
                 self._ended[key] = self._ended_run(request, process, code)
+                process.clear()
                 del self._started[key]
         live = [
             Run(
@@ -158,16 +190,7 @@ class LocalExecutor:
         return [*live, *self._ended.values()]
 
     def _ended_run(self, request: StartRun, process: AttemptProcess, code: int) -> Run:
-        directory = process.files.directory
-        if code == EXIT_OK:
-            result = finished_result(directory, request.fingerprints, self.workspace)
-            result = result or reported_result(
-                directory, attempt=request.attempt, fingerprints=request.fingerprints, workspace=self.workspace
-            )
-        else:
-            result = reported_result(
-                directory, attempt=request.attempt, fingerprints=request.fingerprints, workspace=self.workspace
-            )
+        result = ended_result(process.files, code, fingerprints=request.fingerprints, workspace=self.workspace)
         return Run(
             step=request.step,
             attempt=request.attempt,
@@ -218,8 +241,13 @@ class LocalExecutor:
             process.kill()
 
     def forget(self, key: RunKey) -> None:
-        """Forget an ended attempt; called once its outcome is in the status."""
-        self._ended.pop(key, None)
+        """Forget an ended attempt; called once its outcome is in the status.
+
+        The working files of results in object storage are removed, too, once they are complete.
+        """
+        ended = self._ended.pop(key, None)
+        if ended is not None and ended.state is RunState.SUCCEEDED and not self._is_on_disk:
+            remove_working_files(self.workspace.experiment_directory(self.experiment.name), key.step)
 
     @property
     def busy(self) -> bool:

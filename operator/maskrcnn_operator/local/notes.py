@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.task_kinds import ON_GPUS
+
+ANOTHERS_OWNER = "AnothersOwner"
+"""Reason of a task whose results' place in object storage belongs to another owner."""
 
 _CLUSTER_FIELDS = {
     "image": "image",
@@ -14,8 +19,13 @@ _CLUSTER_FIELDS = {
 }
 
 
-def ignored_fields(experiment: MaskRCNNExperiment) -> tuple[str, ...]:
-    """Return a sentence for each given field that only has an effect on a cluster."""
+def ignored_fields(experiment: MaskRCNNExperiment, *, in_store: bool = False) -> tuple[str, ...]:
+    """Return a sentence for each given field that only has an effect on a cluster.
+
+    Args:
+        experiment: the manifest.
+        in_store: whether the workspace is in object storage.
+    """
     spec = experiment.spec
     given = [
         f"spec.{name}"
@@ -35,7 +45,8 @@ def ignored_fields(experiment: MaskRCNNExperiment) -> tuple[str, ...]:
     ]
     if spec.cache is not None and spec.cache.persistent_volume_claim is not None:
         given.append("spec.cache.persistentVolumeClaim")
-    notes = ["spec.workspace is ignored in a local run: --workspace is the directory for /workspace"]
+    kind = "URL" if in_store else "directory"
+    notes = [f"spec.workspace is ignored in a local run: --workspace is the {kind} for /workspace"]
     return (*notes, *(f"{name} is ignored in a local run: it only has an effect on a cluster" for name in given))
 
 
@@ -71,4 +82,20 @@ def crowding(experiment: MaskRCNNExperiment, cpus: int) -> tuple[str, ...]:
         f"step {step.name} runs {step.processes} processes on {cpus} CPU(s); it will be slow"
         for step in experiment.spec.steps
         if step.processes > cpus
+    )
+
+
+def owner_to_take_over(experiment: str, reasons: Collection[str]) -> tuple[str, ...]:
+    """Return a sentence about the flags with which a run continues that another owner keeps from its results.
+
+    Args:
+        experiment: name of the experiment.
+        reasons: of the failed steps.
+    """
+    if ANOTHERS_OWNER not in reasons:
+        return ()
+    return (
+        f"Another owner has the experiment {experiment} in the workspace. If it may lose it, run the same command once "
+        "with --take-over-from and the value above (takeOverFrom); if the owner is an earlier run of yours, run it "
+        "with --owner-id and that owner's id",
     )

@@ -6,13 +6,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from maskrcnn_operator.api.base import WORKSPACE_MOUNT
 from maskrcnn_operator.api.task_kinds import FILE_FIELDS
 from maskrcnn_operator.core.merge import MODEL_FIELDS
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.shared.object_url import local_path
+from maskrcnn_trainer.shared.object_url import ObjectUrl, local_path
 from maskrcnn_trainer.shared.variables import VARIABLE_PREFIX
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
@@ -20,18 +20,32 @@ from maskrcnn_trainer.spec.experiment import ExperimentSpec
 _MOUNTED = re.compile(rf"(?<![\w./-]){WORKSPACE_MOUNT}(?![\w.-]|/\.\.\.)")
 _SPECIAL = "*?[],"
 
+Place = TypeVar("Place", Path, ObjectUrl)
+
 
 class LocalWorkspace:
     """Directory that the manifest calls ``/workspace``; symbolic links in it are followed.
+
+    Attributes:
+        directory: absolute path.
+        url: None; a workspace in object storage has a URL.
 
     Raises:
         InvalidInput: the path has a character with a meaning in file patterns or lists of them.
     """
 
+    url: str | None = None
+
     def __init__(self, directory: Path) -> None:
-        self.directory = directory.absolute()
-        if any(character in str(self.directory) for character in _SPECIAL):
-            raise InvalidInput(f"--workspace {self.directory}: the path must not contain any of {_SPECIAL}")
+        self.directory = without_wildcards(directory.absolute(), "--workspace")
+
+    def home(self, experiment: str) -> Path:
+        """Return the directory of a run's own files: status, lock, and logs of attempts without a directory."""
+        return self.experiment_directory(experiment)
+
+    def results_argument(self, experiment: str, step: str) -> str:
+        """Return the results directory of a step, as its task gets it."""
+        return str(self.step_directory(experiment, step))
 
     def to_local(self, path: str) -> str:
         """Return a path of the manifest as a path of this machine.
@@ -56,13 +70,11 @@ class LocalWorkspace:
         return re.sub(rf"(?<!\w){re.escape(str(self.directory))}/", f"{WORKSPACE_MOUNT}/", text)
 
     def in_local_form(self, text: str) -> str:
-        """Return a text in which the manifest's paths are replaced by this machine's.
+        """Return a text in which the manifest's paths are replaced by those that a user can open.
 
         They are relative if the workspace is in the current directory or below it.
         """
-        relative = os.path.relpath(self.directory)
-        shown = str(self.directory) if relative.startswith("..") else relative
-        return _MOUNTED.sub(lambda _: shown, text)
+        return _MOUNTED.sub(lambda _: self.url or shown_path(self.directory), text)
 
     def experiment_directory(self, experiment: str) -> Path:
         """Return the directory of an experiment, which holds those of its steps."""
@@ -85,6 +97,24 @@ class LocalWorkspace:
             if part.get(name):
                 pieces = part[name].split(",") if name.endswith("Pattern") else [part[name]]
                 part[name] = ",".join(self.to_local(piece.strip()) for piece in pieces)
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as messages show it: relative if it is in the current directory or below it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def without_wildcards(place: Place, flag: str) -> Place:
+    """Return a path or URL below which patterns are formed.
+
+    Raises:
+        InvalidInput: it has a character with a meaning in file patterns or lists of them.
+    """
+    if any(character in str(place) for character in _SPECIAL):
+        kind = "path" if isinstance(place, Path) else "URL"
+        raise InvalidInput(f"{flag} {place}: the {kind} must not contain any of {_SPECIAL}")
+    return place
 
 
 def without_ours(environ: Mapping[str, str]) -> dict[str, str]:

@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from maskrcnn_operator.local.old_logs import remove_old_logs
 from maskrcnn_operator.local.records import RecordFollower
 from maskrcnn_trainer.shared.files import read_regular, replace_file
-from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, RunFileKey
+from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, TERMINATION_FILE, RunFileKey
 from maskrcnn_trainer.shared.parent_death import end_with_parent
 
 _log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ UNCLAIMED_LOGS = ".logs"
 
 _ATTEMPT = re.compile(r"[a-z0-9][a-z0-9-]*-\d+")
 _STAGED_SPEC, _STAGED_LOG = "spec.yaml", "output.log"
+_STAGED = (_STAGED_SPEC, _STAGED_LOG, TERMINATION_FILE)
 
 
 def trainer_command() -> tuple[str, ...]:
@@ -38,14 +40,15 @@ def trainer_command() -> tuple[str, ...]:
 
 
 def start_process(
-    arguments: Sequence[str], environment: Mapping[str, str], output: IO[bytes]
+    arguments: Sequence[str], environment: Mapping[str, str], output: IO[bytes], errors: IO[bytes] | None = None
 ) -> subprocess.Popen[bytes]:
     """Start a trainer command in a process group of its own; it ends with this process.
 
     Args:
         arguments: command line.
         environment: all its environment variables.
-        output: file that receives its output and its errors.
+        output: file that receives its output.
+        errors: file that receives its errors; None for that of the output.
 
     Raises:
         OSError: the process can't be started.
@@ -55,7 +58,7 @@ def start_process(
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.STDOUT if errors is None else errors,
         process_group=0,
         # after SIGKILL of the run, a training must not continue unattended
         preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no thread of this process holds a lock here
@@ -75,15 +78,17 @@ class Files:
     """Files of one attempt.
 
     Attributes:
-        directory: the step's results directory.
+        directory: the step's results directory, or the working directory of results in object storage.
         staging: directory of the log until the task has claimed the results directory. To claim it, the task may move
             its old content aside.
         attempt: number of the attempt.
+        published: whether the results are in object storage; the directory is removed once they are complete.
     """
 
     directory: Path
     staging: Path
     attempt: int
+    published: bool = False
 
     @property
     def spec(self) -> Path:
@@ -101,9 +106,17 @@ class Files:
         return self.staging.parent.parent / UNCLAIMED_LOGS / f"{self.directory.name}.attempt-{self.attempt}.log"
 
     @property
+    def termination_log(self) -> Path:
+        """Return the file of the termination message.
+
+        An attempt that can't claim a directory writes no message in it.
+        """
+        return (self.staging if self.published else self.directory) / TERMINATION_FILE
+
+    @property
     def log(self) -> Path:
         """Return the log file once the results directory is claimed."""
-        return self.directory / "logs" / f"attempt-{self.attempt}.log"
+        return self.unclaimed_log if self.published else self.directory / "logs" / f"attempt-{self.attempt}.log"
 
 
 class AttemptProcess:
@@ -165,8 +178,11 @@ class AttemptProcess:
             self.ended = datetime.now(UTC).replace(microsecond=0)
             # processes that outlive the group's leader are of no use
             signal_group(self._process, signal.SIGKILL)
-            _clear(self.files.staging)
         return code if code >= 0 else 128 - code
+
+    def clear(self) -> None:
+        """Remove the staged files of the attempt after its end, once its termination message was read."""
+        _clear(self.files.staging)
 
     def stop(self) -> None:
         """Send SIGTERM to the launcher, which forwards it to its processes; do nothing if it was sent before."""
@@ -189,11 +205,14 @@ class AttemptProcess:
         if self._published:
             return
         claimed = self._claimed()
+        if self.files.published:
+            # the records of earlier attempts are loaded from the store before the claim of the directory
+            self.records.skip()
         if code is None and not claimed:
             return
         # nothing is written to a directory that the attempt couldn't claim
         preferred = (self.files.log,) if claimed or code == 0 else ()
-        for log in (*preferred, self.files.unclaimed_log):
+        for log in dict.fromkeys((*preferred, self.files.unclaimed_log)):
             try:
                 self._move_log_to(log)
             except OSError as error:
@@ -212,6 +231,8 @@ class AttemptProcess:
             replace_file(log.with_suffix(".spec.yaml"), self.files.spec.read_bytes())
         if self.files.staged_log.exists():
             self.files.staged_log.replace(log)
+        if self.files.published:
+            remove_old_logs(log.parent, self.files.directory.name)
 
     def _claimed(self) -> bool:
         try:
@@ -237,16 +258,13 @@ def _is_of_an_attempt(staging: Path) -> bool:
         _ATTEMPT.fullmatch(staging.name) is not None
         and staging.is_dir()
         and not staging.is_symlink()
-        and all(
-            file.name in (_STAGED_SPEC, _STAGED_LOG) and file.is_file() and not file.is_symlink()
-            for file in staging.iterdir()
-        )
+        and all(file.name in _STAGED and file.is_file() and not file.is_symlink() for file in staging.iterdir())
     )
 
 
 def _clear(staging: Path) -> None:
     with contextlib.suppress(OSError):
         if not staging.is_symlink():
-            (staging / _STAGED_SPEC).unlink(missing_ok=True)
-            (staging / _STAGED_LOG).unlink(missing_ok=True)
+            for name in _STAGED:
+                (staging / name).unlink(missing_ok=True)
             staging.rmdir()

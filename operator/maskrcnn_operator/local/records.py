@@ -25,6 +25,10 @@ class RecordFollower:
             return 0, 0
         return found.st_ino, found.st_size
 
+    def skip(self) -> None:
+        """Skip all lines that the file has now."""
+        self._inode, self._position = self._identity()
+
     def new_records(self) -> list[dict[str, Any]]:
         """Return the complete lines that were added since the last call; lines that aren't JSON objects are skipped."""
         inode, size = self._identity()

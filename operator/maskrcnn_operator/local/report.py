@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shlex
-import signal
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from pathlib import Path
@@ -16,19 +12,19 @@ from types import MappingProxyType
 
 from rich.console import Console
 
+from maskrcnn_operator.api.base import WORKSPACE_MOUNT
 from maskrcnn_operator.api.status import StepState
-from maskrcnn_operator.local.log_end import last_line
-from maskrcnn_operator.local.paths import LocalWorkspace, without_ours
-from maskrcnn_operator.local.process import signal_group, start_process
-from maskrcnn_operator.local.runner import RUN_POLL_SECONDS, ExperimentOutcome
-from maskrcnn_trainer.errors import EXIT_OK
+from maskrcnn_operator.local.paths import LocalWorkspace, shown_path, without_ours
+from maskrcnn_operator.local.runner import ExperimentOutcome
+from maskrcnn_operator.local.trainer_call import call_trainer
 from maskrcnn_trainer.shared.messages import REPORT_FILE, REPORT_NUMBERS_FILE, RESULT_FILE
 from maskrcnn_trainer.shared.stop_signals import StopSignals
 from maskrcnn_trainer.shared.variables import NO_GPU_VARIABLES, WORKSPACE_VARIABLE
 
 log = logging.getLogger(__name__)
 
-_REPORT_FILES = (REPORT_FILE, REPORT_NUMBERS_FILE)
+MOST_PRINTED_BYTES = 4000
+"""Most bytes that are kept of what the command prints."""
 
 
 class ReportAction(Enum):
@@ -64,6 +60,7 @@ def end_with_report(
     *,
     trainer: Sequence[str],
     inputs: Mapping[str, str] = MappingProxyType({}),
+    output: Path | None = None,
 ) -> None:
     """Make the report of an experiment if it isn't up to date, and print the path of its page as the last line.
 
@@ -76,81 +73,74 @@ def end_with_report(
         console: receives the path.
         trainer: the command ``maskrcnn``.
         inputs: variables of inputs by URL, which results may name.
+        output: the page; None for its default place, next to the status of the run.
     """
-    directory = workspace.experiment_directory(name)
-    action = report_action(outcome, report_time=_report_time(directory), result_time=_result_time(directory))
+    page = output.absolute() if output is not None else workspace.home(name) / REPORT_FILE
+    action = report_action(outcome, report_time=_report_time(page), result_time=_result_time(name, outcome, workspace))
     if action is ReportAction.NONE:
         return
     if action is ReportAction.MAKE:
         log.info("Making the report of the experiment")
-        problem = make_report(directory, workspace, trainer=trainer, inputs=inputs)
+        given = None if output is None and workspace.url is None else page
+        problem = make_report(name, workspace, trainer=trainer, inputs=inputs, output=given)
         if problem:
-            command = shlex.join(("maskrcnn", "report", "-r", _shown(directory, workspace)))
+            source = workspace.in_local_form(f"{WORKSPACE_MOUNT}/{name}")
+            shown = () if given is None else ("-o", shown_path(given))
+            command = shlex.join(("maskrcnn", "report", "-r", source, *shown))
             log.warning("No report was made: %s. To make it, run %s", problem, command)
             return
     # a path that was wrapped couldn't be copied
-    console.print(
-        f"Report: {_shown(directory / REPORT_FILE, workspace)}", soft_wrap=True, markup=False, highlight=False
-    )
+    console.print(f"Report: {shown_path(page)}", soft_wrap=True, markup=False, highlight=False)
 
 
 def make_report(
-    directory: Path,
+    name: str,
     workspace: LocalWorkspace,
     *,
     trainer: Sequence[str],
     inputs: Mapping[str, str] = MappingProxyType({}),
+    output: Path | None = None,
 ) -> str:
-    """Run ``maskrcnn report`` on the directory of an experiment, without GPUs and without the encryption key.
+    """Run ``maskrcnn report`` on the results of an experiment, without GPUs and without the encryption key.
 
     SIGINT and SIGTERM end it. It replaces its files atomically, so none of them is incomplete then.
+
+    Args:
+        name: of the experiment.
+        workspace: maps the manifest's paths to this machine.
+        trainer: the command ``maskrcnn``.
+        inputs: variables of inputs by URL, which results may name.
+        output: the page; None for report.html in the experiment's directory.
 
     Returns:
         The reason why there is no report, with the manifest's paths replaced by this machine's; empty for a success.
     """
-    ours = {**inputs, WORKSPACE_VARIABLE: str(workspace.directory), **NO_GPU_VARIABLES}
-    environment = without_ours(os.environ) | ours
-    try:
-        with StopSignals() as signals, tempfile.TemporaryFile() as output:
-            process = start_process((*trainer, "report", "-r", str(directory)), environment, output)
-            code = _exit_code(process, signals)
-            if code == EXIT_OK:
-                return ""
-            if signals.asked:
-                return "it was interrupted"
-            output.seek(0)
-            line = last_line(output.read())
-    except OSError as error:
-        return f"the process couldn't be started: {error.strerror}"
-    reason = f"exit code {code}: {line}" if line else f"exit code {code}"
-    return workspace.in_local_form(workspace.in_manifest_form(reason)).rstrip(".")
+    ours = {**inputs, **NO_GPU_VARIABLES}
+    if workspace.url is None:
+        source = str(workspace.experiment_directory(name))
+        ours[WORKSPACE_VARIABLE] = str(workspace.directory)
+    else:
+        source = f"{workspace.url}/{name}"
+    command = (*trainer, "report", "-r", source, *(("-o", str(output)) if output is not None else ()))
+    with StopSignals() as signals:
+        ended = call_trainer(
+            command, without_ours(os.environ) | ours, stopping=lambda: signals.asked, most_bytes=MOST_PRINTED_BYTES
+        )
+    return workspace.in_local_form(workspace.in_manifest_form(ended.problem)).rstrip(".")
 
 
-def _exit_code(process: subprocess.Popen[bytes], signals: StopSignals) -> int:
-    """Return the exit code of a process, 128 + signal if a signal ended it; kill it once a stop is requested."""
-    try:
-        while process.poll() is None and not signals.asked:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(RUN_POLL_SECONDS)
-    finally:
-        if process.poll() is None:
-            signal_group(process, signal.SIGKILL)
-    code = process.wait()
-    return code if code >= 0 else 128 - code
-
-
-def _shown(path: Path, workspace: LocalWorkspace) -> str:
-    return workspace.in_local_form(workspace.to_manifest(str(path)))
-
-
-def _report_time(directory: Path) -> int | None:
-    times = [_modified(directory / name) for name in _REPORT_FILES]
+def _report_time(page: Path) -> int | None:
+    times = [_modified(page), _modified(page.with_suffix(Path(REPORT_NUMBERS_FILE).suffix))]
     known = [time for time in times if time is not None]
     return min(known) if len(known) == len(times) else None
 
 
-def _result_time(directory: Path) -> int | None:
-    times = [_modified(file) for file in directory.glob(f"*/{RESULT_FILE}")]
+def _result_time(name: str, outcome: ExperimentOutcome, workspace: LocalWorkspace) -> int | None:
+    """Return when the newest result was written, in nanoseconds; None if there is none."""
+    if workspace.url is not None:
+        ends = [step.completion_time for step in outcome.status.steps if step.state is StepState.SUCCEEDED]
+        return max((int(end.timestamp()) * 10**9 for end in ends if end is not None), default=None)
+    times = [_modified(file) for file in workspace.experiment_directory(name).glob(f"*/{RESULT_FILE}")]
     return max((time for time in times if time is not None), default=None)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,18 +24,22 @@ from maskrcnn_operator.core.retries import resumed
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.local.display import Display
 from maskrcnn_operator.local.executor import STAGING, LocalExecutor
-from maskrcnn_operator.local.paths import LocalWorkspace
+from maskrcnn_operator.local.paths import LocalWorkspace, without_ours
 from maskrcnn_operator.local.process import UNCLAIMED_LOGS, clear_staging
+from maskrcnn_operator.local.published_steps import PublishedExperiment, published_experiment, refuse_another_owner
 from maskrcnn_operator.local.results import finished_result
 from maskrcnn_operator.local.store import EXPERIMENT_STATUS_FILE, LOCK_FILE, StatusStore
-from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput
+from maskrcnn_operator.local.store_workspace import WORKING_FILES, StoreOptions
+from maskrcnn_operator.local.trainer_call import RUN_POLL_SECONDS
+from maskrcnn_operator.local.working_files import keep_working_files
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TryAgain
 from maskrcnn_trainer.shared.stop_signals import StopSignals
+from maskrcnn_trainer.shared.variables import NO_GPU_VARIABLES
 
 log = logging.getLogger(__name__)
 
 EXIT_STEP_FAILED = 1
 EXIT_INTERRUPTED = 130
-RUN_POLL_SECONDS = 0.1
 PROGRESS_INTERVAL = timedelta(seconds=2)
 
 LOCAL_SETTINGS = Settings(max_parallel_steps=1, keep_last_run=timedelta())
@@ -74,6 +79,7 @@ def run_experiment(
     trainer: Sequence[str],
     key: str | None = None,
     inputs: Mapping[str, str] = MappingProxyType({}),
+    store_options: StoreOptions = StoreOptions(),  # noqa: B008 - frozen
     settings: Settings = LOCAL_SETTINGS,
 ) -> ExperimentOutcome:
     """Run an experiment on this machine until it succeeds, no step can run anymore, or it is interrupted.
@@ -85,18 +91,52 @@ def run_experiment(
         trainer: the command ``maskrcnn``.
         key: the encryption key if the experiment uses one, else None.
         inputs: variables of inputs by URL (:func:`maskrcnn_operator.local.input_variables.input_variables`).
+        store_options: options of a workspace in object storage.
         settings: limits of the reconciliation.
 
     Raises:
-        InvalidInput: another process runs the experiment, its status file is invalid, or a file that a run writes is a
-            link.
+        InvalidInput: another process runs the experiment, its status file is invalid, a file that a run writes is a
+            link, or the results in object storage are another owner's.
+        TryAgain: results in object storage can't be checked.
     """
-    directory = workspace.experiment_directory(experiment.name)
+    directory = workspace.home(experiment.name)
     _refuse_links(directory)
-    with StatusStore(directory, experiment.name) as store, Interrupts() as interrupts:
+    store = StatusStore(directory, experiment.name, url=workspace.url, owner_id=store_options.owner_id)
+    with store, Interrupts() as interrupts:
         clear_staging(directory / STAGING)
-        executor = LocalExecutor(experiment, workspace, uid=store.uid, trainer=trainer, key=key, inputs=inputs)
-        status = _status_to_resume(experiment, store.status, workspace)
+        published: PublishedExperiment | None = None
+        if workspace.url is not None:
+            published = _published(
+                workspace.url,
+                store,
+                take_over_from=store_options.take_over_from,
+                trainer=trainer,
+                inputs=inputs,
+                stopping=lambda: interrupts.asked,
+            )
+
+        def has_result(step: StepStatus) -> bool:
+            if workspace.url is not None:
+                # after a stop request nothing starts, so that the status stays as it is
+                return published is None or published.has(step)
+            directory = workspace.step_directory(experiment.name, step.name)
+            return finished_result(directory, step.fingerprints[-1:], workspace) is not None
+
+        executor = LocalExecutor(
+            experiment,
+            workspace,
+            identity=store.identity,
+            trainer=trainer,
+            key=key,
+            inputs=inputs,
+            take_over_from=store_options.take_over_from,
+        )
+        status = _status_to_resume(experiment, store.status, workspace, has_result)
+        if workspace.url is not None:
+            unfinished = {step.name for step in experiment.spec.steps} - {
+                step.name for step in status.steps if step.state is StepState.SUCCEEDED
+            }
+            keep_working_files(workspace.experiment_directory(experiment.name), unfinished)
         loop = _Loop(
             experiment.with_status(status),
             executor=executor,
@@ -116,7 +156,7 @@ def run_experiment(
 
 
 def _refuse_links(directory: Path) -> None:
-    for name in (LOCK_FILE, EXPERIMENT_STATUS_FILE, STAGING, UNCLAIMED_LOGS):
+    for name in (LOCK_FILE, EXPERIMENT_STATUS_FILE, STAGING, UNCLAIMED_LOGS, WORKING_FILES):
         if (directory / name).is_symlink():
             raise InvalidInput(
                 f"{directory / name} is a link, and a run would write to the link's target: remove the link"
@@ -141,8 +181,41 @@ def exit_code(status: ExperimentStatus, interrupted: signal.Signals | None) -> i
     return EXIT_INVALID if all(step.exit_code == EXIT_INVALID for step in failed) else EXIT_STEP_FAILED
 
 
+def _published(
+    url: str,
+    store: StatusStore,
+    *,
+    take_over_from: str | None,
+    trainer: Sequence[str],
+    inputs: Mapping[str, str],
+    stopping: Callable[[], bool],
+) -> PublishedExperiment | None:
+    """Return what the store has of the experiment; None if a stop was requested before it answered.
+
+    Raises:
+        InvalidInput: the experiment is another owner's.
+        InvalidInput, TryAgain: the store doesn't answer, and the status has succeeded steps.
+    """
+    environment = {**without_ours(os.environ), **inputs, **NO_GPU_VARIABLES}
+    try:
+        found = published_experiment(url, store.name, trainer=trainer, environment=environment, stopping=stopping)
+    except (InvalidInput, TryAgain) as error:
+        if any(step.state is StepState.SUCCEEDED for step in store.status.steps):
+            raise
+        # the claim of the first step decides
+        log.warning("%s", error)
+        return None
+    if found is not None:
+        owner_id = store.identity.owner_id
+        refuse_another_owner(found, url, store.name, owner_id=owner_id, take_over_from=take_over_from)
+    return found
+
+
 def _status_to_resume(
-    experiment: MaskRCNNExperiment, status: ExperimentStatus, workspace: LocalWorkspace
+    experiment: MaskRCNNExperiment,
+    status: ExperimentStatus,
+    workspace: LocalWorkspace,
+    has_result: Callable[[StepStatus], bool],
 ) -> ExperimentStatus:
     """Return the recorded status, without successes whose results are gone, and with new restarts for failed steps."""
     desired = resolve(experiment)
@@ -154,9 +227,9 @@ def _status_to_resume(
             # the manifest may have been edited since the last run, and a local run has no generation that shows it
             kept = without_fingerprint_that_lacks_a_field(kept, experiment.step(step.name))
         if kept.state is StepState.SUCCEEDED and known and kept.fingerprint:
-            directory = workspace.step_directory(experiment.name, step.name)
-            if finished_result(directory, [kept.fingerprint], workspace) is None:
-                log.warning("%s: its result in %s is missing or incomplete; the step runs again", step.name, directory)
+            if not has_result(kept):
+                place = workspace.results_argument(experiment.name, step.name)
+                log.warning("%s: its result in %s is missing or incomplete; the step runs again", step.name, place)
                 kept = StepStatus(name=step.name, attempt=step.attempt)
         elif kept.state in LIVE_STATES:
             # the processes of an earlier run ended with it

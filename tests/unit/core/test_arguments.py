@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from maskrcnn_operator.core.arguments import ProcessPaths, launch_arguments, task_arguments, task_environment
+from maskrcnn_operator.core.arguments import (
+    ProcessPaths,
+    launch_arguments,
+    results_in_store_environment,
+    task_arguments,
+    task_environment,
+)
 
 
 def process_paths(**changes: Any) -> ProcessPaths:
@@ -144,3 +151,18 @@ def test_a_task_is_given_the_oldest_fingerprint_and_all_of_them() -> None:
 def test_conversion_without_a_tag_has_no_tag_argument(make: Any) -> None:
     experiment = make(lambda spec: spec["steps"][0]["datasetConvert"].pop("tag"))
     assert "-t" not in task_arguments(experiment.step("convert-train"), process_paths())
+
+
+def test_results_in_object_storage_need_owner_inputs_and_a_working_directory() -> None:
+    found = results_in_store_environment(
+        owner_id="me", working_dir="/state/.working", input_fingerprints={"train": ("old", "new"), "prune": ("p",)}
+    )
+    assert json.loads(found.pop("MASKRCNN_INPUT_FINGERPRINTS")) == {"train": ["old", "new"], "prune": ["p"]}
+    assert found == {"MASKRCNN_OWNER_ID": "me", "MASKRCNN_WORKING_DIR": "/state/.working"}
+
+
+def test_namespace_and_owner_to_replace_are_passed_if_there_are_any() -> None:
+    found = results_in_store_environment(
+        owner_id="me", owner_namespace="team", working_dir="/w", input_fingerprints={}, take_over_from="other/3"
+    )
+    assert (found["MASKRCNN_OWNER_NAMESPACE"], found["MASKRCNN_TAKE_OVER_FROM"]) == ("team", "other/3")

@@ -39,7 +39,7 @@ def test_page_has_each_flag_that_takes_no_url() -> None:
     named.remove("maskrcnn-operator run MANIFEST")
     places = {tuple(place.rsplit(" ", 1)) for place in named if " " in place}
     others = {place for place in named if " " not in place}
-    assert others == {"MASKRCNN_RESULTS_DIR", "spec.workspace.subPath", "--workspace", *STORE_FLAGS}
+    assert others == {"MASKRCNN_RESULTS_DIR", "spec.workspace.subPath", "--state-dir", "--output", *STORE_FLAGS}
     every = {**OUTPUT_FLAGS, **OF_THIS_MACHINE}
     assert {command for command, _ in places} == set(every)
     for command, flag in places:

@@ -11,13 +11,13 @@ from tests.unit.launch.stored_launches import StartedTask, StoredLaunches
 from tests.unit.publishing.file_store import FINGERPRINT, KEYS, FileStore, claimed
 
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.launch.following import SECONDS_BETWEEN_LOOKS, follow
+from maskrcnn_trainer.launch.following import SECONDS_BETWEEN_DONE_CHECKS, follow
 from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.object_store.fence.exchange_types import FenceRequest, GetRecord
 
 
 class OtherNode:
-    """Node 1, whose looks into the store are counted and whose clock stands until a test moves it."""
+    """Node 1, with a clock of its own, whose looks into the store are counted."""
 
     def __init__(self, directory: Path, store: FileStore) -> None:
         self.log_path = directory / "logs" / "attempt-1.node-1.log"
@@ -64,7 +64,7 @@ def test_wait_ends_once_the_step_is_done(node: OtherNode, launches: StoredLaunch
         while_waiting()
         launches.launch(finish)
         while_waiting()
-        node.now += SECONDS_BETWEEN_LOOKS
+        node.now += SECONDS_BETWEEN_DONE_CHECKS
         while_waiting()
         raise AssertionError("it waits for node 0, which has ended")
 
@@ -75,7 +75,7 @@ def test_store_is_not_asked_at_each_try_of_the_wait(node: OtherNode) -> None:
     def run(_kept: KeptLog, while_waiting: Callable[[], None]) -> int:
         for _ in range(10):
             while_waiting()
-            node.now += SECONDS_BETWEEN_LOOKS / 5
+            node.now += SECONDS_BETWEEN_DONE_CHECKS / 5
         return 0
 
     assert node.follow(run) == 0
@@ -88,7 +88,7 @@ def test_failing_store_does_not_end_the_wait(node: OtherNode) -> None:
 
     def run(_kept: KeptLog, while_waiting: Callable[[], None]) -> int:
         node.store.fail = down
-        node.now += SECONDS_BETWEEN_LOOKS
+        node.now += SECONDS_BETWEEN_DONE_CHECKS
         while_waiting()
         return 7
 

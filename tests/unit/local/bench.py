@@ -21,6 +21,8 @@ from rich.console import Console
 
 from maskrcnn_operator.local.command import run_manifest
 from maskrcnn_operator.local.runner import LOCAL_SETTINGS
+from maskrcnn_operator.local.store_workspace import StoreOptions
+from maskrcnn_trainer.shared.object_url import ObjectUrl
 
 FAKE = Path(__file__).with_name("fake_trainer.py")
 FAST = replace(LOCAL_SETTINGS, back_off_base=timedelta(milliseconds=10))
@@ -70,10 +72,20 @@ class Bench:
         self.manifest = json.loads(json.dumps(MANIFEST))
         self.commands: list[subprocess.Popen[bytes]] = []
         self.store_config: Path | None = None
+        self.page: Path | None = None
 
     @property
     def home(self) -> Path:
         return self.workspace / "shapes"
+
+    @property
+    def place(self) -> Path | ObjectUrl:
+        """Return the value of --workspace."""
+        return self.workspace
+
+    @property
+    def store_options(self) -> StoreOptions:
+        return StoreOptions()
 
     def write(self) -> Path:
         file = self.folder / "experiment.yaml"
@@ -86,11 +98,13 @@ class Bench:
         console = Console(file=self.output, width=width)
         return run_manifest(
             self.write(),
-            self.workspace,
+            self.place,
             jobs=jobs,
             console=console,
             trainer=(sys.executable, str(FAKE)),
             store_config=self.store_config,
+            store_options=self.store_options,
+            output=self.page,
             settings=FAST,
         )
 
@@ -102,7 +116,7 @@ class Bench:
             f"command.trainer_command = lambda: ({sys.executable!r}, {str(FAKE)!r});"
             "from maskrcnn_operator.cli import main; sys.exit(main(sys.argv[1:]))"
         )
-        arguments = ["run", str(self.write()), "--workspace", str(self.workspace), *options]
+        arguments = ["run", str(self.write()), "--workspace", str(self.place), *options]
         process = subprocess.Popen(
             [sys.executable, "-c", program, *arguments],
             env={**os.environ, "FAKE_TRAINER": json.dumps(behavior), "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -155,6 +169,49 @@ class Bench:
         return [call["step"] for call in self.calls()]
 
 
+class StoreBench(Bench):
+    """Bench whose workspace is in object storage, with the directory ``store`` in place of the bucket."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.state_dir = folder / "state"
+        self.owner_id: str | None = None
+        self.take_over_from: str | None = None
+
+    @property
+    def home(self) -> Path:
+        return self.state_dir
+
+    @property
+    def working(self) -> Path:
+        return self.state_dir / ".working"
+
+    @property
+    def place(self) -> Path | ObjectUrl:
+        return ObjectUrl("s3", "bucket", "prefix")
+
+    @property
+    def store_options(self) -> StoreOptions:
+        return StoreOptions(self.state_dir, self.owner_id, self.take_over_from)
+
+    def calls(self) -> list[dict[str, Any]]:
+        return _lines(self.folder / "calls.jsonl")
+
+    def reports(self) -> list[dict[str, Any]]:
+        return _lines(self.folder / "reports.jsonl")
+
+    def listings(self) -> list[dict[str, Any]]:
+        """Return the calls of ``maskrcnn artifacts``."""
+        return _lines(self.folder / "listings.jsonl")
+
+    def owner(self) -> dict[str, Any]:
+        """Return the owner that the store has."""
+        return dict(json.loads((self.folder / "store" / "owner").read_text()))
+
+    def metadata(self) -> dict[str, Any]:
+        return dict(json.loads((self.home / "experiment-status.json").read_text())["metadata"])
+
+
 def _lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
@@ -167,3 +224,8 @@ def wait_for(what: str, condition: Callable[[], bool], process: subprocess.Popen
             pytest.fail(f"ended with {process.returncode} before {what}: {process.communicate()[0].decode()}")
         assert time.monotonic() < deadline, f"timed out waiting for {what}"
         time.sleep(0.02)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the warnings and errors that were logged."""
+    return [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")]

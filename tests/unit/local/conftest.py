@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .bench import BENCH_VARIABLE, Bench
+from .bench import BENCH_VARIABLE, Bench, StoreBench
 
 
 @pytest.fixture
@@ -18,3 +18,21 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
     bench.kill_all()
+
+
+@pytest.fixture
+def store_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreBench]:
+    monkeypatch.setenv("FAKE_TRAINER", "{}")
+    monkeypatch.setenv(BENCH_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "states"))
+    monkeypatch.delenv("MASKRCNN_OWNER_ID", raising=False)
+    bench = StoreBench(tmp_path)
+    yield bench
+    bench.kill_all()
+
+
+@pytest.fixture
+def short(store_bench: StoreBench) -> StoreBench:
+    """Return a bench with a workspace in object storage, whose manifest has a single step."""
+    store_bench.manifest["spec"]["steps"] = store_bench.manifest["spec"]["steps"][:1]
+    return store_bench

@@ -89,6 +89,14 @@ def test_trainer_gets_this_machines_paths(bench: Bench) -> None:
     assert "MASKRCNN_KEY" not in environment
 
 
+def test_every_attempt_has_the_time_at_which_the_status_file_was_made(bench: Bench) -> None:
+    bench.run()
+    bench.manifest["spec"]["steps"][3]["revision"] = "again"
+    bench.run()
+    created = json.loads((bench.home / "experiment-status.json").read_text())["metadata"]["creationTimestamp"]
+    assert [call["environment"]["MASKRCNN_CREATED"] for call in bench.calls()] == [created] * 5
+
+
 def test_only_a_changed_step_runs_again(bench: Bench) -> None:
     bench.run()
     assert bench.run() == 0
@@ -361,7 +369,7 @@ def test_unreadable_manifest_is_logged_in_one_line(
         (["run", ""], "argument manifest: the path is empty;"),
         (["run", "m.yaml", "--workspace", ""], "argument --workspace: the path is empty;"),
         (["run", "m.yaml", "--workspace="], "argument --workspace: the path is empty;"),
-        (["run", "m.yaml", "--workspace", "s3://b/w"], "argument --workspace: a URL isn't accepted here"),
+        (["run", "m.yaml", "--workspace", "file:///w"], "argument --workspace: a URL of a file isn't accepted here"),
         (["run", "s3://b/m.yaml"], "argument manifest: a URL isn't accepted here"),
         (["run", "m.yaml", "--cache", "s3://b/c"], "argument --cache: a URL isn't accepted here"),
         (["run", "m.yaml", "--store-config", "s3://b/c"], "argument --store-config: a URL isn't accepted here"),

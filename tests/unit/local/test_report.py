@@ -13,7 +13,7 @@ from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.report import ReportAction, make_report, report_action
 from maskrcnn_operator.local.runner import ExperimentOutcome
 
-from .bench import Bench, wait_for
+from .bench import Bench, wait_for, warnings
 
 # A hanging run must fail before CI kills pytest, which would then run no finalizers and leave processes behind.
 pytestmark = pytest.mark.timeout(300)
@@ -73,10 +73,6 @@ def shown(bench: Bench) -> list[str]:
     return bench.output.getvalue().splitlines()
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
-
-
 def test_run_makes_a_report_and_ends_with_its_path(here: Bench, caplog: pytest.LogCaptureFixture) -> None:
     assert here.run() == 0
     assert shown(here)[-1] == LAST_LINE
@@ -130,7 +126,7 @@ def test_failed_report_is_one_warning_and_keeps_the_exit_code(
 
 
 def test_report_that_cannot_be_started_has_a_reason(tmp_path: Path) -> None:
-    problem = make_report(tmp_path, LocalWorkspace(tmp_path), trainer=(str(tmp_path / "absent"),))
+    problem = make_report("shapes", LocalWorkspace(tmp_path), trainer=(str(tmp_path / "absent"),))
     assert problem == "the process couldn't be started: No such file or directory"
 
 

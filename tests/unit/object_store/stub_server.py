@@ -191,14 +191,19 @@ def _listing(seen: Seen, objects: dict[str, bytes]) -> Answer:
 
 def _azure_listing(seen: Seen, objects: dict[str, bytes]) -> Answer:
     """Return the answer of List Blobs, whose etags have no quotes."""
-    prefix = seen.query.get("prefix", "")
+    prefix, delimiter = seen.query.get("prefix", ""), seen.query.get("delimiter")
+    keys = [key for key in sorted(objects) if key.startswith(prefix)]
+    folders = sorted({prefix + k[len(prefix) :].split("/")[0] + "/" for k in keys if "/" in k[len(prefix) :]})
+    if delimiter:
+        keys = [key for key in keys if "/" not in key[len(prefix) :]]
     blobs = "".join(
         f"<Blob><Name>{escape(key)}</Name><Properties><Last-Modified>Wed, 21 Oct 2015 07:28:00 GMT</Last-Modified>"
-        f"<Etag>{etag_of(content)}</Etag><Content-Length>{len(content)}</Content-Length>"
+        f"<Etag>{etag_of(objects[key])}</Etag><Content-Length>{len(objects[key])}</Content-Length>"
         "<Content-Type>application/octet-stream</Content-Type></Properties></Blob>"
-        for key, content in sorted(objects.items())
-        if key.startswith(prefix)
+        for key in keys
     )
+    if delimiter:
+        blobs += "".join(f"<BlobPrefix><Name>{escape(folder)}</Name></BlobPrefix>" for folder in folders)
     body = (
         f'<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Prefix>{escape(prefix)}</Prefix>'
         f"<Blobs>{blobs}</Blobs><NextMarker /></EnumerationResults>"

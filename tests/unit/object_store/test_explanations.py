@@ -85,6 +85,13 @@ def test_parts_that_are_complete_or_gone_are_sent_again(scheme: str, status: int
 
 
 @pytest.mark.parametrize("scheme", REACHED)
+def test_write_without_a_place_for_it_is_refused(scheme: str) -> None:
+    failure = Failure(FailureKind.ANSWER, 404)
+    assert meaning_of(failure, Operation.WRITE, scheme) is Meaning.REFUSED
+    assert "there is no such" in sentence(failure, Operation.WRITE, f"{scheme}://b/k", REACHED[scheme])
+
+
+@pytest.mark.parametrize("scheme", REACHED)
 def test_identity_that_cannot_sign_lasts(scheme: str) -> None:
     failure = Failure(FailureKind.UNSIGNABLE)
     assert meaning_of(failure, Operation.SIGN, scheme) is Meaning.LASTING

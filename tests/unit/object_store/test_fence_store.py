@@ -157,8 +157,9 @@ def test_refused_write_is_64_although_reads_were_answered(
     server: StubServer, tmp_path: Path, scheme: str, answer: Answer, right: str
 ) -> None:
     server.plan = lambda seen: answer if seen.method == "PUT" else None
+    server.objects["b"][STORED] = encode_record(owner())
     send = fence_store(server, tmp_path, scheme, policy=AT_ONCE).sender()
-    assert send(GetRecord(OWNER)) is FenceReply.NOT_FOUND
+    assert isinstance(send(GetRecord(OWNER)), FoundRecord)
     with pytest.raises(InvalidInput, match=right):
         send(UpdateRecord(OWNER, owner(), ObjectVersion('"x"', "7")))
 

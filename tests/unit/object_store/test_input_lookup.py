@@ -150,8 +150,13 @@ def test_workspace_itself_is_no_file(lookups: Lookups) -> None:
 )
 def test_url_that_overlaps_the_workspace_is_an_invalid_spec(lookups: Lookups, url: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said) as raised:
-        lookups.find(url, InputKind.DIRECTORY, in_workspace())
+        lookups.of(in_workspace()).refuse_overlap(UrlInput(url, InputKind.DIRECTORY, "-i"))
     assert raised.value.reason == "InvalidSpec"
+
+
+@pytest.mark.parametrize("written", ["s3://b/other", "/workspace/exp/train", "/data"])
+def test_other_inputs_do_not_overlap_the_workspace(lookups: Lookups, written: str) -> None:
+    lookups.of(in_workspace()).refuse_overlap(UrlInput(written, InputKind.DIRECTORY, "-i"))
 
 
 def test_url_below_a_step_is_read_through_its_pointer(lookups: Lookups) -> None:

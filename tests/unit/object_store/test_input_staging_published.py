@@ -176,6 +176,18 @@ def test_absent_path_is_refused_by_its_name(server: StubServer, tmp_path: Path) 
         stage.stage([absent])
 
 
+def test_url_in_the_workspace_is_refused_as_it_was_written_before_any_request(
+    server: StubServer, tmp_path: Path
+) -> None:
+    given = UrlInput("s3://b/ws/exp/train/model.tlt", InputKind.FILE, "-m")
+    with (
+        staging(server, tmp_path) as stage,
+        pytest.raises(InvalidInput, match=r"^-m: s3://b/ws/exp/train/model\.tlt is in the workspace s3://b/ws"),
+    ):
+        stage.stage([MODEL, given])
+    assert server.seen == []
+
+
 def test_refusal_of_an_object_names_the_path(server: StubServer, tmp_path: Path) -> None:
     server.plan = lambda seen: refusal(416, "InvalidRange") if seen.path.endswith(MODEL_KEY) else None
     with staging(server, tmp_path) as stage, pytest.raises(InvalidInput) as raised:

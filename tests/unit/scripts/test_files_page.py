@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scripts.files_page import MEANINGS, OF_EACH_TASK, PAGE, main, of_task, page, readable, table
+from scripts.files_page import MEANINGS, OF_A_LOCAL_RUN, OF_EACH_TASK, PAGE, main, of_task, page, readable, table
 
 from maskrcnn_trainer.results.ours import LOG_FILES
 from maskrcnn_trainer.spec.task_table import TASKS
@@ -37,7 +37,7 @@ def test_pattern_becomes_a_name_that_is_readable(pattern: str, name: str) -> Non
 def test_each_meaning_is_of_a_file() -> None:
     of_tasks = {name for entry in TASKS.values() for name in of_task(entry)}
     logs = {readable(pattern) for pattern in LOG_FILES}
-    assert of_tasks | logs | set(OF_EACH_TASK) == set(MEANINGS)
+    assert of_tasks | logs | {*OF_EACH_TASK, *OF_A_LOCAL_RUN} == set(MEANINGS)
 
 
 def test_file_without_a_meaning_is_refused_by_name() -> None:

@@ -22,7 +22,7 @@ from maskrcnn_trainer.publishing.step_session import SessionStore
 
 log = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_LOOKS = 15.0
+SECONDS_BETWEEN_DONE_CHECKS = 15.0
 
 OpenStepStore = Callable[[], AbstractContextManager[SessionStore]]
 """Opens the store of all experiments."""
@@ -56,7 +56,7 @@ def follow(
         TryAgain: the store has failed for too long before the processes were started (75).
         Stopped: a signal arrived meanwhile (143).
     """
-    next_look = clock() + SECONDS_BETWEEN_LOOKS
+    next_look = clock() + SECONDS_BETWEEN_DONE_CHECKS
 
     def while_waiting() -> None:
         nonlocal next_look
@@ -67,7 +67,7 @@ def follow(
                 raise _StepDone
         except TryAgain as error:
             log.info("%s", error)
-        next_look = clock() + SECONDS_BETWEEN_LOOKS
+        next_look = clock() + SECONDS_BETWEEN_DONE_CHECKS
 
     try:
         if _is_done(keys, fingerprint, open_store):

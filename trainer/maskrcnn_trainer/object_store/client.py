@@ -258,6 +258,17 @@ class StoreClient:
                 keys.add(info.key)
                 yield info
 
+    def level(self, prefix: str) -> tuple[frozenset[str], tuple[ObjectInfo, ...]]:
+        """Return the folders directly below a prefix of whole segments, and the objects there, folders' markers too.
+
+        Raises:
+            InvalidInput: among others for an object there whose key can't be read, by name; keys below its folders
+                don't matter.
+        """
+        folders: set[str] = set()
+        objects = tuple(self._listed(prefix, recursive=False, folders=folders))
+        return frozenset(folders), objects
+
     def fetch(
         self, parts: Iterable[Part], *, on_bytes: OnBytes = ignore_bytes
     ) -> Generator[tuple[Part, ReadOutcome], None, None]:

@@ -14,10 +14,11 @@ from enum import Enum, auto
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TaskError
 from maskrcnn_trainer.object_store.connection import StoreConnection
-from maskrcnn_trainer.object_store.explanations import Meaning, Operation, Permission, meaning_of, sentence
+from maskrcnn_trainer.object_store.explanations import Meaning, Operation, meaning_of, sentence
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 from maskrcnn_trainer.object_store.frames import Message
 from maskrcnn_trainer.object_store.helper import HelperLost, HelperProcess
+from maskrcnn_trainer.object_store.permissions import Permission
 from maskrcnn_trainer.object_store.retries import Episode, RetryPolicy, error_of
 
 CONCURRENCY = 16

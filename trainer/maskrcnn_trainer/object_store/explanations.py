@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from maskrcnn_trainer.object_store import failures
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.permissions import LACKS_READING, Permission, explained_lack
 from maskrcnn_trainer.object_store.providers import PROVIDERS
 
 REFUSED = "StoreRefused"
@@ -32,15 +33,6 @@ class Meaning(Enum):
     """The object itself can't be read, however often it is tried."""
     FORBIDDEN = auto()
     """The identity may not delete, or the object is protected."""
-
-
-class Permission(Enum):
-    """Permissions that an identity can have or lack."""
-
-    READ = auto()
-    WRITE = auto()
-    DELETE = auto()
-    SIGN = auto()
 
 
 class Operation(Enum):
@@ -102,51 +94,9 @@ _BUCKET = "there is no such bucket", "correct the bucket's name, {region}, or {e
 _CONTAINER = "there is no such container", "correct the container's name, account, or {endpoint}"
 _REGION = "the bucket is in another region", "set {region} to the bucket's region"
 _ARCHIVED = "the object is archived", "restore it to a class that can be read"
-_READ_S3 = (
-    "permission was refused",
-    "allow s3:GetObject and s3:ListBucket; without s3:ListBucket an absent object looks forbidden, too",
-)
-_READ_GS = "permission was refused", "grant storage.objects.get and storage.objects.list (role Storage Object Viewer)"
-_READ_AZ = "permission was refused", "grant the role Storage Blob Data Reader, or a SAS with the permissions r and l"
-_PERMISSIONS = {
-    "s3": {
-        Permission.WRITE: (
-            "permission was refused",
-            "allow s3:PutObject, s3:GetObject, and s3:AbortMultipartUpload; with a key of KMS also kms:Decrypt and "
-            "kms:GenerateDataKey",
-        ),
-        Permission.DELETE: ("permission was refused", "allow s3:DeleteObject, and retain no object by Object Lock"),
-    },
-    "gs": {
-        Permission.WRITE: (
-            "permission was refused",
-            "grant storage.objects.create and storage.objects.delete, which replaces an object (role Storage Object "
-            "User), and set no retention policy",
-        ),
-        Permission.DELETE: ("permission was refused", "grant storage.objects.delete (role Storage Object User)"),
-        Permission.SIGN: (
-            "permission was refused",
-            "grant iam.serviceAccounts.signBlob (role Service Account Token Creator)",
-        ),
-    },
-    "az": {
-        Permission.WRITE: (
-            "permission was refused",
-            "grant the role Storage Blob Data Contributor, or a SAS with the permissions r, w, d, and l",
-        ),
-        Permission.DELETE: (
-            "permission was refused",
-            "grant the role Storage Blob Data Contributor, or a SAS with the permission d",
-        ),
-        Permission.SIGN: ("permission was refused", "grant the role Storage Blob Delegator"),
-    },
-}
-"""What would be right if permission for something else than reading is refused."""
 _PROTECTED_AZ = "an immutability policy protects the blob", "use a container without one"
 _LEASED_AZ = "the blob has a lease", "end the lease"
 _SKEWED_AZ = "the store refused the signature", "correct {keys}, and check that this machine's clock is right"
-
-_READ = {"s3": _READ_S3, "gs": _READ_GS, "az": _READ_AZ}
 
 _REFUSALS: dict[str, dict[str, tuple[str, str]]] = {
     "s3": {
@@ -161,7 +111,7 @@ _REFUSALS: dict[str, dict[str, tuple[str, str]]] = {
         "TokenRefreshRequired": _TOKEN,
         "RequestTimeTooSkewed": _CLOCK,
         "RequestExpired": _CLOCK,
-        "AccessDenied": _READ_S3,
+        "AccessDenied": LACKS_READING["s3"],
         "AllAccessDisabled": ("the provider has disabled access", "ask the owner of the bucket"),
         "AccountProblem": ("the account has a problem", "ask the owner of the account"),
         "NotSignedUp": ("the account isn't signed up for S3", "use keys of an account that is"),
@@ -180,8 +130,8 @@ _REFUSALS: dict[str, dict[str, tuple[str, str]]] = {
         "ExpiredToken": _TOKEN,
         "InvalidToken": _TOKEN,
         "RequestTimeTooSkewed": _CLOCK,
-        "AccessDenied": _READ_GS,
-        "UserProjectAccessDenied": _READ_GS,
+        "AccessDenied": LACKS_READING["gs"],
+        "UserProjectAccessDenied": LACKS_READING["gs"],
         "UserProjectMissing": ("the bucket makes its readers pay", "use a bucket whose owner pays"),
         "AccountProblem": ("the account has a problem", "ask the owner of the account"),
         "NoSuchBucket": _BUCKET,
@@ -191,11 +141,11 @@ _REFUSALS: dict[str, dict[str, tuple[str, str]]] = {
         "AuthenticationFailed": _SKEWED_AZ,
         "InvalidAuthenticationInfo": _TOKEN,
         "NoAuthenticationInformation": ("the request had no identity", "correct {keys}"),
-        "AuthorizationFailure": _READ_AZ,
-        "AuthorizationPermissionMismatch": _READ_AZ,
-        "AuthorizationResourceTypeMismatch": _READ_AZ,
-        "AuthorizationServiceMismatch": _READ_AZ,
-        "InsufficientAccountPermissions": _READ_AZ,
+        "AuthorizationFailure": LACKS_READING["az"],
+        "AuthorizationPermissionMismatch": LACKS_READING["az"],
+        "AuthorizationResourceTypeMismatch": LACKS_READING["az"],
+        "AuthorizationServiceMismatch": LACKS_READING["az"],
+        "InsufficientAccountPermissions": LACKS_READING["az"],
         "AuthorizationProtocolMismatch": ("the SAS doesn't allow this protocol", "use {endpoint} with https://"),
         "AuthorizationSourceIPMismatch": ("this address is refused", "allow it in the SAS or the account's network"),
         "KeyBasedAuthenticationNotPermitted": ("the account allows no keys", "use a SAS of a user, or an identity"),
@@ -279,7 +229,7 @@ def _is_forbidden(failure: Failure, scheme: str) -> bool:
     known = _REFUSALS[scheme].get(failure.code)
     if known is None:
         return failure.code not in _PASSING and failure.status in (403, 409, 412)
-    return known in (_READ[scheme], _PROTECTED_AZ, _LEASED_AZ)
+    return known in (LACKS_READING[scheme], _PROTECTED_AZ, _LEASED_AZ)
 
 
 def meaning_of_code(code: str, operation: Operation, scheme: str) -> Meaning | None:
@@ -332,9 +282,9 @@ def _explained(failure: Failure, operation: Operation, reached: Reached) -> tupl
 
 def _of_answer(failure: Failure, operation: Operation, scheme: str) -> tuple[str, str]:
     known = _REFUSALS[scheme].get(failure.code) or _LASTING.get(failure.code)
-    permission = _PERMISSIONS[scheme].get(operation.permission, _READ[scheme])
+    permission = explained_lack(scheme, operation.permission)
     if known:
-        return permission if known == _READ[scheme] else known
+        return permission if known == LACKS_READING[scheme] else known
     if is_throttled(failure):
         return "the store limits the rate of requests", "try again later, or with fewer readers at once"
     of_meaning = _OF_MEANING.get(meaning_of(failure, operation, scheme))

@@ -35,8 +35,9 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     WrittenRecord,
 )
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
-from maskrcnn_trainer.object_store.fence.records import ObjectVersion
+from maskrcnn_trainer.object_store.fence.records import ObjectVersion, PublishedFile
 from maskrcnn_trainer.object_store.fence.untrusted import most_bytes, parse_record, refuse_unsafe_path
+from maskrcnn_trainer.object_store.resumed_file import fetch_resumed
 from maskrcnn_trainer.object_store.retries import KeyUnlistable, ObjectAbsent
 from maskrcnn_trainer.object_store.verified_files import fetch_verified
 from maskrcnn_trainer.object_store.writing import Upload, WriteOutcome
@@ -61,6 +62,21 @@ _REFUSALS = {
     WriteOutcome.EXISTS: FenceReply.ALREADY_EXISTS,
     WriteOutcome.ABSENT: FenceReply.NOT_FOUND,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLevel:
+    """Folders and objects directly below a prefix, by their last segments.
+
+    Attributes:
+        folders: in order.
+        objects: among them markers of folders.
+        complete: whether they are known; False if the library can't list an object there.
+    """
+
+    folders: tuple[str, ...] = ()
+    objects: frozenset[str] = frozenset()
+    complete: bool = True
 
 
 class FenceStore:
@@ -128,6 +144,30 @@ class FenceStore:
                 raise known if isinstance(known, WorkspaceFull) else error from error
 
         return send
+
+    def level(self, prefix: str) -> StoreLevel:
+        """Return the folders and objects directly below a prefix.
+
+        Args:
+            prefix: relative to the URL of all experiments, without a slash at its end; empty: the URL itself.
+
+        Raises:
+            InvalidInput, TryAgain, Stopped: see :meth:`sender`.
+        """
+        try:
+            folders, objects = self._client.level(self._key(prefix))
+        except KeyUnlistable:
+            return StoreLevel(complete=False)
+        names = (folder.rpartition("/")[2] for folder in folders)
+        return StoreLevel(
+            tuple(sorted(filter(None, names))), frozenset(info.key.rpartition("/")[2] for info in objects)
+        )
+
+    def resume(
+        self, file: PublishedFile, folder: Path, *, on_bytes: Callable[[int], None] = lambda _: None
+    ) -> Path | None:
+        """Return a verified copy of a file of several parts; see :func:`fetch_resumed`, which has the arguments."""
+        return fetch_resumed(self._client, file, folder, key_of=self._key, on_bytes=on_bytes)
 
     def link(self, key: str, seconds: float) -> str:
         """Return a URL by which anybody can read an object for a time; it contains a signature: never log it.

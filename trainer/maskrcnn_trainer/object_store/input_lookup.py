@@ -96,11 +96,21 @@ class InputLookup:
         self._pointers: dict[StepPlace, bool] = {}
         self._written: dict[str, str] = {}
 
+    def refuse_overlap(self, given: UrlInput) -> None:
+        """Refuse an input by URL that overlaps the workspace.
+
+        Raises:
+            InvalidInput: it does (64).
+        """
+        workspace = self._workspace
+        if workspace is not None and (problem := workspace_problem(given.written, str(workspace.url), given.kind)):
+            raise InvalidInput(f"{given.field}: {problem}", reason="InvalidSpec")
+
     def find(self, given: UrlInput) -> FoundInput:
         """Return the objects of an input.
 
         Raises:
-            InvalidInput: the input is absent, overlaps the workspace, or isn't published; or a store refuses it (64).
+            InvalidInput: the input is absent or isn't published, or a store refuses it (64).
             TryAgain: the store doesn't answer, or the results of a fingerprint were replaced (75).
         """
         found = self._find(given)
@@ -128,8 +138,6 @@ class InputLookup:
         workspace = self._workspace
         if workspace is not None and is_workspace_path(given.written):
             return self._find_in_workspace(given, workspace)
-        if workspace is not None and (problem := workspace_problem(given.written, str(workspace.url), given.kind)):
-            raise InvalidInput(f"{given.field}: {problem}", reason="InvalidSpec")
         return self._find_by_url(given)
 
     def _find_in_workspace(self, given: UrlInput, workspace: WorkspaceInStore) -> FoundInput:

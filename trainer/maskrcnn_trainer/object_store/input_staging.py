@@ -179,6 +179,8 @@ class InputStaging:
         new = {given.written: given for given in inputs if given.written not in staged_inputs().paths}
         if not new:
             return
+        for given in new.values():
+            self._lookup.refuse_overlap(given)
         cache = self._opened()
         try:
             self._stage(list(new.values()), cache, tries=MOST_CHANGES)

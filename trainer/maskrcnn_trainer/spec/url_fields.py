@@ -105,7 +105,11 @@ URL_FIELDS: tuple[UrlField, ...] = (
 """Every input that may be a URL."""
 
 OUTPUT_FLAGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {**{name.command: entry.output_flags for name, entry in TASKS.items()}, "report": ("-o", "--output")}
+    {
+        **{name.command: entry.output_flags for name, entry in TASKS.items()},
+        "report": ("-o", "--output"),
+        "artifacts URL get": ("-o", "--output"),
+    }
 )
 """Flags whose value is a path to write, by command; none takes a URL."""
 

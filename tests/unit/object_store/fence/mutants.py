@@ -12,6 +12,7 @@ from maskrcnn_trainer.object_store.fence import (
     claiming,
     cleaning,
     holding,
+    outside_cleaning,
     ownership,
     result_reading,
     tombstones,
@@ -323,6 +324,27 @@ def tombstone_keeps_the_owner_epoch(patch: pytest.MonkeyPatch) -> None:
 @mutant(6, "delete-owner", "5")
 def deletion_ranks_above_later_owners(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tombstones, "deletion_order", lambda epoch: AttemptOrder(epoch + 1, "~", "", 0))
+
+
+@mutant(5, "outside", "6")
+def cleaner_without_a_claim_lists_keys_of_the_pointers_epoch(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(outside_cleaning, "is_nameable", lambda epoch, pointer: False)
+
+
+@mutant(5, "outside-logs", "6")
+def cleaner_keeps_the_token_of_a_holder_that_has_finished(patch: pytest.MonkeyPatch) -> None:
+    cleaned = outside_cleaning.cleaned_pointer
+
+    def without_claim(found: Any, terms: Any, garbage: tuple[str, ...], *, takes_over: bool) -> StepPointer:
+        return cleaned(found, terms, garbage, takes_over=False)
+
+    patch.setattr(outside_cleaning, "cleaned_pointer", without_claim)
+
+
+@mutant(5, "outside-next-clean", "6")
+def cleaner_without_a_claim_lists_named_keys(patch: pytest.MonkeyPatch) -> None:
+    named = cleaning.named_keys
+    patch.setattr(outside_cleaning, "named_keys", lambda pointer, sets: named(replace(pointer, current=None), sets))
 
 
 def claim_drops_the_garbage(patch: pytest.MonkeyPatch) -> None:

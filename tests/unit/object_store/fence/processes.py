@@ -10,6 +10,7 @@ from maskrcnn_trainer.object_store.fence import (
     claiming,
     cleaning,
     holding,
+    outside_cleaning,
     ownership,
     result_reading,
     tombstones,
@@ -39,11 +40,11 @@ RESTARTED = 7
 
 @dataclass(frozen=True)
 class Actor:
-    """Task of a process: an attempt that claims, publishes, and cleans; a reader; or an administrator who deletes.
+    """Task of a process: an attempt that claims, publishes, and cleans; a reader; or an administrator.
 
     Attributes:
         name: with the number of the incarnation, its token.
-        kind: attempt, reader, or admin.
+        kind: attempt, reader, admin (who deletes), or outside (who cleans without a claim).
         owner: id of its owner.
         created: rank of the experiment's creationTimestamp.
         attempt: number of the attempt.
@@ -53,6 +54,7 @@ class Actor:
         clean: whether it cleans after each publish.
         thread: whether it cleans between an upload and its publish.
         result: whether the last publish has a result.
+        results: whether each publish has one.
         take: owner and epoch of takeOverFrom.
         merge: whether uploads, and reads of objects that are written once, don't interleave with other processes.
         check_owner: whether it starts with the owner.
@@ -71,6 +73,7 @@ class Actor:
     clean: bool = False
     thread: bool = False
     result: bool = False
+    results: bool = False
     take: tuple[str, int] | None = None
     merge: bool = True
     check_owner: bool = False
@@ -139,6 +142,9 @@ def started(actor: Actor, incarnation: int) -> ProcessState:
     if actor.kind == "admin":
         decision = tombstones.delete_experiment(KEYS.experiment, token)
         return ProcessState(incarnation, phase="delete", decision=decision)
+    if actor.kind == "outside":
+        outside = outside_cleaning.OutsideTerms(KEYS, token, 0.0)
+        return ProcessState(incarnation, phase="clean", decision=outside_cleaning.clean_outside(outside))
     if actor.check_owner:
         take = ownership.OwnerState(*actor.take) if actor.take else None
         identity = OwnerIdentity(actor.owner, "n", KEYS.experiment)
@@ -262,7 +268,8 @@ def _uploading(actor: Actor, state: ProcessState) -> tuple[ProcessState, Decisio
     new = tuple(PublishedFile(f"{stem}{number}", "", 1, f"{stem}{number}") for number in range(actor.files))
     before = _held(state).set_of(actor.fingerprint)
     kept = before.files[-1:] if before and actor.inherit else ()
-    result = new[0].path if actor.result and state.count + 1 == actor.publishes else None
+    is_last = state.count + 1 == actor.publishes
+    result = new[0].path if actor.results or (actor.result and is_last) else None
     published = PublishedSet(actor.fingerprint, (*kept, *new), result=result)
     step = uploading.upload_set(state.names, published, [file.path for file in new])
     return replace(state, phase="upload"), step
@@ -304,5 +311,6 @@ FOLLOWED: tuple[tuple[type[FenceOutcome], Callable[[Actor, ProcessState, Any], F
     (ownership.OwnershipLost, _on_lost),
     (result_reading.ReadResults, _on_end),
     (result_reading.NotPublished, _on_end),
+    (outside_cleaning.OutsideCleaned, _on_end),
 )
 """What a process does after an outcome."""

@@ -168,6 +168,8 @@ class WorldStore:
             return world, UploadedKeys(frozenset(file.key for file in request.files))
         if isinstance(request, DeleteKeys):
             return self._removed(world, request.keys), FenceReply.DELETED
+        if isinstance(request, CreateRecord) and isinstance(request.body, bytes):
+            return self._put(world, request.key, request.body), WrittenRecord(ObjectVersion("x"))
         return self._write(world, request)
 
     def _read(self, world: World, key: str) -> FenceAnswer:

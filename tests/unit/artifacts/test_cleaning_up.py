@@ -1,0 +1,108 @@
+"""Tests of cleaning several steps, and of its report."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.artifacts.bucket import Bucket, attempt, own
+
+from maskrcnn_trainer.artifacts.cleaning_up import CleanedResults, clean_results, cleaning_lines
+from maskrcnn_trainer.artifacts.names import parse_name
+from maskrcnn_trainer.object_store.fence.exchange_types import CreateRecord, FenceReply, run_decision
+from maskrcnn_trainer.object_store.fence.outside_cleaning import OutsideCleaned
+from maskrcnn_trainer.object_store.fence.tombstones import delete_step
+
+
+def with_garbage(*steps: str) -> Bucket:
+    """Return a bucket in which a second attempt of each step has replaced the results of the first one."""
+    bucket = Bucket()
+    own(bucket)
+    for step in steps:
+        attempt(bucket, step).publish({"a": b"1"})
+        attempt(bucket, step, writer="bb", number=2).publish({"a": b"2"})
+    return bucket
+
+
+def test_all_steps_are_cleaned_in_two_calls() -> None:
+    bucket = with_garbage("train", "evaluate")
+    found = clean_results(bucket, None)
+    assert found.steps == {f"exp/{step}": OutsideCleaned(listed=2) for step in ("evaluate", "train")}
+    bucket.now += 3600
+    found = clean_results(bucket, None)
+    assert found.steps == {f"exp/{step}": OutsideCleaned(deleted=2) for step in ("evaluate", "train")}
+    assert not [key for key in bucket.objects if "-aa-" in key]
+
+
+def test_name_of_a_step_limits_the_cleaning_to_it() -> None:
+    bucket = with_garbage("train", "evaluate")
+    assert list(clean_results(bucket, parse_name("exp/train")).steps) == ["exp/train"]
+
+
+def test_damaged_step_does_not_keep_others_from_being_cleaned() -> None:
+    bucket = with_garbage("train")
+    bucket.put("exp/broken/run.json", b"{")
+    found = clean_results(bucket, None)
+    assert found.steps["exp/train"].listed == 2
+    assert "isn't JSON" in found.problems["exp/broken"]
+
+
+def test_step_whose_manifest_is_gone_is_a_problem() -> None:
+    bucket = with_garbage("train")
+    for key in [key for key in bucket.objects if key.endswith("manifest.json")]:
+        del bucket.objects[key]
+    assert "manifest that doesn't exist" in clean_results(bucket, None).problems["exp/train"]
+
+
+def test_listing_that_is_incomplete_is_reported() -> None:
+    bucket = with_garbage("train")
+    bucket.complete = False
+    assert not clean_results(bucket, None).complete
+
+
+def test_level_that_cannot_be_listed_is_reported() -> None:
+    bucket = with_garbage("train")
+    bucket.unlistable = {"exp"}
+    assert not clean_results(bucket, None).complete
+
+
+def test_each_call_has_a_token_of_its_own() -> None:
+    bucket = with_garbage("train", "evaluate")
+    clean_results(bucket, None)
+    clean_results(bucket, None)
+    created = [request.key for request in bucket.requests if isinstance(request, CreateRecord)]
+    clocks = [key.rpartition("-")[2] for key in created if "clock-" in key]
+    assert len(set(clocks)) == len(clocks) == 4
+
+
+def test_deleted_experiment_is_cleaned_of_late_uploads() -> None:
+    bucket = with_garbage("train")
+    keys = attempt(bucket, "train", writer="cc", number=3).holder.keys
+    run_decision(delete_step(keys, 2, "dd"), bucket.send)
+    bucket.put("exp/train/o/1-aa-9-late", b"x")
+    assert clean_results(bucket, None).steps["exp/train"].listed == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "line"),
+    [
+        (OutsideCleaned(), "Nothing to clean.\n"),
+        (OutsideCleaned(deleted=1), "exp/train: 1 object deleted\n"),
+        (
+            OutsideCleaned(deleted=1200, listed=3),
+            "exp/train: 1,200 objects deleted; 3 objects to be deleted by another clean in an hour\n",
+        ),
+        (OutsideCleaned(waiting=2), "exp/train: 2 objects listed less than an hour ago\n"),
+        (OutsideCleaned(waiting=2, forbidden=True), "exp/train: 2 objects not deleted: permission was refused\n"),
+        (OutsideCleaned(left=2), "exp/train: 2 objects left to the attempt that has the step, or the next\n"),
+        (OutsideCleaned(left=2, busy=True), "exp/train: 2 objects left, as an attempt has just written\n"),
+    ],
+)
+def test_report_has_a_line_for_each_step_with_garbage(outcome: OutsideCleaned, line: str) -> None:
+    assert cleaning_lines(CleanedResults({"exp/train": outcome})) == line
+
+
+def test_refused_deletion_is_in_the_outcome() -> None:
+    bucket = with_garbage("train")
+    clean_results(bucket, None)
+    bucket.now += 3600
+    bucket.deletes = FenceReply.FORBIDDEN
+    assert clean_results(bucket, None).steps["exp/train"].forbidden

@@ -1,0 +1,1 @@
+"""Results of experiments in object storage: list, load, link, clean, and delete them with the caller's credentials."""

@@ -1,0 +1,148 @@
+"""Deletion of an experiment by tombstones, so that a running attempt ends, and no late request brings anything back."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+from maskrcnn_trainer.artifacts.names import ArtifactName, printable
+from maskrcnn_trainer.artifacts.overview import Overview, shown_size
+from maskrcnn_trainer.artifacts.reading import ResultsSource, SendRequest, steps_below
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.object_store.fence.exchange_types import (
+    DamagedStore,
+    DeleteKeys,
+    FenceReply,
+    FoundRecord,
+    GetRecord,
+    run_decision,
+)
+from maskrcnn_trainer.object_store.fence.keys import StepKeys, owner_key
+from maskrcnn_trainer.object_store.fence.records import OwnerRecord, StepPointer
+from maskrcnn_trainer.object_store.fence.tombstones import DeletedStep, DisownedPrefix, delete_step, disown_prefix
+
+
+@dataclass(frozen=True)
+class DeletedResults:
+    """Outcome of a deletion.
+
+    Attributes:
+        experiment: its name.
+        steps: what became of each step.
+        problems: steps that are left because they are damaged, and why.
+        complete: whether all keys could be listed.
+        purged: whether the tombstones are removed, too.
+    """
+
+    experiment: str
+    steps: dict[str, DeletedStep] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    complete: bool = True
+    purged: bool = False
+
+    @property
+    def deleted(self) -> int:
+        """Return the number of objects that were deleted."""
+        return sum(one.deleted for one in self.steps.values())
+
+    @property
+    def failures(self) -> list[str]:
+        """Return a sentence about each thing that is left of the experiment and shouldn't be."""
+        found = [f"step {printable(step)} is damaged: {printable(why)}" for step, why in self.problems.items()]
+        for step, one in self.steps.items():
+            if one.failed:
+                found.append(f"step {step}: the store refused to delete {one.failed:,} objects")
+            if one.incomplete:
+                found.append(f"step {step} has keys that can't be listed, so nothing of it was deleted")
+        if not self.complete:
+            found.append(f"{self.experiment} has keys that can't be listed, so that steps may be missing here")
+        return found
+
+
+def question(found: Overview, name: ArtifactName, url: str) -> str:
+    """Return the question before a deletion: whose results these are, and how many.
+
+    Raises:
+        InvalidInput: there is no such experiment.
+    """
+    one = found.experiments.get(name.experiment)
+    if one is None or (one.owner is None and one.owner_epoch == 0 and not one.problem):
+        raise InvalidInput(f"NAME: there is no experiment {name}", reason="NotPublished")
+    sets = [each for step in one.steps.values() for each in (step.current, step.previous) if each is not None]
+    whose = "" if one.owner is None else f" of owner {printable(one.owner.owner_id)}"
+    where = "" if one.owner is None or not one.owner.namespace else f", namespace {printable(one.owner.namespace)}"
+    return (
+        f"{url}/{name}{whose}{where}: {len(one.steps):,} steps, {sum(each.files for each in sets):,} files, "
+        f"{shown_size(sum(each.size for each in sets))}. Delete it, and end attempts that run? [y/N] "
+    )
+
+
+def delete_results(store: ResultsSource, name: ArtifactName, *, purge: bool = False) -> DeletedResults:
+    """Delete the results of an experiment.
+
+    Its owner becomes a tombstone first. So does the pointer of each step that is listed then; the objects of earlier
+    attempts are deleted after it. A step of a later owner is left.
+
+    Args:
+        store: of the experiments.
+        name: of the experiment.
+        purge: whether to remove the tombstones as well. Then a late request, or an attempt that still runs, can write
+            the experiment again.
+
+    Raises:
+        InvalidInput: there is no such experiment, its owner is damaged, or the store refuses.
+        TryAgain: the store is unavailable; another call continues.
+    """
+    if name.step is not None:
+        raise InvalidInput(
+            f"NAME {name}: only whole experiments are deleted: give {name.experiment}", reason="InvalidCommandLine"
+        )
+    send = store.sender()
+    token = secrets.token_hex(16)
+    owner = run_decision(disown_prefix(name.experiment, token), send)
+    if isinstance(owner, DamagedStore):
+        raise InvalidInput(f"{owner.key} {owner.problem}", reason="StoreRefused")
+    if not isinstance(owner, DisownedPrefix):
+        raise InvalidInput(f"NAME: there is no experiment {name}", reason="NotPublished")
+    below = steps_below(store, name)
+    steps: dict[str, DeletedStep] = {}
+    problems: dict[str, str] = {}
+    for number, keys in enumerate(below.steps):
+        try:
+            outcome = run_decision(delete_step(keys, owner.record.epoch, f"{token}{number}"), send)
+        except InvalidInput as error:
+            problems[keys.step] = str(error)
+            continue
+        if isinstance(outcome, DeletedStep):
+            steps[keys.step] = outcome
+        else:
+            problems[keys.step] = f"{getattr(outcome, 'key', '')} {getattr(outcome, 'problem', 'was deleted')}"
+    done = DeletedResults(name.experiment, steps, problems, below.complete)
+    if purge and not done.failures:
+        return DeletedResults(name.experiment, steps, purged=_purged(send, name.experiment, done, owner.record))
+    return done
+
+
+def _purged(send: SendRequest, experiment: str, done: DeletedResults, record: OwnerRecord) -> bool:
+    """Remove the tombstones, the owner's last; return whether all of them are gone."""
+    if any(one.left_to is not None for one in done.steps.values()):
+        return False
+    pointers = tuple(StepKeys(experiment, step).pointer for step in done.steps)
+    if not all(_is_tombstone(send, key) for key in pointers):
+        return False
+    if pointers and send(DeleteKeys(pointers)) is not FenceReply.DELETED:
+        return False
+    found = send(GetRecord(owner_key(experiment)))
+    if not isinstance(found, FoundRecord) or found.content != record:
+        return False
+    return send(DeleteKeys((owner_key(experiment),))) is FenceReply.DELETED
+
+
+def _is_tombstone(send: SendRequest, key: str) -> bool:
+    found = send(GetRecord(key))
+    return (
+        isinstance(found, FoundRecord)
+        and isinstance(found.content, StepPointer)
+        and not found.content.order.uid
+        and not found.content.slots
+    )
