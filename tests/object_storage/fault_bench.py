@@ -210,7 +210,7 @@ class Trial:
         def kill(request: Request | LateRequest) -> None:
             if isinstance(request, LateRequest):
                 kept(request)
-            self._started.get().kill()
+            self._started.get().send_kill()
 
         # an answer of a killed process has no reader: the connection is reset
         fault = self.at(place, after=kill, lost=True) if passed_on else self.at(place, kept=kill)
@@ -220,7 +220,7 @@ class Trial:
         code = started.wait()
         assert (code, fault.times) == (-9, 0), f"it ended with {code} before its request {place}:\n{started.printed}"
         self.proxy.faults = []
-        assert not self.proxy.problems, f"the kill has failed: {self.proxy.problems[0]!r}"
+        started.wait_until_gone()
         return seen(self.step)
 
 

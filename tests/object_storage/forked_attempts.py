@@ -78,8 +78,16 @@ class ForkedAttempt:
 
     def kill(self) -> None:
         """Kill launch alone by SIGKILL, and wait until its helper and its task have ended with it."""
+        self.send_kill()
+        self.wait_until_gone()
+
+    def send_kill(self) -> None:
+        """Send SIGKILL to launch alone."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
+
+    def wait_until_gone(self) -> None:
+        """Wait until neither launch nor its helper nor its task runs."""
         deadline = time.monotonic() + SECONDS_TO_END
         while processes := processes_of(self.pid):
             assert time.monotonic() < deadline, f"processes {processes} have survived their launch"
