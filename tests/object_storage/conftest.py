@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.object_storage.fault_bench import FaultBench
+from tests.object_storage.fault_table import FaultTable
+from tests.object_storage.forked_attempts import AttemptHost, attempt_host
 from tests.object_storage.installs import InstallError
 from tests.object_storage.proxy import FaultProxy, proxy_to
 from tests.object_storage.servers import SERVERS, ObjectServer
@@ -17,6 +20,21 @@ S3_SERVERS = ("moto", "versitygw")
 ONE_OF_EACH_SCHEME = ("moto", "azurite", "gcs")
 
 GetServer = Callable[[str], ObjectServer]
+_FAULTS = pytest.StashKey[FaultTable]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Create the table of faults."""
+    config.stash[_FAULTS] = FaultTable()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show the table of faults at the end of the run."""
+    lines = config.stash[_FAULTS].lines()
+    if lines:
+        terminalreporter.section("faults")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +85,28 @@ def in_front_of() -> Iterator[Callable[..., FaultProxy]]:
             return stack.enter_context(proxy_to(store.server.address, store.server.root(store.container), **options))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def fault_table(request: pytest.FixtureRequest) -> FaultTable:
+    """Return the table of faults."""
+    return request.config.stash[_FAULTS]
+
+
+@pytest.fixture(scope="session")
+def attempts() -> Iterator[AttemptHost]:
+    """Return a host of attempts."""
+    with attempt_host() as host:
+        yield host
+
+
+@pytest.fixture
+def bench(moto_store: UserStore, attempts: AttemptHost, tmp_path: Path) -> FaultBench:
+    """Return a bench in a new bucket of moto."""
+    return FaultBench(moto_store, attempts, tmp_path)
+
+
+@pytest.fixture
+def each_bench(store: UserStore, attempts: AttemptHost, tmp_path: Path) -> FaultBench:
+    """Return a bench on each server in turn."""
+    return FaultBench(store, attempts, tmp_path)

@@ -31,10 +31,11 @@ ACCOUNT = "reader@tests.example"
 
 @dataclass(frozen=True)
 class Stored:
-    """Object with its generation, which is also its time."""
+    """Object with its generation, which is also its time, and the seconds by which the clock was shifted."""
 
     content: bytes
     generation: int
+    shift: int = 0
 
     @property
     def etag(self) -> str:
@@ -44,7 +45,7 @@ class Stored:
     @property
     def modified(self) -> int:
         """Return the time of its write in seconds since 1970."""
-        return 1_700_000_000 + self.generation
+        return 1_700_000_000 + self.generation + self.shift
 
     def headers(self) -> dict[str, str]:
         """Return the headers of an answer about it."""
@@ -83,6 +84,7 @@ class GcsStub(ThreadingHTTPServer):
         account: key of the service account whose tokens are accepted.
         buckets: objects by bucket and key.
         uploads: parts of uploads that aren't complete, by id and number.
+        clock_shift: seconds by which the times of further writes are shifted.
     """
 
     daemon_threads = True
@@ -94,6 +96,7 @@ class GcsStub(ThreadingHTTPServer):
         self.buckets: dict[str, dict[str, Stored]] = {}
         self.lock = threading.Lock()
         self.uploads: dict[str, dict[int, bytes]] = {}
+        self.clock_shift = 0
         self._generation = 0
         key = serialization.load_pem_private_key(json.loads(self.account)["private_key"].encode(), None)
         assert isinstance(key, rsa.RSAPrivateKey)
@@ -119,7 +122,7 @@ class GcsStub(ThreadingHTTPServer):
     def put(self, bucket: str, key: str, content: bytes) -> Stored:
         """Store an object with a new generation."""
         self._generation += 1
-        stored = Stored(content, self._generation)
+        stored = Stored(content, self._generation, self.clock_shift)
         self.buckets[bucket][key] = stored
         return stored
 

@@ -63,11 +63,43 @@ class Passed:
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer in place of the server's."""
+    """Answer in place of the server's.
+
+    Attributes:
+        stream: bytes that are sent in place of ``body``, of which few are in memory; None: the body is sent.
+        announced: value of Content-Length with ``stream``; None: it is sent in chunks.
+    """
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    stream: int | None = None
+    announced: int | None = None
+
+
+@dataclass(frozen=True)
+class LateRequest:
+    """A request that a proxy has kept back.
+
+    Attributes:
+        request: as it arrived.
+        path: with the query, as it was sent.
+        headers: by name as they were sent.
+    """
+
+    request: Request
+    path: str
+    headers: dict[str, str]
+    body: bytes = field(repr=False)
+    address: tuple[str, int]
+
+    def deliver(self) -> Answer:
+        """Pass the request on to the server, and return its answer, which no client gets."""
+        way = http.client.HTTPConnection(*self.address, timeout=SERVER_SECONDS)
+        try:
+            return _answer_of(way, self)
+        finally:
+            way.close()
 
 
 @dataclass
@@ -84,6 +116,9 @@ class Fault:
         bytes_per_second: speed at which the body is sent.
         lost: whether the server's answer is lost: the connection is reset in place of it.
         before: called before the request is passed on.
+        kept: called in place of passing the request on, which can be done later; the connection is reset.
+        after: called once the server has answered, before the client gets the answer.
+        twice: whether the request is passed on twice; the client gets the second answer.
     """
 
     matches: Callable[[Request], bool] = lambda request: request.is_read
@@ -95,6 +130,9 @@ class Fault:
     bytes_per_second: float | None = None
     lost: bool = False
     before: Callable[[Request], None] = lambda _: None
+    kept: Callable[[LateRequest], None] | None = None
+    after: Callable[[Request], None] = lambda _: None
+    twice: bool = False
 
 
 _NO_FAULT = Fault()
@@ -111,6 +149,8 @@ class FaultProxy(ThreadingHTTPServer):
     Attributes:
         passed: requests in the order of their arrival.
         faults: the first one that matches a request, and isn't used up, counts.
+        answers: changes each answer of the server.
+        problems: errors that functions of faults have raised.
     """
 
     daemon_threads = True
@@ -122,6 +162,8 @@ class FaultProxy(ThreadingHTTPServer):
         self.root = root.rstrip("/")
         self.passed: list[Passed] = []
         self.faults: list[Fault] = []
+        self.answers: Callable[[Answer], Answer] = lambda answer: answer
+        self.problems: list[BaseException] = []
         self.held = threading.Semaphore(0)
         self._released = threading.Event()
         self._lock = threading.Lock()
@@ -139,6 +181,15 @@ class FaultProxy(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore connections that a client has closed."""
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note an error that is raised within a block, because no test sees those of the proxy's threads."""
+        try:
+            yield
+        except BaseException as error:
+            self.problems.append(error)
+            raise
 
     def wait_until_held(self, requests: int = 1, seconds: float = 120.0) -> None:
         """Wait until so many requests are held; fail after some time."""
@@ -235,11 +286,26 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         passed, fault = self.server.note(self._request())
-        fault.before(passed.request)
-        answer = fault.answer or self._from_server(body)
-        if fault.lost:
+        with self.server.noted():
+            fault.before(passed.request)
+            if fault.kept is not None:
+                fault.kept(self._late(passed.request, body))
+        if fault.kept is not None:
             self._reset()
             return
+        answer = fault.answer or self._from_server(passed.request, body)
+        if fault.twice:
+            answer = self._from_server(passed.request, body)
+        with self.server.noted():
+            fault.after(passed.request)
+        if fault.lost:
+            self._reset()
+        elif answer.stream is not None:
+            self._send_stream(answer, answer.stream)
+        else:
+            self._send_answer(answer, passed, fault)
+
+    def _send_answer(self, answer: Answer, passed: Passed, fault: Fault) -> None:
         length = len(answer.body)
         if self.command == "HEAD":
             length = next((int(value) for name, value in answer.headers.items() if name.lower() == "content-length"), 0)
@@ -266,22 +332,16 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         return Request(self.command, key, query, {name.lower(): value for name, value in self.headers.items()})
 
-    def _from_server(self, body: bytes) -> Answer:
+    def _late(self, request: Request, body: bytes) -> LateRequest:
         target = self.server.target
+        address = (target.hostname or "", target.port or 80)
+        return LateRequest(request, self.path, dict(self.headers.items()), body, address)
+
+    def _from_server(self, request: Request, body: bytes) -> Answer:
+        late = self._late(request, body)
         if self._way is None:
-            self._way = http.client.HTTPConnection(target.hostname or "", target.port, timeout=SERVER_SECONDS)
-        way = self._way
-        # the host is signed: it stays that of the proxy
-        way.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            if name.lower() not in _OF_CONNECTION:
-                way.putheader(name, value)
-        if body or self.command in ("PUT", "POST"):
-            way.putheader("Content-Length", str(len(body)))
-        way.endheaders(body or None)
-        response = way.getresponse()
-        headers: dict[str, str] = dict(response.getheaders())
-        return Answer(response.status, response.read(), headers)
+            self._way = http.client.HTTPConnection(*late.address, timeout=SERVER_SECONDS)
+        return self.server.answers(_answer_of(self._way, late))
 
     def _send_body(self, body: bytes, passed: Passed, fault: Fault) -> None:
         stops = [at for at in (fault.reset_after, fault.end_after, fault.hold_after) if at is not None]
@@ -295,6 +355,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.hold()
             self._send(body[first:], passed, fault)
 
+    def _send_stream(self, answer: Answer, size: int) -> None:
+        """Send spaces until the client has enough of them, and close the connection."""
+        self.close_connection = True
+        self.send_response_only(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if answer.announced is None:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(answer.announced))
+        self.end_headers()
+        piece = b" " * PIECE if answer.announced is not None else b"%x\r\n%b\r\n" % (PIECE, b" " * PIECE)
+        for _ in range(size // PIECE):
+            self.wfile.write(piece)
+        self.wfile.flush()
+
     def _send(self, body: bytes, passed: Passed, fault: Fault) -> None:
         piece = PIECE if fault.bytes_per_second is None else max(1, int(fault.bytes_per_second / 20))
         for start in range(0, len(body), piece):
@@ -305,3 +381,19 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.bytes_per_second is not None:
                 time.sleep(len(part) / fault.bytes_per_second)
         self.wfile.flush()
+
+
+def _answer_of(way: http.client.HTTPConnection, sent: LateRequest) -> Answer:
+    """Send a request to the server, and return its answer."""
+    method = sent.request.method
+    # the host is signed: it stays that of the proxy
+    way.putrequest(method, sent.path, skip_host=True, skip_accept_encoding=True)
+    for name, value in sent.headers.items():
+        if name.lower() not in _OF_CONNECTION:
+            way.putheader(name, value)
+    if sent.body or method in ("PUT", "POST"):
+        way.putheader("Content-Length", str(len(sent.body)))
+    way.endheaders(sent.body or None)
+    response = way.getresponse()
+    headers: dict[str, str] = dict(response.getheaders())
+    return Answer(response.status, response.read(), headers)

@@ -40,6 +40,15 @@ class StepInStore:
         """Return the content of an object; the key is relative to the workspace's URL."""
         return self.store.server.read(self.store.container, f"{self.prefix}/{key}")
 
+    def write(self, key: str, content: bytes) -> None:
+        """Store an object; the key is relative to the workspace's URL."""
+        self.store.server.fill(self.store.container, {f"{self.prefix}/{key}": content})
+
+    def keys_below(self, folder: str) -> frozenset[str]:
+        """Return the keys below a folder, relative to the workspace's URL."""
+        found = self.store.server.keys(self.store.container, f"{self.prefix}/{folder}")
+        return frozenset(key.removeprefix(f"{self.prefix}/") for key in found)
+
     def pointer(self) -> StepPointer:
         """Return the pointer."""
         return parse_pointer(self.read(self.keys.pointer), self.keys)

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -43,6 +43,8 @@ class ObjectServer:
         secret: files of a Secret with its keys, by name.
         make: creates a bucket or container.
         put_raw: stores an object under a key that the library refuses; None: the server has no such keys.
+        shift_clock: shifts the times of further writes by seconds; None: the server has the clock of this machine.
+        stores: the library's stores that were used, by container.
     """
 
     name: str
@@ -51,6 +53,8 @@ class ObjectServer:
     secret: Mapping[str, str]
     make: Callable[[str], None]
     put_raw: Callable[[str, str, bytes], None] | None = None
+    shift_clock: Callable[[int], None] | None = None
+    stores: dict[str, S3Store | AzureStore | GCSStore] = field(default_factory=dict, compare=False, repr=False)
 
     def endpoint(self, address: str | None = None) -> str:
         """Return the endpoint of a store, at the server or at the proxy with an address."""
@@ -76,12 +80,20 @@ class ObjectServer:
         """Return the content of an object."""
         return bytes(obstore.get(_store(self, container), key).bytes())
 
+    def keys(self, container: str, prefix: str) -> list[str]:
+        """Return the keys below a prefix of whole segments, in order."""
+        return sorted(info["path"] for page in obstore.list(_store(self, container), prefix) for info in page)
+
     def delete(self, container: str, key: str) -> None:
         """Delete an object."""
         obstore.delete(_store(self, container), key)
 
 
 def _store(server: ObjectServer, container: str) -> S3Store | AzureStore | GCSStore:
+    return server.stores.get(container) or server.stores.setdefault(container, _new_store(server, container))
+
+
+def _new_store(server: ObjectServer, container: str) -> S3Store | AzureStore | GCSStore:
     client: Any = {"allow_http": True}
     if server.scheme == "gs":
         key = server.secret["GOOGLE_SERVICE_ACCOUNT_KEY"]
@@ -191,7 +203,11 @@ def gcs() -> Iterator[ObjectServer]:
             with stub.lock:
                 stub.put(bucket, key, content)
 
-        yield ObjectServer("gcs", "gs", stub.url, {"GOOGLE_SERVICE_ACCOUNT_KEY": stub.account}, make, put)
+        def shift_clock(seconds: int) -> None:
+            stub.clock_shift = seconds
+
+        secret = {"GOOGLE_SERVICE_ACCOUNT_KEY": stub.account}
+        yield ObjectServer("gcs", "gs", stub.url, secret, make, put, shift_clock)
 
 
 SERVERS = {"moto": moto, "versitygw": versitygw, "azurite": azurite, "gcs": gcs}

@@ -187,6 +187,8 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--hold-at", type=int, help="wait for a signal, once this step's checkpoint is published")
     parser.add_argument("--release", type=Path, help="with --hold-at: continue once this file exists")
     parser.add_argument("--hold-unpublished", action="store_true", help="with --hold-at: don't wait for the publish")
+    parser.add_argument("--in-step", action="store_true", help="wait after each checkpoint until it is published")
+    parser.add_argument("--in-step-until", type=int, help="with --in-step: the last step that waits; default: all")
     parser.add_argument("--fail-at", type=int, help="fail with exit code 64 after this step")
     return parser.parse_args(list(arguments))
 
@@ -222,6 +224,7 @@ class _Training:
         """Continue from the newest checkpoint to the last step."""
         options = self._options
         steps = self._steps()
+        self._take_up_history(steps[-1] if steps else 0)
         if steps:
             self._attempts = attempts_in(self._path(steps[-1]).read_bytes())
             self._reporter.running(f"Resuming from step {steps[-1]}.", checkpoint_step=steps[-1])
@@ -235,6 +238,8 @@ class _Training:
                 stream.write(f"{json.dumps({'step': step})}\n")
             if step % options.every == 0:
                 self._write_checkpoint(step)
+                if options.in_step and (options.in_step_until is None or step <= options.in_step_until):
+                    self._wait_until_published(step)
             if step == options.hold_at:
                 self._hold(step)
             if self._stop.asked and step % options.every:
@@ -250,6 +255,14 @@ class _Training:
             model_path=model,
             checkpoint_step=options.steps,
         )
+
+    def _take_up_history(self, resumed: int) -> None:
+        """Remove what the history has of steps that are repeated."""
+        path = self._directory / HISTORY_FILE
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= resumed]
+        if kept != lines:
+            write_atomically(path, "".join(kept).encode(), before_rename=self._guard)
 
     def _steps(self) -> list[int]:
         matches = (CHECKPOINT.fullmatch(path.name) for path in self._directory.iterdir())
@@ -273,15 +286,19 @@ class _Training:
         for number in range(self._options.pictures):
             (folder / f"events.out.tfevents.{number}").write_bytes(b"%d" % number * 100)
 
-    def _hold(self, step: int) -> None:
+    def _wait_until_published(self, step: int) -> None:
         channel = task_publication()
-        while not self._options.hold_unpublished and channel is not None and channel.published_step != step:
-            time.sleep(0.02)
+        while not self._stop.asked and channel is not None and channel.published_step != step:
+            time.sleep(0.01)
+
+    def _hold(self, step: int) -> None:
+        if not self._options.hold_unpublished:
+            self._wait_until_published(step)
         sys.stdout.write(f"{HOLDING} {step}\n")
         sys.stdout.flush()
         release: Path | None = self._options.release
         while not self._stop.asked and not (release is not None and release.exists()):
-            time.sleep(0.02)
+            time.sleep(0.01)
 
 
 def main() -> NoReturn:

@@ -108,6 +108,13 @@ def test_task_that_was_killed_gets_a_message_with_the_published_checkpoint(launc
     assert (message["code"], message["checkpointStep"], message["error"]["reason"]) == (139, 10, "ProcessFailed")
 
 
+def test_full_disk_on_which_the_task_left_no_message_is_named(launches: StoredLaunches) -> None:
+    assert launches.launch(lambda _: 70) == 70
+    error = launches.message()["error"]
+    assert error["reason"] == "WorkspaceFull"
+    assert "no space left" in error["message"]
+
+
 def test_success_whose_results_are_not_published_in_time_is_tried_again(
     launches: StoredLaunches, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,9 +21,11 @@ from pathlib import Path
 from maskrcnn_trainer.errors import (
     EXIT_OK,
     EXIT_STOPPED,
+    EXIT_WORKSPACE_FULL,
     InvalidInput,
     Superseded,
     TaskError,
+    WorkspaceFull,
     as_task_error,
     describe_error,
 )
@@ -302,6 +304,10 @@ class _StoredLaunch:
                 content = with_checkpoint_step(content, self.published.step)
         except (OSError, ValueError):
             error = TaskFailure("ProcessFailed", f"the task ended with exit code {code}; see its log for the cause")
+            if code == EXIT_WORKSPACE_FULL:
+                # its message is in the working copy, where there is no room for it
+                full = WorkspaceFull(f"{self.working_dir}: no space left; free some space, or enlarge the volume")
+                error = TaskFailure(full.reason, str(full))
             write_termination_message(
                 self.environment,
                 termination_message(
