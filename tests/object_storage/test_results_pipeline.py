@@ -133,7 +133,9 @@ def test_paths_in_a_model_are_those_of_the_manifest(ran: Ran) -> None:
 
 
 def test_metrics_are_equal(ran: Ran) -> None:
-    of_each = [json.loads((place / "evaluate" / "metrics.json").read_text()) for place in (ran.loaded, ran.in_directory)]
+    of_each = [
+        json.loads((place / "evaluate" / "metrics.json").read_text()) for place in (ran.loaded, ran.in_directory)
+    ]
     assert comparable(of_each[0]) == comparable(of_each[1])
 
 
