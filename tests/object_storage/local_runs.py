@@ -1,4 +1,4 @@
-"""``maskrcnn-operator run`` of small experiments in processes of their own, and ``maskrcnn artifacts`` of what it left."""
+"""``maskrcnn-operator run`` of small experiments, and ``maskrcnn artifacts``, in processes of their own."""
 
 from __future__ import annotations
 

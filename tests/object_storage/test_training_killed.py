@@ -128,6 +128,22 @@ class Trainings:
             spec=self.spec,
         )
 
+    @contextmanager
+    def holding_uploads(self, checkpoint: int) -> Iterator[threading.Event]:
+        """Hold the uploads of a checkpoint until the end of the block; the event is set once one is held."""
+        reached, go_on = threading.Event(), threading.Event()
+
+        def hold(_: Request) -> None:
+            reached.set()
+            go_on.wait(SECONDS)
+
+        self.proxy.faults = [Fault(matches=lambda one: is_upload(one, checkpoint), times=None, before=hold)]
+        try:
+            yield reached
+        finally:
+            self.proxy.faults = []
+            go_on.set()
+
 
 @pytest.fixture(scope="module")
 def trainings(get_server: GetServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
@@ -195,28 +211,15 @@ def straight(trainings: Trainings) -> StepInStore:
 def killed(trainings: Trainings) -> StepInStore:
     """Return the results of a training whose first two attempts were killed.
 
-    The first one is killed between two checkpoints, the second one in the middle of the upload of a checkpoint; what
-    was sent of that upload reaches the store after its death.
+    The first one is killed while it trains, with its first checkpoint published; the second one in the middle of the
+    upload of its second checkpoint. What was sent of an upload reaches the store after the death of its process.
     """
     step = trainings.step("killed")
-    first = trainings.launch("killed", 1)
-    with first.in_group() as process:
-        history = first.directory / "work" / "killed" / "train" / "history.jsonl"
-        wait_until(lambda: has_published(step, EVERY) and last_step(history) > EVERY + 2, process, first)
-
-    second, reached, go_on = trainings.launch("killed", 2), threading.Event(), threading.Event()
-
-    def hold(request: Request) -> None:
-        reached.set()
-        go_on.wait(SECONDS)
-
-    trainings.proxy.faults = [Fault(matches=lambda one: is_upload(one, 3 * EVERY), times=None, before=hold)]
-    try:
-        with second.in_group() as process:
-            wait_until(reached.is_set, process, second)
-    finally:
-        go_on.set()
-        trainings.proxy.faults = []
+    first, second = (trainings.launch("killed", attempt) for attempt in (1, 2))
+    with trainings.holding_uploads(2 * EVERY), first.in_group() as process:
+        wait_until(lambda: has_published(step, EVERY), process, first)
+    with trainings.holding_uploads(3 * EVERY) as reached, second.in_group() as process:
+        wait_until(reached.is_set, process, second)
     assert step.published().checkpoints[-1] == f"model.step-{2 * EVERY}.tlt"
     trainings.launch("killed", 3).finish()
     return step
@@ -227,11 +230,6 @@ def has_published(step: StepInStore, checkpoint: int) -> bool:
         return f"model.step-{checkpoint}.tlt" in step.published().checkpoints
     except (FileNotFoundError, AssertionError):
         return False
-
-
-def last_step(history: Path) -> int:
-    steps = [json.loads(line).get("step", 0) for line in history.read_text().splitlines() if line.endswith("}")]
-    return max(steps, default=0)
 
 
 def is_upload(request: Request, checkpoint: int) -> bool:
