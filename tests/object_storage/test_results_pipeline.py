@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from tests.object_storage.local_runs import (
     generate_shapes,
     steps_of,
 )
-from tests.object_storage.proxy import FaultProxy, proxy_to
+from tests.object_storage.proxy import FaultProxy, Passed, proxy_to
+from tests.object_storage.published_steps import StepInStore
 from tests.object_storage.test_pipeline import description_of, weights_in
-from tests.object_storage.user_stores import UserStore
+from tests.object_storage.user_stores import UserStore, listed
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = ("convert-train", "convert-val", "train", "evaluate", "prune", "retrain", "inference")
@@ -56,8 +57,6 @@ class Ran:
         bucket, directory: the runs.
         state_dir: of the run in the bucket.
         loaded: files that ``artifacts get`` has loaded, below the step's name.
-        outputs: output of each later run by a name.
-        requests: requests of each later run.
     """
 
     store: UserStore
@@ -66,10 +65,10 @@ class Ran:
     directory: LocalRun
     state_dir: Path
     loaded: Path
-    outputs: dict[str, str] = field(default_factory=dict)
 
     @property
     def config(self) -> Path:
+        """Return the file of --store-config."""
         return self.store.config(self.proxy.url)
 
     @property
@@ -77,7 +76,23 @@ class Ran:
         """Return the experiment's directory."""
         return Path(self.directory.workspace) / "shapes"
 
+    def keys(self) -> list[str]:
+        """Return the keys of all objects."""
+        with self.store.client() as client:
+            return [*listed(client)]
+
+    def published(self, step: str) -> dict[str, bytes]:
+        """Return the published files of a step."""
+        return StepInStore(self.store, experiment="shapes", step=step).files()
+
+    def again(self, *options: str) -> list[Passed]:
+        """Run the experiment in the bucket, and return its requests."""
+        self.proxy.forget()
+        self.bucket.run(*options)
+        return self.proxy.passed
+
     def steps(self) -> dict[str, dict[str, Any]]:
+        """Return the status of each step."""
         return steps_of(self.state_dir / "experiment-status.json")
 
 
@@ -105,6 +120,11 @@ def ran(get_server: GetServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def result_of(directory: Path, step: str) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((directory / step / "result.json").read_text())
     return content
+
+
+def writes_of_files(requests: list[Passed]) -> list[str]:
+    """Return the keys of published files that were written; what is left are pointers and owners."""
+    return [one.request.key for one in requests if one.request.method in ("PUT", "POST") and "/o/" in one.request.key]
 
 
 def comparable(value: Any) -> Any:
@@ -145,5 +165,82 @@ def test_predictions_are_equal(ran: Ran) -> None:
 
 
 def test_published_files_are_those_of_a_directory(ran: Ran) -> None:
+    """Logs have other names, and a task that has loaded inputs lists them."""
     in_directory = {name for step in STEPS for name in files_below(ran.in_directory / step, f"{step}/")}
-    assert {*files_below(ran.loaded)} == {name for name in in_directory if not name.endswith("/run.json")}
+    others = {name for name in in_directory if name.endswith("/run.json") or "/logs/attempt-" in name}
+    published = {name for name in files_below(ran.loaded) if "/logs/attempt-" not in name}
+    assert {name for name in published if not name.endswith("/inputs.json.gz")} == in_directory - others
+
+
+def test_objects_of_others_are_unchanged(ran: Ran) -> None:
+    raw = files_below(Path(ran.directory.workspace) / "raw", "results/raw/")
+    assert raw
+    assert {key: ran.store.server.read(ran.store.container, key) for key in raw} == raw
+
+
+def test_list_has_every_step_with_its_result(ran: Ran) -> None:
+    listed = json.loads(artifacts(ran.bucket.workspace, ran.config, "list", "shapes", "--json"))
+    steps = listed["experiments"]["shapes"]["steps"]
+    assert {name: step["current"]["complete"] for name, step in steps.items()} == dict.fromkeys(STEPS, True)
+    of_status = {name: step["fingerprint"] for name, step in ran.steps().items()}
+    assert {name: step["current"]["fingerprint"] for name, step in steps.items()} == of_status
+    files = files_below(ran.loaded / "train")
+    current = steps["train"]["current"]
+    assert (current["files"], current["bytes"]) == (len(files), sum(map(len, files.values())))
+
+
+def test_report_is_in_the_state_directory_alone(ran: Ran) -> None:
+    """The report of the directory has the same content."""
+    pages = [place / "report.json" for place in (ran.state_dir, ran.in_directory)]
+    numbers = [comparable(json.loads(page.read_text())) for page in pages]
+    assert numbers[0] == numbers[1]
+    assert (ran.state_dir / "report.html").is_file()
+    assert not [key for key in ran.keys() if key.startswith("results/shapes/report")]
+
+
+def test_working_files_are_removed(ran: Ran) -> None:
+    assert sorted(path.name for path in ran.state_dir.iterdir()) == [
+        *(".lock", ".logs", "experiment-status.json", "report.html", "report.json"),
+    ]
+
+
+def test_second_run_starts_nothing_and_reads_nothing_large(ran: Ran) -> None:
+    before = ran.steps()
+    requests = ran.again()
+    assert ran.steps() == before
+    assert {one.request.method for one in requests} == {"GET"}
+    assert max(one.body_bytes for one in requests) <= SMALL
+
+
+def test_edit_and_its_reversal_run_nothing_twice(ran: Ran) -> None:
+    def set_threshold(value: float) -> None:
+        ran.bucket.edit(lambda spec: spec["steps"][-1]["inference"].update(threshold=value))
+
+    before = ran.published("inference")
+    set_threshold(0.9)
+    edited = ran.again()
+    attempts = {name: step["attempt"] for name, step in ran.steps().items()}
+    assert attempts == {**dict.fromkeys(STEPS, 1), "inference": 2}
+    assert {one.request.key.split("/")[2] for one in edited if one.request.method == "PUT"} == {"inference"}
+    of_edit = ran.published("inference")
+    assert of_edit != before
+    for threshold, content in ((0.01, before), (0.9, of_edit), (0.01, before)):
+        set_threshold(threshold)
+        requests = ran.again()
+        assert ran.steps()["inference"]["reason"] == "UpToDate"
+        assert ran.published("inference") == content
+        assert not writes_of_files(requests)
+        assert max(one.body_bytes for one in requests) <= SMALL
+
+
+def test_lost_state_directory_is_refused_by_name_and_continues_with_the_owner_id(ran: Ran) -> None:
+    owner = json.loads((ran.state_dir / "experiment-status.json").read_text())["metadata"]["ownerId"]
+    lost = ("--state-dir", str(ran.state_dir.with_name("lost")))
+    refusal = ran.bucket.run(*lost, expected=64)
+    assert f"{ran.bucket.workspace} holds the experiment shapes of owner {owner}; " in refusal
+    assert f"give --take-over-from {owner}/1; " in refusal
+    assert f"--owner-id {owner} continues it" in refusal
+    requests = ran.again(*lost, "--owner-id", owner)
+    steps = steps_of(ran.state_dir.with_name("lost") / "experiment-status.json")
+    assert {name: step["reason"] for name, step in steps.items()} == dict.fromkeys(STEPS, "UpToDate")
+    assert not writes_of_files(requests)
