@@ -76,7 +76,7 @@ class Ran:
         """Return the experiment's directory."""
         return Path(self.directory.workspace) / "shapes"
 
-    def keys(self) -> list[str]:
+    def object_keys(self) -> list[str]:
         """Return the keys of all objects."""
         with self.store.client() as client:
             return [*listed(client)]
@@ -195,7 +195,7 @@ def test_report_is_in_the_state_directory_alone(ran: Ran) -> None:
     numbers = [comparable(json.loads(page.read_text())) for page in pages]
     assert numbers[0] == numbers[1]
     assert (ran.state_dir / "report.html").is_file()
-    assert not [key for key in ran.keys() if key.startswith("results/shapes/report")]
+    assert not [key for key in ran.object_keys() if key.startswith("results/shapes/report")]
 
 
 def test_working_files_are_removed(ran: Ran) -> None:

@@ -1,4 +1,4 @@
-"""A step whose attempt is killed and continued through moto, then listed and loaded: the smoke test of CI for results."""
+"""A step whose attempt is killed and continued through moto, then listed and loaded: smoke test of CI for results."""
 
 from __future__ import annotations
 
