@@ -17,7 +17,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import FenceRequest, Get
 
 
 class OtherNode:
-    """Node 1, whose looks into the store are counted and whose clock stands until a test moves it."""
+    """Node 1, with a clock of its own, whose looks into the store are counted."""
 
     def __init__(self, directory: Path, store: FileStore) -> None:
         self.log_path = directory / "logs" / "attempt-1.node-1.log"

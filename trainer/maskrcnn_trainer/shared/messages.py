@@ -165,8 +165,10 @@ class TaskFailure:
 
     def to_json(self) -> dict[str, str | int]:
         """Return the members of the JSON object."""
-        later = {} if self.later_attempt is None else {ErrorKey.LATER_ATTEMPT: self.later_attempt}
-        return {ErrorKey.REASON: self.reason, ErrorKey.MESSAGE: self.message, **later}
+        content: dict[str, str | int] = {ErrorKey.REASON: self.reason, ErrorKey.MESSAGE: self.message}
+        if self.later_attempt is not None:
+            content[ErrorKey.LATER_ATTEMPT] = self.later_attempt
+        return content
 
 
 @dataclass(frozen=True)

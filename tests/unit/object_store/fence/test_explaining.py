@@ -29,7 +29,7 @@ RECORD = OwnerRecord("x-0", OwnerIdentity("east", "team", "exp"), 3)
         (SupersededOutcome(order(4)), 75, "Superseded", "the experiment of uid uid-1"),
         (SupersededOutcome(deletion_order(4)), 75, "Superseded", "a deletion"),
         (OwnershipLost(None), 75, "Superseded", "deleted, or another owner"),
-        (AnothersOwner(RECORD, "east/3"), 64, "AnothersOwner", "namespace team and owner east.*takeOverFrom: east/3"),
+        (AnothersOwner(RECORD, "east/3"), 64, "AnothersOwner", "owner east in namespace team; .*takeOverFrom: east/3"),
         (UnableStore("a create of an existing object"), 64, "StoreRefused", "accepted a create"),
         (PointerGone("exp/train/run.json"), 75, "PointerDeleted", "s3://b/p/exp/train/run.json"),
         (DamagedStore("exp/train/run.json", "isn't a pointer"), 64, "StoreRefused", "run.json isn't a pointer"),

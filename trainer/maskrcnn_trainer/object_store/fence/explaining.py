@@ -30,9 +30,10 @@ def fence_error(outcome: FenceOutcome, url: str) -> TaskError | None:
             return TryAgain(f"The experiment below {url} was deleted, or another owner took it over", reason=SUPERSEDED)
         case AnothersOwner(record, take_over_from) if record.owner is not None:
             owner = record.owner
+            place = f" in namespace {owner.namespace}" if owner.namespace else ""
             return InvalidInput(
-                f"{url} holds the experiment {owner.name} of namespace {owner.namespace or '(none)'} and owner "
-                f"{owner.owner_id}; to take it over from there for good, set takeOverFrom: {take_over_from}",
+                f"{url} holds the experiment {owner.name} of owner {owner.owner_id}{place}; to take it over for good, "
+                f"set takeOverFrom: {take_over_from}",
                 reason="AnothersOwner",
             )
         case UnableStore(accepted):
