@@ -232,7 +232,7 @@ def test_edit_and_its_reversal_run_nothing_twice(ran: Ran) -> None:
     assert {one.request.key.split("/")[2] for one in edited if one.request.method == "PUT"} == {"inference"}
     of_edit = ran.published("inference")
     assert of_edit != before
-    for threshold, content in ((0.01, before), (0.9, of_edit), (0.01, before)):
+    for threshold, content in ((0.01, before), (0.9, of_edit)):
         set_threshold(threshold)
         requests = ran.again()
         assert ran.steps()["inference"]["reason"] == "UpToDate"
