@@ -54,7 +54,7 @@ def test_status_is_in_the_directory_that_the_page_names(home: Path) -> None:
 def test_list_shows_every_step(home: Path) -> None:
     listed = (home / "output").read_text()
     for step in STEPS:
-        assert re.search(rf"^\s*(?:to-bucket/)?{step}\b.*\d", listed, re.MULTILINE), listed
+        assert re.search(rf"^  {step} +complete +\d+ ", listed, re.MULTILINE), listed
 
 
 def test_results_are_loaded(home: Path) -> None:
