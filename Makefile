@@ -49,10 +49,10 @@ test-report: setup ## compare the report's errors with tidecv's, also on detecti
 test-oracle: setup ## compare COCO detectors of six styles with the original code of torchvision and MMDetection (ARGS="-k mmdet"; builds mmcv once)
 	@scripts/test_oracle.sh $(ARGS)
 
-test-object-storage: setup ## test inputs by URL and results on moto, versitygw, Azurite, and a stub for Cloud Storage (built once; ARGS="-k faults")
+test-object-storage: setup ## test inputs and results in object storage on moto, versitygw, Azurite, and a stub for Cloud Storage (built once; ARGS="-k faults")
 	@scripts/test_object_storage.sh $(ARGS)
 
-test-object-storage-smoke: setup ## test inputs by URL on moto alone (installed once)
+test-object-storage-smoke: setup ## test inputs and results in object storage on moto alone (installed once)
 	@scripts/test_object_storage.sh --smoke $(ARGS)
 
 test-fence: setup ## enumerate all interleavings of the processes that write results to object storage (ARGS="-k swap")

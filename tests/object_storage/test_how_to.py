@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.apiserver.binaries import cache_folder
-from tests.object_storage.installs import InstallError, moto_python
-from tests.unit.docs.test_commands import Block, blocks
+from tests.object_storage.how_to_pages import SECONDS, HowToPage, server_has_ended
 
 from maskrcnn_trainer.spec.store_config import read_store_config
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = "inputs-from-object-storage.md"
-SECONDS = 900
+PAGE = HowToPage("inputs-from-object-storage.md")
 NOT_RUN = {"needs an account of AWS", "needs a cluster"}
 COMMANDS = (
     'eval "$(make -s dev-s3)"',
@@ -35,48 +29,14 @@ IMAGES = "s3://my-data/shapes/images"
 pytestmark = pytest.mark.timeout(SECONDS + 60)
 
 
-def blocks_of_page() -> list[Block]:
-    return [block for block in blocks() if block.where.startswith(f"docs/how-to/{PAGE}:")]
-
-
-def manifest() -> str:
-    """Return the page's whole manifest."""
-    page = (ROOT / "docs" / "how-to" / PAGE).read_text(encoding="utf-8")
-    [found] = re.findall(r"^```yaml\n(apiVersion: maskrcnn\.dev/.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    return str(found)
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the home directory of a user who has run the page's commands, with the output in ``output``."""
-    try:
-        moto_python()
-    except InstallError as error:
-        pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("home")
     workspace = folder / "workspace"
     workspace.mkdir()
-    (workspace / "from-bucket.yaml").write_text(manifest())
-    cache = folder / "cache"
-    (cache / "maskrcnn-operator").mkdir(parents=True)
-    (cache / "maskrcnn-operator" / "object-storage").symlink_to(cache_folder() / "object-storage")
-    script = "".join(block.script for block in blocks_of_page() if block.mark[0] == "run")
-    environment = os.environ | KEYS | {"HOME": str(folder), "XDG_CACHE_HOME": str(cache)}
-    try:
-        with (folder / "output").open("w") as output:
-            done = subprocess.run(
-                ["/usr/bin/env", "bash", "-euo", "pipefail", "-c", in_workspace(script, workspace)],
-                cwd=ROOT,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=SECONDS,
-                check=False,
-            )
-    finally:
-        stop = ["/usr/bin/env", "make", "-s", "dev-s3", "ARGS=--stop"]
-        subprocess.run(stop, cwd=ROOT, env=environment, check=False)
-    assert done.returncode == 0, (folder / "output").read_text()[-6000:]
+    (workspace / "from-bucket.yaml").write_text(PAGE.manifest)
+    PAGE.run(in_workspace(PAGE.script, workspace), folder, KEYS)
     return folder
 
 
@@ -92,15 +52,7 @@ def sentences(output: str) -> Iterator[tuple[int, int]]:
 
 
 def test_page_has_its_commands_and_only_those_of_accounts_and_clusters_are_not_run() -> None:
-    found = blocks_of_page()
-    run = "\n".join(block.script for block in found if block.mark[0] == "run")
-    places = [run.find(command) for command in COMMANDS]
-    assert -1 not in places
-    assert places == sorted(places)
-    assert {block.mark[1] for block in found if block.mark[0] != "run"} == NOT_RUN
-    for block in found:
-        needs_account = re.search(r"^\s*(?:aws|kubectl|az|gcloud) |\$\(aws ", block.script, re.MULTILINE)
-        assert not (needs_account and block.mark[0] == "run"), block.where
+    PAGE.check_marks(COMMANDS, NOT_RUN)
 
 
 def test_every_step_succeeds_on_inputs_of_the_bucket(home: Path) -> None:
@@ -131,5 +83,4 @@ def test_keys_are_readable_only_by_the_user_and_the_store_config_names_them(home
 
 
 def test_server_has_ended(home: Path) -> None:
-    assert "The S3 server has ended." in (home / "output").read_text()
-    assert not (home / "cache" / "maskrcnn-operator" / "dev-s3").exists()
+    assert server_has_ended(home)
