@@ -43,7 +43,7 @@ def test_names_of_a_task_without_an_entry_are_fixed(name: TaskName) -> None:
     assert [pattern for pattern in TASKS[name].files if OPEN.search(pattern)] == []
 
 
-@pytest.mark.parametrize("name", WITH_ENTRY.keys() - {TaskName.EVALUATE})
+@pytest.mark.parametrize("name", sorted(WITH_ENTRY.keys() - {TaskName.EVALUATE}))
 def test_task_with_an_entry_has_a_name_that_is_not_fixed(name: TaskName) -> None:
     assert any(OPEN.search(pattern) for pattern in TASKS[name].files)
 
