@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.local.notes import ANOTHERS_OWNER
 from maskrcnn_operator.local.trainer_call import call_trainer
 from maskrcnn_trainer.errors import EXIT_INVALID, InvalidInput, TryAgain
+
+log = logging.getLogger(__name__)
 
 MOST_LISTED_BYTES = 64 * 1024 * 1024
 _SHOWN = 256
@@ -63,6 +66,7 @@ def published_experiment(
         InvalidInput: the command exits with 64, or has printed something else.
         TryAgain: the command fails for another reason.
     """
+    log.info("Listing the results of %s in %s", experiment, url)  # a store that is down is asked for minutes
     command = (*trainer, "artifacts", url, "list", experiment, "--json")
     ended = call_trainer(command, environment, stopping=stopping, most_bytes=MOST_LISTED_BYTES)
     if ended.exit_code is None and stopping():
