@@ -13,6 +13,7 @@ from maskrcnn_trainer.publishing.published_files import (
     is_namable,
     is_published,
     is_result_of,
+    newest_step,
 )
 from maskrcnn_trainer.training import evaluations
 
@@ -81,6 +82,13 @@ def test_checkpoints_are_in_order_of_their_steps() -> None:
         "model.step-20.tlt",
         "model.step-100.tlt",
     )
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "step"), [(["model.step-9.tlt", "model.step-100.tlt"], 100), (["model.tlt"], None), ([], None)]
+)
+def test_newest_step_is_the_highest(checkpoints: list[str], step: int | None) -> None:
+    assert newest_step(checkpoints) == step
 
 
 HASHES = {"model.step-1.tlt": "a", "model.step-2.tlt": "b", "model.step-3.tlt": "c"}

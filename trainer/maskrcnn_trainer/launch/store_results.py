@@ -40,6 +40,7 @@ from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, PublishedSet
 from maskrcnn_trainer.object_store.fence_store import open_fence_store
 from maskrcnn_trainer.object_store.task_inputs import stores_of_command
+from maskrcnn_trainer.publishing.published_files import newest_step
 from maskrcnn_trainer.publishing.step_claiming import StepIdentity
 from maskrcnn_trainer.publishing.step_publisher import SECONDS_BETWEEN_PUBLISHES, StepPublisher
 from maskrcnn_trainer.publishing.step_session import SessionStore, StepSession
@@ -53,7 +54,7 @@ from maskrcnn_trainer.shared.variables import (
     WORKSPACE_URL_VARIABLE,
     WORKSPACE_VARIABLE,
 )
-from maskrcnn_trainer.spec.task_table import CHECKPOINT, TASKS
+from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.publication import LaunchPublication
@@ -160,8 +161,8 @@ class _Published:
 
     def take(self, found: PublishedSet | None) -> None:
         """Take a set as the newest."""
-        steps = [CHECKPOINT.fullmatch(path) for path in found.checkpoints] if found is not None else []
-        self.step = max((int(match["step"]) for match in steps if match), default=self.step)
+        newest = newest_step(found.checkpoints) if found is not None else None
+        self.step = self.step if newest is None else newest
 
 
 @dataclass

@@ -71,6 +71,11 @@ def checkpoints_in(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(found[step] for step in sorted(found))
 
 
+def newest_step(checkpoints: Iterable[str]) -> int | None:
+    """Return the highest step of checkpoints; None if there are none."""
+    return max(_by_step(checkpoints), default=None)
+
+
 def best_checkpoint(evaluations: bytes, hashes: Mapping[str, str]) -> str | None:
     """Return the checkpoint with the highest mask AP, the earliest of equals; None if none has one.
 
