@@ -20,8 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from measured_command import CommandUse, measured_command
-from object_storage_server import BUCKET, KEYS, ROOT, TRANSFERS, Served, Server, rclone, started
-from tests.cluster.tools import find_tool
+from object_storage_server import BUCKET, KEYS, ROOT, TRANSFERS, Served, Server, build_programs, rclone, started
 
 PICTURE_BYTES, SHARD_BYTES = 100_000, 2_000_000
 ADDED = 10
@@ -112,10 +111,8 @@ def table(kind: Kind, what: str, results: Mapping[str, Sequence[Copied]]) -> str
         f"{kind.count:,} {what} of {kind.size / 1e6:g} MB, best of {len(results[REFERENCE])}",
         f"{'':14}{'seconds':>9}{'ratio':>7}{'CPU s':>9}{'ratio':>7}{'requests/file':>15}",
     ]
-    seconds, cpu = (
-        {system: min(value(one.use) for one in runs) for system, runs in results.items()}
-        for value in (lambda use: use.seconds, lambda use: use.cpu)
-    )
+    seconds = {system: min(one.use.seconds for one in runs) for system, runs in results.items()}
+    cpu = {system: min(one.use.cpu for one in runs) for system, runs in results.items()}
     for system, runs in results.items():
         lines.append(
             f"{system:14}{seconds[system]:>9.2f}{seconds[system] / seconds[REFERENCE]:>7.2f}{cpu[system]:>9.2f}"
@@ -139,8 +136,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run all copies alternately, and print a table of each kind of files."""
-    for program in ("versitygw", "rclone"):
-        find_tool(program)
+    build_programs()
     work = ROOT / ".bench"
     work.mkdir(exist_ok=True)
     kinds = {

@@ -23,6 +23,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ def trained(folder: Path, spec: Mapping[str, Any], server: Server | None) -> Tra
 def speed_in(history: str) -> float:
     """Return steps/s of all windows of a training but the first one, in which the step is compiled."""
     speeds = [entry["images_per_second"] for entry in map(json.loads, history.splitlines()) if "losses" in entry]
-    return statistics.harmonic_mean(speeds[1:] or speeds) / BATCH
+    return float(statistics.harmonic_mean(speeds[1:] or speeds)) / BATCH
 
 
 @dataclass(frozen=True)
@@ -238,14 +239,14 @@ def requests_in(served: Sequence[Served]) -> Requests:
     for start, _ in begins:
         named.append(next(one.second for one in served[start:] if one.key.endswith(POINTER)))
     bounds = [start for start, _ in begins] + [len(served)]
-    counts = tuple(end - start for start, end in zip(bounds, bounds[1:], strict=False))
+    counts = tuple(end - start for start, end in pairwise(bounds))
     operations = Counter(one.operation for one in served[bounds[0] : bounds[1]]) if begins else Counter[str]()
     seconds = [second for _, second in begins]
     return Requests(
         bounds[0],
         counts,
         operations,
-        tuple(after - before for before, after in zip(seconds, seconds[1:], strict=False)),
+        tuple(after - before for before, after in pairwise(seconds)),
         tuple(end - begin for (_, begin), end in zip(begins, named, strict=True)),
     )
 

@@ -114,6 +114,12 @@ def started(folder: Path) -> Iterator[Server]:
         server.stop()
 
 
+def build_programs() -> None:
+    """Build versitygw and rclone unless that is done."""
+    for program in ("versitygw", "rclone"):
+        find_tool(program)
+
+
 def rclone(server: Server, source: str, target: str) -> list[str]:
     """Return the command that copies from or to the server."""
     flags = ["--config", "", "--transfers", str(TRANSFERS), "--checkers", str(TRANSFERS), "--s3-provider", "Other"]

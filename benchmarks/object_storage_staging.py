@@ -1,6 +1,7 @@
 """Staging of 5,000 images from an S3 server, compared with ``rclone copy``: seconds, CPU seconds, requests an object.
 
-    python benchmarks/object_storage.py staging [--images 5000] [--bytes 1600000000] [--repeats 3] [--parts fetch staging]
+    python benchmarks/object_storage.py staging [--images 5000] [--bytes 1600000000] [--repeats 3]
+                                                [--parts fetch staging]
 
 The server is versitygw on this machine; both programs are built once into the user's cache. The files are random bytes
 in the sizes of photographs. The programs run alternately, with 16 transfers at once each, into empty directories and
@@ -24,8 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from object_storage_server import BUCKET, ROOT, TRANSFERS, Server, execute, rclone, started
-from tests.cluster.tools import find_tool
+from object_storage_server import BUCKET, ROOT, TRANSFERS, Server, build_programs, execute, rclone, started
 
 PREFIX = "images"
 SPREAD = 0.5
@@ -120,8 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run all copies and print a table."""
-    for program in ("versitygw", "rclone"):
-        find_tool(program)
+    build_programs()
     work = ROOT / ".bench"
     work.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work, prefix="object-storage-") as name:
