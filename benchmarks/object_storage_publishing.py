@@ -334,7 +334,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{first.speed:.3f} steps/s: a checkpoint every {every} steps", flush=True)
         steps = every * arguments.checkpoints
         spec = spec_of(data, size, steps=steps, every=every)
-        directory, published = [], []
+        directory, published, distances = [], [], []
         with started(folder / "server") as server:
             for repeat in range(arguments.repeats):
                 directory.append(trained(folder / f"directory-{repeat}", spec, None))
@@ -342,7 +342,9 @@ def run(arguments: argparse.Namespace) -> None:
                 before = len(server.served())
                 published.append(trained(folder / f"published-{repeat}", spec, server))
                 print(f"published {published[-1]}; load average {os.getloadavg()[0]:.1f}", flush=True)
-                print(described(requests_in(server.served()[before:])), flush=True)
+                requests = requests_in(server.served()[before:])
+                distances += requests.distances
+                print(described(requests), flush=True)
     print(table(size, every, directory, published, steps))
-    print(cost(directory, published, arguments.checkpoints, every / _mean(one.speed for one in directory)))
+    print(cost(directory, published, arguments.checkpoints, _mean(distances) if distances else arguments.interval))
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
