@@ -334,7 +334,9 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{first.speed:.3f} steps/s: a checkpoint every {every} steps", flush=True)
         steps = every * arguments.checkpoints
         spec = spec_of(data, size, steps=steps, every=every)
-        directory, published, distances = [], [], []
+        directory: list[Training] = []
+        published: list[Training] = []
+        distances: list[float] = []
         with started(folder / "server") as server:
             for repeat in range(arguments.repeats):
                 directory.append(trained(folder / f"directory-{repeat}", spec, None))
