@@ -169,7 +169,7 @@ bench-record-order: setup ## measure reading records in stored order, in a windo
 bench-input-pipeline: setup ## measure the input pipeline alone
 	$(VENV)/python benchmarks/input_pipeline.py
 
-bench-object-storage: setup ## measure staging from an S3 server, compared with rclone (both are built once)
+bench-object-storage: setup ## measure inputs from and results in object storage, compared with rclone and with a directory (ARGS=publishing: one part)
 	$(VENV)/python benchmarks/object_storage.py $(ARGS)
 
 bench-fine-tuning: setup ## measure mask AP of fine-tuning a whole detector, compared with new heads on its backbone (ARGS="--backbone FILE")

@@ -1,4 +1,4 @@
-"""Program of benchmarks/object_storage.py: read all objects of a prefix with the client, or by staging."""
+"""Program of benchmarks/object_storage_staging.py: read all objects of a prefix with the client, or by staging."""
 
 from __future__ import annotations
 
