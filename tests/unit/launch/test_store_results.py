@@ -386,6 +386,7 @@ def test_task_without_checkpoints_is_published_while_it_runs(
 
     def run(task: StartedTask) -> int:
         (task.directory / "status.json").write_text('{"date":"x"}\n')
+        wait_until(lambda: launches.store.pointer().current is not None)
         wait_until(lambda: "status.json" in launches.store.contents())
         task.write_result()
         return 0
