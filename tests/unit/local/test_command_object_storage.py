@@ -165,6 +165,13 @@ def test_new_experiment_starts_although_the_store_cannot_be_listed(
     assert warnings(caplog) == [f"the results in {URL} can't be listed: exit code 64: the bucket doesn't exist"]
 
 
+def test_store_that_does_not_answer_at_the_start_is_a_warning(
+    short: StoreBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert short.run(artifacts=["retrying"]) == 0
+    assert warnings(caplog) == ["s3://bucket/prefix/shapes: there is no connection"]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_during_the_check_of_the_store_ends_it(short: StoreBench, number: signal.Signals, code: int) -> None:
     process = short.start({"artifacts": ["wait"]}, "--state-dir", str(short.state_dir))
