@@ -308,6 +308,29 @@ def test_link_in_place_of_the_working_files_is_refused(short: StoreBench, caplog
     assert (mine / "shapes" / "convert").exists()
 
 
+# Artifacts
+
+
+def test_artifacts_have_names_and_the_command_that_loads_them(short: StoreBench) -> None:
+    assert short.run(width=60) == 0
+    lines = [line.rstrip() for line in short.output.getvalue().splitlines()]
+    at = lines.index(f"To load an artifact, run maskrcnn-operator artifacts {URL} get NAME -o DIR")
+    assert lines[at + 1] == "artifacts"
+    # a file of the store has no object of this name
+    assert f"{URL}/shapes" not in short.output.getvalue()
+    assert "shapes/convert/" in short.output.getvalue()
+
+
+def test_report_of_a_step_is_logged_with_the_command_that_loads_it(
+    store_bench: StoreBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="maskrcnn_operator")
+    assert store_bench.run() == 0
+    assert store_bench.step("evaluate")["reportPath"] == "/workspace/shapes/evaluate/report.html"
+    (line,) = [record.getMessage() for record in caplog.records if "step evaluate: report" in record.getMessage()]
+    assert line.endswith(f"run maskrcnn-operator artifacts {URL} get shapes/evaluate/report.html -o DIR")
+
+
 # Report
 
 
