@@ -233,7 +233,16 @@ def run_manifest(
         log.error("%s cannot be used: %s", where, explained or error.strerror)
         return explained.exit_code if explained else EXIT_INVALID
     _show_end(console, experiment, outcome, place, retrieval)
-    end_with_report(experiment.name, outcome, place, console, trainer=trainer, inputs=inputs, output=output)
+    end_with_report(
+        experiment.name,
+        outcome,
+        place,
+        console,
+        trainer=trainer,
+        inputs=inputs,
+        output=output,
+        store_config=store_config,
+    )
     return outcome.exit_code
 
 

@@ -367,6 +367,15 @@ def test_failed_report_is_a_warning_with_its_command(
     assert warnings(caplog)[-1].endswith(f"To make it, run maskrcnn report -r {URL}/shapes -o state/report.html")
 
 
+def test_command_of_a_failed_report_has_the_file_of_the_stores(
+    short: StoreBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    short.store_config = short.folder / "my stores.yaml"
+    short.store_config.write_text("[]")
+    assert short.run(report=[70]) == 0
+    assert warnings(caplog)[-1].endswith(f"report.html --store-config '{short.store_config}'")
+
+
 # Refusals
 
 
