@@ -15,14 +15,16 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.text import Text
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.api.problems import ManifestError
+from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.core.desired import resolve
-from maskrcnn_operator.core.plan import Settings
+from maskrcnn_operator.core.plan import Event, Settings
 from maskrcnn_operator.core.workspace_url_inputs import problems_of_workspace_url
 from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
 from maskrcnn_operator.local.input_variables import input_variables
@@ -31,6 +33,7 @@ from maskrcnn_operator.local.path_arguments import page_argument, workspace_argu
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
 from maskrcnn_operator.local.report import end_with_report
+from maskrcnn_operator.local.retrieval import Retrieval
 from maskrcnn_operator.local.runner import (
     EXIT_INTERRUPTED,
     EXIT_STEP_FAILED,
@@ -203,7 +206,8 @@ def run_manifest(
         _refuse_suspended(experiment)
         inputs = input_variables(experiment.spec, os.environ, store_config=store_config, cache=cache)
         _log_notes(experiment, jobs, in_store=place.url is not None)
-        with contextlib.closing(_display(console, experiment, place)) as display:
+        retrieval = None if place.url is None else Retrieval(place.url, store_config)
+        with contextlib.closing(_display(console, experiment, place, retrieval)) as display:
             outcome = run_experiment(
                 experiment,
                 place,
@@ -228,8 +232,17 @@ def run_manifest(
         explained = as_task_error(error)
         log.error("%s cannot be used: %s", where, explained or error.strerror)
         return explained.exit_code if explained else EXIT_INVALID
-    _show_end(console, experiment, outcome, place)
-    end_with_report(experiment.name, outcome, place, console, trainer=trainer, inputs=inputs, output=output)
+    _show_end(console, experiment, outcome, place, retrieval)
+    end_with_report(
+        experiment.name,
+        outcome,
+        place,
+        console,
+        trainer=trainer,
+        inputs=inputs,
+        output=output,
+        store_config=store_config,
+    )
     return outcome.exit_code
 
 
@@ -291,17 +304,29 @@ def _log_notes(experiment: MaskRCNNExperiment, jobs: int, *, in_store: bool) -> 
         log.warning("%s", warning)
 
 
-def _display(console: Console, experiment: MaskRCNNExperiment, place: LocalWorkspace) -> Display:
+def _display(
+    console: Console, experiment: MaskRCNNExperiment, place: LocalWorkspace, retrieval: Retrieval | None
+) -> Display:
+    def text_of(event: Event) -> str:
+        if retrieval is not None and event.reason == Reason.REPORT_WRITTEN.value:
+            return retrieval.report_text(event.message)
+        return place.in_local_form(event.message)
+
     if console.is_terminal:
-        return LiveDisplay(console, f"experiment {experiment.name}", place.in_local_form)
-    return PlainDisplay(place.in_local_form)
+        return LiveDisplay(console, f"experiment {experiment.name}", text_of)
+    return PlainDisplay(text_of)
 
 
 def _show_end(
-    console: Console, experiment: MaskRCNNExperiment, outcome: ExperimentOutcome, place: LocalWorkspace
+    console: Console,
+    experiment: MaskRCNNExperiment,
+    outcome: ExperimentOutcome,
+    place: LocalWorkspace,
+    retrieval: Retrieval | None,
 ) -> None:
-    for table in final_tables(experiment, outcome.status, outcome.logs, place.in_local_form):
-        console.print(table)
+    for part in final_tables(experiment, outcome.status, outcome.logs, place.in_local_form, retrieval):
+        # a command that was wrapped couldn't be copied
+        console.print(part, soft_wrap=isinstance(part, Text))
     if outcome.exit_code in (EXIT_INTERRUPTED, EXIT_STOPPED):
         log.warning("Stopped; to resume, run the same command again")
     failed = [step for step in outcome.status.steps if step.state is StepState.FAILED]

@@ -18,6 +18,7 @@ from rich.text import Text
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import ExperimentStatus, Metric, Progress, StepState, StepStatus
 from maskrcnn_operator.core.plan import Event
+from maskrcnn_operator.local.retrieval import Retrieval, name_of_artifact
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +58,11 @@ class PlainDisplay:
     """Log output: a line for each event, and one for each running step at most every 10 s.
 
     Args:
-        local: replaces the manifest's paths in a message by paths of this machine.
+        text_of: returns the text of an event for this machine.
     """
 
-    def __init__(self, local: Callable[[str], str] = str) -> None:
-        self._local = local
+    def __init__(self, text_of: Callable[[Event], str] = lambda event: event.message) -> None:
+        self._text_of = text_of
         self._last: dict[str, tuple[datetime, str]] = {}
 
     def update(
@@ -80,7 +81,7 @@ class PlainDisplay:
     def show(self, event: Event) -> None:
         """Log an event at the level of its type."""
         level = logging.WARNING if event.type == "Warning" else logging.INFO
-        log.log(level, "%s", self._local(event.message))
+        log.log(level, "%s", self._text_of(event))
 
     def close(self) -> None:
         """Forget the lines that were logged."""
@@ -93,11 +94,13 @@ class LiveDisplay:
     Args:
         console: a terminal.
         title: of the table.
-        local: replaces the manifest's paths in a message by paths of this machine.
+        text_of: returns the text of an event for this machine.
     """
 
-    def __init__(self, console: Console, title: str, local: Callable[[str], str] = str) -> None:
-        self._title, self._local = title, local
+    def __init__(
+        self, console: Console, title: str, text_of: Callable[[Event], str] = lambda event: event.message
+    ) -> None:
+        self._title, self._text_of = title, text_of
         self._live = Live(console=console, refresh_per_second=4, transient=True)
         self._live.start()
 
@@ -121,7 +124,7 @@ class LiveDisplay:
     def show(self, event: Event) -> None:
         """Log a warning above the table; other events are visible in the table."""
         if event.type == "Warning":
-            log.warning("%s", self._local(event.message))
+            log.warning("%s", self._text_of(event))
 
     def close(self) -> None:
         """Remove the table."""
@@ -185,23 +188,30 @@ def final_tables(
     status: ExperimentStatus,
     logs: Mapping[str, Path],
     local: Callable[[str], str] = str,
+    retrieval: Retrieval | None = None,
 ) -> list[RenderableType]:
     """Return tables of steps, models, other results, and artifacts, without those that have no rows.
+
+    With ``retrieval``, a line of text before the artifacts has the command that loads one.
 
     Args:
         experiment: names the steps and their tasks.
         status: at the end of the run.
         logs: newest log by step; shown for failed steps.
         local: replaces the manifest's paths in a text by paths of this machine.
+        retrieval: way to artifacts in object storage; None if they are files.
     """
-    shown: list[RenderableType] = [_steps_table(experiment, status, logs, local)]
-    artifacts = _table("artifacts", "step", "artifact", "size", "path")
+    tables = [_steps_table(experiment, status, logs, local), _models_table(status), _results_table(status)]
+    shown: list[RenderableType] = [table for table in tables if table.row_count]
+    artifacts = _table("artifacts", "step", "artifact", "size", "path" if retrieval is None else "name")
     for step in status.steps:
         for name, artifact in step.artifacts.items():
             size = _size(artifact.size_bytes) if artifact.size_bytes is not None else ""
-            artifacts.add_row(step.name, name, size, local(artifact.path))
-    shown += [table for table in (_models_table(status), _results_table(status), artifacts) if table.row_count]
-    return shown
+            place = None if retrieval is None else name_of_artifact(artifact.path)
+            artifacts.add_row(step.name, name, size, place or local(artifact.path))
+    if artifacts.row_count and retrieval is not None:
+        shown.append(Text(f"To load an artifact, run {retrieval.command('NAME')}"))
+    return [*shown, artifacts] if artifacts.row_count else shown
 
 
 def _models_table(status: ExperimentStatus) -> Table:

@@ -17,7 +17,9 @@ from maskrcnn_trainer.shared.variables import VARIABLE_PREFIX
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
-_MOUNTED = re.compile(rf"(?<![\w./-]){WORKSPACE_MOUNT}(?![\w.-]|/\.\.\.)")
+MOUNTED = rf"(?<![\w./-]){WORKSPACE_MOUNT}(?![\w.-]|/\.\.\.)"
+"""Pattern of the manifest's ``/workspace`` in a text."""
+
 _SPECIAL = "*?[],"
 
 Place = TypeVar("Place", Path, ObjectUrl)
@@ -74,7 +76,7 @@ class LocalWorkspace:
 
         They are relative if the workspace is in the current directory or below it.
         """
-        return _MOUNTED.sub(lambda _: self.url or shown_path(self.directory), text)
+        return re.sub(MOUNTED, lambda _: shown_path(self.directory), text)
 
     def experiment_directory(self, experiment: str) -> Path:
         """Return the directory of an experiment, which holds those of its steps."""

@@ -66,9 +66,16 @@ def published_experiment(
         InvalidInput: the command exits with 64, or has printed something else.
         TryAgain: the command fails for another reason.
     """
-    log.info("Listing the results of %s in %s", experiment, url)  # a store that is down is asked for minutes
+    log.info("Listing the results of %s in %s", experiment, url)
     command = (*trainer, "artifacts", url, "list", experiment, "--json")
-    ended = call_trainer(command, environment, stopping=stopping, most_bytes=MOST_LISTED_BYTES)
+    ended = call_trainer(
+        command,
+        environment,
+        stopping=stopping,
+        most_bytes=MOST_LISTED_BYTES,
+        # a store that is down is asked again for minutes
+        on_warning=lambda text: log.warning("%s", text),
+    )
     if ended.exit_code is None and stopping():
         return None
     if ended.problem:

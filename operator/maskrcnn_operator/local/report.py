@@ -61,6 +61,7 @@ def end_with_report(
     trainer: Sequence[str],
     inputs: Mapping[str, str] = MappingProxyType({}),
     output: Path | None = None,
+    store_config: Path | None = None,
 ) -> None:
     """Make the report of an experiment if it isn't up to date, and print the path of its page as the last line.
 
@@ -74,6 +75,7 @@ def end_with_report(
         trainer: the command ``maskrcnn``.
         inputs: variables of inputs by URL, which results may name.
         output: the page; None for its default place, next to the status of the run.
+        store_config: file of ``--store-config``, or None.
     """
     page = output.absolute() if output is not None else workspace.home(name) / REPORT_FILE
     action = report_action(outcome, report_time=_report_time(page), result_time=_result_time(name, outcome, workspace))
@@ -85,7 +87,10 @@ def end_with_report(
         problem = make_report(name, workspace, trainer=trainer, inputs=inputs, output=given)
         if problem:
             source = workspace.in_local_form(f"{WORKSPACE_MOUNT}/{name}")
-            shown = () if given is None else ("-o", shown_path(given))
+            shown = (
+                *(() if given is None else ("-o", shown_path(given))),
+                *(() if store_config is None else ("--store-config", str(store_config))),
+            )
             command = shlex.join(("maskrcnn", "report", "-r", source, *shown))
             log.warning("No report was made: %s. To make it, run %s", problem, command)
             return

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskrcnn_operator.local.paths import LocalWorkspace, without_wildcards
+from maskrcnn_operator.api.base import WORKSPACE_MOUNT
+from maskrcnn_operator.local.paths import MOUNTED, LocalWorkspace, without_wildcards
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.object_url import ObjectUrl, local_path
 
@@ -52,6 +54,16 @@ class StoreWorkspace(LocalWorkspace):
         The task reads them from the store.
         """
         return local_path(path) or path
+
+    def in_manifest_form(self, text: str) -> str:
+        """Return the text unchanged: what it has of this machine's paths are working files, not published ones."""
+        return text
+
+    def in_local_form(self, text: str) -> str:
+        """Return a text in which ``/workspace`` is replaced by the URL, but not in paths of the run's own files."""
+        # their names begin with a dot, and no name of an experiment does
+        own = re.escape(f"{self.state_dir}/.")
+        return re.sub(f"{own}|{MOUNTED}", lambda found: self.url if found[0] == WORKSPACE_MOUNT else found[0], text)
 
 
 @dataclass(frozen=True)

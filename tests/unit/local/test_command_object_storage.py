@@ -165,6 +165,13 @@ def test_new_experiment_starts_although_the_store_cannot_be_listed(
     assert warnings(caplog) == [f"the results in {URL} can't be listed: exit code 64: the bucket doesn't exist"]
 
 
+def test_store_that_does_not_answer_at_the_start_is_a_warning(
+    short: StoreBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert short.run(artifacts=["retrying"]) == 0
+    assert warnings(caplog) == ["s3://bucket/prefix/shapes: there is no connection"]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_during_the_check_of_the_store_ends_it(short: StoreBench, number: signal.Signals, code: int) -> None:
     process = short.start({"artifacts": ["wait"]}, "--state-dir", str(short.state_dir))
@@ -301,6 +308,29 @@ def test_link_in_place_of_the_working_files_is_refused(short: StoreBench, caplog
     assert (mine / "shapes" / "convert").exists()
 
 
+# Artifacts
+
+
+def test_artifacts_have_names_and_the_command_that_loads_them(short: StoreBench) -> None:
+    assert short.run(width=60) == 0
+    lines = [line.rstrip() for line in short.output.getvalue().splitlines()]
+    at = lines.index(f"To load an artifact, run maskrcnn-operator artifacts {URL} get NAME -o DIR")
+    assert lines[at + 1] == "artifacts"
+    # a file of the store has no object of this name
+    assert f"{URL}/shapes" not in short.output.getvalue()
+    assert "shapes/convert/" in short.output.getvalue()
+
+
+def test_report_of_a_step_is_logged_with_the_command_that_loads_it(
+    store_bench: StoreBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="maskrcnn_operator")
+    assert store_bench.run() == 0
+    assert store_bench.step("evaluate")["reportPath"] == "/workspace/shapes/evaluate/report.html"
+    (line,) = [record.getMessage() for record in caplog.records if "step evaluate: report" in record.getMessage()]
+    assert line.endswith(f"run maskrcnn-operator artifacts {URL} get shapes/evaluate/report.html -o DIR")
+
+
 # Report
 
 
@@ -335,6 +365,15 @@ def test_failed_report_is_a_warning_with_its_command(
     monkeypatch.chdir(short.folder)
     assert short.run(report=[70]) == 0
     assert warnings(caplog)[-1].endswith(f"To make it, run maskrcnn report -r {URL}/shapes -o state/report.html")
+
+
+def test_command_of_a_failed_report_has_the_file_of_the_stores(
+    short: StoreBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    short.store_config = short.folder / "my stores.yaml"
+    short.store_config.write_text("[]")
+    assert short.run(report=[70]) == 0
+    assert warnings(caplog)[-1].endswith(f"report.html --store-config '{short.store_config}'")
 
 
 # Refusals

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.local.paths import LocalWorkspace
-from maskrcnn_operator.local.results import finished_result
+from maskrcnn_operator.local.results import finished_result, reported_result
+from maskrcnn_operator.local.store_workspace import StoreWorkspace
+from maskrcnn_trainer.shared.object_url import ObjectUrl
 
 
 def result(directory: Path, path: str) -> None:
@@ -40,6 +42,19 @@ def test_path_of_a_report_is_that_of_the_manifest(tmp_path: Path) -> None:
     found = finished_result(tmp_path, [fingerprint], LocalWorkspace(tmp_path))
     assert found is not None
     assert found.report_path == "/workspace/shapes/evaluate/report.html"
+
+
+def test_full_disk_is_that_of_the_working_file_if_results_go_to_object_storage(tmp_path: Path) -> None:
+    """The bucket isn't full."""
+    workspace = StoreWorkspace(ObjectUrl("s3", "bucket", "prefix"), tmp_path)
+    text = f"{workspace.directory}/shapes/convert/val-00.tfrecord: no space left"
+    error = {"reason": "WorkspaceFull", "message": text}
+    message = tmp_path / "message.json"
+    message.write_text(json.dumps({"code": 70, "fingerprint": "a-v1", "attempt": 1, "error": error}))
+    found = reported_result(message, attempt=1, fingerprints=["a-v1"], workspace=workspace)
+    assert found is not None
+    assert found.message == text
+    assert workspace.in_local_form(found.message) == text
 
 
 def test_named_pipe_is_not_a_result_and_does_not_block(tmp_path: Path) -> None:

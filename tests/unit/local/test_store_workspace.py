@@ -64,11 +64,23 @@ def test_path_below_the_workspace_stays_as_written(given: str, opened: str, tmp_
     assert StoreWorkspace(URL, tmp_path).to_local(given) == opened
 
 
-def test_message_has_the_url_in_place_of_the_working_directory(tmp_path: Path) -> None:
-    workspace = StoreWorkspace(URL, tmp_path)
-    text = workspace.in_manifest_form(f"{tmp_path}/.working/shapes/train/model.tlt is damaged")
-    assert text == "/workspace/shapes/train/model.tlt is damaged"
-    assert workspace.in_local_form(text) == "s3://bucket/prefix/shapes/train/model.tlt is damaged"
+@pytest.mark.parametrize(
+    ("state_dir", "text", "shown"),
+    [
+        ("/state", "/state/.working/a/b/c: no space left", "/state/.working/a/b/c: no space left"),
+        ("/workspace/s", "/workspace/s/.working/a/b/c", "/workspace/s/.working/a/b/c"),
+        ("/workspace/s", "see /workspace/s/.logs/b.attempt-1.log", "see /workspace/s/.logs/b.attempt-1.log"),
+        ("/workspace/s", "/workspace/s/.working/workspace/b", "/workspace/s/.working/workspace/b"),
+        ("/workspace", "/workspace/.working/a/b", "/workspace/.working/a/b"),
+        ("/state", "/workspace/a/b/c is damaged", "s3://bucket/prefix/a/b/c is damaged"),
+        ("/workspace/s", "/workspace/s/b/c is damaged", "s3://bucket/prefix/s/b/c is damaged"),
+    ],
+)
+def test_message_has_the_url_of_published_files_and_the_path_of_working_ones(
+    state_dir: str, text: str, shown: str
+) -> None:
+    workspace = StoreWorkspace(URL, Path(state_dir))
+    assert workspace.in_local_form(workspace.in_manifest_form(text)) == shown
 
 
 def test_results_have_a_url(tmp_path: Path) -> None:
