@@ -61,7 +61,7 @@ def objects_at(
             or path as the user wrote it.
     """
     if companions is not None and (beginning := companions(url.key.rpartition("/")[2])) is not None:
-        return _with_companions(url, beginning, lookup, store, field, path)
+        return _with_companions(url, beginning, lookup, store, field, path=path)
     if kind in (InputKind.FILE, InputKind.FILE_OR_DIRECTORY) and url.key:
         info = lookup.head(url.key)
         if info is not None:
@@ -83,7 +83,7 @@ def objects_at(
 
 
 def _with_companions(
-    url: ObjectUrl, beginning: str, lookup: ObjectLookup, store: str, field: str, path: str
+    url: ObjectUrl, beginning: str, lookup: ObjectLookup, store: str, field: str, *, path: str
 ) -> NamedObjects:
     folder, _, name = url.key.rpartition("/")
     below = len(folder) + 1 if folder else 0
