@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.object_store.fence.steps import KEYS, order
+from tests.unit.object_store.fence.steps import order
 
 from maskrcnn_trainer.object_store.fence.exchange_types import (
     AnothersOwner,
@@ -13,6 +13,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     SupersededOutcome,
 )
 from maskrcnn_trainer.object_store.fence.explaining import fence_error
+from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.ownership import OwnedPrefix, OwnershipLost, OwnerState
 from maskrcnn_trainer.object_store.fence.probing import ProbedStore, ProbeInconclusive, UnableStore
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, OwnerRecord
@@ -54,7 +55,7 @@ def test_success_has_no_error(outcome: FenceOutcome) -> None:
 
 
 def message(outcome: FenceOutcome, own: OwnerState | None = None) -> str:
-    return str(fence_error(outcome, "s3://b/p", keys=KEYS, own=own))
+    return str(fence_error(outcome, "s3://b/p", keys=StepKeys("exp", "train"), own=own))
 
 
 @pytest.mark.parametrize("outcome", [SupersededOutcome(order(4), 4), SupersededOutcome(deletion_order(4))])
