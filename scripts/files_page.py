@@ -18,6 +18,7 @@ from maskrcnn_operator.local.executor import STAGING
 from maskrcnn_operator.local.process import UNCLAIMED_LOGS
 from maskrcnn_operator.local.store import EXPERIMENT_STATUS_FILE, LOCK_FILE
 from maskrcnn_operator.local.store_workspace import WORKING_FILES
+from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.results.ours import LOG_FILES
 from maskrcnn_trainer.shared.messages import (
     INPUTS_FILE,
@@ -108,6 +109,28 @@ the [state directory](cli.md#maskrcnn-operator-run) (`--state-dir`), where the r
 release has neither `creationTimestamp` nor `ownerId`; the next run adds them.
 """
 
+_KEYS = StepKeys("EXPERIMENT", "STEP")
+OF_A_BUCKET = {
+    _KEYS.owner: "Owner of the experiment, and its epoch: how often it was replaced. After a deletion it has no owner.",
+    _KEYS.pointer: "Pointer of the step: the attempt that has it, the lists of the current set and of the set of the "
+    "fingerprint before, and objects that are to be deleted.",
+    f"{_KEYS.prefix}o/EPOCH-TOKEN-N-manifest.json": "List (manifest) of a set: path, key, size, and SHA-256 of each "
+    "file.",
+    f"{_KEYS.prefix}o/EPOCH-TOKEN-N-NAME": "A published file, or one that was uploaded and isn't published. A key is "
+    "written once.",
+    f"{_KEYS.prefix}clock-TOKEN": "Some bytes whose time is the store's; `artifacts clean` writes and deletes them.",
+    "EXPERIMENT/probe-TOKEN-N": "Some bytes with which a new experiment tests the conditional writes, and which it "
+    "deletes at once. If its process is killed before that, or may not delete, they remain, and nothing removes them; "
+    "you can delete them.",
+}
+"""Meaning of each object below the URL of a workspace, by its key."""
+
+IN_OBJECT_STORAGE = """## In object storage
+
+Below the [URL of a workspace](../how-to/results-in-object-storage.md) an experiment has these objects. The files of the
+tables for tasks and logs are published files: a list has their paths, and their keys are below `o/`.
+"""
+
 INTRODUCTION = """# Files
 
 <!-- Generated: make manifests -->
@@ -146,6 +169,13 @@ def table(names: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
+def table_of_bucket() -> str:
+    """Return the table of the objects in a bucket."""
+    return "\n".join(
+        ["| Key | Content |", "|---|---|", *(f"| `{key}` | {text} |" for key, text in OF_A_BUCKET.items())]
+    )
+
+
 def of_task(entry: TaskEntry) -> list[str]:
     """Return the names of the files that a task writes, as the page shows them."""
     return [readable(pattern) for pattern in (*entry.files, *map(re.escape, entry.locks))]
@@ -155,7 +185,7 @@ def page() -> str:
     """Return the page as Markdown."""
     parts = [INTRODUCTION, "## Each task", "", table(OF_EACH_TASK), ""]
     parts += ["## Logs", "", table(map(readable, LOG_FILES)), ""]
-    parts += [LOCAL_RUN, table(OF_A_LOCAL_RUN), ""]
+    parts += [LOCAL_RUN, table(OF_A_LOCAL_RUN), "", IN_OBJECT_STORAGE, table_of_bucket(), ""]
     for name, entry in TASKS.items():
         parts += [f"## {name.command}", "", table(of_task(entry)), ""]
     return "\n".join(parts)

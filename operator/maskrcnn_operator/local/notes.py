@@ -96,6 +96,6 @@ def owner_to_take_over(experiment: str, reasons: Collection[str]) -> tuple[str, 
         return ()
     return (
         f"Another owner has the experiment {experiment} in the workspace. If it may lose it, run the same command once "
-        "with --take-over-from and the value above (takeOverFrom); if the owner is an earlier run of yours, run it "
+        "with --take-over-from and the value above; if the owner is an earlier run of yours, run it "
         "with --owner-id and that owner's id",
     )

@@ -92,12 +92,41 @@ def test_deleted_experiment_is_cleaned_of_late_uploads() -> None:
         ),
         (OutsideCleaned(waiting=2), "exp/train: 2 objects listed less than an hour ago\n"),
         (OutsideCleaned(waiting=2, forbidden=True), "exp/train: 2 objects not deleted: permission was refused\n"),
-        (OutsideCleaned(left=2), "exp/train: 2 objects left to the attempt that has the step, or the next\n"),
+        (
+            OutsideCleaned(left=2),
+            "exp/train: 2 objects left: clean again an hour after the step's last publish; those of an attempt that "
+            "ended without a result go with the next attempt, or with delete\n",
+        ),
         (OutsideCleaned(left=2, busy=True), "exp/train: 2 objects left, as an attempt has just written\n"),
     ],
 )
 def test_report_has_a_line_for_each_step_with_garbage(outcome: OutsideCleaned, line: str) -> None:
     assert cleaning_lines(CleanedResults({"exp/train": outcome})) == line
+
+
+def test_garbage_of_a_finished_attempt_is_left_for_an_hour_then_listed_and_deleted_an_hour_later() -> None:
+    bucket = Bucket()
+    own(bucket)
+    running = attempt(bucket)
+    running.publish({"a": b"1"})
+    running.publish({"result.json": b"2"}, complete=True)
+    found = []
+    for _ in range(3):
+        found.append(clean_results(bucket, None).steps["exp/train"])
+        bucket.now += 3600
+    assert found == [OutsideCleaned(left=2), OutsideCleaned(listed=2), OutsideCleaned(deleted=2)]
+
+
+def test_garbage_of_an_attempt_that_ended_without_a_result_is_left_to_the_next_claim() -> None:
+    bucket = Bucket()
+    own(bucket)
+    running = attempt(bucket)
+    running.publish({"a": b"1"})
+    running.publish({"a": b"2"})
+    bucket.now += 7200
+    assert clean_results(bucket, None).steps["exp/train"] == OutsideCleaned(left=2)
+    attempt(bucket, writer="bb", number=2)
+    assert clean_results(bucket, None).steps["exp/train"] == OutsideCleaned(listed=2)
 
 
 def test_refused_deletion_is_in_the_outcome() -> None:

@@ -65,6 +65,28 @@ def test_json_is_one_document_on_standard_output(store: Opened, capsys: pytest.C
     assert text.isascii()
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing", "NAME: there is no experiment nothing"),
+        ("nothing/train", "NAME: nothing/train has no results"),
+        ("exp/nothing", "NAME: exp/nothing has no results"),
+        ("exp/train/nothing", "NAME: exp/train has no nothing"),
+    ],
+)
+def test_table_of_an_absent_name_is_refused(
+    store: Opened, name: str, message: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["artifacts", URL, "list", name]) == 64
+    assert message in caplog.text
+    assert capsys.readouterr().out == ""
+
+
+def test_document_of_an_absent_experiment_is_empty(store: Opened, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["artifacts", URL, "list", "nothing", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"experiments": {}}
+
+
 def test_keys_that_cannot_be_listed_give_one_warning(store: Opened, caplog: pytest.LogCaptureFixture) -> None:
     store.bucket.unlistable = {"exp"}
     assert main(["artifacts", URL]) == 0
@@ -148,7 +170,7 @@ def test_deletion_that_is_not_whole_fails(store: Opened, caplog: pytest.LogCaptu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["/a/path"], "URL: a URL must be s3://BUCKET/KEY"),
+        (["/a/path"], "URL: must begin with s3://, gs://, or az://: results in a directory need no command"),
         (["file:///a/path"], "URL: must begin with s3://, gs://, or az://"),
         ([URL, "get", "exp"], "required: -o/--output"),
         ([URL, "get", "exp", "-o", "s3://other/place"], "results can't be written to a URL"),

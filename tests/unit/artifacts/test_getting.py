@@ -289,3 +289,10 @@ def test_parts_of_a_file_that_was_replaced_are_removed(tmp_path: Path) -> None:
     with pytest.raises(TryAgain):
         get(bucket, "exp/train", tmp_path)
     assert list((tmp_path / ".maskrcnn-partial").iterdir()) == []
+
+
+def test_file_in_place_of_the_directory_is_refused_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / "afile").write_bytes(b"mine")
+    with pytest.raises(InvalidInput, match="afile: is a file; give a directory"):
+        get(filled(), "exp", tmp_path / "afile")
+    assert (tmp_path / "afile").read_bytes() == b"mine"

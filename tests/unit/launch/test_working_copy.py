@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 from tests.unit.launch.stored_launches import STORED, URL
 
-from maskrcnn_trainer.launch.working_copy import local_task, make_room_for_log, variables_set, working_copy
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.launch.working_copy import (
+    local_task,
+    make_room_for_log,
+    refuse_other_outputs,
+    variables_set,
+    working_copy,
+)
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
 DIRECTORY = Path("/work/exp/train")
@@ -36,6 +43,31 @@ def test_argument_that_names_the_results_becomes_a_path(written: str, local: str
 def test_other_arguments_stay(written: str) -> None:
     task = ("export", "-m", written, f"--model={written}")
     assert local_task(task, STORED, DIRECTORY) == task
+
+
+@pytest.mark.parametrize(
+    "output",
+    [("-o", f"{URL}2"), ("--output-file=s3://bucket/elsewhere",), ("--output_file", "s3://bucket/elsewhere")],
+)
+def test_output_at_another_url_is_refused(output: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidInput) as error:
+        refuse_other_outputs(("export", "-m", "model.tlt", *output), STORED)
+    flag = output[0].partition("=")[0]
+    assert str(error.value) == f"{flag}: must be the URL of MASKRCNN_RESULTS_DIR ({URL}), lie below it, or be a path"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        ("export", "-o", URL),
+        ("export", "-o", f"{URL}/model.onnx"),
+        ("export", "-o", "model.onnx"),
+        ("export", "-m", "s3://bucket/model.tlt"),
+        ("export", "-o"),
+    ],
+)
+def test_output_in_the_results_and_inputs_by_url_are_accepted(task: tuple[str, ...]) -> None:
+    refuse_other_outputs(task, STORED)
 
 
 def test_variables_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ def claim() -> None:
         owner = {"owner": mine, "epoch": owner["epoch"] + 1}
     (STORE / "owner").write_text(json.dumps(owner))
     if owner["owner"] != mine:
-        write_result(64, "AnothersOwner", text=f"it is another's; set takeOverFrom: {state}")
+        write_result(64, "AnothersOwner", text=f"it is another's; give --take-over-from {state}")
         sys.exit(64)
     if behavior == "superseded":
         write_result(75, "Superseded", text="The results were taken over by attempt 7", laterAttempt=7)

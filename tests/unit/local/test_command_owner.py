@@ -75,8 +75,8 @@ def test_owner_that_came_after_the_check_is_shown_with_the_flag(
     other = {"owner": {"id": "other", "namespace": "", "name": "shapes"}, "epoch": 3}
     (short.folder / "store" / "owner").write_text(json.dumps(other))
     assert short.run(artifacts=[75]) == 64
-    assert "step convert: AnothersOwner: it is another's; set takeOverFrom: other/3" in warnings(caplog)
-    assert "--take-over-from and the value above (takeOverFrom)" in warnings(caplog)[-1]
+    assert "step convert: AnothersOwner: it is another's; give --take-over-from other/3" in warnings(caplog)
+    assert "with --take-over-from and the value above;" in warnings(caplog)[-1]
 
 
 def test_namespace_of_a_cluster_is_named_as_the_owner(short: StoreBench, caplog: pytest.LogCaptureFixture) -> None:

@@ -102,8 +102,28 @@ def test_object_in_the_directory_of_a_step_that_its_manifest_lacks_does_not_exis
     server: StubServer, lookups: Lookups
 ) -> None:
     server.objects["b"]["ws/exp/train/foreign.tlt"] = b"x"
-    with pytest.raises(InvalidInput, match=r"-i: s3://b/ws/exp/train/foreign\.tlt does not exist"):
+    with pytest.raises(InvalidInput, match=r"-i: /workspace/exp/train/foreign\.tlt doesn't exist"):
         lookups.find("/workspace/exp/train/foreign.tlt", InputKind.FILE, in_workspace())
+
+
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        (InputKind.FILE, "give the path of a file"),
+        (InputKind.DIRECTORY, "give the path of a directory that has files"),
+    ],
+)
+def test_absent_path_is_refused_as_written_with_a_remedy_for_a_path(
+    lookups: Lookups, kind: InputKind, remedy: str
+) -> None:
+    with pytest.raises(InvalidInput) as error:
+        lookups.find("/workspace/nope/images", kind, in_workspace())
+    assert str(error.value) == f"-i: /workspace/nope/images doesn't exist in the workspace: {remedy}"
+
+
+def test_absent_file_with_companions_is_refused_as_written(lookups: Lookups) -> None:
+    with pytest.raises(InvalidInput, match="-i: /workspace/nope/model.engine doesn't exist in the workspace"):
+        lookups.find("/workspace/nope/model.engine", InputKind.FILE, in_workspace(), companions=lambda name: f"{name}.")
 
 
 def test_directory_of_a_step_has_its_published_files(lookups: Lookups) -> None:

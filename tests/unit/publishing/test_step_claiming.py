@@ -60,7 +60,7 @@ def test_prefix_of_another_owner_is_refused_with_the_value_to_pass() -> None:
     store = FileStore()
     claim(store)
     other = replace(IDENTITY, owner=OwnerIdentity("other", "", "exp"))
-    with pytest.raises(InvalidInput, match="takeOverFrom: me/1"):
+    with pytest.raises(InvalidInput, match="MASKRCNN_TAKE_OVER_FROM=me/1 "):
         claim(store, other, "bb")
 
 
@@ -83,6 +83,13 @@ def test_higher_attempt_of_the_experiment_is_named() -> None:
     with pytest.raises(Superseded) as error:
         claim(store, replace(IDENTITY, attempt=4), "bb")
     assert error.value.attempt == 5
+
+
+def test_newer_state_of_the_same_owner_is_named_with_the_value_to_pass() -> None:
+    store = FileStore()
+    claim(store, replace(IDENTITY, uid="uid-2", created="2026-02-01T12:00:00Z"))
+    with pytest.raises(Superseded, match="results of exp/train .* uid uid-2, .*MASKRCNN_TAKE_OVER_FROM=me/1 "):
+        claim(store, token="bb")  # noqa: S106
 
 
 def test_experiment_whose_deletion_begins_during_the_claim_is_superseded() -> None:

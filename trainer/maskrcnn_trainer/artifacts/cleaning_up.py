@@ -69,7 +69,8 @@ def _line(one: OutsideCleaned) -> str:
             one.left,
             "left, as an attempt has just written"
             if one.busy
-            else "left to the attempt that has the step, or the next",
+            else "left: clean again an hour after the step's last publish; those of an attempt that ended without a "
+            "result go with the next attempt, or with delete",
         ),
     ]
     return "; ".join(f"{number:,} object{'' if number == 1 else 's'} {what}" for number, what in parts if number)

@@ -22,7 +22,7 @@ from maskrcnn_trainer.artifacts.reading import read_overview
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.object_store.fence_store import FenceStore, open_fence_store
 from maskrcnn_trainer.object_store.task_inputs import staging_settings
-from maskrcnn_trainer.shared.object_url import STORE_SCHEMES, parse_url
+from maskrcnn_trainer.shared.object_url import STORE_SCHEMES, is_url, parse_url
 from maskrcnn_trainer.task.arguments import TaskParser
 from maskrcnn_trainer.task.output import write_output
 from maskrcnn_trainer.task.stopping import StopRequest
@@ -56,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "clean",
         _clean,
         "Delete objects that no results name any more. Those that it finds are deleted by another call an hour later. "
-        "A running attempt keeps its step and cleans it itself.",
+        "Objects of the newest attempt are found only once it has published its result, an hour after its last "
+        "publish. A running attempt keeps its step and cleans it itself; what one that ended without a result has left "
+        "is deleted by the next attempt, or by delete.",
     )
     cleaning.add_argument(
         "name", nargs="?", metavar="NAME", help="EXPERIMENT or EXPERIMENT/STEP (default: all experiments)"
@@ -93,8 +95,8 @@ def _add_store_config(parser: argparse.ArgumentParser, *, default: Any) -> None:
 @contextlib.contextmanager
 def _store(arguments: argparse.Namespace) -> Iterator[FenceStore]:
     """Open the store of the command line; a signal ends the block with Stopped."""
-    url = parse_url(arguments.url, "URL")
-    if url.scheme not in STORE_SCHEMES:
+    url = parse_url(arguments.url, "URL") if is_url(arguments.url) else None
+    if url is None or url.scheme not in STORE_SCHEMES:
         raise InvalidInput(
             f"URL: must begin with {', '.join(f'{scheme}://' for scheme in STORE_SCHEMES[:-1])}, or "
             f"{STORE_SCHEMES[-1]}://: results in a directory need no command",
@@ -130,9 +132,12 @@ def _list(arguments: argparse.Namespace) -> int:
         found = list_results(store, name)
     _warn_if_incomplete(arguments.url, complete=found.overview.complete)
     if getattr(arguments, "json", False):
+        # a program, such as maskrcnn-operator run, finds by the document that an experiment is absent
         write_output(json.dumps(found.document, indent=2) + "\n")
-    else:
-        write_output(found.table)
+        return EXIT_OK
+    if found.absent:
+        raise InvalidInput(f"NAME: {found.absent}", reason="NotPublished")
+    write_output(found.table)
     return EXIT_OK
 
 

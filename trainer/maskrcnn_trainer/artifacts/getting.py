@@ -114,6 +114,8 @@ def get_results(store: SenderSource, name: ArtifactName, directory: Path, *, ove
         WorkspaceFull: there is no space.
         Stopped: on request.
     """
+    if directory.exists() and not directory.is_dir():
+        raise InvalidInput(f"-o {directory}: is a file; give a directory")
     steps = _steps(store, name)
     make_directory(directory, flag="-o")
     with LocalTree(directory) as tree:

@@ -40,6 +40,18 @@ class ListedResults:
         return document
 
     @property
+    def absent(self) -> str:
+        """Return a sentence about an experiment or a path that doesn't exist; empty if there is something to show."""
+        name = self.name
+        if name is None:
+            return ""
+        if name.experiment not in self.overview.experiments:
+            return f"there is no experiment {name.experiment}"
+        if self.published is not None and not self.published.files and name.path is not None:
+            return f"{name.experiment}/{name.step} has no {name.path}"
+        return ""
+
+    @property
     def table(self) -> str:
         """Return the tables for people."""
         files = "" if self.published is None else f"\n{files_table(self.published)}"

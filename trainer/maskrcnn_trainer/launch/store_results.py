@@ -35,7 +35,13 @@ from maskrcnn_trainer.launch.following import OpenStepStore, follow
 from maskrcnn_trainer.launch.logs import KeptLog, kept_log, log_file
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.stop_request import GroupStopRequest
-from maskrcnn_trainer.launch.working_copy import local_task, make_room_for_log, variables_set, working_copy
+from maskrcnn_trainer.launch.working_copy import (
+    local_task,
+    make_room_for_log,
+    refuse_other_outputs,
+    variables_set,
+    working_copy,
+)
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, PublishedSet
 from maskrcnn_trainer.object_store.fence_store import open_fence_store
@@ -119,7 +125,8 @@ def launch_stored(
         open_store: opens the store.
 
     Raises:
-        InvalidInput: the store refuses, or another owner has the experiment (64).
+        InvalidInput: the task names another URL for its results, the store refuses, or another owner has the
+            experiment (64).
         Superseded: a later attempt has the step (75).
         TryAgain: the store has failed for too long, at the claim or at the end of a task that has succeeded (75).
         WorkspaceFull: the disk of this machine is full (70).
@@ -128,6 +135,7 @@ def launch_stored(
     published = _Published()
     try:
         keys = _keys(stored)
+        refuse_other_outputs(settings.task, stored)
         with ExitStack() as stack:
             working_dir = stack.enter_context(working_copy(stored))
             launching = _StoredLaunch(settings, environment, stored, stop, run, working_dir, published)

@@ -8,6 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.shared.object_url import is_url
+from maskrcnn_trainer.shared.variables import RESULTS_DIR_VARIABLE
+from maskrcnn_trainer.spec.url_fields import OUTPUT_FLAGS
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.stored_step import StoredStep
@@ -31,6 +35,24 @@ def make_room_for_log(environment: TaskEnvironment, stored: StoredStep) -> None:
     if file.is_relative_to(Path(stored.working_dir).absolute()):
         with suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
+
+
+def refuse_other_outputs(task: tuple[str, ...], stored: StoredStep) -> None:
+    """Refuse a flag for results whose value is the URL of another place.
+
+    Raises:
+        InvalidInput: there is one.
+    """
+    flags = OUTPUT_FLAGS.get(task[0], ())
+    for argument, following in zip(task, (*task[1:], ""), strict=True):
+        flag, equals, value = argument.partition("=")
+        value = value if equals else following
+        is_elsewhere = value != stored.url and not value.startswith(f"{stored.url}/")
+        if flag.replace("_", "-") in flags and is_url(value) and is_elsewhere:
+            raise InvalidInput(
+                f"{flag}: must be the URL of {RESULTS_DIR_VARIABLE} ({stored.url}), lie below it, or be a path",
+                reason="InvalidCommandLine",
+            )
 
 
 def local_task(task: tuple[str, ...], stored: StoredStep, results_dir: Path) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ class _Named:
     url: ObjectUrl
     pattern: ObjectPattern | None
     shown: Callable[[ObjectUrl], str] = str
+    in_workspace: bool = False
 
     def found_by(self, lookup: ObjectLookup) -> FoundInput:
         given, store = self.given, store_name(self.connection)
@@ -67,6 +68,7 @@ class _Named:
             named = objects_at(
                 self.url, given.kind, lookup, store,
                 field=given.field, is_read=given.is_read, companions=given.companions,
+                path=given.written if self.in_workspace else "",
             )  # fmt: skip
             above = self.url.parent if named.path else self.url
         return FoundInput(self.connection, self.shown(above), "" if named.path else above.name, named)
@@ -145,7 +147,7 @@ class InputLookup:
         url = pattern.base if pattern else workspace.url_of(given.written, given.field)
         if given.kind is InputKind.FILE and url == workspace.url:
             raise InvalidInput(f"{given.field}: {given.written} is the workspace itself: give the path of a file in it")
-        named = _Named(given, self._connection_of(url, given.field), url, pattern, workspace.path_of)
+        named = _Named(given, self._connection_of(url, given.field), url, pattern, workspace.path_of, in_workspace=True)
         place = workspace.step_above(url)
         published = self._steps.find(place) if place is not None else None
         return named.found_by(published or self._plain(named, workspace.url, any_prefix=False))

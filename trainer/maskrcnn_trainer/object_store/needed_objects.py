@@ -42,6 +42,7 @@ def objects_at(
     field: str,
     is_read: Callable[[str], bool] | None = None,
     companions: Companions | None = None,
+    path: str = "",
 ) -> NamedObjects:
     """Return the objects at a URL.
 
@@ -53,12 +54,14 @@ def objects_at(
         field: that names the URL, for messages.
         is_read: whether the task reads an object of a directory, given its path relative to the directory; None: all.
         companions: see `Companions`; None: one object without others.
+        path: below ``/workspace`` that the user wrote in place of the URL; empty: the URL was written.
 
     Raises:
-        InvalidInput: there is no such object or directory, or a directory can't be made of it; the message has the URL.
+        InvalidInput: there is no such object or directory, or a directory can't be made of it; the message has the URL
+            or path as the user wrote it.
     """
     if companions is not None and (beginning := companions(url.key.rpartition("/")[2])) is not None:
-        return _with_companions(url, beginning, lookup, store, field)
+        return _with_companions(url, beginning, lookup, store, field, path=path)
     if kind in (InputKind.FILE, InputKind.FILE_OR_DIRECTORY) and url.key:
         info = lookup.head(url.key)
         if info is not None:
@@ -66,17 +69,22 @@ def objects_at(
             refuse_impossible_places([place], field)
             return NamedObjects((_needed(info, place, store),), place)
         if kind is InputKind.FILE:
-            raise _absent(url, field)
+            raise _absent(url, field, path)
     below = len(url.key) + 1 if url.key else 0
     found = [(info, info.key[below:]) for info in lookup.list(url.key) if info.key != url.key]
     if not found:
-        raise InvalidInput(
-            f"{field}: {url} has no objects below it: give the URL of a prefix of whole segments", reason="InvalidData"
+        problem = (
+            f"{path} doesn't exist in the workspace: give the path of a directory that has files"
+            if path
+            else f"{url} has no objects below it: give the URL of a prefix of whole segments"
         )
+        raise InvalidInput(f"{field}: {problem}", reason="InvalidData")
     return NamedObjects(_in_a_directory([one for one in found if is_read is None or is_read(one[1])], store, field), "")
 
 
-def _with_companions(url: ObjectUrl, beginning: str, lookup: ObjectLookup, store: str, field: str) -> NamedObjects:
+def _with_companions(
+    url: ObjectUrl, beginning: str, lookup: ObjectLookup, store: str, field: str, *, path: str
+) -> NamedObjects:
     folder, _, name = url.key.rpartition("/")
     below = len(folder) + 1 if folder else 0
     found = [
@@ -85,14 +93,17 @@ def _with_companions(url: ObjectUrl, beginning: str, lookup: ObjectLookup, store
         if (place := info.key[below:]) == name or place.startswith(beginning)
     ]
     if not found:
-        raise _absent(url, field)
+        raise _absent(url, field, path)
     return NamedObjects(_in_a_directory(found, store, field), name)
 
 
-def _absent(url: ObjectUrl, field: str) -> InvalidInput:
-    return InvalidInput(
-        f"{field}: {url} does not exist: give the URL of an object, with its whole key", reason="InvalidData"
+def _absent(url: ObjectUrl, field: str, path: str) -> InvalidInput:
+    problem = (
+        f"{path} doesn't exist in the workspace: give the path of a file"
+        if path
+        else f"{url} does not exist: give the URL of an object, with its whole key"
     )
+    return InvalidInput(f"{field}: {problem}", reason="InvalidData")
 
 
 def objects_of_pattern(pattern: ObjectPattern, lookup: ObjectLookup, store: str, *, field: str) -> NamedObjects:

@@ -28,6 +28,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 from maskrcnn_trainer.object_store.fence.explaining import SUPERSEDED, fence_error
 from maskrcnn_trainer.object_store.fence.holding import HeldOutcome, StepHolder, publish
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
+from maskrcnn_trainer.object_store.fence.ownership import OwnerState
 from maskrcnn_trainer.object_store.fence.records import PublishedFile, PublishedSet
 from maskrcnn_trainer.object_store.fence.result_reading import NotPublished, ReadResults, ReadTerms, read_results
 from maskrcnn_trainer.object_store.fence.uploading import UploadedSet, UploadNames, upload_set
@@ -257,7 +258,7 @@ class StepSession:
 
     def _refuse(self, outcome: FenceOutcome) -> None:
         """Raise the error of an outcome that is a failure."""
-        error = fence_error(outcome, self._store.url)
+        error = fence_error(outcome, self._store.url, keys=self._identity.keys, own=self._own(outcome))
         if error is None:
             return
         if error.reason == SUPERSEDED:
@@ -266,6 +267,14 @@ class StepSession:
         if isinstance(error, Superseded) or isinstance(outcome, PointerGone):
             self.ended = error
         raise error
+
+    def _own(self, outcome: FenceOutcome) -> OwnerState | None:
+        """Return the owner of this attempt and its epoch; None if the epoch isn't known."""
+        owner_id = self._identity.owner.owner_id
+        if self._holder is not None:
+            return OwnerState(owner_id, self._holder.pointer.order.owner_epoch)
+        # a claim that fails has found this owner just before
+        return OwnerState(owner_id, outcome.by.owner_epoch) if isinstance(outcome, SupersededOutcome) else None
 
     def _held(self) -> StepHolder:
         if self._holder is None:

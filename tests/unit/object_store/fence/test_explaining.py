@@ -13,7 +13,8 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     SupersededOutcome,
 )
 from maskrcnn_trainer.object_store.fence.explaining import fence_error
-from maskrcnn_trainer.object_store.fence.ownership import OwnedPrefix, OwnershipLost
+from maskrcnn_trainer.object_store.fence.keys import StepKeys
+from maskrcnn_trainer.object_store.fence.ownership import OwnedPrefix, OwnershipLost, OwnerState
 from maskrcnn_trainer.object_store.fence.probing import ProbedStore, ProbeInconclusive, UnableStore
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, OwnerRecord
 from maskrcnn_trainer.object_store.fence.result_reading import GivenSetGone, NotPublished
@@ -29,7 +30,7 @@ RECORD = OwnerRecord("x-0", OwnerIdentity("east", "team", "exp"), 3)
         (SupersededOutcome(order(4)), 75, "Superseded", "the experiment of uid uid-1"),
         (SupersededOutcome(deletion_order(4)), 75, "Superseded", "a deletion"),
         (OwnershipLost(None), 75, "Superseded", "deleted, or another owner"),
-        (AnothersOwner(RECORD, "east/3"), 64, "AnothersOwner", "owner east in namespace team; .*takeOverFrom: east/3"),
+        (AnothersOwner(RECORD, "east/3"), 64, "AnothersOwner", "owner east in namespace team; "),
         (UnableStore("a create of an existing object"), 64, "StoreRefused", "accepted a create"),
         (PointerGone("exp/train/run.json"), 75, "PointerDeleted", "s3://b/p/exp/train/run.json"),
         (DamagedStore("exp/train/run.json", "isn't a pointer"), 64, "StoreRefused", "run.json isn't a pointer"),
@@ -51,3 +52,37 @@ def test_failure_has_its_exit_code_reason_and_names_what_it_is_about(
 @pytest.mark.parametrize("outcome", [OwnedPrefix(RECORD), ProbedStore()])
 def test_success_has_no_error(outcome: FenceOutcome) -> None:
     assert fence_error(outcome, "s3://b/p") is None
+
+
+def message(outcome: FenceOutcome, own: OwnerState | None = None) -> str:
+    return str(fence_error(outcome, "s3://b/p", keys=StepKeys("exp", "train"), own=own))
+
+
+@pytest.mark.parametrize("outcome", [SupersededOutcome(order(4), 4), SupersededOutcome(deletion_order(4))])
+def test_lost_step_is_named(outcome: FenceOutcome) -> None:
+    assert message(outcome).startswith("The results of exp/train below s3://b/p were taken over by ")
+
+
+def test_lost_experiment_is_named() -> None:
+    assert message(OwnershipLost(None)).startswith("The experiment exp below s3://b/p was deleted")
+
+
+def test_newer_state_of_the_same_owner_is_named_with_both_ways_to_continue() -> None:
+    assert message(SupersededOutcome(order(1, 3)), OwnerState("my ci", 3)) == (
+        "The results of exp/train below s3://b/p were taken over by the experiment of uid uid-1, created "
+        "2026-01-31T12:00:00Z; if that is another state directory of yours, run with it, or take the results back for "
+        "good: give --take-over-from 'my ci/3' to maskrcnn-operator run, or MASKRCNN_TAKE_OVER_FROM='my ci/3' to "
+        "maskrcnn launch"
+    )
+
+
+def test_later_owner_is_not_replaced_by_the_state_of_this_one() -> None:
+    assert "take-over-from" not in message(SupersededOutcome(order(1, 4)), OwnerState("ci", 3))
+
+
+@pytest.mark.parametrize("namespace", ["", "team"])
+def test_another_owner_is_taken_over_by_a_flag_or_a_variable_and_continued_by_its_id(namespace: str) -> None:
+    record = OwnerRecord("x-0", OwnerIdentity("$(id)", namespace, "exp"), 3)
+    found = message(AnothersOwner(record, "$(id)/3"))
+    assert "give --take-over-from '$(id)/3' to maskrcnn-operator run, or MASKRCNN_TAKE_OVER_FROM='$(id)/3' to" in found
+    assert ("--owner-id '$(id)' or MASKRCNN_OWNER_ID='$(id)' continues it" in found) is (not namespace)

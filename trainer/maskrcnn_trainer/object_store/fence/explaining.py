@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.object_store.fence.exchange_types import (
     AnothersOwner,
@@ -10,30 +12,42 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     PointerGone,
     SupersededOutcome,
 )
-from maskrcnn_trainer.object_store.fence.ownership import OwnershipLost
+from maskrcnn_trainer.object_store.fence.keys import StepKeys
+from maskrcnn_trainer.object_store.fence.ownership import OwnershipLost, OwnerState
 from maskrcnn_trainer.object_store.fence.probing import ProbeInconclusive, UnableStore
 from maskrcnn_trainer.object_store.fence.result_reading import GivenSetGone, NotPublished
+from maskrcnn_trainer.shared.variables import OWNER_ID_VARIABLE, TAKE_OVER_VARIABLE
 
 SUPERSEDED = "Superseded"
 """Reason of an attempt whose results a later one, another owner, or a deletion has taken."""
 
 
-def fence_error(outcome: FenceOutcome, url: str) -> TaskError | None:
-    """Return the error of an outcome below the URL of all experiments; None if it isn't a failure."""
+def fence_error(
+    outcome: FenceOutcome, url: str, *, keys: StepKeys | None = None, own: OwnerState | None = None
+) -> TaskError | None:
+    """Return the error of an outcome; None if it isn't a failure.
+
+    Args:
+        outcome: of a decision.
+        url: of all experiments.
+        keys: of the step that the decision is about, which the message of a lost step names; None: it isn't known.
+        own: owner of the attempt and its epoch, by which another state of the same owner is recognized; None: no
+            attempt is under way.
+    """
     match outcome:
-        case SupersededOutcome(by, attempt):
-            who = f"attempt {attempt} of this experiment" if attempt is not None else f"the experiment of uid {by.uid}"
-            if not by.uid:
-                who = "a deletion"
-            return TryAgain(f"The results below {url} were taken over by {who}", reason=SUPERSEDED)
+        case SupersededOutcome():
+            return _superseded(outcome, url, keys, own)
         case OwnershipLost():
-            return TryAgain(f"The experiment below {url} was deleted, or another owner took it over", reason=SUPERSEDED)
+            experiment = "The experiment" if keys is None else f"The experiment {keys.experiment}"
+            return TryAgain(f"{experiment} below {url} was deleted, or another owner took it over", reason=SUPERSEDED)
         case AnothersOwner(record, take_over_from) if record.owner is not None:
             owner = record.owner
             place = f" in namespace {owner.namespace}" if owner.namespace else ""
+            # an id of a namespace isn't continued by the id alone
+            same = "" if place else f"; if that is an earlier run of yours, {_by_id(owner.owner_id)} continues it"
             return InvalidInput(
                 f"{url} holds the experiment {owner.name} of owner {owner.owner_id}{place}; to take it over for good, "
-                f"set takeOverFrom: {take_over_from}",
+                f"give {_by_taking_over(take_over_from)}{same}",
                 reason="AnothersOwner",
             )
         case UnableStore(accepted):
@@ -42,6 +56,35 @@ def fence_error(outcome: FenceOutcome, url: str) -> TaskError | None:
                 reason="StoreRefused",
             )
     return _of_store(outcome, url)
+
+
+def _superseded(outcome: SupersededOutcome, url: str, keys: StepKeys | None, own: OwnerState | None) -> TaskError:
+    by = outcome.by
+    remedy = ""
+    if not by.uid:
+        who = "a deletion"
+    elif outcome.attempt is not None:
+        who = f"attempt {outcome.attempt} of this experiment"
+    else:
+        who = f"the experiment of uid {by.uid}, created {by.created}"
+        if own is not None and own.epoch == by.owner_epoch:
+            remedy = (
+                "; if that is another state directory of yours, run with it, or take the results back for good: give "
+                f"{_by_taking_over(str(own))}"
+            )
+    what = "results" if keys is None else f"results of {keys.prefix.rstrip('/')}"
+    return TryAgain(f"The {what} below {url} were taken over by {who}{remedy}", reason=SUPERSEDED)
+
+
+def _by_taking_over(state: str) -> str:
+    # any writer with access to the store can have chosen the id
+    value = shlex.quote(state)
+    return f"--take-over-from {value} to maskrcnn-operator run, or {TAKE_OVER_VARIABLE}={value} to maskrcnn launch"
+
+
+def _by_id(owner_id: str) -> str:
+    value = shlex.quote(owner_id)
+    return f"--owner-id {value} or {OWNER_ID_VARIABLE}={value}"
 
 
 def _of_store(outcome: FenceOutcome, url: str) -> TaskError | None:
