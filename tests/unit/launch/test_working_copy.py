@@ -19,18 +19,18 @@ from maskrcnn_trainer.launch.working_copy import (
 )
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
-DIRECTORY = Path("/work/exp/train")
+DIRECTORY = Path("/copies/exp/train")
 
 
 @pytest.mark.parametrize(
     ("written", "local"),
     [
-        (URL, "/work/exp/train"),
-        (f"{URL}/", "/work/exp/train/"),
-        (f"{URL}/model.onnx", "/work/exp/train/model.onnx"),
-        (f"--results-dir={URL}", "--results-dir=/work/exp/train"),
-        ("/workspace/exp/train", "/work/exp/train"),
-        ("/workspace/exp/train/model.onnx", "/work/exp/train/model.onnx"),
+        (URL, "/copies/exp/train"),
+        (f"{URL}/", "/copies/exp/train/"),
+        (f"{URL}/model.onnx", "/copies/exp/train/model.onnx"),
+        (f"--results-dir={URL}", "--results-dir=/copies/exp/train"),
+        ("/workspace/exp/train", "/copies/exp/train"),
+        ("/workspace/exp/train/model.onnx", "/copies/exp/train/model.onnx"),
     ],
 )
 def test_argument_that_names_the_results_becomes_a_path(written: str, local: str) -> None:

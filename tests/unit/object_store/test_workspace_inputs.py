@@ -20,7 +20,7 @@ WORKSPACE = WorkspaceInStore(ObjectUrl("s3", "lab", "ws"), "shapes", {"train": (
 
 
 def environment(**others: str) -> dict[str, str]:
-    return {WORKSPACE_URL_VARIABLE: "s3://lab/ws", RESULTS_DIR_VARIABLE: "/tmp/work/shapes/evaluate", **others}  # noqa: S108
+    return {WORKSPACE_URL_VARIABLE: "s3://lab/ws", RESULTS_DIR_VARIABLE: "/tmp/copies/shapes/evaluate", **others}  # noqa: S108
 
 
 def place(experiment: str, step: str, root: str = "s3://lab/ws") -> StepPlace:
@@ -33,7 +33,7 @@ def test_workspace_without_a_url_is_a_directory() -> None:
     assert WorkspaceInStore.from_environ({RESULTS_DIR_VARIABLE: "/workspace/a/b"}) is None
 
 
-@pytest.mark.parametrize("results_dir", ["/tmp/work/shapes/evaluate", "s3://lab/ws/shapes/evaluate/"])  # noqa: S108
+@pytest.mark.parametrize("results_dir", ["/tmp/copies/shapes/evaluate", "s3://lab/ws/shapes/evaluate/"])  # noqa: S108
 def test_experiment_is_that_of_the_results_directory(results_dir: str) -> None:
     found = WorkspaceInStore.from_environ(environment(**{RESULTS_DIR_VARIABLE: results_dir}))
     assert found is not None

@@ -36,16 +36,16 @@ def test_bucket_itself_can_be_the_workspace() -> None:
 
 
 def test_further_variables_are_read() -> None:
-    found = stored_step(MASKRCNN_OWNER_NAMESPACE="ns", MASKRCNN_TAKE_OVER_FROM="b/3", MASKRCNN_WORKING_DIR="/work")
+    found = stored_step(MASKRCNN_OWNER_NAMESPACE="ns", MASKRCNN_TAKE_OVER_FROM="b/3", MASKRCNN_WORKING_DIR="/copies")
     assert found is not None
-    assert (found.owner_namespace, found.take_over_from, found.working_dir) == ("ns", "b/3", "/work")
+    assert (found.owner_namespace, found.take_over_from, found.working_dir) == ("ns", "b/3", "/copies")
 
 
 def test_results_directory_by_url_is_no_directory_of_this_machine() -> None:
     assert TaskEnvironment.from_environ(VARIABLES, launches=True).results_dir is None
 
 
-@pytest.mark.parametrize("url", ["s3://bucket", "s3://bucket/train", "file:///work/exp/train"])
+@pytest.mark.parametrize("url", ["s3://bucket", "s3://bucket/train", "file:///copies/exp/train"])
 def test_url_that_is_not_one_of_a_step_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match="^MASKRCNN_RESULTS_DIR: the URL must be that of a step"):
         stored_step(MASKRCNN_RESULTS_DIR=url)

@@ -67,11 +67,11 @@ def test_inputs_in_a_workspace_that_is_a_directory_are_paths(monkeypatch: pytest
 def test_copy_of_an_input_is_found_by_its_place_in_the_working_directory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("MASKRCNN_WORKSPACE", "/work")
+    monkeypatch.setenv("MASKRCNN_WORKSPACE", "/copies")
     (tmp_path / "m.tlt").touch()
     use_staged_inputs(StagedInputs(urls={str(tmp_path): "/workspace/exp/train"}))
     try:
-        assert staged_copy(Path("/work/exp/train/m.tlt")) == tmp_path / "m.tlt"
-        assert staged_copy(Path("/work/exp/train/other.tlt")) is None
+        assert staged_copy(Path("/copies/exp/train/m.tlt")) == tmp_path / "m.tlt"
+        assert staged_copy(Path("/copies/exp/train/other.tlt")) is None
     finally:
         use_staged_inputs(StagedInputs())
