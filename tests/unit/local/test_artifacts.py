@@ -32,7 +32,7 @@ def test_help_is_that_of_the_trainers_command() -> None:
 def test_exit_code_and_message_are_those_of_the_trainers_command() -> None:
     done = run("/a/path", "list")
     assert done.returncode == 64
-    assert "URL: a URL must be s3://BUCKET/KEY" in done.stderr
+    assert "URL: must begin with s3://, gs://, or az://" in done.stderr
 
 
 def test_all_arguments_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

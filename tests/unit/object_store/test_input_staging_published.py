@@ -171,7 +171,7 @@ def test_absent_path_is_refused_by_its_name(server: StubServer, tmp_path: Path) 
     absent = UrlInput("/workspace/exp/train/absent.tlt", InputKind.FILE, "-m")
     with (
         staging(server, tmp_path) as stage,
-        pytest.raises(InvalidInput, match=r"^-m: /workspace/exp/train/absent\.tlt does not exist"),
+        pytest.raises(InvalidInput, match=r"^-m: /workspace/exp/train/absent\.tlt doesn't exist in the workspace"),
     ):
         stage.stage([absent])
 

@@ -176,5 +176,5 @@ def test_report_of_an_evaluation_names_what_it_reads_by_paths(
     del server.objects["b"][f"{ROOT}/raw/val.json"]
     output = tmp_path / "page.html"
     main(["report", "-o", str(output), "--cache", str(tmp_path / "cache"), "-r", str(working_dir / "shapes/evaluate")])
-    assert "/workspace/raw/val.json does not exist" in capsys.readouterr().err
+    assert "/workspace/raw/val.json doesn't exist in the workspace" in capsys.readouterr().err
     assert str(tmp_path / "cache") not in output.read_text()
