@@ -292,7 +292,7 @@ def test_parts_of_a_file_that_was_replaced_are_removed(tmp_path: Path) -> None:
 
 
 def test_file_in_place_of_the_directory_is_refused_as_a_file(tmp_path: Path) -> None:
-    (tmp_path / "afile").write_bytes(b"mine")
-    with pytest.raises(InvalidInput, match="afile: is a file; give a directory"):
-        get(filled(), "exp", tmp_path / "afile")
-    assert (tmp_path / "afile").read_bytes() == b"mine"
+    (tmp_path / "taken").write_bytes(b"mine")
+    with pytest.raises(InvalidInput, match="taken: is a file; give a directory"):
+        get(filled(), "exp", tmp_path / "taken")
+    assert (tmp_path / "taken").read_bytes() == b"mine"
