@@ -15,7 +15,7 @@ OF_OTHER_MACHINE: dict[str, Any] = {
 }
 """Identity of an attempt of a second machine."""
 TAKE_OVER: dict[str, Any] = {"variables": {"MASKRCNN_TAKE_OVER_FROM": "lab/1"}}
-"""What lets an attempt take the experiment over from the first machine."""
+"""Variables with which an attempt takes the experiment over from the first machine."""
 
 
 def half_done(bench: FaultBench, checkpoints: int = 2) -> StepInStore:

@@ -68,7 +68,7 @@ def test_json_is_one_document_on_standard_output(store: Opened, capsys: pytest.C
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nothing", "NAME: there is no experiment nothing"),
+        ("nothing", "NAME: the experiment nothing doesn't exist"),
         ("nothing/train", "NAME: nothing/train has no results"),
         ("exp/nothing", "NAME: exp/nothing has no results"),
         ("exp/train/nothing", "NAME: exp/train has no nothing"),
@@ -178,7 +178,7 @@ def test_deletion_that_is_not_whole_fails(store: Opened, caplog: pytest.LogCaptu
         ([URL, "link", "exp/train"], "give EXPERIMENT/STEP/PATH"),
         ([URL, "clean", "exp/train/x"], "give EXPERIMENT or EXPERIMENT/STEP"),
         ([URL, "delete", "exp/train", "--yes"], "only whole experiments"),
-        ([URL, "delete", "absent", "--yes"], "there is no experiment absent"),
+        ([URL, "delete", "absent", "--yes"], "the experiment absent doesn't exist"),
         ([URL, "remove"], "invalid choice: 'remove'"),
         (["s3://user:s3cr3t@bucket"], "user info"),
     ],

@@ -144,7 +144,7 @@ def test_part_of_an_experiment_is_not_deleted(name: str) -> None:
 def test_experiment_that_does_not_exist_is_refused() -> None:
     bucket = filled()
     before = dict(bucket.objects)
-    with pytest.raises(InvalidInput, match="there is no experiment absent"):
+    with pytest.raises(InvalidInput, match="the experiment absent doesn't exist"):
         delete_results(bucket, parse_name("absent"))
     assert bucket.objects == before
 
@@ -205,5 +205,5 @@ def test_question_names_owner_and_size() -> None:
 
 
 def test_question_about_an_absent_experiment_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="there is no experiment exp"):
+    with pytest.raises(InvalidInput, match="the experiment exp doesn't exist"):
         question(read_overview(Bucket(), EXP), EXP, "s3://b/w")

@@ -207,10 +207,10 @@ def _is_confirmed(text: str) -> bool:
     """Ask at the terminal, and return whether the answer is yes.
 
     Raises:
-        InvalidInput: there is no terminal.
+        InvalidInput: standard input is not a terminal.
     """
     if not sys.stdin.isatty():
-        raise InvalidInput("delete asks before it deletes, and there is no terminal: add --yes")
+        raise InvalidInput("delete asks before it deletes, and standard input is not a terminal: add --yes")
     sys.stderr.write(text)
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

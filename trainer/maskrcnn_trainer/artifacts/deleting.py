@@ -67,7 +67,7 @@ def question(found: Overview, name: ArtifactName, url: str) -> str:
     """
     one = found.experiments.get(name.experiment)
     if one is None or (one.owner is None and one.owner_epoch == 0 and not one.problem):
-        raise InvalidInput(f"NAME: there is no experiment {name}", reason="NotPublished")
+        raise InvalidInput(f"NAME: the experiment {name} doesn't exist", reason="NotPublished")
     sets = [each for step in one.steps.values() for each in (step.current, step.previous) if each is not None]
     whose = "" if one.owner is None else f" of owner {printable(one.owner.owner_id)}"
     where = "" if one.owner is None or not one.owner.namespace else f", namespace {printable(one.owner.namespace)}"
@@ -103,7 +103,7 @@ def delete_results(store: ResultsSource, name: ArtifactName, *, purge: bool = Fa
     if isinstance(owner, DamagedStore):
         raise InvalidInput(f"{owner.key} {owner.problem}", reason="StoreRefused")
     if not isinstance(owner, DisownedPrefix):
-        raise InvalidInput(f"NAME: there is no experiment {name}", reason="NotPublished")
+        raise InvalidInput(f"NAME: the experiment {name} doesn't exist", reason="NotPublished")
     below = steps_below(store, name)
     steps: dict[str, DeletedStep] = {}
     problems: dict[str, str] = {}

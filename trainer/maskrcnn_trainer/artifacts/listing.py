@@ -46,7 +46,7 @@ class ListedResults:
         if name is None:
             return ""
         if name.experiment not in self.overview.experiments:
-            return f"there is no experiment {name.experiment}"
+            return f"the experiment {name.experiment} doesn't exist"
         if self.published is not None and not self.published.files and name.path is not None:
             return f"{name.experiment}/{name.step} has no {name.path}"
         return ""
