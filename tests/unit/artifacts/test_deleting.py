@@ -15,6 +15,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     FenceReply,
     FenceRequest,
     SupersededOutcome,
+    UpdateRecord,
     run_decision,
 )
 from maskrcnn_trainer.object_store.fence.holding import publish
@@ -84,6 +85,29 @@ def test_damaged_step_is_left_and_named_and_others_are_deleted() -> None:
     assert not [key for key in bucket.objects if key.startswith("exp/train/o/")]
 
 
+def test_pointer_that_is_another_record_is_left_and_named_and_others_are_deleted() -> None:
+    bucket = filled()
+    bucket.put("exp/evaluate/run.json", bucket.objects["exp/owner.json"][0])
+    done = delete_results(bucket, EXP)
+    assert [text.partition(": ")[0] for text in done.failures] == ["step evaluate is damaged"]
+    assert any(key.startswith("exp/evaluate/o/") for key in bucket.objects)
+    assert not [key for key in bucket.objects if key.startswith("exp/train/o/")]
+
+
+def test_step_that_an_attempt_claims_after_the_listing_of_levels_is_deleted() -> None:
+    bucket = filled()
+
+    def send(request: FenceRequest) -> FenceAnswer:
+        answer = bucket.send(request)
+        if isinstance(request, UpdateRecord) and request.key == "exp/owner.json":
+            attempt(bucket, "export", writer="cc").publish({"c": b"333"})
+        return answer
+
+    done = delete_results(Through(bucket, send), EXP)
+    assert done.steps["export"].deleted == 2
+    assert done.failures == []
+
+
 def test_refused_deletion_is_a_failure() -> None:
     bucket = filled()
     bucket.deletes = FenceReply.FORBIDDEN
@@ -97,7 +121,9 @@ def test_incomplete_listing_is_a_failure_and_keeps_the_objects() -> None:
     bucket = filled()
     bucket.complete = False
     assert delete_results(bucket, EXP).failures == [
-        f"step {step} has keys that can't be listed, so nothing of it was deleted" for step in ("evaluate", "train")
+        "step evaluate has keys that can't be listed, so nothing of it was deleted",
+        "step train has keys that can't be listed, so nothing of it was deleted",
+        "exp has keys that can't be listed, so that steps may be missing here",
     ]
     assert any(key.startswith("exp/train/o/") for key in bucket.objects)
 

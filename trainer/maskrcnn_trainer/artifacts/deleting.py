@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from maskrcnn_trainer.artifacts.names import ArtifactName, printable
 from maskrcnn_trainer.artifacts.overview import Overview, shown_size
@@ -11,15 +11,22 @@ from maskrcnn_trainer.artifacts.reading import ResultsSource, SendRequest, steps
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.exchange_types import (
     DamagedStore,
+    Decision,
+    DecisionRun,
     DeleteKeys,
+    FenceOutcome,
     FenceReply,
     FoundRecord,
     GetRecord,
-    run_decision,
 )
 from maskrcnn_trainer.object_store.fence.keys import StepKeys, owner_key
 from maskrcnn_trainer.object_store.fence.records import OwnerRecord, StepPointer
-from maskrcnn_trainer.object_store.fence.tombstones import DeletedStep, DisownedPrefix, delete_step, disown_prefix
+from maskrcnn_trainer.object_store.fence.tombstones import (
+    DeletedExperiment,
+    DeletedStep,
+    delete_experiment,
+    leave_step,
+)
 
 
 @dataclass(frozen=True)
@@ -29,14 +36,12 @@ class DeletedResults:
     Attributes:
         experiment: its name.
         steps: what became of each step.
-        problems: steps that are left because they are damaged, and why.
         complete: whether all keys could be listed.
         purged: whether the tombstones are removed, too.
     """
 
     experiment: str
     steps: dict[str, DeletedStep] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
     complete: bool = True
     purged: bool = False
 
@@ -48,8 +53,10 @@ class DeletedResults:
     @property
     def failures(self) -> list[str]:
         """Return a sentence about each thing that is left of the experiment and shouldn't be."""
-        found = [f"step {printable(step)} is damaged: {printable(why)}" for step, why in self.problems.items()]
+        found = []
         for step, one in self.steps.items():
+            if one.problem:
+                found.append(f"step {step} is damaged: {printable(one.problem)}")
             if one.failed:
                 found.append(f"step {step}: the store refused to delete {one.failed:,} objects")
             if one.incomplete:
@@ -63,7 +70,7 @@ def question(found: Overview, name: ArtifactName, url: str) -> str:
     """Return the question before a deletion: whose results these are, and how many.
 
     Raises:
-        InvalidInput: there is no such experiment.
+        InvalidInput: the experiment doesn't exist.
     """
     one = found.experiments.get(name.experiment)
     if one is None or (one.owner is None and one.owner_epoch == 0 and not one.problem):
@@ -90,7 +97,7 @@ def delete_results(store: ResultsSource, name: ArtifactName, *, purge: bool = Fa
             the experiment again.
 
     Raises:
-        InvalidInput: there is no such experiment, its owner is damaged, or the store refuses.
+        InvalidInput: the experiment doesn't exist, its owner is damaged, or the store refuses.
         TryAgain: the store is unavailable; another call continues.
     """
     if name.step is not None:
@@ -98,29 +105,30 @@ def delete_results(store: ResultsSource, name: ArtifactName, *, purge: bool = Fa
             f"NAME {name}: only whole experiments are deleted: give {name.experiment}", reason="InvalidCommandLine"
         )
     send = store.sender()
-    token = secrets.token_hex(16)
-    owner = run_decision(disown_prefix(name.experiment, token), send)
-    if isinstance(owner, DamagedStore):
-        raise InvalidInput(f"{owner.key} {owner.problem}", reason="StoreRefused")
-    if not isinstance(owner, DisownedPrefix):
-        raise InvalidInput(f"NAME: the experiment {name} doesn't exist", reason="NotPublished")
     below = steps_below(store, name)
-    steps: dict[str, DeletedStep] = {}
-    problems: dict[str, str] = {}
-    for number, keys in enumerate(below.steps):
-        try:
-            outcome = run_decision(delete_step(keys, owner.record.epoch, f"{token}{number}"), send)
-        except InvalidInput as error:
-            problems[keys.step] = str(error)
-            continue
-        if isinstance(outcome, DeletedStep):
-            steps[keys.step] = outcome
-        else:
-            problems[keys.step] = f"{getattr(outcome, 'key', '')} {getattr(outcome, 'problem', 'was deleted')}"
-    done = DeletedResults(name.experiment, steps, problems, below.complete)
+    named = tuple(keys.step for keys in below.steps)
+    outcome = _run(delete_experiment(name.experiment, secrets.token_hex(16), named), send)
+    if isinstance(outcome, DamagedStore):
+        raise InvalidInput(f"{outcome.key} {outcome.problem}", reason="StoreRefused")
+    if not isinstance(outcome, DeletedExperiment):
+        raise InvalidInput(f"NAME: the experiment {name} doesn't exist", reason="NotPublished")
+    done = DeletedResults(name.experiment, dict(outcome.steps), below.complete and not outcome.incomplete)
     if purge and not done.failures:
-        return DeletedResults(name.experiment, steps, purged=_purged(send, name.experiment, done, owner.record))
+        return replace(done, purged=_purged(send, name.experiment, done, outcome.record))
     return done
+
+
+def _run(deletion: Decision, send: SendRequest) -> FenceOutcome:
+    """Run a deletion to its end, without the steps whose records the store's reader refuses."""
+    run = DecisionRun(deletion)
+    while True:
+        try:
+            return run.finish(send)
+        except InvalidInput as error:
+            rest = leave_step(run.state, str(error))
+            if rest is None:
+                raise
+            run.state = rest
 
 
 def _purged(send: SendRequest, experiment: str, done: DeletedResults, record: OwnerRecord) -> bool:

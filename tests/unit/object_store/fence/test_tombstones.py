@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tests.unit.object_store.fence.memory_store import KEYS, MemoryStore
 from tests.unit.object_store.fence.steps import claim, held, order, publisher
 
+from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.claiming import ClaimTerms, claim_step
-from maskrcnn_trainer.object_store.fence.exchange_types import FenceReply, SupersededOutcome, run_decision
-from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, OwnerRecord
+from maskrcnn_trainer.object_store.fence.exchange_types import (
+    DecisionRun,
+    FenceAnswer,
+    FenceReply,
+    FenceRequest,
+    FoundRecord,
+    GetRecord,
+    SupersededOutcome,
+    run_decision,
+)
+from maskrcnn_trainer.object_store.fence.records import ObjectVersion, OwnerIdentity, OwnerRecord
 from maskrcnn_trainer.object_store.fence.tombstones import (
     DeletedExperiment,
     DeletedStep,
@@ -19,6 +30,7 @@ from maskrcnn_trainer.object_store.fence.tombstones import (
     delete_step,
     deletion_order,
     disown_prefix,
+    leave_step,
 )
 
 
@@ -100,3 +112,45 @@ def test_incomplete_listing_of_an_experiment_is_reported() -> None:
     assert run_decision(delete_experiment("exp", "t"), store.send) == DeletedExperiment(
         OwnerRecord("x-0", None, 3), (), incomplete=True
     )
+
+
+def test_damaged_step_is_left_and_the_next_one_is_deleted() -> None:
+    store = MemoryStore()
+    store.put(KEYS.owner, OwnerRecord("x-0", OwnerIdentity("a", "b", "exp"), 3, "able"))
+    publisher(store).publish("a")
+
+    def send(request: FenceRequest) -> FenceAnswer:
+        if request == GetRecord("exp/convert/run.json"):
+            return FoundRecord(OwnerRecord("x-0", None, 3), ObjectVersion("1"), 0.0)
+        return store.send(request)
+
+    outcome = run_decision(delete_experiment("exp", "t", ("convert",)), send)
+    assert isinstance(outcome, DeletedExperiment)
+    assert outcome.steps == (
+        ("convert", DeletedStep(problem="exp/convert/run.json isn't a pointer")),
+        ("train", DeletedStep(deleted=2)),
+    )
+
+
+def test_step_whose_pointer_cannot_be_read_is_left_and_the_next_one_is_deleted() -> None:
+    store = MemoryStore()
+    store.put(KEYS.owner, OwnerRecord("x-0", OwnerIdentity("a", "b", "exp"), 3, "able"))
+    publisher(store).publish("a")
+    run = DecisionRun(delete_experiment("exp", "t", ("convert",)))
+
+    def send(request: FenceRequest) -> FenceAnswer:
+        if request == GetRecord("exp/convert/run.json"):
+            raise InvalidInput("not JSON")
+        return store.send(request)
+
+    with pytest.raises(InvalidInput):
+        run.finish(send)
+    rest = leave_step(run.state, "not JSON")
+    assert rest is not None
+    outcome = run_decision(rest, send)
+    assert isinstance(outcome, DeletedExperiment)
+    assert outcome.steps == (("convert", DeletedStep(problem="not JSON")), ("train", DeletedStep(deleted=2)))
+
+
+def test_owner_is_not_left_like_a_step() -> None:
+    assert leave_step(delete_experiment("exp", "t", ("train",)), "not JSON") is None

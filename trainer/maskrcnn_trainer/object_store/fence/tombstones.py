@@ -17,6 +17,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     GetRecord,
     ListedKeys,
     ListKeys,
+    PointerGone,
     SupersededOutcome,
     UpdateRecord,
     WrittenRecord,
@@ -28,7 +29,7 @@ from maskrcnn_trainer.object_store.fence.records import AttemptOrder, OwnerRecor
 
 @dataclass(frozen=True, slots=True)
 class NothingOwned(FenceOutcome):
-    """There is no ``owner.json``: nothing of this name was ever written here."""
+    """``owner.json`` doesn't exist: nothing of this name was ever written here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,14 @@ class DeletedStep(FenceOutcome):
         deleted: number of objects.
         failed: number of objects that are left because the store refused, or because a listing was incomplete.
         left_to: order of a later owner's attempt, to whom the step was left.
+        problem: why the step was left: its pointer is damaged; empty if it wasn't left.
     """
 
     deleted: int = 0
     failed: int = 0
     left_to: AttemptOrder | None = None
     incomplete: bool = False
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,10 @@ class DeletedExperiment(FenceOutcome):
 
 
 def delete_experiment(experiment: str, token: str, steps: tuple[str, ...] = ()) -> Decision:
-    """Return the decision that deletes an experiment: DeletedExperiment, NothingOwned, or a step's other outcome.
+    """Return the decision that deletes an experiment: DeletedExperiment, NothingOwned, DamagedStore (of its owner).
+
+    A damaged step is left, and the others are deleted. :func:`leave_step` has the same for a step whose pointer the
+    sender of the requests refuses to read.
 
     Args:
         experiment: name.
@@ -78,6 +84,13 @@ def delete_experiment(experiment: str, token: str, steps: tuple[str, ...] = ()) 
         steps: steps that are deleted even if a listing shows nothing of them.
     """
     return _Experiment(experiment, token, steps, disown_prefix(experiment, token))
+
+
+def leave_step(deletion: Decision | FenceOutcome, problem: str) -> Decision | FenceOutcome | None:
+    """Return the deletion of an experiment without the step it has reached; None if it hasn't reached one."""
+    if not isinstance(deletion, _Experiment) or not deletion.is_at_a_step:
+        return None
+    return deletion.follow(DeletedStep(problem=problem))
 
 
 def disown_prefix(experiment: str, token: str) -> Decision:
@@ -213,6 +226,11 @@ class _Experiment:
     def request(self) -> FenceRequest:
         return self.decision.request
 
+    @property
+    def is_at_a_step(self) -> bool:
+        """Whether a step is being deleted, and neither the owner nor the listing is due."""
+        return isinstance(self.decision, _StepClaim | _StepListing | _StepDeletion)
+
     def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
         return self.follow(self.decision.after(answer))
 
@@ -228,6 +246,9 @@ class _Experiment:
         if isinstance(step, DeletedStep):
             done = (*self.done, (self.to_do[0], step))
             return _next_step(replace(self, to_do=self.to_do[1:], done=done))
+        if self.is_at_a_step and isinstance(step, DamagedStore | PointerGone):
+            problem = step.problem if isinstance(step, DamagedStore) else "was deleted meanwhile"
+            return self.follow(DeletedStep(problem=f"{step.key} {problem}"))
         return step
 
 
