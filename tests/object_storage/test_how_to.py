@@ -51,10 +51,6 @@ def sentences(output: str) -> Iterator[tuple[int, int]]:
         yield int(needed.replace(",", "")), int(loaded.replace(",", ""))
 
 
-def test_page_has_its_commands_and_only_those_of_accounts_and_clusters_are_not_run() -> None:
-    PAGE.check_marks(COMMANDS, NOT_RUN)
-
-
 def test_every_step_succeeds_on_inputs_of_the_bucket(home: Path) -> None:
     results = home / "workspace" / "from-bucket"
     read = {}

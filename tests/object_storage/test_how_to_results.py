@@ -20,7 +20,8 @@ COMMANDS = (
     "maskrcnn-operator artifacts s3://my-data/results delete",
     "make dev-s3 ARGS=--stop",
 )
-"""Commands that the page must have, in this order."""
+"""Commands that the page must have, in this order; a unit test checks that it has them."""
+NOT_RUN = {"the variables are an example"}
 STEPS = ["convert-train", "convert-val", "train", "inference"]
 
 pytestmark = pytest.mark.timeout(SECONDS + 60)
@@ -38,10 +39,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def in_folder(script: str, folder: Path) -> str:
     """Return the commands with a folder before the names of files in the current directory."""
     return re.sub(r"(?<= )(?=(?:shapes|to-bucket\.yaml|trained)(?:\s|$))", f"{folder}/", script, flags=re.MULTILINE)
-
-
-def test_page_has_its_commands() -> None:
-    PAGE.check_marks(COMMANDS, set())
 
 
 def test_status_is_in_the_directory_that_the_page_names(home: Path) -> None:
