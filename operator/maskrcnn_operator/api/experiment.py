@@ -19,11 +19,9 @@ from maskrcnn_operator.api.base import (
 )
 from maskrcnn_operator.api.pod import (
     InputCache,
-    ObjectName,
     PodOverrides,
     ResourceRequirements,
     SecretKeyReference,
-    Workspace,
 )
 from maskrcnn_operator.api.status import ExperimentStatus, Size, Time
 from maskrcnn_operator.api.task_kinds import (
@@ -44,6 +42,7 @@ from maskrcnn_operator.api.tasks import (
     TaskOptions,
     Train,
 )
+from maskrcnn_operator.api.workspace import ObjectName, Workspace
 from maskrcnn_trainer.shared.worker_group import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.object_stores import MOST_STORES, ObjectStore

@@ -23,11 +23,12 @@ from maskrcnn_operator.api.base import (
 )
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.opaque import opaque_problems
-from maskrcnn_operator.api.pod import LABEL_VALUE_PATTERN, QUANTITY_PATTERN
+from maskrcnn_operator.api.pod import LABEL_VALUE_PATTERN
 from maskrcnn_operator.api.problems import ManifestError, ManifestProblem, field_path
 from maskrcnn_operator.api.text import clean, one_line
 from maskrcnn_operator.api.unknown import UnknownName, unknown_name
 from maskrcnn_operator.api.urls import url_problems
+from maskrcnn_operator.api.workspace import QUANTITY_PATTERN
 from maskrcnn_trainer.shared.resource import OBJECT_NAME_PATTERN
 from maskrcnn_trainer.shared.text import shown
 from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, KeyNotPlain, KeyTwice, load_documents

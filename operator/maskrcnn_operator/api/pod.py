@@ -1,4 +1,4 @@
-"""Pods of a step: workspace, Secret, resources, and overrides of the pod template."""
+"""Pods of a step: cache, Secret, resources, and overrides of the pod template."""
 
 from __future__ import annotations
 
@@ -9,17 +9,12 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator, 
 
 from maskrcnn_operator.api.base import ApiModel
 from maskrcnn_operator.api.opaque import MAX_BYTES, MAX_LEVELS, MAX_MEMBERS
-from maskrcnn_operator.api.quantity import bytes_of
 from maskrcnn_operator.api.reserved import refusal
-from maskrcnn_trainer.shared.object_url import is_url
-from maskrcnn_trainer.shared.resource import OBJECT_NAME_PATTERN
+from maskrcnn_operator.api.workspace import ClaimReference, ObjectName, Quantity, SizeLimit
 from maskrcnn_trainer.shared.variables import VARIABLE_PREFIX
 
-QUANTITY_PATTERN = r"^\+?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$"
 LABEL_VALUE_PATTERN = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
 
-ObjectName = Annotated[str, StringConstraints(pattern=OBJECT_NAME_PATTERN, min_length=1, max_length=253)]
-Quantity = Annotated[str, StringConstraints(pattern=QUANTITY_PATTERN, max_length=64)]
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
 LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE_PATTERN, max_length=63)]
 Opaque = Annotated[dict[str, Any], Field(max_length=MAX_MEMBERS)]
@@ -39,51 +34,16 @@ def annotation_bytes(annotations: Mapping[str, str]) -> int:
     return sum(len(key.encode()) + len(text.encode()) for key, text in annotations.items())
 
 
-class ClaimReference(ApiModel):
-    """PersistentVolumeClaim in the experiment's namespace."""
-
-    claim_name: ObjectName = Field(
-        description="Name of the claim. With access mode ReadWriteMany, several steps can run at a time."
-    )
-
-
-class Workspace(ApiModel):
-    """Volume that is mounted at /workspace in every step."""
-
-    persistent_volume_claim: ClaimReference = Field(description="Claim of the volume for data, models, and results.")
-    sub_path: str = Field(
-        default="",
-        max_length=1024,
-        description="Directory of the volume to mount; its root when empty. A relative path without '..'.",
-    )
-
-    @field_validator("sub_path")
-    @classmethod
-    def _stays_inside(cls, value: str) -> str:
-        if value.startswith("/") or ".." in value.split("/"):
-            raise ValueError("must be a relative path inside the volume, without '..'")
-        if is_url(value):
-            raise ValueError("results can't be written to a URL: give a relative path inside the volume")
-        return value
-
-
 class InputCache(ApiModel):
     """Place for copies of inputs that are given by URL: exactly one of the two fields."""
 
-    size_limit: Quantity | None = Field(
+    size_limit: SizeLimit | None = Field(
         default=None,
         description='Maximum size of an emptyDir of each pod, such as "50Gi"; the least recently used copies go first.',
     )
     persistent_volume_claim: ClaimReference | None = Field(
         default=None, description="Claim of a volume that keeps the copies for later steps and experiments."
     )
-
-    @field_validator("size_limit")
-    @classmethod
-    def _is_a_limit(cls, value: str | None) -> str | None:
-        if value is not None and bytes_of(value) == 0:
-            raise ValueError(f"found {value}; it must be at least 1 byte: an emptyDir of 0 bytes has no limit")
-        return value
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     PRUNING = "Pruning"
     INFERRING = "Inferring"
     EXPORTING = "Exporting"
+    PUBLISH_DELAYED = "PublishDelayed"
     STARTING = "Starting"
     # a step whose pods cannot start
     UNSCHEDULABLE = "Unschedulable"
@@ -53,6 +54,7 @@ class Reason(StrEnum):
     WAITING_FOR_TURN = "WaitingForTurn"
     WAITING_FOR_PODS = "WaitingForPods"
     WAITING_FOR_CLAIM = "WaitingForClaim"
+    OWNER_UNKNOWN = "OwnerUnknown"
     UPSTREAM_FAILED = "UpstreamFailed"
     UPSTREAM_CHANGED = "UpstreamChanged"
     BACK_OFF = "BackOff"
@@ -142,6 +144,10 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.WAITING_FOR_PODS: "Nothing; if this lasts more than a few minutes, check the pods that do not end.",
     Reason.WAITING_FOR_CLAIM: "Create the claim that the message names, or correct its name. The operator must have "
     "permission to read claims.",
+    Reason.OWNER_UNKNOWN: "Give the operator permission to get the experiment's namespace (the chart's roles have it), "
+    "or set objectStorage.ownerId in the chart.",
+    Reason.PUBLISH_DELAYED: "Check the store and the way to it (network, proxy, DNS, a key that has expired). The "
+    "training continues, and its newest checkpoint is published once the store answers.",
     Reason.UPSTREAM_FAILED: "Fix the failed step that the message names.",
     Reason.UPSTREAM_CHANGED: "Nothing: steps that use the old result end before the step runs again.",
     Reason.BACK_OFF: "Nothing: the next attempt starts at nextAttemptTime. The message is that of the last attempt.",

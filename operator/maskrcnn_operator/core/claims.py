@@ -1,4 +1,4 @@
-"""Claims that the pods of an experiment mount: that of the workspace, and that of the cache.
+"""Claims that the pods of an experiment mount: that of the workspace, if it has one, and that of the cache.
 
 A claim that only one node can mount limits an experiment to one step at a time, and a step to one node.
 """
@@ -44,13 +44,15 @@ def cache_claim(experiment: MaskRCNNExperiment, desired: DesiredState) -> str | 
 def mounted_claims(context: ReconcileContext) -> Iterator[MountedClaim]:
     """Yield the claims that the pods of an experiment mount."""
     experiment, desired, settings = context.experiment, context.desired, context.settings
-    yield MountedClaim(
-        "spec.workspace.persistentVolumeClaim",
-        experiment.spec.workspace.persistent_volume_claim.claim_name,
-        settings.workspace_shared,
-        Reason.WORKSPACE_NOT_SHARED,
-        frozenset(step.name for step in experiment.spec.steps),
-    )
+    workspace = experiment.spec.workspace.claim_name
+    if workspace is not None:
+        yield MountedClaim(
+            "spec.workspace.persistentVolumeClaim",
+            workspace,
+            settings.workspace_shared,
+            Reason.WORKSPACE_NOT_SHARED,
+            frozenset(step.name for step in experiment.spec.steps),
+        )
     cache = cache_claim(experiment, desired)
     if cache is not None:
         yield MountedClaim(

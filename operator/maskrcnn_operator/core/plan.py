@@ -30,6 +30,8 @@ class Settings:
         workspace_shared: whether several nodes can mount the workspace; None if its claim does not exist or cannot be
             read, in which case no step starts.
         cache_shared: the same for the claim of the cache, if steps mount one.
+        owner_id: owner of the results of an experiment in object storage; None if it is unknown, in which case no step
+            of such an experiment starts.
         queueing: whether a run of an experiment with a queue waits for admission.
         default_queue: LocalQueue of experiments without a queueName; empty for none.
         keep_last_run: time for which the last run of a step is kept after its result is in the status.
@@ -41,6 +43,7 @@ class Settings:
     max_parallel_steps: int | None = None
     workspace_shared: bool | None = True
     cache_shared: bool | None = True
+    owner_id: str | None = None
     queueing: bool = False
     default_queue: str = ""
     keep_last_run: timedelta = timedelta(hours=3)

@@ -10,6 +10,7 @@ from maskrcnn_operator.api.base import WORKSPACE_MOUNT
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.pod import PodOverrides
 from maskrcnn_operator.api.reserved import Place, carried_by
+from maskrcnn_operator.api.workspace import Workspace
 from maskrcnn_operator.core.arguments import (
     ProcessPaths,
     launch_arguments,
@@ -264,9 +265,8 @@ def _pod_security(overrides: PodOverrides, config: JobConfig) -> PodPart:
 
 
 def _volumes(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str, tuple[str, str]]) -> list[PodPart]:
-    claim = experiment.spec.workspace.persistent_volume_claim.claim_name
     volumes: list[PodPart] = [
-        {"name": "maskrcnn-workspace", "persistentVolumeClaim": {"claimName": claim}},
+        *_workspace_volumes(experiment.spec.workspace),
         {"name": "maskrcnn-shm", "emptyDir": {"medium": "Memory"}},
         {"name": "maskrcnn-home", "emptyDir": {}},
         {"name": "maskrcnn-tmp", "emptyDir": {}},
@@ -281,6 +281,11 @@ def _volumes(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str,
         token = {"audience": TOKEN_AUDIENCE, "expirationSeconds": config.token_seconds, "path": TOKEN_FILE}
         volumes.append({"name": "maskrcnn-token", "projected": {"sources": [{"serviceAccountToken": token}]}})
     return volumes
+
+
+def _workspace_volumes(workspace: Workspace) -> list[PodPart]:
+    claim = workspace.claim_name
+    return [{"name": "maskrcnn-workspace", "persistentVolumeClaim": {"claimName": claim}}] if claim else []
 
 
 def _mounts(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str, tuple[str, str]]) -> list[PodPart]:

@@ -147,11 +147,12 @@ class Reconciler:
         """Return the settings with the access modes of the claims that the experiment's pods mount."""
         if _finished(experiment):
             return self._settings
-        workspace = experiment.spec.workspace.persistent_volume_claim.claim_name
+        workspace = experiment.spec.workspace.claim_name
         cache = cache_claim(experiment, desired)
         return replace(
             self._settings,
-            workspace_shared=await self._access_modes.shared(experiment.metadata.namespace, workspace),
+            workspace_shared=workspace is None
+            or await self._access_modes.shared(experiment.metadata.namespace, workspace),
             cache_shared=cache is None or await self._access_modes.shared(experiment.metadata.namespace, cache),
         )
 

@@ -14,7 +14,6 @@ from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.ownership import (
     OwnedPrefix,
     OwnershipTerms,
-    OwnerState,
     ProbeNeeded,
     confirm_owner,
     own_prefix,
@@ -28,6 +27,7 @@ from maskrcnn_trainer.object_store.fence.records import (
     StepPointer,
 )
 from maskrcnn_trainer.object_store.fence.untrusted import parse_owner, parse_pointer
+from maskrcnn_trainer.shared.owner_state import OwnerState
 from maskrcnn_trainer.shared.variables import TAKE_OVER_VARIABLE
 
 log = logging.getLogger(__name__)

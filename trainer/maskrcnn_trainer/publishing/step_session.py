@@ -28,7 +28,6 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 from maskrcnn_trainer.object_store.fence.explaining import SUPERSEDED, fence_error
 from maskrcnn_trainer.object_store.fence.holding import HeldOutcome, StepHolder, publish
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
-from maskrcnn_trainer.object_store.fence.ownership import OwnerState
 from maskrcnn_trainer.object_store.fence.records import PublishedFile, PublishedSet
 from maskrcnn_trainer.object_store.fence.result_reading import NotPublished, ReadResults, ReadTerms, read_results
 from maskrcnn_trainer.object_store.fence.uploading import UploadedSet, UploadNames, upload_set
@@ -38,6 +37,7 @@ from maskrcnn_trainer.publishing.snapshot import KnownFile, ResultsSnapshot
 from maskrcnn_trainer.publishing.step_claiming import StepIdentity, claim_for
 from maskrcnn_trainer.results.run_file import RunRecord
 from maskrcnn_trainer.shared.messages import RUN_FILE
+from maskrcnn_trainer.shared.owner_state import OwnerState
 from maskrcnn_trainer.task.files import make_directory, write_json_atomically
 
 log = logging.getLogger(__name__)

@@ -26,6 +26,7 @@ from maskrcnn_trainer.object_store.fence.records import (
     OwnerRecord,
     StepPointer,
 )
+from maskrcnn_trainer.shared.owner_state import OwnerState
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -63,7 +64,7 @@ def mutant(rule: int, scenario: str, invariant: str) -> Callable[[Patch], Patch]
 
 @mutant(1, "takeover-swap-restarts", "5")
 def take_over_compares_only_the_id(patch: pytest.MonkeyPatch) -> None:
-    def by_id(record: OwnerRecord, take: ownership.OwnerState | None) -> bool:
+    def by_id(record: OwnerRecord, take: OwnerState | None) -> bool:
         return record.owner is not None and take is not None and record.owner.owner_id == take.owner_id
 
     patch.setattr(ownership, "is_to_be_replaced", by_id)

@@ -32,6 +32,7 @@ from maskrcnn_trainer.object_store.fence.records import (
     PublishedFile,
     PublishedSet,
 )
+from maskrcnn_trainer.shared.owner_state import OwnerState
 
 KEYS = StepKeys("e", "s")
 RESTARTED = 7
@@ -146,7 +147,7 @@ def started(actor: Actor, incarnation: int) -> ProcessState:
         outside = outside_cleaning.OutsideTerms(KEYS, token, 0.0)
         return ProcessState(incarnation, phase="clean", decision=outside_cleaning.clean_outside(outside))
     if actor.check_owner:
-        take = ownership.OwnerState(*actor.take) if actor.take else None
+        take = OwnerState(*actor.take) if actor.take else None
         identity = OwnerIdentity(actor.owner, "n", KEYS.experiment)
         owner_terms = ownership.OwnershipTerms(KEYS.experiment, identity, token, take, "probed")
         return ProcessState(incarnation, phase="own", decision=ownership.own_prefix(owner_terms))

@@ -14,11 +14,12 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 )
 from maskrcnn_trainer.object_store.fence.explaining import fence_error
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
-from maskrcnn_trainer.object_store.fence.ownership import OwnedPrefix, OwnershipLost, OwnerState
+from maskrcnn_trainer.object_store.fence.ownership import OwnedPrefix, OwnershipLost
 from maskrcnn_trainer.object_store.fence.probing import ProbedStore, ProbeInconclusive, UnableStore
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, OwnerRecord
 from maskrcnn_trainer.object_store.fence.result_reading import GivenSetGone, NotPublished
 from maskrcnn_trainer.object_store.fence.tombstones import deletion_order
+from maskrcnn_trainer.shared.owner_state import OwnerState
 
 RECORD = OwnerRecord("x-0", OwnerIdentity("east", "team", "exp"), 3)
 

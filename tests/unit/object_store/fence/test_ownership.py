@@ -12,12 +12,12 @@ from maskrcnn_trainer.object_store.fence.ownership import (
     OwnedPrefix,
     OwnershipLost,
     OwnershipTerms,
-    OwnerState,
     ProbeNeeded,
     confirm_owner,
     own_prefix,
 )
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, OwnerRecord
+from maskrcnn_trainer.shared.owner_state import OwnerState
 
 ME = OwnerIdentity("me", "team", "exp")
 OTHER = OwnerIdentity("other", "team", "exp")

@@ -13,9 +13,10 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     SupersededOutcome,
 )
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
-from maskrcnn_trainer.object_store.fence.ownership import OwnershipLost, OwnerState
+from maskrcnn_trainer.object_store.fence.ownership import OwnershipLost
 from maskrcnn_trainer.object_store.fence.probing import ProbeInconclusive, UnableStore
 from maskrcnn_trainer.object_store.fence.result_reading import GivenSetGone, NotPublished
+from maskrcnn_trainer.shared.owner_state import OwnerState
 from maskrcnn_trainer.shared.variables import OWNER_ID_VARIABLE, TAKE_OVER_VARIABLE
 
 SUPERSEDED = "Superseded"

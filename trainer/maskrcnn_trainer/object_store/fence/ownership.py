@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 from maskrcnn_trainer.object_store.fence.exchange_types import (
@@ -21,29 +20,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 )
 from maskrcnn_trainer.object_store.fence.keys import owner_key
 from maskrcnn_trainer.object_store.fence.records import ObjectVersion, OwnerIdentity, OwnerRecord
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerState:
-    """Value of takeOverFrom, ``<id>/<ownerEpoch>``: exactly one state of an owner."""
-
-    owner_id: str
-    epoch: int
-
-    def __str__(self) -> str:
-        return f"{self.owner_id}/{self.epoch}"
-
-    @classmethod
-    def parse(cls, text: str) -> OwnerState:
-        """Return the state that a text such as ``my-cluster/3`` names.
-
-        Raises:
-            ValueError: it isn't an id, a slash, and a whole number from 1.
-        """
-        owner_id, _, epoch = text.rpartition("/")
-        if not owner_id or not re.fullmatch(r"[1-9][0-9]{0,17}", epoch):
-            raise ValueError(f"{text!r} isn't an owner's id, a slash, and its epoch, such as my-cluster/3")
-        return cls(owner_id, int(epoch))
+from maskrcnn_trainer.shared.owner_state import OwnerState
 
 
 @dataclass(frozen=True, slots=True)
