@@ -80,6 +80,7 @@ class Reason(StrEnum):
     BUCKET_NOT_FOUND = "BucketNotFound"
     CONDITIONAL_WRITES_MISSING = "ConditionalWritesMissing"
     ANOTHERS_OWNER = "AnothersOwner"
+    SUPERSEDED = "Superseded"
     STORE_UNAVAILABLE = "StoreUnavailable"
     INPUT_CHANGED = "InputChanged"
     STOPPED = "Stopped"
@@ -183,6 +184,8 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.CONDITIONAL_WRITES_MISSING: "Use a store that has conditional writes; a claim works, too.",
     Reason.ANOTHERS_OWNER: "If the other owner may lose its results, set takeOverFrom of "
     "spec.workspace.objectStorage to the value in the message; otherwise use another url or another name.",
+    Reason.SUPERSEDED: "Nothing, unless it repeats: then another experiment or machine writes the same results. Do "
+    "what the message names.",
     Reason.STORE_UNAVAILABLE: "Check the store and the way to it (network, proxy, DNS, a key that has expired), then "
     "suspend and resume. What the attempts have loaded into a cache that lasts is not loaded again.",
     Reason.INPUT_CHANGED: "Find out what writes below the URL that the message names, and suspend and resume once it "

@@ -229,8 +229,12 @@ class ExperimentStatus(StatusModel):
     metrics: tuple[Metric, ...] = Field(
         default=(), description="Metrics of the last finished evaluation of a trained model."
     )
-    model_path: str | None = Field(default=None, description="Path or URL of the model of the last finished train step.")
-    export_path: str | None = Field(default=None, description="Path or URL of the model of the last finished export step.")
+    model_path: str | None = Field(
+        default=None, description="Path or URL of the model of the last finished train step."
+    )
+    export_path: str | None = Field(
+        default=None, description="Path or URL of the model of the last finished export step."
+    )
 
     def step(self, name: str) -> StepStatus | None:
         """Return the status of the step called ``name``; None if there is none."""
