@@ -182,7 +182,7 @@ def test_owner_id_of_the_installation_is_an_argument_and_no_namespace_is_read(re
 
 
 def test_gangs_reach_the_listed_object_stores(render: Render) -> None:
-    policies = [item for item in of_kind(render("namespaced"), "NetworkPolicy") if "-gangs" in item["metadata"]["name"]]
+    policies = [item for item in of_kind(render("important"), "NetworkPolicy") if "-gangs" in item["metadata"]["name"]]
     assert len(policies) == 2
     for policy in policies:
         assert policy["spec"]["egress"][-2:] == [
