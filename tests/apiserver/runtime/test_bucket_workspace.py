@@ -115,13 +115,9 @@ def may_read(bed: Bed, account: str, namespace: str) -> bool:
     return allowed(bed, f"system:serviceaccount:{HOME}:{account}", attributes)
 
 
+@pytest.mark.usefixtures("kubelet")
 def test_nothing_starts_before_the_namespace_can_be_read(
-    start_operator: StartOperator,
-    blind: Path,
-    cluster: Cluster,
-    bed: Bed,
-    kubelet: PlayedKubelet,
-    monkeypatch: pytest.MonkeyPatch,
+    start_operator: StartOperator, blind: Path, cluster: Cluster, bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A Role with the namespace's name, as the chart makes one for each listed namespace, is enough."""
     monkeypatch.setattr(readiness, "OWNER_CHECK_INTERVAL", timedelta(seconds=2))
