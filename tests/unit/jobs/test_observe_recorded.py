@@ -24,7 +24,8 @@ _NOT_ACTIVE = {"image-pull-back-off", "name-taken", "starting", "stopping"}
 """Release 0.1.0 called an experiment Running, and its time active, while its steps were only starting, and did not
 record whether a stopping step has run. One write corrects that."""
 _REWORDED = {"failed", "invalid", "suspended"}
-"""States with messages whose wording has changed since release 0.1.0. One write replaces them."""
+"""States with messages whose wording has changed since release 0.1.0. One write replaces them, and records the
+workspace."""
 
 FILES = sorted(RECORDED.glob("*/*.yaml"))
 
@@ -47,7 +48,7 @@ def test_recordings_need_no_action(file: Path, image: str) -> None:
             experiment = experiment.with_status(plan.status)
             plan = replayed(experiment, content["jobs"], content["pods"], now + later, settings=settings)
         if plan.write_status and file.stem in _REWORDED:
-            assert without_messages(plan.status) == without_messages(experiment.status)
+            assert without_corrections(plan.status) == without_corrections(experiment.status)
             experiment = experiment.with_status(plan.status)
             plan = replayed(experiment, content["jobs"], content["pods"], now + later, settings=settings)
         assert (plan.start, plan.stop, plan.forget, plan.events) == ((), (), (), ())
@@ -57,10 +58,10 @@ def test_recordings_need_no_action(file: Path, image: str) -> None:
         assert plan.status == experiment.status
 
 
-def without_messages(status: ExperimentStatus) -> ExperimentStatus:
+def without_corrections(status: ExperimentStatus) -> ExperimentStatus:
     steps = tuple(step.model_copy(update={"message": ""}) for step in status.steps)
     conditions = tuple(condition.model_copy(update={"message": ""}) for condition in status.conditions)
-    return status.model_copy(update={"steps": steps, "conditions": conditions})
+    return status.model_copy(update={"steps": steps, "conditions": conditions, "workspace": None})
 
 
 def test_recordings_have_content() -> None:
