@@ -31,7 +31,10 @@ from maskrcnn_trainer.errors import (
 )
 from maskrcnn_trainer.launch.claiming import claim_directory
 from maskrcnn_trainer.launch.endings import failure_message, up_to_date_message
-from maskrcnn_trainer.launch.following import OpenStepStore, follow
+from maskrcnn_trainer.launch.following import FollowingNode
+from maskrcnn_trainer.launch.group_member import GroupMember
+from maskrcnn_trainer.launch.log_collecting import CollectedLogs
+from maskrcnn_trainer.launch.log_upload import NodeLogUploads
 from maskrcnn_trainer.launch.logs import KeptLog, kept_log, log_file
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.stop_request import GroupStopRequest
@@ -42,6 +45,7 @@ from maskrcnn_trainer.launch.working_copy import (
     variables_set,
     working_copy,
 )
+from maskrcnn_trainer.object_store.fence.following import FollowTerms
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, PublishedSet
 from maskrcnn_trainer.object_store.fence_store import open_fence_store
@@ -80,11 +84,11 @@ _LISTENER_SECONDS = 5.0
 _LARGEST_RESULT = 1 << 24
 """Maximum bytes of a published result.json; one has a few thousand."""
 
-RunProcesses = Callable[[LaunchSettings, TaskEnvironment, KeptLog | None, int | None, Callable[[], None]], int]
+RunProcesses = Callable[[LaunchSettings, TaskEnvironment, KeptLog | None, int | None, GroupMember], int]
 """Runs the processes of a task in a directory of this node.
 
 Its arguments are the options and the environment with that directory, the kept log, the descriptor of rank 0's channel,
-and a function to call again and again while it waits for the other nodes.
+and the part of this node in its worker group.
 """
 OpenStore = Callable[[ObjectUrl, LaunchSettings, Callable[[], bool]], AbstractContextManager[SessionStore]]
 """Opens the store of all experiments below a URL; the last argument returns whether to stop."""
@@ -139,14 +143,11 @@ def launch_stored(
         with ExitStack() as stack:
             working_dir = stack.enter_context(working_copy(stored))
             launching = _StoredLaunch(settings, environment, stored, stop, run, working_dir, published)
-            if settings.node_rank > 0:
-                return launching.follow(
-                    keys, lambda: open_store(stored.workspace_url, settings, lambda: launching.is_interrupted)
-                )
             store = stack.enter_context(open_store(stored.workspace_url, settings, lambda: launching.is_interrupted))
-            return launching.carry_out(
-                StepSession(store, step_identity(stored, environment), token=secrets.token_hex(16))
-            )
+            identity = step_identity(stored, environment)
+            if settings.node_rank > 0:
+                return launching.follow(store, keys, identity)
+            return launching.carry_out(StepSession(store, identity, token=secrets.token_hex(16)))
     except Exception as error:
         known = as_task_error(error)
         if known is not None:
@@ -217,19 +218,34 @@ class _StoredLaunch:
         with variables_set(variables), kept_log(environment, token, settings.node_rank) as kept:
             return self._publish_around(session, settings, environment, kept, message)
 
-    def follow(self, keys: StepKeys, open_store: OpenStepStore) -> int:
+    def follow(self, store: SessionStore, keys: StepKeys, identity: StepIdentity) -> int:
         """Run the processes of another node than node 0, and return the exit code."""
         make_directory(self.results_dir)
         environment = replace(self.environment, results_dir=str(self.results_dir), stored_step=None)
         settings = replace(self.settings, task=local_task(self.settings.task, self.stored, self.results_dir))
-        with variables_set(self._variables()):
-            return follow(
+        log_path = log_file(self.results_dir, environment.attempt, settings.node_rank)
+        node = FollowingNode(
+            store,
+            FollowTerms(
                 keys,
-                self.environment.fingerprints[0],
-                open_store,
-                lambda kept, while_waiting: self.run(settings, environment, kept, None, while_waiting),
-                log_path=log_file(self.results_dir, environment.attempt, settings.node_rank),
-            )
+                identity.owner,
+                identity.created,
+                identity.uid,
+                identity.attempt,
+                identity.fingerprint,
+                identity.replaced_owner,
+            ),
+            NodeLogUploads(store, keys, settings.node_rank, log_path.name),
+            interrupted=self.interrupted,
+            on_joined=self._started,
+        )
+        self.stop.on_second_interrupt = self.interrupted.set
+        with variables_set(self._variables()):
+            return node.run(log_path, lambda kept, member: self.run(settings, environment, kept, None, member))
+
+    def _started(self) -> None:
+        """Let requests to the store outlive a signal from now on."""
+        self.claiming = False
 
     def _variables(self) -> dict[str, str]:
         """Return the variables with which a process finds the working copy."""
@@ -251,17 +267,25 @@ class _StoredLaunch:
             if self.published.step is not None:
                 channel.published(self.published.step)
 
+        logs = CollectedLogs(
+            session.identity.keys,
+            session.claim_name,
+            environment.attempt,
+            settings.nodes,
+            hurried=lambda: self.stop.abandoned or self.stop.interrupts > 1,
+        )
         publisher = StepPublisher(
             session,
             self.results_dir,
             on_superseded=self._on_superseded,
             on_published=on_published,
+            others=logs.files,
             every_seconds=None if writes_checkpoints(settings.task) else SECONDS_BETWEEN_PUBLISHES,
             interrupted=self.interrupted,
         )
         self.stop.on_second_interrupt = lambda: publisher.hurry(0)
         with publisher:
-            code, failure = self._run(publisher, channel, settings, environment, kept)
+            code, failure = self._run(publisher, channel, settings, environment, kept, logs)
             if code == EXIT_STOPPED:
                 # in case the publish takes longer than the grace period
                 self._pass_on(message, code)
@@ -278,6 +302,7 @@ class _StoredLaunch:
         settings: LaunchSettings,
         environment: TaskEnvironment,
         kept: KeptLog,
+        member: GroupMember,
     ) -> tuple[int, BaseException | None]:
         """Return the exit code of the processes, and the error with which their start has failed."""
 
@@ -287,11 +312,11 @@ class _StoredLaunch:
 
         if self.published.step is not None:
             channel.published(self.published.step)
-        self.claiming = False
+        self._started()
         listener = threading.Thread(target=listen, name="announcements", daemon=True)
         listener.start()
         try:
-            return self.run(settings, environment, kept, channel.descriptor, lambda: None), None
+            return self.run(settings, environment, kept, channel.descriptor, member), None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - raised once what exists is published
             return describe_error(error)[0], error
         finally:

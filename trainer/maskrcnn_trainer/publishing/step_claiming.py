@@ -72,6 +72,20 @@ class StepIdentity:
         except ValueError as error:
             raise InvalidInput(f"{error}: use letters, digits, and . _ - between them") from error
 
+    @property
+    def replaced_owner(self) -> OwnerState | None:
+        """State of another owner that is replaced; None: none is.
+
+        Raises:
+            InvalidInput: ``take_over_from`` has another form.
+        """
+        if not self.take_over_from:
+            return None
+        try:
+            return OwnerState.parse(self.take_over_from)
+        except ValueError as error:
+            raise InvalidInput(f"{TAKE_OVER_VARIABLE}: {error}") from error
+
     def order(self, owner_epoch: int) -> AttemptOrder:
         """Return the rank of the attempt under an epoch of the owner."""
         return AttemptOrder(owner_epoch, self.created, self.uid, self.attempt)
@@ -101,7 +115,7 @@ def claim_for(identity: StepIdentity, token: str, run: CarryOut) -> AlreadyDone 
 
 def _own(identity: StepIdentity, token: str, run: CarryOut) -> OwnerRecord:
     keys = identity.keys
-    terms = OwnershipTerms(keys.experiment, identity.owner, token, _take_over(identity))
+    terms = OwnershipTerms(keys.experiment, identity.owner, token, identity.replaced_owner)
     outcome = run(own_prefix(terms))
     if isinstance(outcome, ProbeNeeded):
         probed = run(probe_store(f"{keys.experiment}/", token))
@@ -111,19 +125,10 @@ def _own(identity: StepIdentity, token: str, run: CarryOut) -> OwnerRecord:
                 keys.experiment,
             )
         # the ids of its writes start again, but none was sent before the probe
-        terms = OwnershipTerms(keys.experiment, identity.owner, token, _take_over(identity), CONDITIONAL_WRITES)
+        terms = OwnershipTerms(keys.experiment, identity.owner, token, identity.replaced_owner, CONDITIONAL_WRITES)
         outcome = run(own_prefix(terms))
     assert isinstance(outcome, OwnedPrefix)  # noqa: S101 - all others are errors
     return outcome.record
-
-
-def _take_over(identity: StepIdentity) -> OwnerState | None:
-    if not identity.take_over_from:
-        return None
-    try:
-        return OwnerState.parse(identity.take_over_from)
-    except ValueError as error:
-        raise InvalidInput(f"{TAKE_OVER_VARIABLE}: {error}") from error
 
 
 def _refuse_unreadable(identity: StepIdentity, token: str) -> None:
