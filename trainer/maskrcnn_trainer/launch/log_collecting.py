@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.launch.group_member import GroupMember
 from maskrcnn_trainer.launch.log_upload import CLAIM_MESSAGE, log_message
-from maskrcnn_trainer.launch.logs import log_name
+from maskrcnn_trainer.launch.logs import is_log_of_other_node, is_old_log, log_name
 from maskrcnn_trainer.launch.rendezvous import RendezvousBoard
 from maskrcnn_trainer.object_store.fence.encoding import encode_claim_name
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.node_logs import is_nameable_log
-from maskrcnn_trainer.object_store.fence.records import ClaimName, NodeLog, PublishedFile
+from maskrcnn_trainer.object_store.fence.records import ClaimName, NodeLog, PublishedFile, PublishedSet
 from maskrcnn_trainer.object_store.fence.untrusted import parse_node_log
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,15 @@ log = logging.getLogger(__name__)
 SECONDS_FOR_LAST_LOGS = 10.0
 """Time after the end of its own processes in which node 0 waits for the last logs of the other nodes."""
 _POLL_SECONDS = 0.2
+
+
+def logs_of_other_nodes(published: PublishedSet | None) -> tuple[PublishedFile, ...]:
+    """Return the logs of a set that node 0 only continues to name: those of many nodes and attempts would fill a disk.
+
+    Args:
+        published: the set; None: an empty one.
+    """
+    return tuple(file for file in (published.files if published else ()) if is_log_of_other_node(file.path))
 
 
 class CollectedLogs(GroupMember):
@@ -34,6 +43,7 @@ class CollectedLogs(GroupMember):
         claim: of this start.
         attempt: number of the attempt.
         nodes: number of nodes.
+        before: logs of other nodes that the set before names, of which this machine has no copy.
         hurried: returns whether the last logs aren't waited for.
         seconds: see ``SECONDS_FOR_LAST_LOGS``.
     """
@@ -45,6 +55,7 @@ class CollectedLogs(GroupMember):
         attempt: int,
         nodes: int,
         *,
+        before: Iterable[PublishedFile] = (),
         hurried: Callable[[], bool] = lambda: False,
         seconds: float = SECONDS_FOR_LAST_LOGS,
     ) -> None:
@@ -52,6 +63,7 @@ class CollectedLogs(GroupMember):
         self._claim = claim
         self._attempt = attempt
         self._nodes = nodes
+        self._before = {file.path: file for file in before if not is_old_log(file.path.rpartition("/")[2], attempt)}
         self._hurried = hurried
         self._seconds = seconds
         self._lock = threading.Lock()
@@ -61,13 +73,15 @@ class CollectedLogs(GroupMember):
         self._ended: set[int] = set()
 
     def files(self) -> tuple[PublishedFile, ...]:
-        """Return the newest log of each node that has announced one; for any thread."""
+        """Return the logs of earlier attempts, and the newest of each node that has announced one; for any thread."""
         with self._lock:
             self._look()
-            return tuple(
+            newest = [
                 PublishedFile(log_name(self._attempt, node), found.key, found.size, found.sha256)
-                for node, found in sorted(self._newest.items())
-            )
+                for node, found in self._newest.items()
+            ]
+        by_path = self._before | {file.path: file for file in newest}
+        return tuple(file for _, file in sorted(by_path.items()))
 
     def joined(self, board: RendezvousBoard) -> AbstractContextManager[None]:
         """Return a block that names the claim at its start, and waits for the last logs at its end."""
@@ -103,11 +117,9 @@ class CollectedLogs(GroupMember):
         """Take what the nodes have announced since the last look; the caller holds the lock."""
         if self._board is None:
             return
-        for node in range(1, self._nodes):
-            if node in self._ended:
-                continue
-            with suppress(OSError):
-                content = self._board.read(log_message(node))
+        with suppress(OSError):
+            for node in range(1, self._nodes):
+                content = None if node in self._ended else self._board.read(log_message(node))
                 if content is not None:
                     self._take(node, content)
 

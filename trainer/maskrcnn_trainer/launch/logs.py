@@ -31,12 +31,25 @@ _CHECK_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
 _END_SECONDS = 2.0
 _LAST_LINES = 100
-_NAME = re.compile(r"attempt-(\d+)\.node-\d+\.log(\.1)?")
+_NAME = re.compile(r"attempt-(\d+)\.node-(\d+)\.log(\.1)?")
 
 
 def log_name(attempt: int, node_rank: int) -> str:
     """Return the path of the log of one node in one attempt, relative to the results directory."""
     return f"logs/attempt-{attempt}.node-{node_rank}.log"
+
+
+def is_log_of_other_node(path: str) -> bool:
+    """Return whether a path relative to a results directory is that of the log of another node than node 0."""
+    folder, _, name = path.rpartition("/")
+    match = _NAME.fullmatch(name) if folder == "logs" else None
+    return match is not None and int(match[2]) > 0
+
+
+def is_old_log(name: str, attempt: int) -> bool:
+    """Return whether the name of a file is that of a log of an attempt before the last ``KEPT_ATTEMPTS``."""
+    match = _NAME.fullmatch(name)
+    return match is not None and int(match[1]) <= attempt - KEPT_ATTEMPTS
 
 
 def log_file(results_dir: Path, attempt: int, node_rank: int) -> Path:
@@ -47,8 +60,7 @@ def log_file(results_dir: Path, attempt: int, node_rank: int) -> Path:
 def remove_old_logs(results_dir: Path, attempt: int) -> None:
     """Remove the logs of attempts before the last ``KEPT_ATTEMPTS``; ignore files that cannot be removed."""
     for path in (results_dir / "logs").glob("attempt-*"):
-        match = _NAME.fullmatch(path.name)
-        if match and int(match[1]) <= attempt - KEPT_ATTEMPTS:
+        if is_old_log(path.name, attempt):
             try:
                 path.unlink()
             except OSError:

@@ -10,6 +10,7 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.claiming import AlreadyDone, ClaimedStep, ClaimTerms, claim_step
 from maskrcnn_trainer.object_store.fence.encoding import encode_record
 from maskrcnn_trainer.object_store.fence.exchange_types import Decision, FenceOutcome
+from maskrcnn_trainer.object_store.fence.following import FollowTerms
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.ownership import (
     OwnedPrefix,
@@ -85,6 +86,17 @@ class StepIdentity:
             return OwnerState.parse(self.take_over_from)
         except ValueError as error:
             raise InvalidInput(f"{TAKE_OVER_VARIABLE}: {error}") from error
+
+    @property
+    def follow_terms(self) -> FollowTerms:
+        """Terms of the looks of other nodes than node 0.
+
+        Raises:
+            InvalidInput: a value has another form.
+        """
+        return FollowTerms(
+            self.keys, self.owner, self.created, self.uid, self.attempt, self.fingerprint, self.replaced_owner
+        )
 
     def order(self, owner_epoch: int) -> AttemptOrder:
         """Return the rank of the attempt under an epoch of the owner."""

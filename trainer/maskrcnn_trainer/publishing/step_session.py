@@ -155,6 +155,7 @@ class StepSession:
         into: Path,
         paths: frozenset[str] | None = None,
         *,
+        left_out: frozenset[str] = frozenset(),
         on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> None:
         """Make a working directory equal to a published set, and mark it as that of this attempt by ``run.json``.
@@ -165,6 +166,7 @@ class StepSession:
             published: set of the fingerprint, from :meth:`claim`; None: none of the step's files is kept.
             into: the working directory of the step; created if missing.
             paths: the only files that are loaded; nothing else in the directory changes then. None: all.
+            left_out: files that the directory shall not have.
             on_progress: called with the bytes loaded so far, and those of all files to load.
 
         Raises:
@@ -175,7 +177,7 @@ class StepSession:
             OSError: a file can't be removed, or a directory can't be created.
         """
         self._settle()
-        plan = plan_restore(published, into, paths)
+        plan = plan_restore(published, into, paths, left_out=left_out)
         make_directory(into)
         if paths is None:
             # first, so that a restoring that is interrupted can be repeated, and earlier processes stop to write
