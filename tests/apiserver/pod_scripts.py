@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,8 @@ class Play:
         outlived: whether the other containers keep running after the task's end, until the pod is deleted.
         lost: whether its node is gone, so that a deleted pod stays Terminating forever.
         node: name of the node that it is bound to.
+        program: what runs the pod until it returns, in place of all fields above but ``node``. Its event is set once
+            the pod is deleted, as a kubelet sends SIGTERM.
     """
 
     seconds: float | None = 0.0
@@ -53,6 +56,20 @@ class Play:
     outlived: bool = False
     lost: bool = False
     node: str | None = None
+    program: Callable[[PodFacts, asyncio.Event], Awaitable[ContainerEnd]] | None = None
+
+
+@dataclass(frozen=True)
+class ContainerEnd:
+    """End of a pod's container.
+
+    Attributes:
+        code: exit code, 128 and the number for a signal.
+        message: termination message.
+    """
+
+    code: int
+    message: str
 
 
 @dataclass(frozen=True)
