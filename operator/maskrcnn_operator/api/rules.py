@@ -30,12 +30,16 @@ _NEVER_STARTED = (
 )
 
 
-_TEXTS_OF_THE_WORKSPACE = ("?persistentVolumeClaim.?claimName", "?objectStorage.?url", "?subPath")
-"""Fields that name the workspace. The others of objectStorage can change at any time."""
+def _same(path: str, text: str) -> str:
+    """Return CEL that is true if an optional object, or a text of it, hasn't changed."""
+    now, before = f"self.spec.workspace.{path}", f"oldSelf.spec.workspace.{path}"
+    return f"has({now}) == has({before}) && (!has({now}) || {now}{text} == {before}{text})"
+
+
 _SAME_WORKSPACE = " && ".join(
-    f"self.spec.workspace.{text}.orValue('') == oldSelf.spec.workspace.{text}.orValue('')"
-    for text in _TEXTS_OF_THE_WORKSPACE
+    (_same("persistentVolumeClaim", ".claimName"), _same("objectStorage", ".url"), _same("subPath", ""))
 )
+"""The other fields of objectStorage can change at any time."""
 
 
 def _only_when_nothing_runs(field: str, same: str, *, but: str = "") -> CelRule:
