@@ -13,8 +13,9 @@ from maskrcnn_operator.core.graph import StepGraph, build_graph
 from maskrcnn_operator.core.merge import merge_step
 from maskrcnn_operator.core.overlap import overlaps
 from maskrcnn_operator.core.overrides import problems_of_overrides
+from maskrcnn_operator.core.reserved_volumes import problems_of_volumes
 from maskrcnn_operator.core.template import template_hashes
-from maskrcnn_operator.core.url_inputs import problems_of_volumes, reads_stores
+from maskrcnn_operator.core.url_inputs import reads_stores
 from maskrcnn_operator.core.workspace_url_inputs import problems_of_workspace_url
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
