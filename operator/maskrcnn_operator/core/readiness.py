@@ -178,7 +178,7 @@ def the_workspace_before_is_still_used(candidate: Candidate) -> Wait | None:
     if not live:
         return None
     message = f"waits for the end of {', '.join(live)} in the workspace {context.experiment.status.workspace}"
-    return Wait(Reason.WAITING_FOR_PODS, message)
+    return Wait(Reason.SPEC_CHANGED, message)
 
 
 def as_many_steps_run_as_may(candidate: Candidate) -> Wait | None:

@@ -67,7 +67,7 @@ def test_stored_experiment_keeps_its_claim_and_may_move_to_a_bucket(
     group, upgrade = older_definition
     path = f"/apis/{group}/{VERSION}/namespaces/{namespace}/{PLURAL}"
     older = {**example(), "apiVersion": f"{group}/{VERSION}"}
-    newer = {**example("bucket"), "apiVersion": f"{group}/{VERSION}"}
+    newer = {**example("workspace-in-object-storage"), "apiVersion": f"{group}/{VERSION}"}
     stored = bed.api("POST", path, older)["spec"]
     with pytest.raises(RestError, match="persistentVolumeClaim: Required value"):
         bed.api("POST", path, newer)

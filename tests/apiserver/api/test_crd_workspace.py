@@ -15,8 +15,8 @@ BUCKET = {"persistentVolumeClaim": None, "objectStorage": {"url": "s3://data/res
 CLAIM = {"persistentVolumeClaim": {"claimName": "data"}, "objectStorage": None}
 OTHER_PLACES = {
     "from a claim to a bucket": ("minimal", BUCKET),
-    "from a bucket to a claim": ("bucket", CLAIM),
-    "another URL": ("bucket", {"objectStorage": {"url": "s3://data/team/elsewhere"}}),
+    "from a bucket to a claim": ("workspace-in-object-storage", CLAIM),
+    "another URL": ("workspace-in-object-storage", {"objectStorage": {"url": "s3://results/elsewhere"}}),
 }
 SAME_PLACE = {
     "takeOverFrom": {"takeOverFrom": "my-cluster/7"},
@@ -43,7 +43,7 @@ def test_place_may_change_while_suspended(bed: Bed, namespace: str, of: str, pla
 @pytest.mark.parametrize("change", SAME_PLACE.values(), ids=SAME_PLACE)
 def test_rest_of_object_storage_may_change_while_running(bed: Bed, namespace: str, change: dict[str, Any]) -> None:
     workspace = {"workspace": {"objectStorage": change}}
-    live = edited(bed, namespace, suspend=False, status=RUNNING, change=workspace, of="bucket")
+    live = edited(bed, namespace, suspend=False, status=RUNNING, change=workspace, of="workspace-in-object-storage")
     assert live["metadata"]["generation"] == 2
 
 
@@ -54,6 +54,6 @@ def test_change_that_leaves_two_workspaces_is_refused(bed: Bed, namespace: str) 
 
 
 def test_bucket_comes_back_as_it_was_written(bed: Bed, namespace: str) -> None:
-    manifest = example("bucket")
+    manifest = example("workspace-in-object-storage")
     live = bed.api("POST", RESOURCE.format(namespace), manifest)
     assert live["spec"]["workspace"] == {**manifest["spec"]["workspace"], "subPath": ""}

@@ -25,9 +25,10 @@ STALLED = sorted((FOLDER / "stalled").glob("*.yaml"))
 def problems(text: str) -> list[ManifestProblem]:
     """Return the problems of a manifest that this release finds."""
     try:
-        return list(resolve(read_manifest(text)).problems)
+        experiment = read_manifest(text)
     except ManifestError as error:
         return list(error.problems)
+    return list(resolve(experiment).problems)
 
 
 def test_there_are_manifests() -> None:
