@@ -11,10 +11,12 @@ import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tests.apiserver.binaries import find_binaries
 from tests.cluster.bed import ClusterBed
+from tests.cluster.bucket import PREFIX, NamespaceBucket
 from tests.cluster.build_bed import SHAPES, cluster_of, make_bed, what_nodes_lack
 from tests.cluster.cluster import Cluster
 from tests.cluster.experiments import local_volume
@@ -22,6 +24,9 @@ from tests.cluster.installation import Installation
 from tests.cluster.node import Node
 from tests.cluster.team import Team, draw_shapes
 from tests.cluster.tools import find_tool
+from tests.object_storage.local_runs import files_below
+from tests.object_storage.servers import moto
+from tests.object_storage.user_stores import UserStore
 
 EXISTING = "E2E_KUBECONFIG"
 ATTACHED = "E2E_BED"
@@ -96,6 +101,23 @@ def team(cluster: Cluster, installation: Installation, namespace: str, shapes: P
     shutil.copytree(shapes, folder / "raw" / "shapes")
     cluster.apply(*local_volume(namespace, namespace, str(folder)))
     return Team(cluster, namespace, folder)
+
+
+@pytest.fixture
+def bucket(
+    cluster: Cluster, installation: Installation, namespace: str, shapes: Path, tmp_path: Path
+) -> Iterator[NamespaceBucket]:
+    """Yield a bucket with the images, which is the workspace of a namespace without a claim."""
+    if cluster.bed is None:
+        pytest.skip(f"{EXISTING} is set: pods of an existing cluster cannot reach a server of this machine")
+    with moto() as server:
+        store = UserStore(server, server.new_container(), tmp_path)
+        server.fill(store.container, files_below(shapes, f"{PREFIX}/raw/shapes/"))
+        port = cluster.bed.admit(urlsplit(server.address).port or 0)
+        found = NamespaceBucket(cluster.bed, Team(cluster, namespace, tmp_path), store, port)
+        found.connect()
+        yield found
+        cluster.bed.shut_out(port)
 
 
 @pytest.fixture

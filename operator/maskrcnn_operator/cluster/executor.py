@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,15 +68,22 @@ class Executor:
         self._config, self._fence, self._now = config, fence, now
         self.statuses = StatusWriter(client, cache, fence=fence, record_event=events.record_about)
 
-    async def start(self, experiment: MaskRCNNExperiment, starts: Iterable[StartRun]) -> dict[str, StartRefusal]:
+    async def start(
+        self, experiment: MaskRCNNExperiment, starts: Iterable[StartRun], *, owner_id: str | None = None
+    ) -> dict[str, StartRefusal]:
         """Create the Service and the Job of each attempt; return the refusals, by step.
+
+        Args:
+            experiment: the experiment that the attempts belong to.
+            starts: the attempts.
+            owner_id: owner of the experiment's results in object storage; None for an experiment with a claim.
 
         Raises:
             ApiError: the outcome is unknown, or the server is unavailable: the caller should retry.
         """
         refused: dict[str, StartRefusal] = {}
         for start in starts:
-            refusal = await self._start(experiment, start)
+            refusal = await self._start(experiment, start, owner_id)
             if refusal is not None:
                 refused[start.step] = refusal
         return refused
@@ -155,8 +163,10 @@ class Executor:
                 relabeled.append(RelabeledJob(job, step.name, step.attempt, why))
         return tuple(relabeled)
 
-    async def _start(self, experiment: MaskRCNNExperiment, start: StartRun) -> StartRefusal | None:
-        config = self._config()
+    async def _start(
+        self, experiment: MaskRCNNExperiment, start: StartRun, owner_id: str | None
+    ) -> StartRefusal | None:
+        config = replace(self._config(), owner_id=owner_id)
         service = service_manifest(experiment, start.step)
         if service is not None and (start.attempt == 1 or not await self._has_service(experiment, service)):
             _, refusal = await self._create(experiment, SERVICES, service)

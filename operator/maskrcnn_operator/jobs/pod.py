@@ -6,18 +6,15 @@ from typing import Any
 
 import yaml
 
-from maskrcnn_operator.api.base import WORKSPACE_MOUNT
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.pod import PodOverrides
 from maskrcnn_operator.api.reserved import Place, carried_by
-from maskrcnn_operator.api.workspace import Workspace
 from maskrcnn_operator.core.arguments import (
     ProcessPaths,
     launch_arguments,
     task_arguments,
     task_environment,
 )
-from maskrcnn_operator.core.merge import results_directory
 from maskrcnn_operator.core.overrides import overrides_of
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.url_inputs import reads_stores
@@ -35,6 +32,12 @@ from maskrcnn_operator.jobs.names import (
 from maskrcnn_operator.jobs.store_parts import store_environment, store_mounts, store_volumes
 from maskrcnn_operator.jobs.tolerations import with_worker_group_tolerations
 from maskrcnn_operator.jobs.views import CONTAINER_NAME
+from maskrcnn_operator.jobs.workspace_parts import (
+    results_argument,
+    workspace_environment,
+    workspace_mount,
+    workspace_volume,
+)
 from maskrcnn_trainer.shared.variables import (
     GPUS_VARIABLE,
     IMAGE_VARIABLE,
@@ -134,7 +137,7 @@ def _container(
 ) -> PodPart:
     step, encrypted = experiment.step(start.step), experiment.spec.encryption_key_secret_ref is not None
     paths = ProcessPaths(
-        results_dir=results_directory(experiment.name, step.name),
+        results_dir=results_argument(experiment.spec.workspace, experiment.name, step.name),
         spec_file=f"{FILES_DIRECTORY}/{SPEC_FILE}" if start.spec is not None else None,
         model_path=start.model_path,
         termination_log=TERMINATION_LOG,
@@ -192,9 +195,9 @@ def _arguments(experiment: MaskRCNNExperiment, step: Step, start: StartRun, path
     )
 
 
-def _literal(argument: str) -> str:
-    """Escape an argument: the kubelet expands $(NAME), and reads $$ as $."""
-    return argument.replace("$", "$$")
+def _literal(text: str) -> str:
+    """Escape an argument or the value of a variable: the kubelet expands $(NAME), and reads $$ as $."""
+    return text.replace("$", "$$")
 
 
 def _environment(
@@ -211,6 +214,8 @@ def _environment(
         experiment_uid=experiment.metadata.uid,
         created=experiment.metadata.creation_timestamp,
     )
+    values |= workspace_environment(experiment, start, config.owner_id)
+    values = {name: _literal(value) for name, value in values.items()}
     step = experiment.step(start.step)
     if reads_stores(experiment, step, start.spec):
         values |= store_environment(experiment.spec)
@@ -266,7 +271,7 @@ def _pod_security(overrides: PodOverrides, config: JobConfig) -> PodPart:
 
 def _volumes(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str, tuple[str, str]]) -> list[PodPart]:
     volumes: list[PodPart] = [
-        *_workspace_volumes(experiment.spec.workspace),
+        workspace_volume(experiment.spec.workspace),
         {"name": "maskrcnn-shm", "emptyDir": {"medium": "Memory"}},
         {"name": "maskrcnn-home", "emptyDir": {}},
         {"name": "maskrcnn-tmp", "emptyDir": {}},
@@ -283,17 +288,9 @@ def _volumes(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str,
     return volumes
 
 
-def _workspace_volumes(workspace: Workspace) -> list[PodPart]:
-    claim = workspace.claim_name
-    return [{"name": "maskrcnn-workspace", "persistentVolumeClaim": {"claimName": claim}}] if claim else []
-
-
 def _mounts(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str, tuple[str, str]]) -> list[PodPart]:
-    workspace: PodPart = {"name": "maskrcnn-workspace", "mountPath": WORKSPACE_MOUNT}
-    if experiment.spec.workspace.sub_path:
-        workspace["subPath"] = experiment.spec.workspace.sub_path
     mounts: list[PodPart] = [
-        workspace,
+        workspace_mount(experiment.spec.workspace),
         {"name": "maskrcnn-shm", "mountPath": "/dev/shm"},  # noqa: S108 - of the pod alone
         {"name": "maskrcnn-home", "mountPath": HOME},
         {"name": "maskrcnn-tmp", "mountPath": "/tmp"},  # noqa: S108 - of the pod alone

@@ -12,7 +12,7 @@ from typing import Any
 from maskrcnn_operator.api.experiment import ExperimentBody
 from maskrcnn_operator.api.pod_stores import secret_directories, stores_of_pods
 from maskrcnn_operator.api.quantity import bytes_of
-from maskrcnn_operator.core.url_inputs import CACHE_DIRECTORY, CACHE_VOLUME, STORE_VOLUMES
+from maskrcnn_operator.core.reserved_volumes import CACHE_DIRECTORY, CACHE_VOLUME, STORE_VOLUMES
 from maskrcnn_trainer.shared.variables import CACHE_LIMIT_VARIABLE, CACHE_VARIABLE, OBJECT_STORES_VARIABLE
 from maskrcnn_trainer.spec.object_stores import stores_to_json
 

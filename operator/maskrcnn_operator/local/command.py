@@ -41,11 +41,11 @@ from maskrcnn_operator.local.runner import (
     ExperimentOutcome,
     run_experiment,
 )
-from maskrcnn_operator.local.store import OWNER_ID, OWNER_ID_FORM
 from maskrcnn_operator.local.store_workspace import StoreOptions, workspace_of
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput, TryAgain, as_task_error
 from maskrcnn_trainer.shared.nvidia import has_nvidia_device
 from maskrcnn_trainer.shared.object_url import ObjectUrl
+from maskrcnn_trainer.shared.owner_state import OWNER_ID, OWNER_ID_FORM
 from maskrcnn_trainer.shared.variables import KEY_VARIABLE, OWNER_ID_VARIABLE
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.reading import read_text
@@ -197,7 +197,8 @@ def run_manifest(
     """
     where = f"--workspace {workspace}"
     try:
-        experiment = _without_problems(read_manifest(read_text(manifest, "the manifest")), workspace)
+        given = read_manifest(read_text(manifest, "the manifest"))
+        experiment = _without_problems(given.without_workspace(), workspace)
         options = _with_owner(store_options, workspace, os.environ)
         place = workspace_of(workspace, experiment.name, options, os.environ)
         if place.url is not None:

@@ -23,13 +23,12 @@ from maskrcnn_operator.api.status import ExperimentStatus, format_time, utc
 from maskrcnn_operator.api.text import one_line
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.files import read_regular, replace_file
+from maskrcnn_trainer.shared.owner_state import OWNER_ID, OWNER_ID_FORM
 
 log = logging.getLogger(__name__)
 
 EXPERIMENT_STATUS_FILE = "experiment-status.json"
 LOCK_FILE = ".lock"
-OWNER_ID = re.compile(r"[0-9A-Za-z._:-]{1,128}")
-OWNER_ID_FORM = "1 to 128 letters, digits, and . _ : -"
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from maskrcnn_operator.api.text import one_line
+from maskrcnn_trainer.shared.owner_state import OWNER_ID, OWNER_ID_FORM
+
 N = TypeVar("N", int, float)
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -55,6 +58,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="directory with tls.crt, tls.key, and ca.crt of that endpoint, renewed by another controller"
         " (default: the operator's own CA, kept in a Secret)",
+    )
+    steps.add_argument(
+        "--object-storage-owner-id",
+        type=_owner_id,
+        metavar="ID",
+        help="owner of all results in object storage, the same in a cluster that replaces this one (default: the uid of"
+        " each experiment's namespace)",
     )
     steps.add_argument(
         "--job-defaults",
@@ -119,6 +129,12 @@ def _own_namespace() -> str:
         return _NAMESPACE_FILE.read_text(encoding="utf-8").strip() or "default"
     except OSError:
         return "default"
+
+
+def _owner_id(text: str) -> str:
+    if not OWNER_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} isn't {OWNER_ID_FORM}")
+    return text
 
 
 def _port(text: str) -> int:

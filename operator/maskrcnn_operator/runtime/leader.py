@@ -12,6 +12,7 @@ from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.executor import Executor
 from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.lease import LeaderElection
+from maskrcnn_operator.cluster.namespace_owners import NamespaceOwners
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.metrics import process as metrics
 from maskrcnn_operator.runtime.event_reader import EventReader
@@ -57,7 +58,8 @@ class Leader:
         )
         self._reader = EventReader(client, self.look_at, utc_now)
         access_modes = AccessModes(client, on_unreadable=unreadable)
-        reconciler = Reconciler(cache, executor, access_modes, options.settings, reader=self._reader)
+        owners = NamespaceOwners(client, cache, options.owner_id, on_unreadable=unreadable)
+        reconciler = Reconciler(cache, executor, access_modes, owners, options.settings, reader=self._reader)
         self._workers = Workers(
             self._queue, reconciler.reconcile, options.workers, on_missing=relisting.ask, on_end=supervisor.ended
         )

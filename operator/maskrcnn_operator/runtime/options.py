@@ -33,6 +33,7 @@ class Options:
         kubeconfig: None for the pod's service account, or else the file in KUBECONFIG.
         settings: settings for planning steps.
         jobs: settings of all Jobs; its report_ca is filled in if this replica serves reports.
+        owner_id: owner of all results in object storage; None for the uid of each experiment's namespace.
         workers: concurrent reconciliations.
         qps, burst: average API calls per second, and calls at once after an idle time; qps 0 for no limit.
         denied_seconds: seconds of 401 or 403 for the first list after which this replica exits.
@@ -49,6 +50,7 @@ class Options:
     kubeconfig: Path | None = None
     settings: Settings = field(default_factory=cluster_settings)
     jobs: JobConfig = field(default_factory=JobConfig)
+    owner_id: str | None = None
     workers: int = 8
     qps: float = 50.0
     burst: int = 100
@@ -78,6 +80,7 @@ def options_of(arguments: argparse.Namespace, defaults: JobDefaults) -> Options:
             max_parallel_steps=arguments.max_parallel_steps,
         ),
         jobs=JobConfig(default_image=arguments.trainer_image, report_url=report_url, defaults=defaults),
+        owner_id=arguments.object_storage_owner_id,
         workers=arguments.workers,
         qps=arguments.qps,
         burst=arguments.burst,

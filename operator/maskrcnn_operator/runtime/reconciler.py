@@ -14,6 +14,7 @@ from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.executor import Executor
 from maskrcnn_operator.cluster.identity import Key
+from maskrcnn_operator.cluster.namespace_owners import NamespaceOwners
 from maskrcnn_operator.cluster.unreadable import report_on_unreadable
 from maskrcnn_operator.core.claims import cache_claim
 from maskrcnn_operator.core.desired import DesiredState
@@ -37,7 +38,7 @@ class Reconciler:
     """Reconciler of experiments, which moves their actual state toward the desired state.
 
     Args:
-        settings: settings for :func:`maskrcnn_operator.core.reconcile.reconcile`, except those of claims.
+        settings: settings for :func:`maskrcnn_operator.core.reconcile.reconcile`, except those of the workspace.
         patience: decides when a status reports that its experiment cannot be reconciled.
         reader: reads why Jobs and pods do not start; None to read no events.
     """
@@ -47,13 +48,15 @@ class Reconciler:
         cache: Cache,
         executor: Executor,
         access_modes: AccessModes,
+        owners: NamespaceOwners,
         settings: Settings,
         *,
         now: Callable[[], datetime] = utc_now,
         patience: Patience | None = None,
         reader: EventReader | None = None,
     ) -> None:
-        self._cache, self._executor, self._access_modes = cache, executor, access_modes
+        self._cache, self._executor = cache, executor
+        self._access_modes, self._owners = access_modes, owners
         self._settings, self._now = settings, now
         self._patience = Patience() if patience is None else patience
         self._reader = reader
@@ -128,7 +131,7 @@ class Reconciler:
         If a start is refused, the plan is made again with that refusal. Each step is refused at most once.
         """
         desired = self._cache.desired(experiment)
-        settings = await self._with_shared(experiment, desired)
+        settings = await self._settings_of(experiment, desired)
         refused: dict[str, StartRefusal] = {}
         while True:
             now = self._now()
@@ -136,15 +139,15 @@ class Reconciler:
             causes = self._reader.causes if self._reader is not None else {}
             seen = observe(experiment, jobs, pods, now, relabeled, causes=causes)
             plan = reconcile(experiment, seen.runs, now, settings, desired, lingering=seen.lingering, refused=refused)
-            more = await self._executor.start(experiment, plan.start)
+            more = await self._executor.start(experiment, plan.start, owner_id=settings.owner_id)
             if not more:
                 if self._reader is not None:
                     self._reader.request(key, seen.to_read)
                 return plan, min((at for at in (plan.wake_at, seen.wake_at) if at is not None), default=None)
             refused |= more
 
-    async def _with_shared(self, experiment: MaskRCNNExperiment, desired: DesiredState) -> Settings:
-        """Return the settings with the access modes of the claims that the experiment's pods mount."""
+    async def _settings_of(self, experiment: MaskRCNNExperiment, desired: DesiredState) -> Settings:
+        """Return the settings with what is known of the claims that the experiment's pods mount, or of the owner."""
         if _finished(experiment):
             return self._settings
         workspace = experiment.spec.workspace.claim_name
@@ -154,6 +157,7 @@ class Reconciler:
             workspace_shared=workspace is None
             or await self._access_modes.shared(experiment.metadata.namespace, workspace),
             cache_shared=cache is None or await self._access_modes.shared(experiment.metadata.namespace, cache),
+            owner_id=None if workspace is not None else await self._owners.owner_of(experiment),
         )
 
 
@@ -167,7 +171,7 @@ def _reasons(entry: ExperimentEntry | None) -> set[str]:
 
 
 def _finished(experiment: MaskRCNNExperiment) -> bool:
-    """Return whether no more steps will start, so that the access modes of claims are not needed."""
+    """Return whether no more steps will start, so that neither claims nor the owner are read."""
     succeeded = experiment.status.condition(ConditionType.SUCCEEDED)
     current = experiment.status.observed_generation == experiment.metadata.generation
     return current and succeeded is not None and succeeded.status == "True"
