@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -306,6 +306,8 @@ def main() -> NoReturn:
     if sys.argv[1:2] == ["launch"]:
         # a default, because the command line of a user has no flag for it
         launch.__kwdefaults__ = {**(launch.__kwdefaults__ or {}), "program": PROGRAM}
+        # the trainer's parser would refuse the options of this task
+        cli._prepared = lambda _: nullcontext()
         cli.entry()
     setup_logging()
     sys.exit(run_task(sys.argv[1:]))
