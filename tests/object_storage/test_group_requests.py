@@ -1,4 +1,4 @@
-"""Requests of a training on eight nodes, from which docs/how-to/a-cluster-without-a-shared-volume.md has its numbers."""
+"""Requests of a training on eight nodes, by which the page on clusters without a shared volume states its costs."""
 
 from __future__ import annotations
 
