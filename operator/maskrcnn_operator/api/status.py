@@ -194,7 +194,7 @@ class Progress(StatusModel):
     unpublished_since: Time | None = Field(
         default=None,
         description="Time since which a complete checkpoint waits to be published to object storage; absent if none "
-        "waits.",
+        "has waited for two minutes.",
     )
     metrics: tuple[Metric, ...] = Field(default=(), description="Newest metrics of the running step.")
     last_updated_time: Time | None = Field(default=None, description="Time of the step's last report.")

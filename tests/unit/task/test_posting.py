@@ -93,28 +93,36 @@ def task(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
 
 def test_post_has_the_seconds_for_which_a_checkpoint_waits(server: Server, task: Task) -> None:
     task.publication.completed(20)
-    task.clock.seconds += 61.9
+    task.clock.seconds += 120.9
     task.poster.offer({"step": 25})
-    assert server.post() == {"step": 25, "unpublishedSeconds": 61}
+    assert server.post() == {"step": 25, "unpublishedSeconds": 120}
 
 
-def test_post_without_a_waiting_checkpoint_has_no_such_member(server: Server, task: Task) -> None:
-    task.launch.published(20)
+def test_usual_time_of_a_publish_is_not_posted(server: Server, task: Task) -> None:
     task.publication.completed(20)
+    task.clock.seconds += 119.9
     task.poster.offer({"step": 25})
-    assert server.post() == {"step": 25, "checkpointStep": 20}
+    assert server.post() == {"step": 25}
+
+
+def test_last_record_is_posted_again_once_a_checkpoint_waits_longer_than_usual(server: Server, task: Task) -> None:
+    task.publication.completed(20)
+    task.poster.offer({"step": 20})
+    assert server.post() == {"step": 20}
+    task.clock.seconds += 120
+    assert server.post() == {"step": 20, "unpublishedSeconds": 120}
 
 
 def test_last_record_is_posted_again_once_its_checkpoint_is_published(server: Server, task: Task) -> None:
     task.publication.completed(20)
+    task.clock.seconds += 120
     task.poster.offer({"step": 20})
-    assert server.post() == {"step": 20, "unpublishedSeconds": 0}
+    assert server.post() == {"step": 20, "unpublishedSeconds": 120}
     task.launch.published(20)
     assert server.post() == {"step": 20, "checkpointStep": 20}
 
 
 def test_last_record_is_posted_again_until_the_server_has_accepted_the_publish(server: Server, task: Task) -> None:
-    task.publication.completed(20)
     task.poster.offer({"step": 20})
     server.post()
     server.statuses = [503]
@@ -124,6 +132,7 @@ def test_last_record_is_posted_again_until_the_server_has_accepted_the_publish(s
 
 def test_nothing_is_posted_again_while_a_checkpoint_only_waits_longer(server: Server, task: Task) -> None:
     task.publication.completed(20)
+    task.clock.seconds += 120
     task.poster.offer({"step": 20})
     server.post()
     task.clock.seconds += 3600

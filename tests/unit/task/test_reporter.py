@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain
 from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.task import posting
 from maskrcnn_trainer.task.artifacts import artifact_bytes, artifact_sha256, read_result
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.posting import HttpPoster
@@ -540,10 +541,15 @@ def test_record_of_a_checkpoint_is_posted_while_the_checkpoint_counts_as_waiting
 
 
 def test_posts_have_what_the_launcher_has_published(
-    tmp_path: Path, environment: TaskEnvironment, publication: Publication, server: Any
+    tmp_path: Path,
+    environment: TaskEnvironment,
+    publication: Publication,
+    server: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     launch, task = publication
     url, received, arrived = server
+    monkeypatch.setattr(posting, "SECONDS_OF_A_USUAL_PUBLISH", 0.0)
     launch.published(10)
     reporter = Reporter("train", tmp_path, replace(environment, report_url=url), publication=task)
     task.announce(20)

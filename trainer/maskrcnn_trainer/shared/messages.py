@@ -141,7 +141,7 @@ class PostedKey(StrEnum):
     """Keys of a posted report alone, about the moment at which it is posted.
 
     UNPUBLISHED_SECONDS: time for which a complete checkpoint has waited to be published, in whole seconds; absent if
-    none waits.
+    none has waited for longer than usual.
     """
 
     UNPUBLISHED_SECONDS = "unpublishedSeconds"

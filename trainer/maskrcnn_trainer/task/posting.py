@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 POST_INTERVAL_SECONDS = 30.0
 POST_TIMEOUT_SECONDS = 10.0
+SECONDS_OF_A_USUAL_PUBLISH = 120.0
+"""Time for which a checkpoint may wait to be published without a post about it."""
 SECONDS_BETWEEN_CHECKS = 5.0
 """Time between two looks at what is published, while there is nothing to post."""
 EXPLANATION_BYTES = 500
@@ -58,8 +60,8 @@ class HttpPoster:
         environment: URL of the report server, and how to reach it.
         interval: shortest time between two posts, in seconds.
         publication: channel to the launcher that publishes the results. With it, a post has the published checkpoint
-            and :class:`PostedKey` as they are when it is sent, and the last record is posted again once that has
-            changed: until its next record, a task may compute for a long time.
+            and, after SECONDS_OF_A_USUAL_PUBLISH, :class:`PostedKey` as they are when it is sent. The last record is
+            posted again once that has changed: until its next record, a task may compute for a long time.
 
     Raises:
         InvalidInput: the URL isn't one of HTTP.
@@ -82,7 +84,7 @@ class HttpPoster:
         self._publication = publication
         self._last: dict[str, Any] | None = None
         self._posted: tuple[int | None, bool] = (None, False)
-        """Published checkpoint of the last post that succeeded, and whether another waited."""
+        """Published checkpoint of the last post that succeeded, and whether it stated a wait."""
         self._pending: dict[str, Any] | None = None
         self._closed = False
         self._failing = False
@@ -142,10 +144,11 @@ class HttpPoster:
         return None if self._publication is None else max(SECONDS_BETWEEN_CHECKS, rest)
 
     def _published(self) -> tuple[int | None, float | None]:
-        """Return the published checkpoint, and for how long a newer one waits; None if none is, or none waits."""
+        """Return the published checkpoint, and for how many seconds a newer one has waited if that is unusual."""
         if self._publication is None:
             return None, None
-        return self._publication.published_step, self._publication.unpublished_seconds
+        step, seconds = self._publication.published_step, self._publication.unpublished_seconds
+        return step, None if seconds is None or seconds < SECONDS_OF_A_USUAL_PUBLISH else seconds
 
     def _post(self, record: Mapping[str, Any]) -> bool:
         """Send a record; return whether the server has accepted it."""
