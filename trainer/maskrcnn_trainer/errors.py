@@ -90,6 +90,12 @@ class WorkspaceFull(TaskError):
     default_reason = "WorkspaceFull"
 
 
+class CacheFull(WorkspaceFull):
+    """No space left for copies of inputs (70)."""
+
+    default_reason = "CacheFull"
+
+
 class Stopped(TaskError):
     """Stop by SIGTERM or SIGINT, after the state was saved if possible (143)."""
 

@@ -63,7 +63,7 @@ COLUMNS: tuple[dict[str, Any], ...] = (
     {
         "name": "Model",
         "type": "string",
-        "description": "Path of the model of the last finished train step.",
+        "description": "Path or URL of the model of the last finished train step.",
         "priority": 1,
         "jsonPath": ".status.modelPath",
     },

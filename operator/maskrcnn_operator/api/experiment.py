@@ -195,7 +195,7 @@ class ExperimentBody(ApiModel):
     image: str = Field(
         default="", max_length=1024, description="Trainer image of all steps; the operator's default when empty."
     )
-    workspace: Workspace = Field(description="Volume for data, models, and results, mounted at /workspace.")
+    workspace: Workspace = Field(description="Place of data, models, and results: what /workspace is in every step.")
     object_stores: tuple[ObjectStore, ...] = Field(
         default=(),
         max_length=MOST_STORES,
@@ -295,3 +295,7 @@ class MaskRCNNExperiment(ApiModel):
     def suspended(self, suspend: bool) -> MaskRCNNExperiment:
         """Return the same experiment with ``spec.suspend`` set."""
         return self.model_copy(update={"spec": self.spec.model_copy(update={"suspend": suspend})})
+
+    def without_workspace(self) -> MaskRCNNExperiment:
+        """Return the same experiment with neither a claim nor a URL as its workspace, as a local run has it."""
+        return self.model_copy(update={"spec": self.spec.model_copy(update={"workspace": Workspace.model_construct()})})

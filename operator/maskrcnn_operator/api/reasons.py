@@ -74,7 +74,13 @@ class Reason(StrEnum):
     TRY_AGAIN = "TryAgain"
     OUT_OF_MEMORY = "OutOfMemory"
     WORKSPACE_FULL = "WorkspaceFull"
+    CACHE_FULL = "CacheFull"
     STORE_REFUSED = "StoreRefused"
+    STORE_PERMISSION_DENIED = "StorePermissionDenied"
+    BUCKET_NOT_FOUND = "BucketNotFound"
+    CONDITIONAL_WRITES_MISSING = "ConditionalWritesMissing"
+    ANOTHERS_OWNER = "AnothersOwner"
+    SUPERSEDED = "Superseded"
     STORE_UNAVAILABLE = "StoreUnavailable"
     INPUT_CHANGED = "InputChanged"
     STOPPED = "Stopped"
@@ -167,9 +173,19 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.INVALID_INPUT: "Correct the spec or the data that the message names; a retry would fail again.",
     Reason.TRY_AGAIN: "Check what failed outside the step (a lost peer, the network), then suspend and resume.",
     Reason.OUT_OF_MEMORY: "Give the step more memory, or decrease imageSize or trainBatchSize.",
-    Reason.WORKSPACE_FULL: "Free space on the volume that the message names, or enlarge it, then suspend and resume.",
-    Reason.STORE_REFUSED: "Correct what the message names: the keys in the Secret, a permission, the URL, or an "
-    "entry of spec.objectStores. Then suspend and resume, or apply the manifest again.",
+    Reason.WORKSPACE_FULL: "Free space on the volume that the message names, or enlarge it; in object storage, "
+    "increase sizeLimit of spec.workspace.objectStorage.scratch. Then suspend and resume.",
+    Reason.CACHE_FULL: "Increase sizeLimit of spec.cache, or enlarge its claim, then suspend and resume.",
+    Reason.STORE_REFUSED: "Correct what the message names: the keys in the Secret, the URL, or an entry of "
+    "spec.objectStores. Then suspend and resume.",
+    Reason.STORE_PERMISSION_DENIED: "Grant the permissions that the message names to the identity of the Secret, or "
+    "of the service account, then suspend and resume.",
+    Reason.BUCKET_NOT_FOUND: "Create the bucket, or correct its name, region, or endpoint, then suspend and resume.",
+    Reason.CONDITIONAL_WRITES_MISSING: "Use a store that has conditional writes; a claim works, too.",
+    Reason.ANOTHERS_OWNER: "If the other owner may lose its results, set takeOverFrom of "
+    "spec.workspace.objectStorage to the value in the message; otherwise use another url or another name.",
+    Reason.SUPERSEDED: "Nothing, unless it repeats: then another experiment or machine writes the same results. Do "
+    "what the message names.",
     Reason.STORE_UNAVAILABLE: "Check the store and the way to it (network, proxy, DNS, a key that has expired), then "
     "suspend and resume. What the attempts have loaded into a cache that lasts is not loaded again.",
     Reason.INPUT_CHANGED: "Find out what writes below the URL that the message names, and suspend and resume once it "
@@ -181,7 +197,8 @@ WHAT_TO_DO: dict[Reason, str] = {
     "spec.preRunningDeadlineSeconds.",
     Reason.STEP_STARTED: "Nothing.",
     Reason.STEP_SUCCEEDED: "Nothing.",
-    Reason.REPORT_WRITTEN: "Copy the page from the claim (kubectl cp), and open it in a browser.",
+    Reason.REPORT_WRITTEN: "Copy the page from the claim (kubectl cp) or the bucket (maskrcnn-operator artifacts), "
+    "and open it in a browser.",
     Reason.STEP_RESTARTING: "Nothing, or read the message of the last attempt.",
     Reason.RESUMED: "Nothing.",
     Reason.CONDITIONS_REMOVED: "Make other controllers write fewer or shorter conditions to the experiment.",

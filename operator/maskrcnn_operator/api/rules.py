@@ -18,6 +18,7 @@ from maskrcnn_operator.api.cel import CelRule, quoted, unchanged
 from maskrcnn_operator.api.pod import ONE_CACHE
 from maskrcnn_operator.api.reserved import RESERVED_PREFIXES, Field, ReservedKey, allowed, refused, rule_in_words
 from maskrcnn_operator.api.step_rules import SPEC_RULES, STEP_RULES
+from maskrcnn_operator.api.workspace import ONE_WORKSPACE, SUB_PATH_OF_A_CLAIM
 from maskrcnn_trainer.spec.maskrcnn_config import MaskRCNNConfig
 
 _SUSPENDED = (
@@ -29,11 +30,20 @@ _NEVER_STARTED = (
 )
 
 
-def _only_when_nothing_runs(field: str, *, optional: bool = False) -> CelRule:
+_TEXTS_OF_THE_WORKSPACE = ("?persistentVolumeClaim.?claimName", "?objectStorage.?url", "?subPath")
+"""Fields that name the workspace. The others of objectStorage can change at any time."""
+_SAME_WORKSPACE = " && ".join(
+    f"self.spec.workspace.{text}.orValue('') == oldSelf.spec.workspace.{text}.orValue('')"
+    for text in _TEXTS_OF_THE_WORKSPACE
+)
+
+
+def _only_when_nothing_runs(field: str, same: str, *, but: str = "") -> CelRule:
+    """Return the rule that a field changes only when nothing runs; ``same`` is CEL that is true without a change."""
     return CelRule(
-        f"({unchanged(field, optional=optional)}) || {_NEVER_STARTED} || {_SUSPENDED}",
+        f"({same}) || {_NEVER_STARTED} || {_SUSPENDED}",
         f"spec.{field} can change until the first attempt of a step has started, or while the condition Suspended is "
-        "True: set spec.suspend to true and wait for it before",
+        f"True: set spec.suspend to true and wait for it before{but}",
         field=f".spec.{field}",
         kind="FieldValueForbidden",
     )
@@ -112,9 +122,11 @@ TYPE_RULES: Mapping[str, tuple[CelRule, ...]] = {
             f"{EXPERIMENT_NAME_LENGTH} characters",
             field=".metadata.name",
         ),
-        _only_when_nothing_runs("workspace"),
-        _only_when_nothing_runs("encryptionKeySecretRef", optional=True),
-        _only_when_nothing_runs("queueName"),
+        _only_when_nothing_runs(
+            "workspace", _SAME_WORKSPACE, but="; takeOverFrom and scratch of objectStorage can change at any time"
+        ),
+        _only_when_nothing_runs("encryptionKeySecretRef", unchanged("encryptionKeySecretRef", optional=True)),
+        _only_when_nothing_runs("queueName", unchanged("queueName")),
     ),
     "ExperimentBody": SPEC_RULES,
     "Step": STEP_RULES,
@@ -146,6 +158,10 @@ TYPE_RULES: Mapping[str, tuple[CelRule, ...]] = {
         ),
     ),
     "InputCache": (CelRule("has(self.sizeLimit) != has(self.persistentVolumeClaim)", ONE_CACHE),),
+    "Workspace": (
+        CelRule("has(self.persistentVolumeClaim) != has(self.objectStorage)", ONE_WORKSPACE),
+        CelRule("!has(self.objectStorage) || self.?subPath.orValue('') == ''", SUB_PATH_OF_A_CLAIM, field=".subPath"),
+    ),
     "MaskRCNNConfig": (*(_at_most(*pair) for pair in _THRESHOLDS), _at_most_where_both_are_given(*_LEVELS)),
     "PartialMaskRCNNConfig": tuple(_at_most_where_both_are_given(*pair) for pair in (*_THRESHOLDS, _LEVELS)),
 }
@@ -197,6 +213,20 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[CelRule, ...]] = {
         CelRule(
             "!self.startsWith('/') && !('..' in self.split('/'))",
             "subPath must be a relative path inside the volume, without '..'",
+        ),
+    ),
+    ("ObjectStorageWorkspace", "url"): (
+        CelRule(
+            # Python also checks for control characters, and for segments . and ..
+            r"self.matches('^(s3|gs|az)://[A-Za-z0-9$][A-Za-z0-9._-]*(/[^/?#*,\\[\\]]+)*$')",
+            "url must be s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, or az://CONTAINER/PREFIX, without a slash at the "
+            "end, a query, user info, and the characters * , [ ]",
+        ),
+    ),
+    ("ObjectStorageWorkspace", "takeOverFrom"): (
+        CelRule(
+            "self.matches('^.+/[1-9][0-9]*$')",
+            "takeOverFrom must be ID/EPOCH, as the message of a refused step names it, such as my-cluster/3",
         ),
     ),
     ("ResourceRequirements", "requests"): (_KEY_LENGTH,),

@@ -97,7 +97,7 @@ class Metric:
 class Artifact:
     """File or directory that a step has produced."""
 
-    path: str = Field(description="Absolute path, under /workspace.")
+    path: str = Field(description="Absolute path, under /workspace, or URL in object storage.")
     size_bytes: Size | None = Field(
         default=None, alias="bytes", description="Size of the file, or of all files in the directory, in bytes."
     )
@@ -166,9 +166,9 @@ class StepStatus(StatusModel):
     )
     checkpoint_step: Size | None = Field(default=None, description="Training step of the newest checkpoint.")
     exit_code: Code | None = Field(default=None, description="Exit code of the newest attempt that ended.")
-    model_path: str | None = Field(default=None, description="Path of the model that the step has made.")
+    model_path: str | None = Field(default=None, description="Path or URL of the model that the step has made.")
     report_path: str | None = Field(
-        default=None, description="Path of the report about the step, a page of HTML; absent if there is none."
+        default=None, description="Path or URL of the report about the step, a page of HTML; absent if there is none."
     )
     artifacts: dict[str, Artifact] = Field(
         default={}, description="Files and directories that the step has produced, by name."
@@ -223,14 +223,23 @@ class ExperimentStatus(StatusModel):
         "while pods start does not count.",
     )
     active_since: Time | None = Field(default=None, description="Time since which a step runs; absent if none runs.")
+    workspace: str | None = Field(
+        default=None,
+        description="Workspace that this status is about: the URL, or the claim's name and subPath, with a slash "
+        "between them. After a change of the workspace every step runs again.",
+    )
     start_time: Time | None = Field(default=None, description="Time at which the first step started.")
     completion_time: Time | None = Field(default=None, description="Time at which the experiment succeeded or failed.")
     progress: Progress | None = Field(default=None, description="Progress of the current step.")
     metrics: tuple[Metric, ...] = Field(
         default=(), description="Metrics of the last finished evaluation of a trained model."
     )
-    model_path: str | None = Field(default=None, description="Path of the model of the last finished train step.")
-    export_path: str | None = Field(default=None, description="Path of the model of the last finished export step.")
+    model_path: str | None = Field(
+        default=None, description="Path or URL of the model of the last finished train step."
+    )
+    export_path: str | None = Field(
+        default=None, description="Path or URL of the model of the last finished export step."
+    )
 
     def step(self, name: str) -> StepStatus | None:
         """Return the status of the step called ``name``; None if there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from maskrcnn_operator.api.base import ApiModel
 from maskrcnn_operator.api.quantity import bytes_of
@@ -62,10 +62,10 @@ class ObjectStorageWorkspace(ApiModel):
     @field_validator("url")
     @classmethod
     def _is_of_a_store(cls, value: str) -> str:
-        if problem := url_problem(value):
-            raise ValueError(problem)
         if value.partition("://")[0] not in STORE_SCHEMES:
             raise ValueError("must be a URL of an object store, such as s3://BUCKET/PREFIX")
+        if problem := url_problem(value):
+            raise ValueError(problem)
         if wildcards := sorted(set("*?[],") & set(value)):
             raise ValueError(f"has {' '.join(wildcards)}, which has a meaning in file patterns; use another prefix")
         return value
@@ -105,7 +105,9 @@ class Workspace(ApiModel):
 
     @field_validator("sub_path")
     @classmethod
-    def _stays_inside(cls, value: str) -> str:
+    def _stays_inside(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("object_storage") is not None:
+            raise ValueError(SUB_PATH_OF_A_CLAIM)
         if value.startswith("/") or ".." in value.split("/"):
             raise ValueError("must be a relative path inside the volume, without '..'")
         if is_url(value):
@@ -116,6 +118,4 @@ class Workspace(ApiModel):
     def _one_place(self) -> Self:
         if (self.persistent_volume_claim is None) == (self.object_storage is None):
             raise ValueError(ONE_WORKSPACE)
-        if self.object_storage is not None and self.sub_path:
-            raise ValueError(SUB_PATH_OF_A_CLAIM)
         return self

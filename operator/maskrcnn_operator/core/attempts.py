@@ -12,6 +12,7 @@ from maskrcnn_operator.core.progress import with_newest_checkpoint
 from maskrcnn_operator.core.retries import AttemptFailure, after_failure, failed, resumed, uncounted
 from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.core.stopping import was_asked_to_stop
+from maskrcnn_operator.core.workspace_paths import shown_artifact, shown_place
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED
 from maskrcnn_trainer.spec.task_name import TaskName
 
@@ -151,7 +152,7 @@ def _ended(step: StepStatus, run: Run, ended: datetime, context: ReconcileContex
     seen, asked = _failure_seen_before(step, run, exit_code), was_asked_to_stop(step)
     step = step.model_copy(update={"exit_code": exit_code})
     if run.state is RunState.SUCCEEDED:
-        return _succeeded(step, run, ended, context.settings)
+        return _succeeded(step, run, ended, context)
     failure = seen or _failure(run, exit_code)
     step = _above_later_attempt(step.model_copy(update={"exit_code": failure.exit_code}), run)
     if failure.exit_code != EXIT_INVALID:
@@ -196,22 +197,22 @@ def _failure_seen_before(step: StepStatus, run: Run, exit_code: int | None) -> A
     return None
 
 
-def _succeeded(step: StepStatus, run: Run, ended: datetime, settings: Settings) -> StepStatus:
-    result = run.result
+def _succeeded(step: StepStatus, run: Run, ended: datetime, context: ReconcileContext) -> StepStatus:
+    result, workspace = run.result, context.experiment.spec.workspace
     known = (step.fingerprint, run.fingerprint, *run.older_fingerprints)
     if result is None or (result.fingerprint and result.fingerprint not in known):
         # exit code 0 would mean that the step has succeeded
         unknown = step.model_copy(update={"exit_code": None})
-        return uncounted(unknown, Reason.RESULT_UNREADABLE, "its result cannot be read", ended, settings)
+        return uncounted(unknown, Reason.RESULT_UNREADABLE, "its result cannot be read", ended, context.settings)
     return step.model_copy(
         update={
             "state": StepState.SUCCEEDED,
             "reason": (Reason.UP_TO_DATE if run.adopted or result.up_to_date else Reason.COMPLETED).value,
             "message": "",
             "completion_time": ended,
-            "model_path": result.model_path,
-            "report_path": result.report_path,
-            "artifacts": dict(result.artifacts),
+            "model_path": None if result.model_path is None else shown_place(result.model_path, workspace),
+            "report_path": None if result.report_path is None else shown_place(result.report_path, workspace),
+            "artifacts": {name: shown_artifact(artifact, workspace) for name, artifact in result.artifacts.items()},
             "metrics": result.metrics,
         }
     )

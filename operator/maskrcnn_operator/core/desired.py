@@ -15,6 +15,7 @@ from maskrcnn_operator.core.overlap import overlaps
 from maskrcnn_operator.core.overrides import problems_of_overrides
 from maskrcnn_operator.core.template import template_hashes
 from maskrcnn_operator.core.url_inputs import problems_of_volumes, reads_stores
+from maskrcnn_operator.core.workspace_url_inputs import problems_of_workspace_url
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
 
@@ -91,6 +92,8 @@ def resolve(experiment: MaskRCNNExperiment) -> DesiredState:
     problems += problems_of_overrides(experiment)
     for index, step in enumerate(experiment.spec.steps):
         problems += problems_of_volumes(experiment, step, index, merged[step.name].spec)
+    if experiment.spec.workspace.url is not None:
+        problems += problems_of_workspace_url(experiment, experiment.spec.workspace.url)
     if problems:
         # a problem of spec.experiment is the same for every step
         return DesiredState(graph, problems=tuple(dict.fromkeys(problems)))

@@ -51,12 +51,15 @@ def drop_results_of_another_fingerprint(context: ReconcileContext, steps: Steps)
     for name, step in steps.items():
         if step.fingerprint is None or context.desired.recognizes(name, step.fingerprint):
             continue
-        if step.state in LIVE_STATES:
-            found[name] = ask_to_stop(step, Reason.SPEC_CHANGED, "the step was changed")
-        else:
-            # only the number of the newest attempt stays
-            found[name] = StepStatus(name=step.name, attempt=step.attempt, reason=Reason.SPEC_CHANGED.value)
+        found[name] = without_result(step, "the step was changed")
     return found
+
+
+def without_result(step: StepStatus, why: str) -> StepStatus:
+    """Return a step whose result doesn't count any more, with only the number of its attempt; a live one must stop."""
+    if step.state in LIVE_STATES:
+        return ask_to_stop(step, Reason.SPEC_CHANGED, why)
+    return StepStatus(name=step.name, attempt=step.attempt, reason=Reason.SPEC_CHANGED.value)
 
 
 def replace_attempts_that_never_ran(context: ReconcileContext, steps: Steps) -> Steps:
@@ -87,12 +90,20 @@ def drop_images_chosen_before_an_edit(context: ReconcileContext, steps: Steps) -
     dropped when the user suspends, resumes, or edits the experiment; the next attempt then uses the image of the spec,
     or the current default.
     """
-    newest, found = {(run.step, run.attempt): run for run in context.runs}, dict(steps)
-    for name, step in steps.items():
-        if step.state is not StepState.PENDING or step.image is None:
-            continue
-        run, template = newest.get((name, step.attempt)), context.desired.templates[name]
-        # if the Job of the attempt is gone, or does not show its spec, any edit counts
-        if is_another_template(run.template, template) if run and run.template else context.is_edited:
-            found[name] = step.model_copy(update={"image": None})
-    return found
+    return {
+        name: step.model_copy(update={"image": None})
+        if step.state is StepState.PENDING and step.image is not None and differs_from_its_job(context, step)
+        else step
+        for name, step in steps.items()
+    }
+
+
+def differs_from_its_job(context: ReconcileContext, step: StepStatus) -> bool:
+    """Return whether the Job of a step's newest attempt would be made from another spec now.
+
+    If that Job is gone, or doesn't show its spec, any edit counts.
+    """
+    run = next((run for run in context.runs if (run.step, run.attempt) == (step.name, step.attempt)), None)
+    if run is None or not run.template:
+        return context.is_edited
+    return is_another_template(run.template, context.desired.templates[step.name])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.core.plan import REFUSAL_REASONS, Event
+from maskrcnn_operator.core.workspace_paths import results_url
 
 _NO_WARNING = frozenset({"", Reason.STARTING.value, Reason.SCHEDULING_GATED.value})
 """Reasons of a normal start. With a topology, Kueue gates the pods of every start for a moment."""
@@ -12,11 +14,14 @@ _WARNED_OF = REFUSAL_REASONS | {Reason.JOB_RELABELED, Reason.WORKLOAD_DEACTIVATE
 """Reasons that cause an event even if the state stays the same."""
 
 
-def events_between(before: ExperimentStatus, after: ExperimentStatus) -> tuple[Event, ...]:
-    """Return the events for the change from one status to the next."""
+def events_between(
+    before: ExperimentStatus, after: ExperimentStatus, experiment: MaskRCNNExperiment
+) -> tuple[Event, ...]:
+    """Return the events for the change from one status of an experiment to the next."""
     found: list[Event] = []
     for step in after.steps:
-        found += _of_step(before.step(step.name) or StepStatus(name=step.name), step)
+        results = results_url(experiment, step.name)
+        found += _of_step(before.step(step.name) or StepStatus(name=step.name), step, results)
     old, new = before.condition(ConditionType.READY), after.condition(ConditionType.READY)
     if new is not None and (old is None or old.reason != new.reason):
         stalled = after.is_true(ConditionType.STALLED)
@@ -32,7 +37,7 @@ def _cannot_start(step: StepStatus) -> bool:
     return step.state is StepState.STARTING and step.reason not in _NO_WARNING
 
 
-def _of_step(before: StepStatus, after: StepStatus) -> list[Event]:
+def _of_step(before: StepStatus, after: StepStatus, results: str | None) -> list[Event]:
     event: Event | None = None
     if after.state in LIVE_STATES and after.attempt != before.attempt:
         event = Event("Normal", Reason.STEP_STARTED, f"step {after.name}: attempt {after.attempt}")
@@ -43,7 +48,8 @@ def _of_step(before: StepStatus, after: StepStatus) -> list[Event]:
     elif after.state is before.state:
         event = None
     elif after.state is StepState.SUCCEEDED:
-        event = Event("Normal", Reason.STEP_SUCCEEDED, f"step {after.name}: {after.reason}")
+        where = f"; results in {results}" if results is not None else ""
+        event = Event("Normal", Reason.STEP_SUCCEEDED, f"step {after.name}: {after.reason}{where}")
     elif after.state is StepState.FAILED:
         event = Event("Warning", Reason.STEP_FAILED, f"step {after.name}: {after.reason}: {after.message}")
     elif before.state in LIVE_STATES and after.state is StepState.PENDING and after.next_attempt_time:

@@ -16,7 +16,10 @@ from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
 from maskrcnn_operator.core.claims import mounted_claims
 from maskrcnn_operator.core.limits import deadline_that_is_over
 from maskrcnn_operator.core.plan import ReconcileContext, Steps
+from maskrcnn_operator.core.workspace_edits import is_about_another_workspace
 
+OWNER_CHECK_INTERVAL = timedelta(seconds=30)
+"""Interval of checks for a namespace that can't be read; no watch of the operator shows a new permission."""
 CLAIM_CHECK_INTERVAL = timedelta(seconds=30)
 """Interval of checks for a claim that does not exist; no watch of the operator shows its creation."""
 
@@ -152,6 +155,32 @@ def a_claim_is_unknown(candidate: Candidate) -> Wait | None:
     return Wait(Reason.WAITING_FOR_CLAIM, "; ".join(unknown), context.now + CLAIM_CHECK_INTERVAL)
 
 
+def the_owner_is_unknown(candidate: Candidate) -> Wait | None:
+    """Wait until it is known who owns the results of an experiment in object storage."""
+    context = candidate.context
+    url = context.experiment.spec.workspace.url
+    if url is None or context.settings.owner_id is not None:
+        return None
+    return Wait(
+        Reason.OWNER_UNKNOWN,
+        f"the namespace {context.experiment.metadata.namespace}, whose uid is the owner of the results in {url}, "
+        "cannot be read",
+        context.now + OWNER_CHECK_INTERVAL,
+    )
+
+
+def the_workspace_before_is_still_used(candidate: Candidate) -> Wait | None:
+    """Wait until the attempts that were started with another workspace have ended."""
+    context, steps = candidate.context, candidate.steps
+    if not is_about_another_workspace(context):
+        return None
+    live = [name for name, step in steps.items() if step.state in LIVE_STATES]
+    if not live:
+        return None
+    message = f"waits for the end of {', '.join(live)} in the workspace {context.experiment.status.workspace}"
+    return Wait(Reason.SPEC_CHANGED, message)
+
+
 def as_many_steps_run_as_may(candidate: Candidate) -> Wait | None:
     """Wait until fewer steps run than the limit allows."""
     limit = steps_at_a_time(candidate.context)
@@ -179,7 +208,9 @@ CHECKS: tuple[Check, ...] = (
     something_of_it_is_still_alive,
     others_still_use_its_old_result,
     its_deadline_is_over,
+    the_workspace_before_is_still_used,
     a_claim_is_unknown,
+    the_owner_is_unknown,
     as_many_steps_run_as_may,
     its_start_was_refused,
 )

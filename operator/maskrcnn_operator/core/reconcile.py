@@ -13,7 +13,16 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepStatus
-from maskrcnn_operator.core import attempts, edits, limits, publish_delay, starting, stopping, summary
+from maskrcnn_operator.core import (
+    attempts,
+    edits,
+    limits,
+    publish_delay,
+    starting,
+    stopping,
+    summary,
+    workspace_edits,
+)
 from maskrcnn_operator.core.desired import DesiredState, resolve
 from maskrcnn_operator.core.plan import Plan, Policy, ReconcileContext, Settings, StartRefusal, Steps
 from maskrcnn_operator.core.runs import Run
@@ -28,7 +37,9 @@ OBSERVATION: tuple[Policy, ...] = (
 """Policies that update the steps from observations; applied even if the spec is invalid."""
 POLICIES: tuple[Policy, ...] = (
     *OBSERVATION,
+    workspace_edits.drop_results_of_another_workspace,
     edits.drop_results_of_another_fingerprint,
+    workspace_edits.try_refused_owners_again_after_an_edit,
     edits.replace_attempts_that_never_ran,
     edits.drop_images_chosen_before_an_edit,
     stopping.stop_while_suspended,
@@ -90,6 +101,7 @@ def seen(experiment: MaskRCNNExperiment, now: datetime, desired: DesiredState) -
 def _progressing(context: ReconcileContext) -> Plan:
     """Return the plan for a valid spec."""
     steps = _after(POLICIES, context)
+    workspace = workspace_edits.workspace_to_record(context, steps)
     deadline = limits.next_deadline(context, steps)
     steps, start, waits_end = starting.start_what_is_ready(context, steps)
     alive = stopping.what_is_still_alive(context.runs, context.lingering)
@@ -97,7 +109,16 @@ def _progressing(context: ReconcileContext) -> Plan:
     forget, later = limits.runs_to_forget(context.runs, steps, context.now, context.settings)
     stop = stopping.runs_to_stop(context.runs, steps)
     wake = (deadline, *waits_end, later, publish_delay.next_delayed_publish(context, steps))
-    return summary.conclude(context, steps, verdict, start=start, stop=stop, forget=forget, wake=wake)
+    return summary.conclude(
+        context,
+        steps,
+        verdict,
+        start=start,
+        stop=stop,
+        forget=forget,
+        wake=wake,
+        workspace=workspace,
+    )
 
 
 def _stalled(context: ReconcileContext, problems: tuple[ManifestProblem, ...]) -> Plan:

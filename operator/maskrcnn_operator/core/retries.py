@@ -50,7 +50,7 @@ def exit_reason(exit_code: int | None, task_reason: str) -> str:
     if exit_code == EXIT_KILLED:
         return Reason.OUT_OF_MEMORY
     if exit_code == EXIT_WORKSPACE_FULL:
-        return Reason.WORKSPACE_FULL
+        return Reason.CACHE_FULL if task_reason == Reason.CACHE_FULL else Reason.WORKSPACE_FULL
     meanings = {EXIT_INVALID: Reason.INVALID_INPUT, EXIT_TRY_AGAIN: Reason.TRY_AGAIN, EXIT_STOPPED: Reason.STOPPED}
     return task_reason or (meanings.get(exit_code, Reason.ERROR) if exit_code is not None else Reason.ERROR)
 

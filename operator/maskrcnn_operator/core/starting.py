@@ -14,6 +14,7 @@ from maskrcnn_operator.core.merge import with_model
 from maskrcnn_operator.core.plan import ReconcileContext, StartRun, Steps
 from maskrcnn_operator.core.readiness import Candidate, Never, answer, waiting
 from maskrcnn_operator.core.retries import failed
+from maskrcnn_operator.core.workspace_paths import mounted_place
 
 
 def problems_of(context: ReconcileContext) -> tuple[ManifestProblem, ...]:
@@ -86,9 +87,10 @@ def next_attempt(name: str, steps: Steps, context: ReconcileContext) -> tuple[St
         message = f"step {maker.name} succeeded but named no model; change its revision to run it again"
         return failed(step, Reason.ERROR, message, context.now), None
     spec = desired.specs[name]
+    made = maker and maker.model_path and mounted_place(maker.model_path, experiment.spec.workspace)
     if spec is not None and maker is not None:
-        spec = with_model(spec, node, maker.model_path)
-    argument = maker.model_path if maker and node.model_use is ModelUse.ARGUMENT else manifest.model_path
+        spec = with_model(spec, node, made)
+    argument = made if maker and node.model_use is ModelUse.ARGUMENT else manifest.model_path
     *older, fingerprint = desired.fingerprints_of_attempt(name, steps)
     image = experiment.image_of(manifest) or step.image or settings.default_image
     queue = (experiment.spec.queue_name or settings.default_queue) if settings.queueing else ""

@@ -36,7 +36,14 @@ def invalid(problems: tuple[ManifestProblem, ...], *, suspended: bool = False) -
 
 
 NAMED_WAITS = frozenset(
-    {Reason.WAITING_FOR_PODS, Reason.WAITING_FOR_CLAIM, Reason.NAME_TAKEN, Reason.JOB_REFUSED, Reason.UPSTREAM_CHANGED}
+    {
+        Reason.WAITING_FOR_PODS,
+        Reason.WAITING_FOR_CLAIM,
+        Reason.OWNER_UNKNOWN,
+        Reason.NAME_TAKEN,
+        Reason.JOB_REFUSED,
+        Reason.UPSTREAM_CHANGED,
+    }
 )
 """Reasons why a step that could start waits for something other than the experiment's steps."""
 
@@ -62,8 +69,27 @@ def assess(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ..
     waiting = [step for step in steps if step.state is StepState.PENDING and step.reason != Reason.UPSTREAM_FAILED]
     if broken and not live and not waiting:
         message = "; ".join(f"step {step.name}: {step.message or step.reason}" for step in broken)
-        return Verdict(ExperimentPhase.FAILED, Reason.FAILED, message, cause=Reason.STEP_FAILED)
+        return Verdict(ExperimentPhase.FAILED, Reason.FAILED, message, cause=_cause(broken))
     return Verdict(ExperimentPhase.ACTIVE, _activity(live, waiting), _message(live, waiting, broken))
+
+
+_CAUSES = frozenset(
+    {
+        Reason.STORE_PERMISSION_DENIED,
+        Reason.BUCKET_NOT_FOUND,
+        Reason.CONDITIONAL_WRITES_MISSING,
+        Reason.ANOTHERS_OWNER,
+        Reason.WORKSPACE_FULL,
+        Reason.CACHE_FULL,
+    }
+)
+"""Reasons of failed steps that are about the workspace and the cache of the whole experiment."""
+
+
+def _cause(broken: list[StepStatus]) -> str:
+    """Return the common reason of the failed steps if it is about the whole experiment, else StepFailed."""
+    reasons = {step.reason for step in broken}
+    return reasons.pop() if len(reasons) == 1 and reasons <= _CAUSES else Reason.STEP_FAILED
 
 
 _ACTIVITIES: Mapping[StepState, Reason] = {
@@ -110,12 +136,29 @@ def conclude(
     stop: tuple[RunKey, ...] = (),
     forget: tuple[RunKey, ...] = (),
     wake: Iterable[datetime | None] = (),
+    workspace: str | None = None,
 ) -> Plan:
-    """Return the plan that gives the experiment ``steps``; ``wake`` has further times to reconcile again."""
+    """Return the plan that gives the experiment ``steps``.
+
+    Args:
+        context: of the reconciliation.
+        steps: all steps of the spec by name.
+        verdict: on the experiment as a whole.
+        start: attempts to start.
+        stop: runs to stop.
+        forget: ended runs to remove.
+        wake: further times to reconcile again; None for never.
+        workspace: workspace that the status is about; None to keep the recorded one.
+    """
     experiment, now, before = context.experiment, context.now, context.experiment.status
     ordered = tuple(steps[step.name] for step in experiment.spec.steps)
     status = assemble(experiment, context.desired.graph, ordered, verdict, now)
     status = status.model_copy(update={"steps": (*status.steps, *_held_and_no_longer_in_the_spec(context))})
+    changed = _what_is_written(status) != _what_is_written(before)
+    if workspace is not None and (changed or before.workspace is not None):
+        # an older release has left statuses without it, which alone is not worth a write
+        changed = changed or before.workspace != workspace
+        status = status.model_copy(update={"workspace": workspace})
     # from the new status: this may be the last reconciliation before the deadline
     _, over = active_deadline(experiment.spec, status, now)
     end = deleted_at(experiment.spec, status)
@@ -125,9 +168,9 @@ def conclude(
         start,
         stop,
         forget,
-        events_between(before, status),
+        events_between(before, status, experiment),
         min((at for at in later if at is not None), default=None),
-        write_status=_what_is_written(status) != _what_is_written(before),
+        write_status=changed,
         drop_progress=before.progress is not None and status.progress is None,
         delete_experiment=end is not None and end <= now,
     )
@@ -177,6 +220,7 @@ def assemble(
         restarts=sum(step.restarts for step in steps),
         active_seconds=old.active_seconds if active else int(active_time(old, now).total_seconds()),
         active_since=(old.active_since or now) if active else None,
+        workspace=old.workspace,
         start_time=old.start_time or min(starts, default=None),
         completion_time=(old.completion_time or now) if finished else None,
         progress=_progress(old, steps, current),

@@ -23,15 +23,17 @@ STORE_VOLUMES = "maskrcnn-store-"
 def reads_stores(experiment: MaskRCNNExperiment, step: Step, spec: ExperimentSpec | None) -> bool:
     """Return whether the pods of a step get the stores and a cache.
 
-    They do if the step names a URL of an object store, or if the experiment has stores, because the results of other
-    steps may name URLs.
+    They do if the workspace is in object storage, if the step names a URL of an object store, or if the experiment has
+    stores, because the results of other steps may name URLs.
 
     Args:
         experiment: with a valid spec.
         step: one of its steps.
         spec: merged spec of the step; None for tasks that read none.
     """
-    return bool(experiment.spec.object_stores) or any(map(_is_in_a_store, _inputs(step, spec)))
+    if experiment.spec.workspace.url is not None or experiment.spec.object_stores:
+        return True
+    return any(map(_is_in_a_store, _inputs(step, spec)))
 
 
 def problems_of_volumes(

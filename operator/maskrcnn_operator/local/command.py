@@ -197,7 +197,8 @@ def run_manifest(
     """
     where = f"--workspace {workspace}"
     try:
-        experiment = _without_problems(read_manifest(read_text(manifest, "the manifest")), workspace)
+        given = read_manifest(read_text(manifest, "the manifest"))
+        experiment = _without_problems(given.without_workspace(), workspace)
         options = _with_owner(store_options, workspace, os.environ)
         place = workspace_of(workspace, experiment.name, options, os.environ)
         if place.url is not None:

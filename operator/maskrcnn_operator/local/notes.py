@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.task_kinds import ON_GPUS
-
-ANOTHERS_OWNER = "AnothersOwner"
-"""Reason of a task whose results' place in object storage belongs to another owner."""
 
 _CLUSTER_FIELDS = {
     "image": "image",
@@ -92,7 +90,7 @@ def owner_to_take_over(experiment: str, reasons: Collection[str]) -> tuple[str, 
         experiment: name of the experiment.
         reasons: of the failed steps.
     """
-    if ANOTHERS_OWNER not in reasons:
+    if Reason.ANOTHERS_OWNER not in reasons:
         return ()
     return (
         f"Another owner has the experiment {experiment} in the workspace. If it may lose it, run the same command once "

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepStatus
 from maskrcnn_operator.api.text import one_line
-from maskrcnn_operator.local.notes import ANOTHERS_OWNER
 from maskrcnn_operator.local.trainer_call import call_trainer
 from maskrcnn_trainer.errors import EXIT_INVALID, InvalidInput, TryAgain
 
@@ -144,7 +144,7 @@ def refuse_another_owner(
     raise InvalidInput(
         f"{url} holds the experiment {experiment} of {whose}; {outdated}to take it over for good, give "
         f"--take-over-from {_argument(state)}{same}",
-        reason=ANOTHERS_OWNER,
+        reason=Reason.ANOTHERS_OWNER,
     )
 
 

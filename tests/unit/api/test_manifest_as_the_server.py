@@ -14,8 +14,7 @@ from maskrcnn_operator.api.problems import ManifestError, ManifestProblem
 from maskrcnn_operator.api.rules import FIELD_RULES, PATTERN_RULES, TYPE_RULES
 from maskrcnn_operator.api.schema import definitions, written_out
 from maskrcnn_operator.api.step_rules import RULES_OF_THE_GRAPH
-from maskrcnn_operator.core.graph import build_graph
-from maskrcnn_operator.core.merge import merge_step
+from maskrcnn_operator.core.desired import resolve
 
 FOLDER = Path(__file__).resolve().parents[2] / "apiserver" / "manifests"
 ACCEPTED = sorted((FOLDER / "accepted").glob("*.yaml"))
@@ -29,10 +28,7 @@ def problems(text: str) -> list[ManifestProblem]:
         experiment = read_manifest(text)
     except ManifestError as error:
         return list(error.problems)
-    graph = build_graph(experiment)
-    if graph.problems:
-        return list(graph.problems)
-    return [problem for step in experiment.spec.steps for problem in merge_step(experiment, graph, step.name).problems]
+    return list(resolve(experiment).problems)
 
 
 def test_there_are_manifests() -> None:

@@ -22,6 +22,14 @@ Make = Callable[..., MaskRCNNExperiment]
 MANIFEST = yaml.safe_load(Path(__file__).with_name("nine_steps.yaml").read_text())
 
 
+BUCKET = "s3://results/lab"
+
+
+def in_a_bucket(spec: dict[str, Any]) -> None:
+    """Give the experiment a workspace in object storage."""
+    spec["workspace"] = {"objectStorage": {"url": BUCKET}}
+
+
 @pytest.fixture
 def make() -> Make:
     """Return a function that makes the nine-step experiment after changes of its spec (a dictionary, in place)."""

@@ -9,14 +9,16 @@ from datetime import timedelta
 import pytest
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.pod import InputCache
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import Condition, StepState, StepStatus
+from maskrcnn_operator.api.workspace import Workspace
 from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.plan import ReconcileContext, StartRefusal
 from maskrcnn_operator.core.readiness import CHECKS, Candidate, Never, answer
 from maskrcnn_operator.core.runs import RunState
 
-from .conftest import Make
+from .conftest import Make, in_a_bucket
 from .world import SETTINGS, START, World
 
 OLD_POD = "pod nuclei-train-1-0 on node node-a"
@@ -150,6 +152,39 @@ def test_running_worker_group_continues_when_its_workspace_is_no_longer_shared(t
     assert training.live() == set()
 
 
+def test_nothing_starts_before_the_owner_of_the_bucket_is_known(make: Make) -> None:
+    world = World(make(in_a_bucket))
+    plan = world.settle()
+    assert world.runs == {}
+    assert plan.wake_at == world.now + timedelta(seconds=30)
+    step = world.step("convert-train")
+    assert (step.reason, step.message) == (
+        "OwnerUnknown",
+        "the namespace default, whose uid is the owner of the results in s3://results/lab, cannot be read",
+    )
+    assert (ready(world).reason, "OwnerUnknown" in ready(world).message) == ("Waiting", True)
+    world.now += timedelta(seconds=30)
+    assert not world.look().write_status
+    world.settings = replace(SETTINGS, owner_id="uid-of-the-namespace")
+    world.settle()
+    assert world.live() == {"convert-train", "convert-val"}
+
+
+def test_owner_doesnt_matter_for_a_claim(make: Make) -> None:
+    world = World(make())
+    assert world.settings.owner_id is None
+    world.settle()
+    assert world.live() == {"convert-train", "convert-val"}
+
+
+def test_worker_group_in_a_bucket_needs_no_claim(make: Make) -> None:
+    world = World(make(in_a_bucket), replace(SETTINGS, owner_id="uid", workspace_shared=False))
+    world.settle()
+    world.succeed("convert-train", "convert-val")
+    assert world.live() == {"train"}
+    assert world.experiment.step("train").nodes > 1
+
+
 @pytest.mark.parametrize("reason", [Reason.NAME_TAKEN, Reason.JOB_REFUSED])
 def test_an_attempt_that_could_not_be_made_is_tried_again_later(world: World, reason: Reason) -> None:
     world.refused = {
@@ -252,6 +287,10 @@ class Situation:
     def _status(self, **fields: object) -> None:
         self.experiment = self.experiment.with_status(self.experiment.status.model_copy(update=fields))
 
+    def _spec(self, **fields: object) -> None:
+        spec = self.experiment.spec.model_copy(update=fields)
+        self.experiment = self.experiment.model_copy(update={"spec": spec})
+
     def suspended(self) -> None:
         self.experiment = self.experiment.suspended(True)
 
@@ -275,12 +314,20 @@ class Situation:
         self.lingering["evaluate"] = OLD_POD
 
     def deadline_over(self) -> None:
-        spec = self.experiment.spec.model_copy(update={"active_deadline_seconds": 1})
-        self.experiment = self.experiment.model_copy(update={"spec": spec})
+        self._spec(active_deadline_seconds=1)
         self._status(active_seconds=2)
 
+    def workspace_changed(self) -> None:
+        self._status(workspace="another-claim")
+        self._step("inference", state=StepState.RUNNING)
+
     def claim_unknown(self) -> None:
-        self.settings = replace(self.settings, workspace_shared=None)
+        self._spec(cache=InputCache.model_validate({"persistentVolumeClaim": {"claimName": "copies"}}))
+        self.settings = replace(self.settings, workspace_shared=None, cache_shared=None)
+
+    def owner_unknown(self) -> None:
+        self._spec(workspace=Workspace.model_validate({"objectStorage": {"url": "s3://results"}}))
+        self.settings = replace(self.settings, owner_id=None)
 
     def turn_taken(self) -> None:
         self.settings = replace(self.settings, max_parallel_steps=1)
@@ -306,7 +353,9 @@ IN_ORDER: Mapping[str, Callable[[Situation], None]] = {
     "WaitingForPods": Situation.pods_linger,
     "UpstreamChanged": Situation.result_in_use,
     "DeadlineExceeded": Situation.deadline_over,
+    "SpecChanged": Situation.workspace_changed,
     "WaitingForClaim": Situation.claim_unknown,
+    "OwnerUnknown": Situation.owner_unknown,
     "WaitingForTurn": Situation.turn_taken,
     "NameTaken": Situation.start_refused,
 }

@@ -210,7 +210,7 @@ def test_limit_prefers_unfinished_then_failed_then_new_experiments() -> None:
         found = samples(collector)
         assert found["maskrcnn_experiments_without_series",] == 5 - len(kept)
         assert found["maskrcnn_experiments", "lab", "Running"] == 2
-        assert len(of_experiments(collector)) <= 8 * limit
+        assert len(of_experiments(collector)) <= len(SERIES) * limit
 
 
 def test_experiments_without_series_are_counted_by_namespace() -> None:

@@ -16,6 +16,9 @@ from maskrcnn_trainer.object_store.providers import PROVIDERS
 
 REFUSED = "StoreRefused"
 """Reason of errors about a store that refuses, or that can't be used with its settings."""
+PERMISSION_DENIED = "StorePermissionDenied"
+BUCKET_NOT_FOUND = "BucketNotFound"
+REASONS_OF_REFUSALS = frozenset({REFUSED, PERMISSION_DENIED, BUCKET_NOT_FOUND})
 
 
 class Meaning(Enum):
@@ -267,6 +270,16 @@ def sentence(failure: Failure, operation: Operation, url: str, reached: Reached)
     answer = ", ".join(part for part in (str(failure.status or ""), failure.code) if part)
     shown = f" (HTTP {answer})" if answer else ""
     return f"{url if url.isprintable() else ascii(url)}: {operation.value} failed{shown}: {what}; {remedy}"
+
+
+def reason_of_refusal(failure: Failure, operation: Operation, scheme: str) -> str:
+    """Return the reason of the error of a refused request, one of REASONS_OF_REFUSALS."""
+    if failure.kind is not FailureKind.ANSWER:
+        return REFUSED
+    found = _of_answer(failure, operation, scheme)
+    if found == explained_lack(scheme, operation.permission):
+        return PERMISSION_DENIED
+    return BUCKET_NOT_FOUND if found in (_BUCKET, _CONTAINER) else REFUSED
 
 
 def _explained(failure: Failure, operation: Operation, reached: Reached) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import StoreClient
 from maskrcnn_trainer.object_store.connection import StoreConnection
-from maskrcnn_trainer.object_store.explanations import REFUSED
+from maskrcnn_trainer.object_store.explanations import REASONS_OF_REFUSALS
 from maskrcnn_trainer.object_store.fence_store import FenceStore
 from maskrcnn_trainer.object_store.needed_objects import NamedObjects, objects_at, objects_of_pattern
 from maskrcnn_trainer.object_store.published_inputs import (
@@ -161,7 +161,7 @@ class InputLookup:
         try:
             plain = named.found_by(self._plain(named, ObjectUrl(url.scheme, url.container), any_prefix=True))
         except InvalidInput as error:
-            if error.reason == REFUSED:
+            if error.reason in REASONS_OF_REFUSALS:
                 raise
             plain = error
         published = self._published_above(named)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from maskrcnn_trainer.errors import InvalidInput, Stopped, TaskError, TryAgain, WorkspaceFull
+from maskrcnn_trainer.errors import NO_SPACE, CacheFull, InvalidInput, Stopped, TaskError, TryAgain
 from maskrcnn_trainer.object_store.cache_owner import CLAIM_FILE, CacheOwner, remove_dead_owners
 from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient
 from maskrcnn_trainer.object_store.connection import StoreConnection, connection_for
@@ -171,7 +171,7 @@ class InputStaging:
 
         Raises:
             InvalidInput: an input is absent, a store refuses it, or no directory can hold its objects (64).
-            WorkspaceFull: there is no room for the objects (70); nothing was loaded then.
+            CacheFull: there is no room for the objects (70).
             TryAgain: a store doesn't answer, or an object changes again and again (75).
             Stopped: as requested.
             OSError: of the cache.
@@ -187,6 +187,13 @@ class InputStaging:
         except TaskError as error:
             error.args = (self._lookup.as_written(str(error)),)
             raise
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            raise CacheFull(
+                f"the cache {cache.root}: no space left ({error.strerror}); give it more room (on a cluster: "
+                "spec.cache), or another directory with --cache"
+            ) from error
         self._progress.end()
 
     def _stage(self, inputs: Sequence[UrlInput], cache: ObjectCache, *, tries: int) -> None:
@@ -354,7 +361,7 @@ class InputStaging:
         """Evict objects so that those of a plan fit.
 
         Raises:
-            WorkspaceFull: they don't fit without what processes have staged.
+            CacheFull: they don't fit without what processes have staged.
         """
         limit = self._settings.limit
         free = shutil.disk_usage(cache.root).free
@@ -367,7 +374,7 @@ class InputStaging:
         used = sum(one.size for one in objects)
         missing = space_missing(plan, free=free + used - staged, limit=limit, staged=staged)
         if missing is not None:
-            raise WorkspaceFull(
+            raise CacheFull(
                 f"{work.field(plan.to_load[0])}: {missing}; give the cache more room (on a cluster: spec.cache), or "
                 "another directory with --cache"
             )

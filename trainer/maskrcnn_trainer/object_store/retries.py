@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.object_store.explanations import (
-    REFUSED,
     Meaning,
     Operation,
     Reached,
     is_throttled,
     meaning_of,
+    reason_of_refusal,
     sentence,
 )
 from maskrcnn_trainer.object_store.failures import METADATA, UNUSABLE, Failure, FailureKind
@@ -156,5 +156,7 @@ def error_of(failure: Failure, operation: Operation, url: str, reached: Reached,
     if failure.kind is FailureKind.UNLISTABLE:
         return KeyUnlistable(text)
     if meaning is Meaning.LASTING or (meaning is Meaning.REFUSED and not answered):
-        return InvalidInput(text, reason=REFUSED if meaning is Meaning.REFUSED else "InvalidData")
+        refused = meaning is Meaning.REFUSED
+        reason = reason_of_refusal(failure, operation, reached.scheme) if refused else "InvalidData"
+        return InvalidInput(text, reason=reason)
     return TryAgain(text, reason="StoreUnavailable")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import ObjectInfo
-from maskrcnn_trainer.object_store.explanations import REFUSED
+from maskrcnn_trainer.object_store.explanations import REASONS_OF_REFUSALS
 from maskrcnn_trainer.object_store.published_inputs import ObjectLookup, PublishedSteps, StepObjects, StepPlace
 from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.shared.object_url import ObjectUrl
@@ -113,7 +113,7 @@ def is_step(place: StepPlace, steps: PublishedSteps, *, of_another_program: bool
     try:
         return steps.exists(place)
     except InvalidInput as error:
-        if error.reason == REFUSED and of_another_program:
+        if error.reason in REASONS_OF_REFUSALS and of_another_program:
             return False
         raise
 

@@ -172,7 +172,7 @@ def inputs_staged(
         rank: of this process, or of the node whose processes follow; others than 0 don't report.
 
     Raises:
-        InvalidInput, WorkspaceFull, TryAgain, Stopped: see :meth:`InputStaging.stage`.
+        InvalidInput, CacheFull, TryAgain, Stopped: see :meth:`InputStaging.stage`.
         SystemExit: the same, after it was reported.
     """
     with contextlib.ExitStack() as copies:

@@ -53,8 +53,9 @@ def fence_error(
             )
         case UnableStore(accepted):
             return InvalidInput(
-                f"{url} can't hold results: the store accepted {accepted}, so two attempts could mix",
-                reason="StoreRefused",
+                f"{url} can't hold results: the store accepted {accepted}, so two attempts could mix; use a store "
+                "that has conditional writes",
+                reason="ConditionalWritesMissing",
             )
     return _of_store(outcome, url)
 
@@ -80,7 +81,10 @@ def _superseded(outcome: SupersededOutcome, url: str, keys: StepKeys | None, own
 def _by_taking_over(state: str) -> str:
     # any writer with access to the store can have chosen the id
     value = shlex.quote(state)
-    return f"--take-over-from {value} to maskrcnn-operator run, or {TAKE_OVER_VARIABLE}={value} to maskrcnn launch"
+    return (
+        f"--take-over-from {value} to maskrcnn-operator run, {TAKE_OVER_VARIABLE}={value} to maskrcnn launch, or on a "
+        f"cluster takeOverFrom: {value} to spec.workspace.objectStorage"
+    )
 
 
 def _by_id(owner_id: str) -> str:
