@@ -20,9 +20,7 @@ MESSAGE = (
 
 def report(world: World, since: datetime | None, *, checkpoint: int | None = None, step: str = "train") -> None:
     progress = Progress(step=step, iteration=500, checkpoint_step=checkpoint, unpublished_since=since)
-    world.experiment = world.experiment.with_status(
-        world.experiment.status.model_copy(update={"progress": progress})
-    )
+    world.experiment = world.experiment.with_status(world.experiment.status.model_copy(update={"progress": progress}))
 
 
 def look_after(world: World, wait: timedelta) -> Plan:
@@ -44,9 +42,7 @@ def test_step_does_not_show_a_checkpoint_that_has_waited_less(training: World) -
     assert (training.step("train").reason, training.step("train").message) == ("Training", "")
 
 
-@pytest.mark.parametrize(
-    ("checkpoint", "resumed"), [(300, "resume from step 300"), (None, "start from the beginning")]
-)
+@pytest.mark.parametrize(("checkpoint", "resumed"), [(300, "resume from step 300"), (None, "start from the beginning")])
 def test_message_states_the_time_and_what_another_attempt_would_do(
     training: World, checkpoint: int | None, resumed: str
 ) -> None:
