@@ -37,8 +37,10 @@ The images aren't published: set `image.repository` and `trainer.image` to yours
 default names.
 
 `networkPolicy.gangs` lists namespaces in which the chart creates a NetworkPolicy for worker groups (gangs): pods of
-steps may only connect to each other, to DNS, and to the report endpoint. A NetworkPolicy cannot select pods of the same
-step, so it allows traffic between all experiments of a namespace.
+steps may only connect to each other, to DNS, to the report endpoint, and to the addresses of
+`networkPolicy.objectStores`. A NetworkPolicy cannot select pods of the same step, so it allows traffic between all
+experiments of a namespace, and it cannot name hosts: it takes the address ranges of a store, and of the service that
+gives pods credentials.
 
 ## Values
 

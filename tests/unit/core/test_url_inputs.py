@@ -1,4 +1,4 @@
-"""Steps that read from object stores, and the volumes that a user can't give to them."""
+"""Steps that read from object stores."""
 
 from __future__ import annotations
 
@@ -70,41 +70,3 @@ def test_url_that_the_model_of_a_step_replaces_is_not_read(make: Make) -> None:
 def test_all_steps_of_an_experiment_with_stores_get_them(make: Make) -> None:
     experiment = make(lambda spec: spec.update(STORES))
     assert resolve(experiment).store_readers == {step.name for step in experiment.spec.steps}
-
-
-TAKEN = [
-    ({"volumes": [{"name": "maskrcnn-cache", "emptyDir": {}}]}, "volumes: found maskrcnn-cache;"),
-    ({"volumes": [{"name": "maskrcnn-store-7", "emptyDir": {}}]}, "volumes: found maskrcnn-store-7;"),
-    ({"volumeMounts": [{"name": "a", "mountPath": "/var/cache//maskrcnn/"}]}, "volumeMounts: found /var/cache//"),
-    (
-        {"volumeMounts": [{"name": "a", "mountPath": "/var/run/secrets/maskrcnn-stores/0"}]},
-        "volumeMounts: found /var/run/secrets/maskrcnn-stores/0;",
-    ),
-]
-
-
-@pytest.mark.parametrize(("overrides", "message"), TAKEN)
-def test_volume_or_mount_in_the_place_of_an_input_is_a_problem(
-    make: Make, overrides: dict[str, Any], message: str
-) -> None:
-    (of_all,) = resolve(make(lambda spec: spec.update(STORES, podOverrides=overrides))).problems
-    assert str(of_all).startswith(f"spec.podOverrides.{message}")
-    (of_one,) = resolve(make(lambda spec: spec.update(STORES), step(2, None, podOverrides=overrides))).problems
-    assert str(of_one).startswith(f"spec.steps[2].podOverrides.{message}")
-
-
-@pytest.mark.parametrize(("overrides", "_"), TAKEN)
-def test_volume_or_mount_of_a_step_without_urls_is_accepted(make: Make, overrides: dict[str, Any], _: str) -> None:
-    assert resolve(make(lambda spec: spec.update(podOverrides=overrides))).problems == ()
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        {"volumes": [{"name": "maskrcnn-caches", "emptyDir": {}}]},
-        {"volumeMounts": [{"name": "a", "mountPath": "/var/cache/maskrcnn2"}]},
-        {"volumeMounts": [{"name": "a", "mountPath": "/var/cache"}]},
-    ],
-)
-def test_volume_or_mount_next_to_an_input_is_accepted(make: Make, overrides: dict[str, Any]) -> None:
-    assert resolve(make(lambda spec: spec.update(STORES, podOverrides=overrides))).problems == ()

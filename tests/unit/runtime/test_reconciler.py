@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.unit.cluster.conftest import EXPERIMENT, FakeServer
 
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused, api_error
@@ -42,6 +43,18 @@ class Claims:
         return claim not in self.not_shared
 
 
+class Owners:
+    """Owner of the results of all experiments; ``read`` has those for which it was read."""
+
+    def __init__(self) -> None:
+        self.owner_id: str | None = "uid-of-ns"
+        self.read = list[str]()
+
+    async def owner_of(self, experiment: MaskRCNNExperiment) -> str | None:
+        self.read.append(experiment.metadata.name)
+        return self.owner_id
+
+
 class Stage:
     """Reconciler, and its experiment on the server.
 
@@ -61,11 +74,12 @@ class Stage:
             fence=self._fence,
             now=lambda: NOW,
         )
-        self.claims = Claims()
+        self.claims, self.owners = Claims(), Owners()
         self.reconciler = Reconciler(
             self.cache,
             self.executor,
             self.claims,  # type: ignore[arg-type]
+            self.owners,  # type: ignore[arg-type]
             cluster_settings("trainer:1"),
             now=lambda: self.now,
             patience=Patience(lambda: self.clock),
