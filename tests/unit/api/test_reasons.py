@@ -2,9 +2,22 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from maskrcnn_operator.api.reasons import WHAT_TO_DO, Reason
-from maskrcnn_trainer.object_store.explanations import REFUSED, Operation, Reached
+from maskrcnn_trainer.errors import CacheFull
+from maskrcnn_trainer.object_store.explanations import (
+    BUCKET_NOT_FOUND,
+    PERMISSION_DENIED,
+    REFUSED,
+    Operation,
+    Reached,
+)
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.fence.exchange_types import AnothersOwner, FenceOutcome
+from maskrcnn_trainer.object_store.fence.explaining import SUPERSEDED, fence_error
+from maskrcnn_trainer.object_store.fence.probing import UnableStore
+from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, OwnerRecord
 from maskrcnn_trainer.object_store.retries import ObjectChanged, error_of
 
 
@@ -22,5 +35,22 @@ def test_reasons_about_stores_are_those_of_the_tasks() -> None:
         Failure(FailureKind.TIMEOUT), Operation.READ, "s3://b/k", Reached("s3", "b"), answered=True
     ).reason
     assert [
-        REFUSED, unavailable, ObjectChanged.default_reason,
-    ] == [Reason.STORE_REFUSED, Reason.STORE_UNAVAILABLE, Reason.INPUT_CHANGED]  # fmt: skip
+        REFUSED, PERMISSION_DENIED, BUCKET_NOT_FOUND, unavailable, ObjectChanged.default_reason,
+        CacheFull.default_reason, SUPERSEDED,
+    ] == [
+        Reason.STORE_REFUSED, Reason.STORE_PERMISSION_DENIED, Reason.BUCKET_NOT_FOUND, Reason.STORE_UNAVAILABLE,
+        Reason.INPUT_CHANGED, Reason.CACHE_FULL, Reason.SUPERSEDED,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (UnableStore("a create"), Reason.CONDITIONAL_WRITES_MISSING),
+        (AnothersOwner(OwnerRecord("x-0", OwnerIdentity("a", "", "e"), 1), "a/1"), Reason.ANOTHERS_OWNER),
+    ],
+)
+def test_reasons_about_the_owner_and_the_store_are_those_of_the_tasks(outcome: FenceOutcome, reason: Reason) -> None:
+    error = fence_error(outcome, "s3://b")
+    assert error is not None
+    assert error.reason == reason

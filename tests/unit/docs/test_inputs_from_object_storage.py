@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_TRY_AGAIN, EXIT_WORKSPACE_FULL
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_TRY_AGAIN, EXIT_WORKSPACE_FULL, CacheFull
 from maskrcnn_trainer.object_store.client import PART_BYTES
 from maskrcnn_trainer.object_store.exchange import CONCURRENCY
 from maskrcnn_trainer.object_store.explanations import Operation, Reached, sentence
@@ -65,7 +65,7 @@ def test_reasons_and_exit_codes_are_those_of_the_code() -> None:
     assert set(reasons) <= own | {reason.value for reason in Reason}
     assert table["`StoreRefused`"] == EXIT_INVALID
     assert table["`StoreUnavailable`"] == table["`InputChanged`"] == ObjectChanged.exit_code == EXIT_TRY_AGAIN
-    assert table["`WorkspaceFull`"] == EXIT_WORKSPACE_FULL
+    assert table["`CacheFull`"] == CacheFull.exit_code == EXIT_WORKSPACE_FULL
 
 
 def test_numbers_are_those_of_the_code() -> None:

@@ -78,7 +78,7 @@ def waits(times: list[float]) -> list[float]:
 
 def test_forbidden_request_is_retried_for_one_minute_before_any_answer(tmp_path: Path) -> None:
     found = given_up(FORBIDDEN, tmp_path, answered=False)
-    assert (found.error.exit_code, found.error.reason) == (EXIT_INVALID, "StoreRefused")
+    assert (found.error.exit_code, found.error.reason) == (EXIT_INVALID, "StorePermissionDenied")
     assert 60 <= found.times[-1] < 61
     assert waits(found.times)[:4] == [0.2, 0.4, 0.8, 1.6]
 

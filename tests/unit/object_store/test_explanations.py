@@ -6,7 +6,15 @@ import re
 
 import pytest
 
-from maskrcnn_trainer.object_store.explanations import Meaning, Operation, Reached, is_throttled, meaning_of, sentence
+from maskrcnn_trainer.object_store.explanations import (
+    Meaning,
+    Operation,
+    Reached,
+    is_throttled,
+    meaning_of,
+    reason_of_refusal,
+    sentence,
+)
 from maskrcnn_trainer.object_store.failures import EXPIRED, ISSUER, NAME, OTHER, Failure, FailureKind
 
 S3 = Reached("s3", "b", endpoint="https://store.test:9000", region="us-east-1")
@@ -181,3 +189,31 @@ def test_account_is_named_by_its_host() -> None:
 
 def test_key_with_control_characters_is_shown_escaped() -> None:
     assert "\\x1b" in sentence(Failure(FailureKind.ANSWER, 404), Operation.READ, "s3://b/\x1b[31m", S3)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "status", "code", "operation", "reason"),
+    [
+        ("s3", 403, "AccessDenied", Operation.READ, "StorePermissionDenied"),
+        ("s3", 403, "", Operation.HEAD, "StorePermissionDenied"),
+        ("s3", 403, "AccessDenied", Operation.WRITE, "StorePermissionDenied"),
+        ("gs", 403, "AccessDenied", Operation.LIST, "StorePermissionDenied"),
+        ("az", 403, "AuthorizationPermissionMismatch", Operation.WRITE, "StorePermissionDenied"),
+        ("s3", 404, "NoSuchBucket", Operation.READ, "BucketNotFound"),
+        ("s3", 404, "", Operation.WRITE, "BucketNotFound"),
+        ("gs", 404, "NoSuchBucket", Operation.WRITE, "BucketNotFound"),
+        ("az", 404, "ContainerNotFound", Operation.READ, "BucketNotFound"),
+        ("s3", 403, "InvalidAccessKeyId", Operation.READ, "StoreRefused"),
+        ("s3", 301, "PermanentRedirect", Operation.WRITE, "StoreRefused"),
+        ("az", 403, "AuthenticationFailed", Operation.WRITE, "StoreRefused"),
+    ],
+)
+def test_refusal_has_the_reason_of_its_cause(
+    scheme: str, status: int, code: str, operation: Operation, reason: str
+) -> None:
+    assert reason_of_refusal(Failure(FailureKind.ANSWER, status, code), operation, scheme) == reason
+
+
+@pytest.mark.parametrize("kind", [FailureKind.CREDENTIALS, FailureKind.CERTIFICATE, FailureKind.SECRET])
+def test_refusal_without_an_answer_is_no_lack_of_a_permission_and_of_a_bucket(kind: FailureKind) -> None:
+    assert reason_of_refusal(Failure(kind), Operation.WRITE, "s3") == "StoreRefused"

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.object_store.clients import secret_in
 from tests.unit.object_store.stub_server import StubServer, serving
 
-from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain, WorkspaceFull
+from maskrcnn_trainer.errors import CacheFull, InvalidInput, Stopped, TryAgain
 from maskrcnn_trainer.object_store.cache_owner import CacheOwner
 from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSettings
 from maskrcnn_trainer.object_store.object_cache import ObjectCache
@@ -185,9 +185,22 @@ def test_inputs_that_do_not_fit_into_the_limit_are_refused_before_anything_is_lo
     server: StubServer, tmp_path: Path
 ) -> None:
     settings = settings_of(server, tmp_path, limit=550)
-    with InputStaging(settings, Silent()) as staging, pytest.raises(WorkspaceFull, match="500 bytes.*495"):
+    with InputStaging(settings, Silent()) as staging, pytest.raises(CacheFull, match="500 bytes.*495"):
         staging.stage([MODEL])
     assert not [seen for seen in server.reads("models/m.tlt") if seen.method == "GET"]
+
+
+def test_full_disk_of_the_cache_is_reported_as_a_full_cache(
+    server: StubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> bool:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/cache/objects/x")
+
+    monkeypatch.setattr(ObjectCache, "stage", full)
+    with InputStaging(settings_of(server, tmp_path), Silent()) as staging, pytest.raises(CacheFull) as ended:
+        staging.stage([MODEL])
+    assert (ended.value.exit_code, ended.value.reason) == (70, "CacheFull")
+    assert str(ended.value).startswith(f"the cache {tmp_path / 'cache'}: no space left")
 
 
 def test_objects_used_least_recently_make_room(server: StubServer, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_store_without_conditional_writes_is_refused() -> None:
 
     with pytest.raises(InvalidInput, match="two attempts could mix") as error:
         claim(FileStore(Careless()))
-    assert error.value.reason == "StoreRefused"
+    assert error.value.reason == "ConditionalWritesMissing"
 
 
 def test_prefix_of_another_owner_is_refused_with_the_value_to_pass() -> None:

@@ -32,7 +32,7 @@ RECORD = OwnerRecord("x-0", OwnerIdentity("east", "team", "exp"), 3)
         (SupersededOutcome(deletion_order(4)), 75, "Superseded", "a deletion"),
         (OwnershipLost(None), 75, "Superseded", "deleted, or another owner"),
         (AnothersOwner(RECORD, "east/3"), 64, "AnothersOwner", "owner east in namespace team; "),
-        (UnableStore("a create of an existing object"), 64, "StoreRefused", "accepted a create"),
+        (UnableStore("a create of an existing object"), 64, "ConditionalWritesMissing", "accepted a create"),
         (PointerGone("exp/train/run.json"), 75, "PointerDeleted", "s3://b/p/exp/train/run.json"),
         (DamagedStore("exp/train/run.json", "isn't a pointer"), 64, "StoreRefused", "run.json isn't a pointer"),
         (ProbeInconclusive(), 75, "StoreUnavailable", "s3://b/p didn't answer"),
@@ -72,8 +72,8 @@ def test_newer_state_of_the_same_owner_is_named_with_both_ways_to_continue() -> 
     assert message(SupersededOutcome(order(1, 3)), OwnerState("my ci", 3)) == (
         "The results of exp/train below s3://b/p were taken over by the experiment of uid uid-1, created "
         "2026-01-31T12:00:00Z; if that is another state directory of yours, run with it, or take the results back for "
-        "good: give --take-over-from 'my ci/3' to maskrcnn-operator run, or MASKRCNN_TAKE_OVER_FROM='my ci/3' to "
-        "maskrcnn launch"
+        "good: give --take-over-from 'my ci/3' to maskrcnn-operator run, MASKRCNN_TAKE_OVER_FROM='my ci/3' to "
+        "maskrcnn launch, or on a cluster takeOverFrom: 'my ci/3' to spec.workspace.objectStorage"
     )
 
 
@@ -82,8 +82,9 @@ def test_later_owner_is_not_replaced_by_the_state_of_this_one() -> None:
 
 
 @pytest.mark.parametrize("namespace", ["", "team"])
-def test_another_owner_is_taken_over_by_a_flag_or_a_variable_and_continued_by_its_id(namespace: str) -> None:
+def test_another_owner_is_taken_over_by_a_flag_a_variable_or_a_field_and_continued_by_its_id(namespace: str) -> None:
     record = OwnerRecord("x-0", OwnerIdentity("$(id)", namespace, "exp"), 3)
     found = message(AnothersOwner(record, "$(id)/3"))
-    assert "give --take-over-from '$(id)/3' to maskrcnn-operator run, or MASKRCNN_TAKE_OVER_FROM='$(id)/3' to" in found
+    assert "give --take-over-from '$(id)/3' to maskrcnn-operator run, MASKRCNN_TAKE_OVER_FROM='$(id)/3' to" in found
+    assert "on a cluster takeOverFrom: '$(id)/3' to spec.workspace.objectStorage" in found
     assert ("--owner-id '$(id)' or MASKRCNN_OWNER_ID='$(id)' continues it" in found) is (not namespace)
