@@ -15,9 +15,11 @@ from maskrcnn_operator.core.arguments import (
     task_arguments,
     task_environment,
 )
+from maskrcnn_operator.core.merge import results_directory
 from maskrcnn_operator.core.overrides import overrides_of
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.url_inputs import reads_stores
+from maskrcnn_operator.core.workspace_paths import results_url
 from maskrcnn_operator.jobs.config import RENDEZVOUS_PORT, TOKEN_AUDIENCE, JobConfig
 from maskrcnn_operator.jobs.names import (
     ANNOTATION_EXPERIMENT_UID,
@@ -33,7 +35,6 @@ from maskrcnn_operator.jobs.store_parts import store_environment, store_mounts, 
 from maskrcnn_operator.jobs.tolerations import with_worker_group_tolerations
 from maskrcnn_operator.jobs.views import CONTAINER_NAME
 from maskrcnn_operator.jobs.workspace_parts import (
-    results_argument,
     workspace_environment,
     workspace_mount,
     workspace_volume,
@@ -137,7 +138,7 @@ def _container(
 ) -> PodPart:
     step, encrypted = experiment.step(start.step), experiment.spec.encryption_key_secret_ref is not None
     paths = ProcessPaths(
-        results_dir=results_argument(experiment.spec.workspace, experiment.name, step.name),
+        results_dir=results_url(experiment, step.name) or results_directory(experiment.name, step.name),
         spec_file=f"{FILES_DIRECTORY}/{SPEC_FILE}" if start.spec is not None else None,
         model_path=start.model_path,
         termination_log=TERMINATION_LOG,

@@ -10,18 +10,11 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.quantity import bytes_of
 from maskrcnn_operator.api.workspace import ObjectStorageWorkspace, Workspace
 from maskrcnn_operator.core.arguments import results_in_store_environment
-from maskrcnn_operator.core.merge import results_directory
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.reserved_volumes import SCRATCH_DIRECTORY, SCRATCH_VOLUME
 from maskrcnn_trainer.shared.variables import SCRATCH_LIMIT_VARIABLE
 
 CLAIM_VOLUME = "maskrcnn-workspace"
-
-
-def results_argument(workspace: Workspace, experiment: str, step: str) -> str:
-    """Return the results directory of a step as its task gets it: below ``/workspace``, or a URL."""
-    directory = results_directory(experiment, step)
-    return directory if workspace.url is None else f"{workspace.url}{directory.removeprefix(WORKSPACE_MOUNT)}"
 
 
 def workspace_environment(experiment: MaskRCNNExperiment, start: StartRun, owner_id: str | None) -> Mapping[str, str]:

@@ -29,7 +29,7 @@ CONFIG = JobConfig(
     report_url="https://maskrcnn-operator.maskrcnn.svc:8443/v1/report",
     report_ca=CA,
 )
-SETTINGS = Settings(default_image=CONFIG.default_image, run_name=run_name)
+SETTINGS = Settings(default_image=CONFIG.default_image, run_name=run_name, owner_id="uid-of-the-namespace")
 MODELS = {"train", "prune", "retrain", "export"}
 
 

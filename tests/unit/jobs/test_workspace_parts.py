@@ -21,11 +21,11 @@ from maskrcnn_trainer.shared.owner_state import OwnerState
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
 from .conftest import Change, Make, at
-from .test_manifests import CONFIG, container, pod, starts, the_job
+from .test_manifests import CONFIG, SETTINGS, container, pod, starts, the_job
 from .test_store_parts import environment, mounts, volumes
 
 GOLDEN = Path(__file__).with_name("golden-bucket") / "train.yaml"
-STORED = replace(CONFIG, owner_id="uid-of-the-namespace")
+STORED = replace(CONFIG, owner_id=SETTINGS.owner_id)
 
 
 def bucket(url: str = "s3://lab/results", **fields: Any) -> Change:

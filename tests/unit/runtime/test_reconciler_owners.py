@@ -34,3 +34,14 @@ async def test_no_owner_is_read_for_an_experiment_with_a_claim() -> None:
     await stage.look()
     assert stage.owners.read == []
     assert set(owners_of_jobs(stage)) == {None}
+
+
+async def test_experiment_whose_owner_is_unknown_starts_nothing_and_shows_it() -> None:
+    stage = stage_with(BUCKET)
+    stage.owners.owner_id = None
+    await stage.look()
+    assert owners_of_jobs(stage) == []
+    assert "OwnerUnknown" in stage.steps
+    stage.owners.owner_id = "uid-of-ns"
+    await stage.look()
+    assert set(owners_of_jobs(stage)) == {"uid-of-ns"}
