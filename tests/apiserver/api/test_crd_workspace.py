@@ -12,9 +12,8 @@ from tests.apiserver.rest import RestError
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("served")]
 
 IN_A_BUCKET = "workspace-in-object-storage"
-CLAIM = {"persistentVolumeClaim": {"claimName": "data"}, "objectStorage": None}
-OTHER_PLACES = {
-    "a claim": CLAIM,
+OTHER_PLACES: dict[str, dict[str, Any]] = {
+    "a claim": {"persistentVolumeClaim": {"claimName": "data"}, "objectStorage": None},
     "another URL": {"objectStorage": {"url": "s3://results/elsewhere"}},
 }
 SAME_PLACE = {
