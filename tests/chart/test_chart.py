@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,10 @@ def test_rendered_objects_are_those_of_the_golden_file(render: Render, name: str
         ("extraArgs={--lease-name=other}", "fullnameOverride"),
         ("extraArgs={--lease-namespace,other}", "fullnameOverride"),
         ("logLevel=loud", "logLevel"),
+        ("objectStorage.ownerId=a/1", "ownerId"),
+        ("networkPolicy.objectStores[0].cidr=203.0.113.7,networkPolicy.objectStores[0].ports={443}", "cidr"),
+        ("networkPolicy.objectStores[0].cidr=203.0.113.0/24", "ports"),
+        ("networkPolicy.objectStores[0].cidr=203.0.113.0/24,networkPolicy.objectStores[0].ports={}", "ports"),
         ("metrics.prometheusRule.runbookBaseUrl=docs", "runbookBaseUrl"),
     ],
 )
@@ -147,6 +152,74 @@ def test_with_a_list_of_namespaces_only_token_reviews_are_cluster_wide(render: R
     assert rules(objects, ("ClusterRole",)) == {("authentication.k8s.io", "tokenreviews", "create", "any")}
     roles = [item["metadata"]["namespace"] for item in objects if item["kind"] == "Role"]
     assert sorted(roles) == ["maskrcnn-system", "production", "research"]
+
+
+def namespace_rules(objects: list[dict[str, Any]]) -> dict[tuple[str, str | None], list[dict[str, Any]]]:
+    """Return the rules for namespaces of each role that has one, by kind and namespace of the role."""
+    roles = [item for item in objects if item["kind"] in ("Role", "ClusterRole")]
+    return {
+        (role["kind"], role["metadata"].get("namespace")): found
+        for role in roles
+        if (found := [rule for rule in role.get("rules") or () if "namespaces" in rule["resources"]])
+    }
+
+
+def test_namespaces_are_read_by_name_with_a_list_of_them_and_else_by_the_cluster_role(render: Render) -> None:
+    rule = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}
+    assert namespace_rules(render("namespaced")) == {
+        ("Role", name): [{**rule, "resourceNames": [name]}] for name in ("research", "production")
+    }
+    assert namespace_rules(render("defaults")) == {("ClusterRole", None): [rule]}
+
+
+def test_owner_id_of_the_installation_is_an_argument_and_no_namespace_is_read(render: Render) -> None:
+    objects = render("important")
+    (container,) = operator_pod(objects)["containers"]
+    assert build_parser().parse_args(container["args"]).object_storage_owner_id == "fleet:2026"
+    assert namespace_rules(objects) == {}
+    (container,) = operator_pod(render("defaults"))["containers"]
+    assert build_parser().parse_args(container["args"]).object_storage_owner_id is None
+
+
+def test_gangs_reach_the_listed_object_stores(render: Render) -> None:
+    policies = [item for item in of_kind(render("important"), "NetworkPolicy") if "-gangs" in item["metadata"]["name"]]
+    assert len(policies) == 2
+    for policy in policies:
+        assert policy["spec"]["egress"][-2:] == [
+            {"to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}], "ports": [{"port": 443}]},
+            {"to": [{"ipBlock": {"cidr": "169.254.169.254/32"}}], "ports": [{"port": 80}, {"port": 988}]},
+        ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (("networkPolicy.gangs={research,production}",), True),
+        (
+            (
+                "networkPolicy.gangs={research}",
+                "networkPolicy.objectStores[0].cidr=203.0.113.0/24,networkPolicy.objectStores[0].ports={443}",
+            ),
+            False,
+        ),
+        ((), False),
+    ],
+    ids=["gangs alone", "gangs and stores", "no gangs"],
+)
+def test_notes_name_the_namespaces_that_reach_no_bucket(
+    helm: Run, tmp_path: Path, settings: tuple[str, ...], expected: bool
+) -> None:
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart)
+    # only an installation prints NOTES.txt, but every file of the templates is rendered
+    (chart / "templates" / "NOTES.txt").rename(chart / "notes.txt")
+    (chart / "templates" / "notes.yaml").write_text('notes: {{ tpl (.Files.Get "notes.txt") . | quote }}\n')
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    done = helm("template", "maskrcnn", str(chart), "--show-only", "templates/notes.yaml", *arguments)
+    assert done.returncode == 0, done.stderr
+    notes = " ".join(yaml.safe_load(done.stdout)["notes"].split())
+    assert "kubectl apply -f experiment.yaml" in notes
+    assert ("No step in research, production can reach a bucket" in notes) is expected
 
 
 def test_definition_is_the_generated_one_and_is_kept_when_the_chart_is_uninstalled(render: Render) -> None:

@@ -30,4 +30,9 @@ def test_comment_describes_the_key_below_it_or_its_first_leaf() -> None:
 def test_table_has_every_value_and_is_up_to_date() -> None:
     text = (CHART / "values.yaml").read_text()
     assert README.read_text() == render(text)
-    assert {row.path for row in rows(text)} >= {"image.repository", "trainer.queueName", "networkPolicy.gangs"}
+    assert {row.path for row in rows(text)} >= {
+        "image.repository",
+        "trainer.queueName",
+        "networkPolicy.gangs",
+        "networkPolicy.objectStores",
+    }

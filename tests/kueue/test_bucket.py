@@ -104,8 +104,8 @@ def test_preempted_step_resumes_from_the_bucket(
     done = step_of(cluster.wait_ready(LOW, "Succeeded"), "train")
     assert (done["attempt"], done["restarts"], done["disruptions"]) == (1, 0, 0)
     first, second = [preempted.pods.output(facts.name) for facts in kubelet.started if facts.experiment == LOW]
-    assert "Resuming from" not in first
-    assert f"Resuming from step {HELD}." in second
+    assert "resuming from" not in first
+    assert f"resuming from the published checkpoint of step {HELD}" in second
     pointer, history = preempted.step.pointer(), preempted.step.files()["history.jsonl"]
     assert [json.loads(line)["step"] for line in history.splitlines()] == [*range(1, LAST + 1)]
     assert (pointer.epoch, pointer.order.attempt) == (2, 1)

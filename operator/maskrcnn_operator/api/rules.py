@@ -30,16 +30,11 @@ _NEVER_STARTED = (
 )
 
 
-def _same(path: str, text: str) -> str:
-    """Return CEL that is true if an optional object, or a text of it, hasn't changed."""
-    now, before = f"self.spec.workspace.{path}", f"oldSelf.spec.workspace.{path}"
-    return f"has({now}) == has({before}) && (!has({now}) || {now}{text} == {before}{text})"
-
-
 _SAME_WORKSPACE = " && ".join(
-    (_same("persistentVolumeClaim", ".claimName"), _same("objectStorage", ".url"), _same("subPath", ""))
+    # only these fields name the workspace: the others of objectStorage can change at any time
+    unchanged(f"workspace.{part}", optional=True, compared=text)
+    for part, text in (("persistentVolumeClaim", ".claimName"), ("objectStorage", ".url"), ("subPath", ""))
 )
-"""The other fields of objectStorage can change at any time."""
 
 
 def _only_when_nothing_runs(field: str, same: str, *, but: str = "") -> CelRule:

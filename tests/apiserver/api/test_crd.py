@@ -191,6 +191,9 @@ BEFORE_THE_FIRST_ATTEMPT: dict[str, dict[str, Any]] = {
 ONLY_WHEN_NOTHING_RUNS = {
     "workspace": {"workspace": {"persistentVolumeClaim": {"claimName": "other"}}},
     "workspace.subPath": {"workspace": {"subPath": "elsewhere"}},
+    "workspace to a bucket": {
+        "workspace": {"persistentVolumeClaim": None, "objectStorage": {"url": "s3://b/p", "takeOverFrom": "a/1"}}
+    },
     "key added": {"encryptionKeySecretRef": {"name": "model-key"}},
     "queueName": {"queueName": "team-b"},
 }

@@ -59,11 +59,14 @@ def test_every_permission_is_used_and_none_is_missing(
     first = start_operator(report_port=0, jobs=jobs)
     kubelet.play("train", Play(seconds=None), attempt=1)
     kubelet.play("train", Play(exit_code=1, seconds=1.0), attempt=2)
+    bucket = {"objectStorage": {"url": "s3://lab/results"}}
+    cluster.apply(manifest("stored", {**CONVERT, "name": "store"}, workspace=bucket, ttlSecondsAfterFinished=1))
     created = cluster.apply(manifest("all", CONVERT, GANG, ttlSecondsAfterFinished=1))
     kubelet.wait_running("train", pods=2)
     # the operator reads a Job that has vanished, and a second attempt reads the gang's Service
     cluster.delete_job(cluster.wait_step("all", "train", state="Running")["jobName"])
-    cluster.wait_for(lambda: cluster.experiment("all") is None, "the deletion of the experiment")
+    for name in ("all", "stored"):
+        cluster.wait_for(lambda name=name: cluster.experiment(name) is None, "the deletion of the experiment")
     first.stop()
     asyncio.run(make_rare_requests(account, cluster.namespace, created))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from maskrcnn_trainer.launch.rendezvous import (
-    MOST_BYTES,
+    MOST_MESSAGE_BYTES,
     RendezvousBoard,
     RendezvousHost,
     interface_towards,
@@ -106,7 +106,7 @@ def test_message_that_was_not_written_is_absent(board: RendezvousBoard) -> None:
 
 def test_only_the_beginning_of_a_long_message_is_read(board: RendezvousBoard) -> None:
     board.write("log-1", b"x" * 100_000)
-    assert board.read("log-1") == b"x" * MOST_BYTES
+    assert board.read("log-1") == b"x" * MOST_MESSAGE_BYTES
 
 
 def test_node_0_that_can_not_be_reached_is_an_error_of_the_system() -> None:

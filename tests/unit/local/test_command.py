@@ -280,9 +280,8 @@ def test_object_storage_of_the_manifest_is_ignored(bench: Bench, caplog: pytest.
     assert bench.run() == 0
     assert "spec.workspace is ignored in a local run: --workspace is the directory" in caplog.text
     assert all("other/3" not in call["environment"].values() for call in bench.calls())
-    status = json.loads((bench.home / "experiment-status.json").read_text())["status"]
-    assert status["modelPath"].startswith("/workspace/")
-    assert "workspace" not in status
+    assert bench.status()["modelPath"].startswith("/workspace/")
+    assert "workspace" not in bench.status()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the webhooks of cloud providers add to a pod whose service account has an identity."""
+"""Additions of cloud providers' webhooks to a pod whose service account has an identity."""
 
 from __future__ import annotations
 

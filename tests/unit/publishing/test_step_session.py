@@ -552,8 +552,9 @@ def test_later_log_of_another_node_replaces_the_named_one(
 
 
 def test_log_of_another_node_of_an_earlier_attempt_stays_named_without_a_copy(store: FileStore, results: Path) -> None:
-    write_file(results, CHECKPOINT, "one")
     first = claimed(store)
+    first.restore(None, results)
+    write_file(results, CHECKPOINT, "one")
     log = other_nodes_log(store, 0)
     published = first.publish(Snapshots(results, FINGERPRINT).take(first.known), (log,))
     second = claimed(store, B, attempt=2)

@@ -26,7 +26,7 @@ from maskrcnn_trainer.publishing.step_session import SessionStore
 
 log = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_LOOKS = 10.0
+SECONDS_BETWEEN_DONE_CHECKS = 10.0
 """Shortest time between two reads of the pointer."""
 SECONDS_BETWEEN_LOGS = 300.0
 """Time between two uploads of the log."""
@@ -48,7 +48,7 @@ class FollowingNode(GroupMember):
         uploads: of the log.
         interrupted: set once requests under way must end; the store's ``stop`` returns its ``is_set()``.
         on_joined: called once all nodes have joined.
-        between_looks: see ``SECONDS_BETWEEN_LOOKS``.
+        between_looks: see ``SECONDS_BETWEEN_DONE_CHECKS``.
         between_logs: see ``SECONDS_BETWEEN_LOGS``.
     """
 
@@ -60,7 +60,7 @@ class FollowingNode(GroupMember):
         *,
         interrupted: threading.Event,
         on_joined: Callable[[], None] = lambda: None,
-        between_looks: float = SECONDS_BETWEEN_LOOKS,
+        between_looks: float = SECONDS_BETWEEN_DONE_CHECKS,
         between_logs: float = SECONDS_BETWEEN_LOGS,
     ) -> None:
         self._store = store

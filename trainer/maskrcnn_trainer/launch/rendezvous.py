@@ -27,7 +27,7 @@ SCOPE = "maskrcnn-launch"
 RENDEZVOUS_VARIABLE = "HOROVOD_GLOO_RENDEZVOUS_ADDR"
 NCCL_INTERFACE_VARIABLE = "NCCL_SOCKET_IFNAME"
 SECONDS_BETWEEN_LINES = 30.0
-MOST_BYTES = 8192
+MOST_MESSAGE_BYTES = 8192
 """Most bytes of a message that are read."""
 
 
@@ -140,7 +140,7 @@ class RendezvousBoard:
         self._request(name, content)
 
     def read(self, name: str) -> bytes | None:
-        """Return at most ``MOST_BYTES`` of a message; None if it wasn't written.
+        """Return at most ``MOST_MESSAGE_BYTES`` of a message; None if it wasn't written.
 
         Raises:
             OSError: node 0 can't be reached.
@@ -159,7 +159,7 @@ class RendezvousBoard:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=3) as answer:
-                return bytes(answer.read(MOST_BYTES))
+                return bytes(answer.read(MOST_MESSAGE_BYTES))
         except http.client.HTTPException as error:
             raise ConnectionError(f"{url}: the answer isn't one of a rendezvous") from error
 
