@@ -38,7 +38,12 @@ FINGERPRINTS = "fingerprints.json"
 ROOT = FOLDER.parents[2]
 UID = "6f1c2d34-0000-4000-8000-000000000001"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-CONFIG = JobConfig(default_image="trainer:1", report_url="https://reports.example.com:8443", report_ca="CERTIFICATE")
+CONFIG = JobConfig(
+    default_image="trainer:1",
+    report_url="https://reports.example.com:8443",
+    report_ca="CERTIFICATE",
+    owner_id="lab",
+)
 SETTINGS = Settings(default_image="trainer:1", queueing=True, run_name=run_name)
 MASKS = (
     (r'"(date|time|startTime|completionTime)":( ?)"[^"]*"', r'"\1":\2"MASKED"'),
