@@ -96,7 +96,9 @@ def test_the_network_policy_to_copy_is_the_charts() -> None:
     made = [item["spec"] for item in golden if item["metadata"]["name"] == copied["metadata"]["name"]]
 
     def comparable(spec: dict[str, Any]) -> dict[str, Any]:
-        ports = [{**rule, "ports": sorted(map(str, rule.get("ports", ())))} for rule in spec["egress"]]
+        # the page has object stores in a policy of its own
+        rules = [rule for rule in spec["egress"] if not any("ipBlock" in place for place in rule.get("to", ()))]
+        ports = [{**rule, "ports": sorted(map(str, rule.get("ports", ())))} for rule in rules]
         return {**spec, "egress": ports}
 
     assert made
