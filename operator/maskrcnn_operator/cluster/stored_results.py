@@ -8,6 +8,7 @@ from typing import Any
 
 from maskrcnn_operator.api.base import KIND, PLURAL
 from maskrcnn_operator.api.pod_stores import size_problem
+from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.connection import NO_CONFIGURATION, connect, load_access
 from maskrcnn_operator.cluster.errors import ApiError
@@ -19,6 +20,7 @@ from maskrcnn_trainer.spec.store_config import read_store_config
 
 _NOT_SERVED = "could not find the requested resource"
 """Part of the message of a 404 for a kind that the API server doesn't have."""
+_MOST_OF_A_MESSAGE = 1000
 _GIVE_THE_URL = "give the URL of the workspace in place of the name"
 
 
@@ -66,7 +68,8 @@ def results_of(item: Mapping[str, Any], store_config: Path | None = None) -> tup
     # results of another release may be in the status, and aren't needed here
     experiment, problems = read_experiment({key: value for key, value in item.items() if key != "status"})
     if experiment is None:
-        raise InvalidInput(f"{KIND} {name} is invalid: {problems[0]}; correct it, or {_GIVE_THE_URL}")
+        problem = one_line(str(problems[0]), _MOST_OF_A_MESSAGE)
+        raise InvalidInput(f"{KIND} {name} is invalid: {problem}; correct it, or {_GIVE_THE_URL}")
     workspace = experiment.spec.workspace
     if workspace.url is None:
         raise InvalidInput(
@@ -75,8 +78,8 @@ def results_of(item: Mapping[str, Any], store_config: Path | None = None) -> tup
         )
     own = [store.model_copy(update={"secret_ref": None}) for store in experiment.spec.object_stores]
     stores = local_stores(own, read_store_config(store_config) if store_config is not None else ())
-    if problem := size_problem(stores):
-        raise InvalidInput(f"spec.objectStores of {KIND} {name}: {problem}")
+    if too_large := size_problem(stores):
+        raise InvalidInput(f"spec.objectStores of {KIND} {name}: {too_large}")
     return workspace.url, stores_to_json(stores)
 
 
@@ -92,5 +95,6 @@ def _as_task_error(error: ApiError, name: str, where: str) -> InvalidInput | Try
             f"{_GIVE_THE_URL}"
         )
     if 400 <= error.status < 500 and error.status != 429:
-        return InvalidInput(f"NAME {name}: the API server refuses: {error.message}; or {_GIVE_THE_URL}")
-    return TryAgain(f"NAME {name}: the API server is unavailable: {error}")
+        refusal = one_line(error.message, _MOST_OF_A_MESSAGE)
+        return InvalidInput(f"NAME {name}: the API server refuses: {refusal}; or {_GIVE_THE_URL}")
+    return TryAgain(f"NAME {name}: the API server is unavailable: {one_line(str(error), _MOST_OF_A_MESSAGE)}")

@@ -147,6 +147,13 @@ async def test_refusal_is_an_invalid_input(api: ApiServer, status: int, message:
     assert shown in str(error.value)
 
 
+async def test_message_of_the_server_is_shown_without_control_characters(api: ApiServer) -> None:
+    api.refuse(403, "no\x1b]0;title\x07\nplease")
+    with pytest.raises(InvalidInput) as error:
+        await experiment_object("shapes", None, kubeconfig=api.kubeconfig)
+    assert str(error.value).isprintable()
+
+
 async def test_unavailable_server_is_tried_again(api: ApiServer) -> None:
     api.refuse(503, "starting")
     with pytest.raises(TryAgain, match="the API server is unavailable"):
