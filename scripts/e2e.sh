@@ -22,6 +22,7 @@ building=$!
 # before the tests, whose timeouts are shorter than a build
 .venv/bin/python tests/apiserver/binaries.py > /dev/null
 .venv/bin/python tests/cluster/tools.py coredns pause helm
+.venv/bin/python tests/object_storage/installs.py moto
 (
     .venv/bin/python tests/cluster/tools.py argocd flux &&
         .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/chart tests/monitoring tests/gitops --durations=10

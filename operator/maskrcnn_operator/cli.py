@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from maskrcnn_operator.local import artifacts as artifacts_command
 from maskrcnn_operator.local import command as run_command
+from maskrcnn_operator.local.artifacts import ARTIFACTS
 from maskrcnn_operator.local.path_arguments import path_argument
+from maskrcnn_operator.runtime import artifacts_command
 from maskrcnn_operator.runtime import command as controller_command
 from maskrcnn_trainer.errors import EXIT_INVALID
 from maskrcnn_trainer.shared.standard_streams import open_closed_streams
@@ -47,11 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
     controller = commands.add_parser("controller", help="run experiments on a Kubernetes cluster", allow_abbrev=False)
     controller_command.add_arguments(controller)
     artifacts = commands.add_parser(
-        artifacts_command.ARTIFACTS,
+        ARTIFACTS,
         help="list, load, link, clean, or delete results in object storage",
-        description="Work on the results of experiments in object storage, as `maskrcnn artifacts` does.",
+        description=artifacts_command.ARTIFACTS_DESCRIPTION,
         allow_abbrev=False,
-        add_help=False,
     )
     artifacts_command.add_arguments(artifacts)
     return parser
@@ -61,9 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     open_closed_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == [artifacts_command.ARTIFACTS]:
-        # argparse would take a leading flag, such as --help, for one of its own
-        artifacts_command.run_artifacts(given[1:])
+    if given[:1] == [ARTIFACTS]:
+        # flags behind the action are those of another program, which argparse would refuse
+        artifacts = _Parser(prog=f"maskrcnn-operator {ARTIFACTS}", description=artifacts_command.ARTIFACTS_DESCRIPTION)
+        artifacts_command.add_arguments(artifacts)
+        artifacts_command.run(artifacts, given[1:])
     parsed = build_parser().parse_args(given)
     command: Callable[[argparse.Namespace], int] = parsed.command
     return command(parsed)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 from tests.apiserver import pod_status
-from tests.apiserver.pod_scripts import Play, PodFacts, pod_facts, termination_message
+from tests.apiserver.pod_scripts import ContainerEnd, Play, PodFacts, pod_facts, termination_message
 from tests.apiserver.rest import JSON, STRATEGIC_MERGE_PATCH, Rest
 
 Answer = TypeVar("Answer")
@@ -262,6 +262,9 @@ class PlayedKubelet:
             status = pod_status.running(facts.pod, ready=play.ready, address=address)
             life.pod = await self._write("PATCH", f"{path}/status", status)
             self.started.append(facts)
+            if play.program is not None:
+                await self._end(life, await play.program(facts, life.deleted))
+                return
             play = await self._until_end(life, play)
         if life.deleted.is_set() and play.lost:
             life.lost = True
@@ -280,9 +283,14 @@ class PlayedKubelet:
             await self._write("PATCH", f"{path}/status", pod_status.killed(life.pod))
             await self._remove(facts)
             return
-        life.pod = await self._write("PATCH", f"{path}/status", pod_status.ended(life.pod, code, reason, message))
+        await self._end(life, ContainerEnd(code, message), reason)
+
+    async def _end(self, life: _Life, end: ContainerEnd, reason: str | None = None) -> None:
+        """Write the end of a pod's containers, and remove the pod if it was deleted."""
+        status = pod_status.ended(life.pod, end.code, reason, end.message)
+        life.pod = await self._write("PATCH", f"{self._path(life.facts)}/status", status)
         if life.deleted.is_set():
-            await self._remove(facts)
+            await self._remove(life.facts)
 
     async def _until_end(self, life: _Life, play: Play) -> Play:
         """Wait for the play's end, for ``finish``, or for the pod's deletion; return the play that ends the pod."""

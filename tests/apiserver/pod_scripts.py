@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ class Play:
         exit_code: of the container at that end.
         reason: of the terminated container, such as ``OOMKilled``; default ``Completed`` or ``Error``.
         message: termination message; None for the one that the task would write (index 0 only), ``""`` for none.
+        error: reason in the task's message of a failure; by default that of the exit code.
         metrics: numbers in the task's message; by default those of an evaluation for ``evaluate``.
         checkpoint_step: newest checkpoint in the task's message.
         ready: whether the pod becomes ready while it runs.
@@ -35,12 +37,15 @@ class Play:
         outlived: whether the other containers keep running after the task's end, until the pod is deleted.
         lost: whether its node is gone, so that a deleted pod stays Terminating forever.
         node: name of the node that it is bound to.
+        program: what runs the pod until it returns, in place of all fields above but ``node``. Its event is set once
+            the pod is deleted, as a kubelet sends SIGTERM.
     """
 
     seconds: float | None = 0.0
     exit_code: int = 0
     reason: str | None = None
     message: str | None = None
+    error: str | None = None
     metrics: Mapping[str, float] | None = None
     checkpoint_step: int | None = None
     ready: bool = True
@@ -53,6 +58,20 @@ class Play:
     outlived: bool = False
     lost: bool = False
     node: str | None = None
+    program: Callable[[PodFacts, asyncio.Event], Awaitable[ContainerEnd]] | None = None
+
+
+@dataclass(frozen=True)
+class ContainerEnd:
+    """End of a pod's container.
+
+    Attributes:
+        code: exit code, 128 and the number for a signal.
+        message: termination message.
+    """
+
+    code: int
+    message: str
 
 
 @dataclass(frozen=True)
@@ -115,7 +134,8 @@ def termination_message(facts: PodFacts, play: Play, code: int) -> str:
             metrics = {"AP": 0.377, "AP50": 0.591, "mask_AP": 0.342} if play.metrics is None else metrics
         if model:
             artifacts = {"model": {"path": model, "bytes": ARTIFACT_BYTES}}
-    error = None if code == 0 else {"reason": ERRORS.get(code, "Failed"), "message": f"played: exit code {code}"}
+    reason = play.error or ERRORS.get(code, "Failed")
+    error = None if code == 0 else {"reason": reason, "message": f"played: exit code {code}"}
     content = {
         "version": 1,
         "task": facts.task,

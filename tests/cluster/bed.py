@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tests.apiserver import servers
 from tests.apiserver.bed import BedError
 from tests.apiserver.certificates import Pair
 from tests.apiserver.rest import Rest, RestError
+from tests.apiserver.servers import LOOPBACK
 from tests.apiserver.supervision import Supervision, SupervisionError
 from tests.cluster import control_plane
 from tests.cluster.network import CONTROL, NodeNetwork, control_setup
@@ -241,14 +242,28 @@ class ClusterBed:
     def relay(self, host: str, port: int, listen: int = 0) -> int:
         """Forward a loopback port to an address in the cluster's network, such as a pod's; return the port."""
         listen = listen or _free_port()
-        argv = [str(HERE / "relay.py"), str(listen), self._namespace, f"{host}:{port}"]
-        self.supervise(f"relay-{listen}", [sys.executable, "-S", "-E", *argv])
+        target = f"{self._namespace}/{host}:{port}"
+        self._start_relay(f"relay-{listen}", f"{LOOPBACK}:{listen}", target, lambda: _listens(LOOPBACK, listen))
+        return listen
+
+    def admit(self, port: int, listen: int = 0) -> int:
+        """Forward a port of the address CONTROL, which pods reach, to a loopback port; return the port of CONTROL."""
+        listen = listen or _free_port()
+        here = f"{self._namespace}/{CONTROL}:{listen}"
+        table = Path(self._namespace).parents[1] / "net" / "tcp"
+        self._start_relay(f"admit-{listen}", here, f"{LOOPBACK}:{port}", lambda: _is_in_table(table, listen))
+        return listen
+
+    def shut_out(self, listen: int) -> None:
+        """End what :meth:`admit` started: its connections are reset, and later ones are refused."""
+        self.end(f"admit-{listen}")
+
+    def _start_relay(self, name: str, listen: str, target: str, is_ready: Callable[[], bool]) -> None:
+        self.supervise(name, [sys.executable, "-S", "-E", str(HERE / "relay.py"), listen, target])
         deadline = time.monotonic() + READY_SECONDS
-        while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", listen), 1.0):
-                return listen
-            if time.monotonic() > deadline:
-                raise BedError(f"the relay to {host}:{port} didn't start\n{self.log(f'relay-{listen}')}")
+        while not is_ready():
+            if self.ended(name) or time.monotonic() > deadline:
+                raise BedError(f"the relay from {listen} to {target} didn't start\n{self.log(name)}")
             time.sleep(POLL_SECONDS)
 
     def end(self, name: str) -> None:
@@ -304,6 +319,18 @@ class ClusterBed:
             return self._supervision.command(**command)
         except SupervisionError as error:
             raise BedError(str(error)) from error
+
+
+def _listens(host: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((host, port), 1.0):
+        return True
+    return False
+
+
+def _is_in_table(table: Path, port: int) -> bool:
+    """Return whether a port is listened on, by a table such as /proc/net/tcp (proc(5)); 0A is the state LISTEN."""
+    rows = (line.split() for line in table.read_text().splitlines()[1:])
+    return any(row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port for row in rows)
 
 
 def _free_port() -> int:

@@ -6,8 +6,9 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.apiserver.bed import BedError
 from tests.cluster.image_store import copy_store
@@ -110,6 +111,21 @@ class Node:
     def log(self, program: str) -> str:
         """Return the end of a program's log."""
         return log_tail(self.folder / f"{program}.log")
+
+
+def placed_on(nodes: Sequence[Node]) -> dict[str, Any]:
+    """Return podOverrides that place an experiment on reserved nodes, and let its pods leave a lost node soon."""
+    reserved = nodes[0].reserved_for
+    return {
+        "terminationGracePeriodSeconds": 5,
+        "nodeSelector": {RESERVED: reserved},
+        "tolerations": [{"key": RESERVED, "operator": "Equal", "value": reserved, "effect": "NoSchedule"}],
+    }
+
+
+def node_of(nodes: Sequence[Node], pod: Mapping[str, Any]) -> Node:
+    """Return the node of a pod."""
+    return next(node for node in nodes if node.name == pod["spec"]["nodeName"])
 
 
 def _child_of(pid: int) -> int:

@@ -1,9 +1,9 @@
-"""Relay from a loopback port of this machine to an address in a cluster's network.
+"""Relay between a port of this machine and an address in a cluster's network.
 
-    relay.py PORT NETNS HOST:PORT
+    relay.py [NETNS/]HOST:PORT [NETNS/]HOST:PORT
 
-It listens on the loopback and connects from inside the network namespace, so that this machine's routes and rules
-aren't changed. The listening socket is created before the process enters the namespace, all others after that.
+It listens on the first address and connects to the second. An address without a network namespace is this machine's, so
+that this machine's routes and rules aren't changed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import socket
 import sys
 
 CLONE_NEWNET = 0x40000000
+OWN_NETWORK = "/proc/self/ns/net"
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,15 +47,30 @@ async def serve(listener: socket.socket, host: str, port: int) -> None:
         await server.serve_forever()
 
 
-def main() -> None:
-    """Listen, enter the network namespace, and relay."""
-    port, namespace, target = sys.argv[1:]
-    listener = socket.create_server(("127.0.0.1", int(port)), backlog=128)
+def enter(namespace: str) -> None:
+    """Move this process to a network namespace; sockets that it has stay in theirs."""
     handle = os.open(namespace, os.O_RDONLY)
     if ctypes.CDLL(None, use_errno=True).setns(handle, CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), f"cannot enter {namespace}")
-    host, _, number = target.rpartition(":")
-    asyncio.run(serve(listener, host, int(number)))
+    os.close(handle)
+
+
+def place(text: str) -> tuple[str, str, int]:
+    """Return network namespace, host, and port of an address."""
+    namespace, _, address = text.rpartition("/")
+    host, _, port = address.rpartition(":")
+    return namespace, host, int(port)
+
+
+def main() -> None:
+    """Listen in one network, and connect in the other."""
+    (there, address, port), (namespace, host, number) = map(place, sys.argv[1:])
+    # kept open: after setns its path would name the other network
+    own = os.open(OWN_NETWORK, os.O_RDONLY)
+    enter(there or f"/proc/self/fd/{own}")
+    listener = socket.create_server((address, port), backlog=128)
+    enter(namespace or f"/proc/self/fd/{own}")
+    asyncio.run(serve(listener, host, number))
 
 
 if __name__ == "__main__":

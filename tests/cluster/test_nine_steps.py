@@ -4,48 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import os
-import shutil
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import yaml
 from scripts.dashboard_picture import draw
 from scripts.prometheus_api import Prometheus
 from tests.cluster.experiments import NINE_STEPS, experiment
 from tests.cluster.installation import Installation
+from tests.cluster.local_runs import assert_same_weights, run_locally
 from tests.cluster.team import Team
 from tests.monitoring.checks import complaints, firing, last_minutes, unanswered, unhealthy_rules
 from tests.monitoring.tools import PrometheusServer, tool
-
-from maskrcnn_trainer.model_files.model_file import read_model_file
 
 METRICS_PORT = 8080
 RULES = Path(__file__).resolve().parents[2] / "charts" / "maskrcnn-operator" / "files" / "rules.yaml"
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1500)]
-
-
-def run_locally(manifest: dict[str, Any], workspace: Path, shapes: Path) -> dict[str, dict[str, str]]:
-    """Run the manifest with processes instead of pods; return the metrics of every step."""
-    shutil.copytree(shapes, workspace / "raw" / "shapes")
-    file = workspace / "experiment.yaml"
-    file.write_text(yaml.safe_dump(manifest))
-    command = [sys.executable, "-m", "maskrcnn_operator.cli", "run", str(file), "--workspace", str(workspace)]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MASKRCNN_", "HOROVOD_"))}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    status = json.loads((workspace / manifest["metadata"]["name"] / "experiment-status.json").read_text())
-    steps = status.get("status", status)["steps"]
-    return {step["name"]: {item["name"]: item["value"] for item in step["metrics"]} for step in steps}
 
 
 @contextlib.contextmanager
@@ -90,16 +68,6 @@ def test_nine_steps_on_two_nodes_equal_those_on_one_machine(
         trained = max((team.folder / "nine" / step).glob("model.step-*.tlt"), key=lambda path: path.stat().st_mtime)
         assert_same_weights(trained, tmp_path / "local" / "nine" / step / trained.name)
     print("AP in the cluster and locally:", {name: metrics.get("AP") for name, metrics in compared.items()})
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    """Check that the models are identical bit by bit, momenta included."""
-    left, right = read_model_file(first), read_model_file(second)
-    for kind in ("variables", "optimizer"):
-        ours, theirs = getattr(left, kind), getattr(right, kind)
-        assert set(ours) == set(theirs)
-        for name in ours:
-            np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
 def check_nine_steps(team: Team, prometheus: Prometheus) -> set[str]:

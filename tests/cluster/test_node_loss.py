@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from tests.cluster.experiments import GANG, long_training
-from tests.cluster.node import RESERVED, Node
+from tests.cluster.node import Node, node_of, placed_on
 from tests.cluster.team import Team
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
 
-SHORT_GRACE = {"terminationGracePeriodSeconds": 5}
 ALONE = {"name": "train", "train": {}, "threadsPerProcess": 1}
-
-
-def on(nodes: list[Node]) -> dict[str, object]:
-    """Return podOverrides that place an experiment on ``nodes`` and let it leave a lost node soon."""
-    reserved = nodes[0].reserved_for
-    return {
-        **SHORT_GRACE,
-        "nodeSelector": {RESERVED: reserved},
-        "tolerations": [{"key": RESERVED, "operator": "Equal", "value": reserved, "effect": "NoSchedule"}],
-    }
-
-
-def node_of(nodes: list[Node], pod: dict[str, Any]) -> Node:
-    return next(node for node in nodes if node.name == pod["spec"]["nodeName"])
 
 
 def owner(team: Team, name: str) -> dict[str, object]:
@@ -50,8 +34,8 @@ def wait_lost_and_trained_elsewhere(team: Team, *names: str) -> None:
 
 
 def test_gang_and_single_pod_continue_training_after_a_power_loss(team: Team, two_nodes: list[Node]) -> None:
-    team.apply(long_training("gang", podOverrides=on(two_nodes), gang=GANG))
-    team.apply(long_training("alone", podOverrides=on(two_nodes), gang=ALONE))
+    team.apply(long_training("gang", podOverrides=placed_on(two_nodes), gang=GANG))
+    team.apply(long_training("alone", podOverrides=placed_on(two_nodes), gang=ALONE))
     for name in ("gang", "alone"):
         team.wait_checkpoint(name)
     assert len({pod["spec"]["nodeName"] for pod in team.pods("gang", "train")}) == 2
@@ -69,7 +53,7 @@ def test_gang_and_single_pod_continue_training_after_a_power_loss(team: Team, tw
 
 
 def test_disconnected_node_writes_nothing_after_it_is_back(team: Team, two_nodes: list[Node]) -> None:
-    team.apply(long_training("cut", podOverrides=on(two_nodes), gang=GANG))
+    team.apply(long_training("cut", podOverrides=placed_on(two_nodes), gang=GANG))
     team.wait_checkpoint("cut")
     node = node_of(two_nodes, team.pods("cut", "train")[0])
     node.cut_network()

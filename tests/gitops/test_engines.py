@@ -15,13 +15,19 @@ from tests.gitops.conftest import Engine
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
-GOOD, BAD = "good", "bad"
-NAMES = (GOOD, BAD)
+GOOD, BAD, BUCKET = "good", "bad", "bucket"
+NAMES = (GOOD, BAD, BUCKET)
+IN_A_BUCKET: dict[str, Any] = {
+    "workspace": {"objectStorage": {"url": "s3://data/team", "takeOverFrom": "old-cluster/2", "scratch": {}}},
+    "objectStores": [{"prefix": "s3://data", "secretRef": {"name": "store-keys"}}],
+}
 
 
 def objects(suspend: bool = False) -> list[dict[str, Any]]:
-    steps = {GOOD: CONVERT, BAD: {**CONVERT, "name": "broken"}}
-    return [manifest(name, steps[name], **({"suspend": True} if suspend else {})) for name in NAMES]
+    steps = {GOOD: CONVERT, BAD: {**CONVERT, "name": "broken"}, BUCKET: CONVERT}
+    fields = {BUCKET: IN_A_BUCKET}
+    suspended = {"suspend": True} if suspend else {}
+    return [manifest(name, steps[name], **fields.get(name, {}), **suspended) for name in NAMES]
 
 
 def until(answer: Callable[[], dict[str, Any]], key: str, expected: dict[str, str]) -> dict[str, Any]:
@@ -53,7 +59,7 @@ def test_argo_cd_shows_each_state_and_no_drift(
     assert running["modified"] == []
     with PlayedKubelet(bed.rest, cluster.namespace) as kubelet:
         kubelet.play("broken", Play(exit_code=64))
-        ended = until(states, "health", {GOOD: "Healthy", BAD: "Degraded"})
+        ended = until(states, "health", {GOOD: "Healthy", BAD: "Degraded", BUCKET: "Healthy"})
     assert ended["modified"] == []
     assert argocd("sync", *manifests)["synced"] == dict.fromkeys(NAMES, "Synced")
     assert states()["modified"] == []
@@ -70,5 +76,5 @@ def test_flux_shows_each_state_and_no_drift(
     assert running["applied"] == dict.fromkeys(NAMES, "unchanged")
     with PlayedKubelet(bed.rest, cluster.namespace) as kubelet:
         kubelet.play("broken", Play(exit_code=64))
-        ended = until(lambda: flux(*manifests), "status", {GOOD: "Current", BAD: "Failed"})
+        ended = until(lambda: flux(*manifests), "status", {GOOD: "Current", BAD: "Failed", BUCKET: "Current"})
     assert ended["applied"] == dict.fromkeys(NAMES, "unchanged")

@@ -116,25 +116,40 @@ def _new_store(server: ObjectServer, container: str) -> S3Store | AzureStore | G
     return S3Store(container, config=s3, client_options=client)
 
 
-@contextmanager
-def moto() -> Iterator[ObjectServer]:
-    """Run moto, which doesn't check keys."""
-    port = _free_port()
+def moto_command(port: int) -> list[str]:
+    """Return the command line of moto on a port of the loopback.
+
+    Raises:
+        InstallError: it can't be installed.
+    """
+    # otherwise the first label of a host such as store.team.svc would be the bucket
+    by_path = "S3_IGNORE_SUBDOMAIN_BUCKETNAME=true"
     # not by its console script, whose first line has the path of before the rename
-    command = [str(moto_python()), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    return ["env", by_path, str(moto_python()), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+
+
+def moto_at(port: int) -> ObjectServer:
+    """Return moto on a port of the loopback; it doesn't check keys."""
     address = f"http://127.0.0.1:{port}"
 
     def put(container: str, key: str = "", content: bytes = b"") -> None:
         _request("PUT", f"{address}/{container}" + (f"/{quote(key, safe='/')}" if key else ""), content)
 
-    with _running("moto", command, port, {}):
-        yield ObjectServer("moto", "s3", address, _s3_secret("moto"), put, put)
+    return ObjectServer("moto", "s3", address, _s3_secret("moto"), put, put)
+
+
+@contextmanager
+def moto() -> Iterator[ObjectServer]:
+    """Run moto."""
+    port = free_port()
+    with _running("moto", moto_command(port), port, {}):
+        yield moto_at(port)
 
 
 @contextmanager
 def versitygw(name: str = "versitygw") -> Iterator[ObjectServer]:
     """Run versitygw with a key of its own."""
-    port = _free_port()
+    port = free_port()
     secret = _s3_secret(name)
     variables = {
         "ROOT_ACCESS_KEY_ID": secret["AWS_ACCESS_KEY_ID"],
@@ -166,7 +181,7 @@ def versitygw(name: str = "versitygw") -> Iterator[ObjectServer]:
 @contextmanager
 def azurite() -> Iterator[ObjectServer]:
     """Run Azurite's blob service with an account of its own."""
-    port = _free_port()
+    port = free_port()
     key = base64.b64encode(secrets.token_bytes(32)).decode()
     node = shutil.which("node")
     if node is None:
@@ -245,7 +260,8 @@ def _request(method: str, url: str, body: bytes, headers: Mapping[str, str] | No
     assert 200 <= answer.status < 300, f"{method} {parts.path}: {answer.status} {text!r}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a free port of the loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
 
@@ -261,7 +277,7 @@ def _running(name: str, command: list[str], port: int, variables: Mapping[str, s
         )
         try:
             deadline = time.monotonic() + START_SECONDS
-            while not _answers(port):
+            while not answers(port):
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
                     raise InstallError(f"{name} didn't start: {log.read().decode(errors='replace')[-2000:]}")
@@ -276,7 +292,8 @@ def _running(name: str, command: list[str], port: int, variables: Mapping[str, s
                 process.wait()
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Return whether a port of the loopback takes connections."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:

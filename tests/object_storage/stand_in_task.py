@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 from maskrcnn_trainer import cli
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.launch import launch
+from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_name import TaskName
@@ -301,11 +302,19 @@ class _Training:
             time.sleep(0.01)
 
 
+@contextmanager
+def unprepared(settings: LaunchSettings) -> Iterator[None]:
+    """Enter a block without preparation, in place of the trainer's for several processes."""
+    yield
+
+
 def main() -> NoReturn:
     """Run ``launch`` of the stand-in task, or the task itself."""
     if sys.argv[1:2] == ["launch"]:
         # a default, because the command line of a user has no flag for it
         launch.__kwdefaults__ = {**(launch.__kwdefaults__ or {}), "program": PROGRAM}
+        # the trainer's parser would refuse the options of this task
+        cli._prepared = unprepared
         cli.entry()
     setup_logging()
     sys.exit(run_task(sys.argv[1:]))

@@ -107,6 +107,8 @@ def _activity(live: list[StepStatus], waiting: list[StepStatus]) -> str:
         if state in states:
             deactivated = any(step.reason == Reason.WORKLOAD_DEACTIVATED for step in live)
             return Reason.WORKLOAD_DEACTIVATED if state is StepState.QUEUED and deactivated else reason
+    if any(step.reason == Reason.OWNER_UNKNOWN for step in waiting):
+        return Reason.OWNER_UNKNOWN
     return Reason.WAITING if any(map(_waits_for_something, waiting)) else Reason.PENDING
 
 

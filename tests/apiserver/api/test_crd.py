@@ -6,51 +6,38 @@ import copy
 import json
 import os
 import re
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 import yaml
+from tests.apiserver.api.conftest import Kubectl
+from tests.apiserver.api.samples import (
+    FOLDER,
+    RESOURCE,
+    RUNNING,
+    RUNNING_CONDITIONS,
+    STARTED,
+    SUSPENDED,
+    condition,
+    edited,
+    example,
+)
 from tests.apiserver.bed import Bed
 from tests.apiserver.rest import RestError
 
-from maskrcnn_operator.api.base import API_VERSION, KIND, PLURAL, VERSION
-from maskrcnn_operator.api.crd import custom_resource_definition
+from maskrcnn_operator.api.base import API_VERSION, KIND
 from maskrcnn_operator.api.manifest import read_manifest, read_object
 from maskrcnn_trainer.spec.importing import import_text
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("served")]
 
 ROOT = Path(__file__).resolve().parents[3]
-FOLDER = Path(__file__).parents[1] / "manifests"
 ACCEPTED = sorted((FOLDER / "accepted").glob("*.yaml"))
 REFUSED = sorted((FOLDER / "refused").glob("*.yaml"))
 STALLED = sorted((FOLDER / "stalled").glob("*.yaml"))
 EXAMPLES = sorted((ROOT / "examples").glob("*/experiment.yaml"))
-RESOURCE = f"/apis/{API_VERSION}/namespaces/{{}}/maskrcnnexperiments"
 SEED = Path(os.environ.get("MASKRCNN_SEED", ROOT.parent / "shared" / "seed"))
-
-Kubectl = Callable[..., CompletedProcess[str]]
-
-
-@pytest.fixture(scope="module")
-def served(kubectl: Kubectl, crd: None) -> None:
-    """Wait until kubectl finds the resource by its short name; its cached list of resources may be older."""
-    deadline = time.monotonic() + 60
-    while (done := kubectl("get", "mrx", "-A", check=False)).returncode and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="module")
-def shared_namespace(bed: Bed, served: None) -> Iterator[str]:
-    """Create one namespace for dry runs, which leave nothing behind."""
-    name = bed.create_namespace("manifests")
-    yield name
-    bed.delete_namespace(name)
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +105,6 @@ def test_the_sample_spec_of_the_documentation_is_accepted_once_imported(
     imported = import_text(page[start : page.index("\n}\nField |", start) + 3], source="sample.txt")
     done = kubectl("apply", "-n", shared_namespace, "--dry-run=server", "-f", "-", input=imported.manifest)
     assert "sample created" in done.stdout
-
-
-def example(name: str = "minimal") -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((FOLDER / "accepted" / f"{name}.yaml").read_text())
-    return found
 
 
 def test_one_overridden_field_comes_back_alone(bed: Bed, namespace: str) -> None:
@@ -199,23 +181,6 @@ def test_a_generated_name_is_checked_too(bed: Bed, namespace: str) -> None:
         bed.api("POST", RESOURCE.format(namespace), manifest)
 
 
-def condition(kind: str, status: str, reason: str) -> dict[str, str]:
-    return {
-        "type": kind,
-        "status": status,
-        "reason": reason,
-        "message": "",
-        "lastTransitionTime": "2026-11-22T12:00:00Z",
-    }
-
-
-RUNNING_CONDITIONS = [condition("Reconciling", "True", "Running"), condition("Ready", "False", "Running")]
-STARTED = [{"name": "convert", "state": "Pending", "attempt": 0}, {"name": "train", "state": "Running", "attempt": 1}]
-RUNNING = {"conditions": RUNNING_CONDITIONS, "steps": STARTED}
-SUSPENDED = {
-    "conditions": [condition("Suspended", "True", "Suspended"), condition("Ready", "True", "Suspended")],
-    "steps": STARTED,
-}
 BEFORE_THE_FIRST_ATTEMPT: dict[str, dict[str, Any]] = {
     "no status": {},
     "seen": {"conditions": RUNNING_CONDITIONS},
@@ -243,39 +208,6 @@ AT_ANY_TIME = {
     "experiment": {"experiment": {"totalSteps": 5}},
     "steps": {"steps": [{"name": "other", "train": {}, "gpusPerNode": 1, "resources": {"requests": {"cpu": 1}}}]},
 }
-
-
-def edited(bed: Bed, namespace: str, *, suspend: bool, status: dict[str, Any], change: dict[str, Any]) -> Any:
-    """Change the spec of an experiment with this status; return the server's answer."""
-    manifest = example()
-    manifest["spec"]["suspend"] = suspend
-    path = f"{RESOURCE.format(namespace)}/{manifest['metadata']['name']}"
-    bed.api("POST", RESOURCE.format(namespace), manifest)
-    bed.api("PATCH", f"{path}/status", {"status": status})
-    return bed.api("PATCH", path, {"spec": change})
-
-
-def edited_in_a_bucket(bed: Bed, namespace: str, status: dict[str, Any], change: dict[str, Any]) -> Any:
-    manifest = example("workspace-in-object-storage")
-    path = f"{RESOURCE.format(namespace)}/{manifest['metadata']['name']}"
-    bed.api("POST", RESOURCE.format(namespace), manifest)
-    bed.api("PATCH", f"{path}/status", {"status": status})
-    return bed.api("PATCH", path, {"spec": {"workspace": {"objectStorage": change}}})
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"takeOverFrom": "other/4"}, {"takeOverFrom": None}, {"scratch": {"sizeLimit": "1Gi"}}, {"scratch": None}],
-)
-def test_owner_to_take_over_and_scratch_may_change_while_running(
-    bed: Bed, namespace: str, change: dict[str, Any]
-) -> None:
-    assert edited_in_a_bucket(bed, namespace, RUNNING, change)["metadata"]["generation"] == 2
-
-
-def test_url_of_the_workspace_may_not_change_while_running(bed: Bed, namespace: str) -> None:
-    with pytest.raises(RestError, match="spec.workspace can change until the first attempt of a step has started, or"):
-        edited_in_a_bucket(bed, namespace, RUNNING, {"url": "s3://other"})
 
 
 @pytest.mark.parametrize("change", AT_ANY_TIME.values(), ids=AT_ANY_TIME)
@@ -400,134 +332,3 @@ def test_columns_and_names(bed: Bed, kubectl: Kubectl, namespace: str) -> None:
     done = {"conditions": [condition("Succeeded", "True", "Succeeded"), condition("Ready", "True", "Succeeded")]}
     bed.api("PATCH", path, {"status": done})
     kubectl("wait", "-n", namespace, "mrx/minimal", "--for=condition=Succeeded", "--timeout=60s")
-
-
-def without_bounds(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema without bounds and rules, as in an older release."""
-    gone = ("maxLength", "maxItems", "maxProperties", "maximum", "minimum", "pattern", "x-kubernetes-validations")
-    found = {key: value for key, value in schema.items() if key not in gone}
-    if "items" in found:
-        found["items"] = without_bounds(found["items"])
-    if "additionalProperties" in found:
-        found["additionalProperties"] = without_bounds(found["additionalProperties"])
-    if "properties" in found:
-        found["properties"] = {name: without_bounds(value) for name, value in found["properties"].items()}
-    return found
-
-
-def older_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema of an older release: without bounds and rules, and with steps in the status merged by name."""
-    found = without_bounds(schema)
-    found["properties"]["status"]["properties"]["steps"] |= {
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": ["name"],
-    }
-    return found
-
-
-@pytest.fixture
-def older_definition(bed: Bed) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Create a definition without bounds; yield its group, and a function that upgrades it to this release."""
-    group = "older.example.com"
-    definition = custom_resource_definition()
-    definition["metadata"]["name"] = f"{PLURAL}.{group}"
-    definition["spec"] |= {"group": group}
-    definition["spec"]["names"] |= {"shortNames": [], "categories": []}
-    schema = definition["spec"]["versions"][0]["schema"]
-    newer, schema["openAPIV3Schema"] = schema["openAPIV3Schema"], older_schema(schema["openAPIV3Schema"])
-    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    bed.api("POST", definitions, definition)
-    deadline = time.monotonic() + 60
-    while True:  # kubectl wait fails as long as the definition has no conditions
-        conditions = bed.api("GET", f"{definitions}/{PLURAL}.{group}").get("status", {}).get("conditions") or ()
-        if any((found["type"], found["status"]) == ("Established", "True") for found in conditions):
-            break
-        assert time.monotonic() < deadline, conditions
-        time.sleep(0.1)
-
-    def upgrade() -> None:
-        spec = {"versions": [{**definition["spec"]["versions"][0], "schema": {"openAPIV3Schema": newer}}]}
-        bed.api("PATCH", f"{definitions}/{PLURAL}.{group}", {"spec": spec})
-
-    yield group, upgrade
-    bed.api("DELETE", f"{definitions}/{PLURAL}.{group}")
-    deadline = time.monotonic() + 60
-    while any(found["metadata"]["name"] == f"{PLURAL}.{group}" for found in bed.api("GET", definitions)["items"]):
-        assert time.monotonic() < deadline, "the definition is still there"
-        time.sleep(0.1)
-
-
-def test_object_older_than_the_bounds_accepts_status_writes(
-    bed: Bed, namespace: str, older_definition: tuple[str, Callable[[], None]]
-) -> None:
-    group, upgrade = older_definition
-    path = f"/apis/{group}/{VERSION}/namespaces/{namespace}/{PLURAL}"
-    manifest = {**example(), "apiVersion": f"{group}/{VERSION}"}
-    many = {str(number): {} for number in range(100)}
-    manifest["spec"]["podOverrides"] = {
-        "affinity": many,
-        "volumes": [many] * 40,
-        "annotations": {f"maskrcnn.dev/{'x' * 400}": "x" * 70_000},
-        "env": [{"name": "MASKRCNN_KEY", "valueFrom": many}, {"name": "9", "value": "x" * 140_000}],
-        "gpuResource": "nvidia.com/mig-3g.40gb",
-    }
-    manifest["spec"]["steps"][0] |= {
-        "gpusPerNode": 2,
-        "processesPerNode": 3,
-        "resources": {"requests": {"x" * 400: "1"}},
-        "podOverrides": {"affinity": {"nodeAffinity": {}}},
-    }
-    bed.api("POST", path, manifest)
-    upgrade()
-    manifest["metadata"]["name"] = "another"
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            bed.api("POST", f"{path}?dryRun=All", manifest)
-        except RestError as error:
-            assert "must have at most 16 items" in str(error)
-            break
-        assert time.monotonic() < deadline, "the bounds are not in force"
-        time.sleep(0.1)
-    body = {"apiVersion": f"{group}/{VERSION}", "kind": KIND, "metadata": {"name": "minimal"}, "status": RUNNING}
-    written = f"{path}/minimal/status?fieldManager=one&force=true"
-    assert bed.api("PATCH", written, body, "application/apply-patch+yaml")["status"] == RUNNING
-    stalled = {"conditions": [condition("Stalled", "True", "InvalidSpec")]}
-    answer = bed.api("PATCH", f"{path}/minimal/status", {"status": stalled})
-    assert answer["status"]["conditions"] == stalled["conditions"]
-    # a change of the spec is refused until the whole spec is valid
-    with pytest.raises(RestError, match="affinity: Too many"):
-        bed.api("PATCH", f"{path}/minimal", {"spec": {"suspend": True}})
-    corrected = {"podOverrides": None, "steps": example()["spec"]["steps"]}
-    assert bed.api("PATCH", f"{path}/minimal", {"spec": corrected})["metadata"]["generation"] == 2
-
-
-def test_an_older_status_whose_steps_were_merged_by_name_is_replaced(
-    bed: Bed, namespace: str, older_definition: tuple[str, Callable[[], None]]
-) -> None:
-    group, upgrade = older_definition
-    path = f"/apis/{group}/{VERSION}/namespaces/{namespace}/{PLURAL}"
-    bed.api("POST", path, {**example(), "apiVersion": f"{group}/{VERSION}"})
-
-    def apply(*steps: str) -> Any:
-        body = {
-            "apiVersion": f"{group}/{VERSION}",
-            "kind": KIND,
-            "metadata": {"name": "minimal"},
-            "status": {**RUNNING, "steps": [{"name": name, "state": "Pending"} for name in steps]},
-        }
-        query = "fieldManager=one&force=true"
-        return bed.api("PATCH", f"{path}/minimal/status?{query}", body, "application/apply-patch+yaml")
-
-    def owned(live: Any) -> Any:
-        [entry] = [entry for entry in live["metadata"]["managedFields"] if entry["manager"] == "one"]
-        return entry["fieldsV1"]["f:status"]["f:steps"]
-
-    before = apply("train", "evaluate")
-    assert 'k:{"name":"train"}' in owned(before)
-    upgrade()
-    deadline = time.monotonic() + 60
-    while owned(after := apply("evaluate")) != {}:
-        assert time.monotonic() < deadline, "the newer definition is not in force"
-        time.sleep(0.1)
-    assert [step["name"] for step in after["status"]["steps"]] == ["evaluate"]

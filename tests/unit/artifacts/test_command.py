@@ -156,6 +156,20 @@ def test_yes_deletes_without_a_question(store: Opened, monkeypatch: pytest.Monke
     assert sorted(store.bucket.objects) == ["exp/owner.json", "exp/train/run.json"]
 
 
+def test_results_of_another_namespace_are_not_deleted_with_owner_namespace(
+    store: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = dict(store.bucket.objects)
+    assert main(["artifacts", URL, "delete", "exp", "--yes", "--owner-namespace", "others"]) == 64
+    assert "belong to owner me of namespace team, and not to namespace others" in caplog.text
+    assert store.bucket.objects == before
+
+
+def test_results_of_the_namespace_are_deleted_with_owner_namespace(store: Opened) -> None:
+    assert main(["artifacts", URL, "delete", "exp", "--yes", "--owner-namespace", "team"]) == 0
+    assert sorted(store.bucket.objects) == ["exp/owner.json", "exp/train/run.json"]
+
+
 def test_purge_leaves_nothing(store: Opened) -> None:
     assert main(["artifacts", URL, "delete", "exp", "--yes", "--purge"]) == 0
     assert store.bucket.objects == {}

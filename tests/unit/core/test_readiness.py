@@ -162,7 +162,7 @@ def test_nothing_starts_before_the_owner_of_the_bucket_is_known(make: Make) -> N
         "OwnerUnknown",
         "the namespace default, whose uid is the owner of the results in s3://results/lab, cannot be read",
     )
-    assert (ready(world).reason, "OwnerUnknown" in ready(world).message) == ("Waiting", True)
+    assert (ready(world).reason, "OwnerUnknown" in ready(world).message) == ("OwnerUnknown", True)
     world.now += timedelta(seconds=30)
     assert not world.look().write_status
     world.settings = replace(SETTINGS, owner_id="uid-of-the-namespace")

@@ -91,12 +91,14 @@ def test_tests_and_plain_manifests_install_the_same() -> None:
 def test_the_network_policy_to_copy_is_the_charts() -> None:
     page = (ROOT / "docs" / "how-to" / "network.md").read_text(encoding="utf-8")
     blocks = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
-    (copied,) = [block for block in blocks if block["metadata"]["name"] == "maskrcnn-gangs"]
+    (copied,) = [block for block in blocks if block.get("metadata", {}).get("name") == "maskrcnn-gangs"]
     golden = yaml.safe_load_all((ROOT / "tests" / "chart" / "golden" / "namespaced.yaml").read_text(encoding="utf-8"))
     made = [item["spec"] for item in golden if item["metadata"]["name"] == copied["metadata"]["name"]]
 
     def comparable(spec: dict[str, Any]) -> dict[str, Any]:
-        ports = [{**rule, "ports": sorted(map(str, rule.get("ports", ())))} for rule in spec["egress"]]
+        # the page has object stores in a policy of its own
+        rules = [rule for rule in spec["egress"] if not any("ipBlock" in place for place in rule.get("to", ()))]
+        ports = [{**rule, "ports": sorted(map(str, rule.get("ports", ())))} for rule in rules]
         return {**spec, "egress": ports}
 
     assert made

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.unit.publishing.file_store import FINGERPRINT, FileStore
 
+from maskrcnn_trainer.launch.group_member import GroupMember
 from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.stop_request import GroupStopRequest
@@ -35,6 +36,7 @@ class StartedTask:
         directory: results directory.
         kept: the kept log.
         channel: rank 0's end of the channel.
+        member: part of the node in its worker group.
     """
 
     settings: LaunchSettings
@@ -42,6 +44,7 @@ class StartedTask:
     directory: Path
     kept: KeptLog
     channel: TaskPublication
+    member: GroupMember
 
     def write_checkpoint(self, step: int, content: bytes = b"weights") -> None:
         """Write a checkpoint, and announce it."""
@@ -72,6 +75,7 @@ class StoredLaunches:
         store: the store.
         stop: request to stop of the next launch.
         stored: the step.
+        nodes: number of nodes, of which this is node 0.
         stops: requests of the store that ask whether to stop get this function from the launch.
     """
 
@@ -79,6 +83,7 @@ class StoredLaunches:
     store: FileStore = field(default_factory=FileStore)
     stop: GroupStopRequest = field(default_factory=GroupStopRequest)
     stored: StoredStep = STORED
+    nodes: int = 1
     stops: list[Callable[[], bool]] = field(default_factory=list)
 
     def launch(self, processes: Processes, *, attempt: int = 1, task: tuple[str, ...] = ("train", "-d", URL)) -> int:
@@ -94,13 +99,14 @@ class StoredLaunches:
             environment: TaskEnvironment,
             kept: KeptLog | None,
             descriptor: int | None,
-            _while_waiting: Callable[[], None],
+            member: GroupMember,
         ) -> int:
             assert kept is not None
             assert descriptor is not None
             with socket.fromfd(descriptor, socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
                 directory = Path(str(environment.results_dir))
-                return processes(StartedTask(settings, environment, directory, kept, TaskPublication(channel)))
+                task = StartedTask(settings, environment, directory, kept, TaskPublication(channel), member)
+                return processes(task)
 
         environment = TaskEnvironment(
             stored_step=self.stored,
@@ -110,7 +116,7 @@ class StoredLaunches:
             created="2026-01-31T12:00:00Z",
             termination_log=str(self.directory / "termination.json"),
         )
-        settings = LaunchSettings(1, 0, 1, None, task)
+        settings = LaunchSettings(self.nodes, 0, 1, ("node-0", 29500), task)
         return launch_stored(settings, environment, self.stored, self.stop, run, open_store=open_store)
 
     def with_working_dir(self) -> Path:

@@ -16,6 +16,8 @@ from tests.unit.launch.stored_launches import STORED, URL
 from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.launch import LaunchSettings, command, launch
+from maskrcnn_trainer.launch.group_member import GroupMember
+from maskrcnn_trainer.launch.rendezvous import RendezvousBoard
 from maskrcnn_trainer.launch.store_results import RunProcesses
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.stored_step import StoredStep
@@ -145,7 +147,7 @@ def test_results_directory_by_url_is_launched_with_a_preparation_that_gets_local
     ) -> int:
         assert environment.stored_step == stored
         here = replace(settings, task=("train", "-d", str(tmp_path)))
-        return run(here, replace(environment, stored_step=None), None, None, lambda: None)
+        return run(here, replace(environment, stored_step=None), None, None, GroupMember())
 
     monkeypatch.setattr(command, "launch_stored", launch_in_copy)
     monkeypatch.setattr(command, "NodeProcesses", NoProcesses)
@@ -159,3 +161,53 @@ def test_results_directory_by_url_is_launched_with_a_preparation_that_gets_local
     environment = TaskEnvironment(fingerprint=FINGERPRINT, stored_step=STORED)
     assert launch(LaunchSettings(1, 0, 2, None, ("train", "-d", URL)), environment, prepare=prepare) == 0
     assert prepared == [("train", "-d", str(tmp_path))]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_node_joins_once_its_inputs_are_staged_and_starts_no_process_before_all_have_joined(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rank: int
+) -> None:
+    done: list[str] = []
+
+    class Processes(NoProcesses):
+        @classmethod
+        def start(cls, *_: object) -> Self:
+            done.append("start")
+            return cls()
+
+    class Member(GroupMember):
+        @contextmanager
+        def joined(self, board: RendezvousBoard) -> Iterator[None]:
+            done.append(f"{board.host}:{board.port}")
+            yield
+            done.append("end")
+
+    @contextmanager
+    def prepare(_: LaunchSettings) -> Iterator[None]:
+        done.append("staged")
+        yield
+
+    def launch_in_copy(
+        settings: LaunchSettings, environment: TaskEnvironment, _stored: StoredStep, _: object, run: RunProcesses
+    ) -> int:
+        return run(settings, replace(environment, stored_step=None), None, None, Member())
+
+    def join(*_: object, **__: object) -> bool:
+        done.append("join")
+        return True
+
+    class Host:
+        port = 1
+
+        def close(self) -> None:
+            done.append("host closed")
+
+    monkeypatch.setattr(command, "launch_stored", launch_in_copy)
+    monkeypatch.setattr(command, "NodeProcesses", Processes)
+    monkeypatch.setattr(command, "join", join)
+    monkeypatch.setattr(command, "_listen", lambda *_: Host())
+    settings = LaunchSettings(2, rank, 1, ("127.0.0.1", 29500), ("train", "-d", str(tmp_path)))
+    environment = TaskEnvironment(fingerprint=FINGERPRINT, stored_step=STORED)
+    assert launch(settings, environment, prepare=prepare) == 0
+    closed = ["host closed"] if rank == 0 else []
+    assert done == ["staged", "join", "127.0.0.1:29500", "start", "end", *closed]

@@ -1,37 +1,66 @@
-"""Other nodes of a group with results in a store: they start no process for a step that is done."""
+"""Other nodes of a group with results in a store: they start no process for a step that is done or taken."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.unit.launch.boards import MemoryBoard
 from tests.unit.launch.stored_launches import StartedTask, StoredLaunches
-from tests.unit.publishing.file_store import FINGERPRINT, KEYS, FileStore, claimed
+from tests.unit.publishing.file_store import IDENTITY, KEYS, FileStore, claimed
 
-from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.launch.following import SECONDS_BETWEEN_DONE_CHECKS, follow
+from maskrcnn_trainer.errors import InvalidInput, Stopped, Superseded, TryAgain
+from maskrcnn_trainer.launch import following
+from maskrcnn_trainer.launch.following import FollowingNode
+from maskrcnn_trainer.launch.group_member import GroupMember
+from maskrcnn_trainer.launch.log_upload import CLAIM_MESSAGE, NodeLogUploads
 from maskrcnn_trainer.launch.logs import KeptLog
-from maskrcnn_trainer.object_store.fence.exchange_types import FenceRequest, GetRecord
+from maskrcnn_trainer.object_store.fence.encoding import encode_claim_name
+from maskrcnn_trainer.object_store.fence.exchange_types import FenceRequest, GetRecord, PutFiles
+from maskrcnn_trainer.object_store.fence.records import ClaimName
+from maskrcnn_trainer.object_store.fence.untrusted import parse_node_log
+
+SECONDS = 30.0
+Run = Callable[[KeptLog, GroupMember], int]
 
 
 class OtherNode:
-    """Node 1, with a clock of its own, whose looks into the store are counted."""
+    """Node 1 of the first attempt."""
 
     def __init__(self, directory: Path, store: FileStore) -> None:
         self.log_path = directory / "logs" / "attempt-1.node-1.log"
         self.store = store
-        self.now = 100.0
-        self.looks = 0
+        self.board = MemoryBoard()
+        self.interrupted = threading.Event()
+        self.joined = threading.Event()
 
-    @contextmanager
-    def open_store(self) -> Iterator[FileStore]:
-        self.looks += 1
-        yield self.store
+    def run(self, run: Run, *, between_looks: float = 0.01, between_logs: float = 300.0) -> int:
+        node = FollowingNode(
+            self.store,
+            IDENTITY.follow_terms,
+            NodeLogUploads(self.store, KEYS, 1, self.log_path.name),
+            interrupted=self.interrupted,
+            on_joined=self.joined.set,
+            between_looks=between_looks,
+            between_logs=between_logs,
+        )
+        return node.run(self.log_path, run)
 
-    def follow(self, run: Callable[[KeptLog, Callable[[], None]], int]) -> int:
-        return follow(KEYS, FINGERPRINT, self.open_store, run, log_path=self.log_path, clock=lambda: self.now)
+    @property
+    def looks(self) -> int:
+        return sum(request == GetRecord(KEYS.pointer) for request in list(self.store.memory.requests))
+
+    def claim(self) -> None:
+        """Claim the step as node 0, and name the claim."""
+        claimed(self.store)
+        self.board.write(CLAIM_MESSAGE, encode_claim_name(ClaimName(1, "aa")))
+
+    def uploaded(self) -> bytes:
+        """Return the log that was announced last."""
+        return self.store.memory.objects[parse_node_log(self.board.messages["log-1"], KEYS).key][0]
 
 
 @pytest.fixture
@@ -49,51 +78,108 @@ def finish(task: StartedTask) -> int:
     return 0
 
 
+def nothing(*_: object) -> int:
+    raise AssertionError("no process may be started")
+
+
+def wait_for_node_0(_kept: KeptLog, member: GroupMember) -> int:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        member.while_waiting()
+        time.sleep(0.01)
+    raise AssertionError("it waits for node 0, which has ended")
+
+
 def test_step_that_is_done_starts_no_process(node: OtherNode, launches: StoredLaunches) -> None:
     launches.launch(finish)
-    assert node.follow(lambda *_: 7) == 0
+    assert node.run(nothing) == 0
 
 
 def test_step_that_is_not_done_runs(node: OtherNode) -> None:
     claimed(node.store)
-    assert node.follow(lambda *_: 7) == 7
+    assert node.run(lambda *_: 7) == 7
 
 
 def test_wait_ends_once_the_step_is_done(node: OtherNode, launches: StoredLaunches) -> None:
-    def run(_kept: KeptLog, while_waiting: Callable[[], None]) -> int:
-        while_waiting()
+    def run(kept: KeptLog, member: GroupMember) -> int:
+        member.while_waiting()
         launches.launch(finish)
-        while_waiting()
-        node.now += SECONDS_BETWEEN_DONE_CHECKS
-        while_waiting()
-        raise AssertionError("it waits for node 0, which has ended")
+        return wait_for_node_0(kept, member)
 
-    assert node.follow(run) == 0
+    assert node.run(run) == 0
 
 
-def test_store_is_not_asked_at_each_try_of_the_wait(node: OtherNode) -> None:
-    def run(_kept: KeptLog, while_waiting: Callable[[], None]) -> int:
-        for _ in range(10):
-            while_waiting()
-            node.now += SECONDS_BETWEEN_DONE_CHECKS / 5
+def test_wait_ends_once_a_later_attempt_has_the_step(node: OtherNode) -> None:
+    def run(kept: KeptLog, member: GroupMember) -> int:
+        claimed(node.store, "bb", attempt=2)
+        return wait_for_node_0(kept, member)
+
+    with pytest.raises(Superseded, match="attempt 2") as ended:
+        node.run(run)
+    assert (ended.value.exit_code, ended.value.attempt) == (75, 2)
+
+
+def test_step_of_a_later_attempt_starts_no_process(node: OtherNode) -> None:
+    claimed(node.store, "bb", attempt=2)
+    with pytest.raises(Superseded):
+        node.run(nothing)
+
+
+def test_pointer_is_read_at_most_once_in_ten_seconds(node: OtherNode) -> None:
+    assert following.SECONDS_BETWEEN_DONE_CHECKS == 10.0
+
+    def run(_kept: KeptLog, member: GroupMember) -> int:
+        for _ in range(100):
+            member.while_waiting()
         return 0
 
-    assert node.follow(run) == 0
-    assert node.looks == 2
+    node.run(run, between_looks=3600.0)
+    assert node.looks == 1
 
 
 def test_failing_store_does_not_end_the_wait(node: OtherNode) -> None:
+    failed = threading.Event()
+
     def down(_: FenceRequest) -> None:
+        failed.set()
         raise TryAgain("the store is down")
 
-    def run(_kept: KeptLog, while_waiting: Callable[[], None]) -> int:
+    def run(_kept: KeptLog, member: GroupMember) -> int:
         node.store.fail = down
-        node.now += SECONDS_BETWEEN_DONE_CHECKS
-        while_waiting()
+        assert failed.wait(SECONDS)
+        member.while_waiting()
         return 7
 
-    assert node.follow(run) == 7
-    assert node.looks == 2
+    assert node.run(run) == 7
+
+
+def test_wait_is_not_blocked_by_a_look(node: OtherNode) -> None:
+    blocked, go_on = threading.Event(), threading.Event()
+
+    def hang(_: FenceRequest) -> None:
+        blocked.set()
+        go_on.wait(SECONDS)
+
+    def run(_kept: KeptLog, member: GroupMember) -> int:
+        node.store.fail = hang
+        assert blocked.wait(SECONDS)
+        member.while_waiting()
+        go_on.set()
+        return 7
+
+    assert node.run(run) == 7
+
+
+def test_signal_during_a_look_ends_the_wait(node: OtherNode) -> None:
+    def stopped(_: FenceRequest) -> None:
+        raise Stopped("stopped on request")
+
+    def run(kept: KeptLog, member: GroupMember) -> int:
+        node.store.fail = stopped
+        return wait_for_node_0(kept, member)
+
+    with pytest.raises(Stopped):
+        node.run(run)
 
 
 def test_damaged_store_is_refused(node: OtherNode, launches: StoredLaunches) -> None:
@@ -102,20 +188,111 @@ def test_damaged_store_is_refused(node: OtherNode, launches: StoredLaunches) -> 
     assert slot is not None
     del node.store.memory.objects[slot.manifest]
     with pytest.raises(InvalidInput):
-        node.follow(lambda *_: 7)
+        node.run(nothing)
 
 
 def test_looks_only_read(node: OtherNode) -> None:
     claimed(node.store)
     before = len(node.store.memory.requests)
-    node.follow(lambda *_: 0)
+    node.run(lambda *_: 0)
     assert {type(request) for request in node.store.memory.requests[before:]} == {GetRecord}
 
 
-def test_log_is_kept_on_the_node(node: OtherNode) -> None:
-    def run(kept: KeptLog, _while_waiting: Callable[[], None]) -> int:
-        kept.write(b"a line\n")
+def test_no_look_follows_once_all_nodes_have_joined(node: OtherNode) -> None:
+    def run(_kept: KeptLog, member: GroupMember) -> int:
+        with member.joined(node.board):
+            assert node.joined.is_set()
+            time.sleep(0.1)
+            before = node.looks
+            time.sleep(0.1)
+            assert node.looks == before
         return 0
 
-    node.follow(run)
-    assert node.log_path.read_bytes() == b"a line\n"
+    node.claim()
+    assert node.run(run) == 0
+
+
+def test_log_is_kept_on_the_node_with_the_lines_of_the_launcher(node: OtherNode) -> None:
+    def run(kept: KeptLog, _member: GroupMember) -> int:
+        kept.write(b"a line\n")
+        following.log.warning("of the launcher")
+        return 0
+
+    node.run(run)
+    lines = node.log_path.read_bytes().splitlines()
+    assert lines[0] == b"a line"
+    assert lines[1].endswith(b"of the launcher")
+
+
+def test_log_is_uploaded_at_the_end(node: OtherNode) -> None:
+    def run(kept: KeptLog, member: GroupMember) -> int:
+        with member.joined(node.board):
+            kept.write(b"a line\n")
+        assert node.uploaded() == b"a line\n"
+        return 7
+
+    node.claim()
+    assert node.run(run) == 7
+    assert parse_node_log(node.board.messages["log-1"], KEYS).is_last
+
+
+def test_log_of_processes_that_fail_to_start_is_uploaded(node: OtherNode) -> None:
+    def run(kept: KeptLog, member: GroupMember) -> int:
+        with member.joined(node.board):
+            kept.write(b"no such program\n")
+            raise InvalidInput("no such program")
+
+    node.claim()
+    with pytest.raises(InvalidInput):
+        node.run(run)
+    assert node.uploaded() == b"no such program\n"
+
+
+def test_log_is_uploaded_while_the_processes_run(node: OtherNode) -> None:
+    assert following.SECONDS_BETWEEN_LOGS == 300.0
+
+    def run(kept: KeptLog, member: GroupMember) -> int:
+        with member.joined(node.board):
+            kept.write(b"a line\n")
+            deadline = time.monotonic() + SECONDS
+            while "log-1" not in node.board.messages:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert not parse_node_log(node.board.messages["log-1"], KEYS).is_last
+        return 0
+
+    node.claim()
+    assert node.run(run, between_logs=0.01) == 0
+
+
+def test_missing_log_fails_nothing(node: OtherNode) -> None:
+    def refuse(request: FenceRequest) -> None:
+        if isinstance(request, PutFiles):
+            raise InvalidInput("no permission")
+
+    def run(_kept: KeptLog, member: GroupMember) -> int:
+        with member.joined(node.board):
+            node.store.fail = refuse
+        return 0
+
+    node.claim()
+    assert node.run(run) == 0
+    assert "log-1" not in node.board.messages
+
+
+def test_last_upload_that_hangs_is_interrupted(node: OtherNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(request: FenceRequest) -> None:
+        if isinstance(request, PutFiles):
+            node.interrupted.wait(SECONDS)
+            raise Stopped("stopped on request")
+
+    def run(_kept: KeptLog, member: GroupMember) -> int:
+        with member.joined(node.board):
+            node.store.fail = hang
+        return 0
+
+    monkeypatch.setattr(following, "SECONDS_FOR_LAST_LOGS", 0.1)
+    node.claim()
+    begin = time.monotonic()
+    assert node.run(run) == 0
+    assert time.monotonic() - begin < SECONDS

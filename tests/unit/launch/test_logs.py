@@ -9,7 +9,7 @@ import pytest
 
 from maskrcnn_trainer.launch import LaunchSettings, launch
 from maskrcnn_trainer.launch import logs as logs_module
-from maskrcnn_trainer.launch.logs import KEPT_ATTEMPTS, KeptLog, log_file, remove_old_logs
+from maskrcnn_trainer.launch.logs import KEPT_ATTEMPTS, KeptLog, is_log_of_other_node, log_file, remove_old_logs
 from maskrcnn_trainer.launch.processes import NodeProcesses
 from maskrcnn_trainer.results.ownership import await_claim, claim
 from maskrcnn_trainer.task.environment import TaskEnvironment
@@ -125,3 +125,28 @@ def test_a_node_that_waits_for_the_claim_can_be_stopped(tmp_path: Path) -> None:
         tmp_path / "train", experiment_uid="uid", attempt=2, stopping=lambda: next(asked), poll_seconds=0.001
     )
     assert found is None
+
+
+def test_copy_has_the_rotated_part_first_and_only_the_end_of_a_long_log(tmp_path: Path) -> None:
+    kept = kept_log(tmp_path / "a.log", limit=20)
+    for line in (b"first 1\n", b"second\n", b"third\n"):
+        kept.write(line)
+    kept.copy_to(tmp_path / "copy", most=100)
+    assert (tmp_path / "copy").read_bytes() == b"second\nthird\n"
+    kept.copy_to(tmp_path / "copy", most=8)
+    assert (tmp_path / "copy").read_bytes() == b"d\nthird\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("logs/attempt-1.node-1.log", True),
+        ("logs/attempt-12.node-10.log.1", True),
+        ("logs/attempt-1.node-0.log", False),
+        ("logs/attempt-1.log", False),
+        ("attempt-1.node-1.log", False),
+        ("logs/x/attempt-1.node-1.log", False),
+    ],
+)
+def test_log_of_another_node_is_known_by_its_name(path: str, *, expected: bool) -> None:
+    assert is_log_of_other_node(path) is expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -13,15 +14,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.launch.boards import MemoryBoard
 from tests.unit.launch.stored_launches import STORED, URL, StartedTask, StoredLaunches
-from tests.unit.publishing.file_store import FINGERPRINT, claimed
+from tests.unit.publishing.file_store import FINGERPRINT, KEYS, claimed
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, Superseded, TryAgain
 from maskrcnn_trainer.launch import store_results
+from maskrcnn_trainer.launch.group_member import GroupMember
 from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.store_results import launch_stored, writes_checkpoints
+from maskrcnn_trainer.object_store.fence.encoding import encode_node_log
 from maskrcnn_trainer.object_store.fence.exchange_types import FenceRequest, PutFiles
+from maskrcnn_trainer.object_store.fence.keys import NUMBERS_PER_NODE
+from maskrcnn_trainer.object_store.fence.records import NodeLog
+from maskrcnn_trainer.object_store.fence.untrusted import parse_claim_name
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
 
@@ -362,7 +369,7 @@ def test_other_node_runs_its_processes_without_a_claim_or_a_channel(launches: St
         environment: TaskEnvironment,
         kept: KeptLog | None,
         descriptor: int | None,
-        _while_waiting: Callable[[], None],
+        _member: GroupMember,
     ) -> int:
         assert (settings.task, descriptor) == (("train", "-d", str(directory)), None)
         assert environment.results_dir == os.environ["MASKRCNN_RESULTS_DIR"] == str(directory)
@@ -371,7 +378,9 @@ def test_other_node_runs_its_processes_without_a_claim_or_a_channel(launches: St
 
     claimed(launches.store, "bb")
     before = launches.store.pointer()
-    environment = TaskEnvironment(stored_step=launches.stored, fingerprint=FINGERPRINT)
+    environment = TaskEnvironment(
+        stored_step=launches.stored, fingerprint=FINGERPRINT, experiment_uid="uid-1", created="2026-01-31T12:00:00Z"
+    )
     settings = LaunchSettings(2, 1, 1, ("node-0", 29500), ("train", "-d", URL))
     opened = nullcontext(launches.store)
     code = launch_stored(settings, environment, launches.stored, launches.stop, run, open_store=lambda *_: opened)
@@ -403,3 +412,28 @@ def test_task_without_checkpoints_is_published_while_it_runs(
 @pytest.mark.parametrize(("task", "expected"), [("train", True), ("evaluate", False), ("dataset-convert", False)])
 def test_only_a_training_writes_checkpoints(task: str, *, expected: bool) -> None:
     assert writes_checkpoints([task]) is expected
+
+
+def test_log_of_another_node_is_published_and_kept_by_the_next_attempt_without_a_copy(launches: StoredLaunches) -> None:
+    board = MemoryBoard()
+    path = "logs/attempt-1.node-1.log"
+
+    def fail(task: StartedTask) -> int:
+        with task.member.joined(board):
+            claim = parse_claim_name(board.messages["claim"])
+            key = KEYS.written_once(claim.epoch, claim.token, NUMBERS_PER_NODE, "log")
+            launches.store.memory.put(key, b"of node 1")
+            log = NodeLog(key, 9, hashlib.sha256(b"of node 1").hexdigest(), is_last=True)
+            board.write("log-1", encode_node_log(log))
+        return 1
+
+    def resume(task: StartedTask) -> int:
+        assert not (task.directory / path).exists()
+        return succeed(task)
+
+    launches.nodes = 2
+    assert launches.launch(fail) == 1
+    assert launches.store.contents()[path] == b"of node 1"
+    launches.nodes = 1
+    assert launches.launch(resume, attempt=2) == 0
+    assert launches.store.contents()[path] == b"of node 1"

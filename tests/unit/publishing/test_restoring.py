@@ -186,3 +186,10 @@ def test_stamps_are_those_of_the_loaded_files(into: Path) -> None:
     write_file(into, "status.json", "a")
     file = file_of("status.json", "a")
     assert stamps_of([file], into)["status.json"].stamp == FileStamp.of((into / "status.json").lstat())
+
+
+def test_file_that_is_left_out_is_not_loaded_and_removed_if_it_is_there(into: Path) -> None:
+    write_file(into, "logs/attempt-1.node-1.log", "a")
+    files = set_of(file_of("logs/attempt-1.node-1.log", "a"), file_of("logs/attempt-1.node-2.log", "b"))
+    plan = plan_restore(files, into, left_out=frozenset(file.path for file in files.files))
+    assert (loaded(plan), plan.removed) == ([], ("logs/attempt-1.node-1.log",))

@@ -127,3 +127,13 @@ def test_manifest_that_could_not_be_read_back_is_refused() -> None:
 
 def test_manifest_of_short_names_is_accepted() -> None:
     refuse_too_large(large_set(20), KEYS, "aa")
+
+
+def test_file_of_another_node_is_named_with_its_key_and_replaces_the_one_here(results: Path) -> None:
+    write_file(results, "logs/attempt-1.node-1.log", "earlier")
+    write_file(results, "model.step-1.tlt", "abc")
+    log = PublishedFile("logs/attempt-1.node-1.log", "key", 3, "sha")
+    found = build_set(taken(results), FINGERPRINT, before=None, known=(), others=(log,))
+    assert [file.path for file in found.published.files] == ["logs/attempt-1.node-1.log", "model.step-1.tlt"]
+    assert found.published.files[0] == log
+    assert (found.changed, set(found.stamps)) == ({"model.step-1.tlt"}, {"model.step-1.tlt"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,8 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     PutRecord,
     UpdateRecord,
 )
-from maskrcnn_trainer.object_store.fence.records import PublishedFile, PublishedSet
+from maskrcnn_trainer.object_store.fence.keys import NUMBERS_PER_NODE
+from maskrcnn_trainer.object_store.fence.records import ClaimName, PublishedFile, PublishedSet
 from maskrcnn_trainer.publishing.snapshot import FileStamp, KnownFile, Snapshots
 from maskrcnn_trainer.publishing.step_session import LARGEST_PART, StepSession, _parts
 from maskrcnn_trainer.results.run_file import read_run
@@ -520,3 +522,54 @@ def test_edit_and_its_reversal_restore_the_first_results(
     publish(edited, tmp_path / "edited")
     restored(store, tmp_path / "edited", attempt=3)
     assert files_in(tmp_path / "edited") == {CHECKPOINT: b"one"}
+
+
+def other_nodes_log(store: FileStore, number: int, *, epoch: int = 1) -> PublishedFile:
+    """Return a log that node 1 has uploaded under the claim of the session."""
+    key = KEYS.written_once(epoch, "aa", NUMBERS_PER_NODE + number, "log")
+    store.memory.put(key, b"log")
+    return PublishedFile("logs/attempt-1.node-1.log", key, 3, hashlib.sha256(b"log").hexdigest())
+
+
+def test_log_of_another_node_is_named_and_not_uploaded(store: FileStore, session: StepSession, results: Path) -> None:
+    write_file(results, CHECKPOINT, "one")
+    log = other_nodes_log(store, 0)
+    snapshot = Snapshots(results, FINGERPRINT).take(session.known)
+    assert log in session.publish(snapshot, (log,)).files
+    assert store.contents()[log.path] == b"log"
+    assert uploaded(store) == [CHECKPOINT]
+
+
+def test_later_log_of_another_node_replaces_the_named_one(
+    store: FileStore, session: StepSession, results: Path
+) -> None:
+    write_file(results, CHECKPOINT, "one")
+    for number in range(2):
+        log = other_nodes_log(store, number)
+        snapshot = Snapshots(results, FINGERPRINT).take(session.known)
+        assert [file.key for file in session.publish(snapshot, (log,)).files if file.path == log.path] == [log.key]
+    assert uploaded(store) == [CHECKPOINT]
+
+
+def test_log_of_another_node_of_an_earlier_attempt_stays_named_without_a_copy(store: FileStore, results: Path) -> None:
+    first = claimed(store)
+    first.restore(None, results)
+    write_file(results, CHECKPOINT, "one")
+    log = other_nodes_log(store, 0)
+    published = first.publish(Snapshots(results, FINGERPRINT).take(first.known), (log,))
+    second = claimed(store, B, attempt=2)
+    second.restore(published, results, left_out=frozenset({log.path}))
+    assert not (results / log.path).exists()
+    assert second.publish(Snapshots(results, FINGERPRINT).take(second.known), (log,)) == published
+
+
+def test_log_under_another_claim_is_never_named(store: FileStore, session: StepSession, results: Path) -> None:
+    write_file(results, CHECKPOINT, "one")
+    snapshot = Snapshots(results, FINGERPRINT).take(session.known)
+    with pytest.raises(ValueError, match="is neither of this process"):
+        session.publish(snapshot, (other_nodes_log(store, 0, epoch=2),))
+
+
+def test_claim_is_named_by_epoch_and_token(store: FileStore) -> None:
+    claimed(store)
+    assert claimed(store, B, attempt=2).claim_name == ClaimName(2, B)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskrcnn_trainer.errors import InvalidInput, TryAgain
+from maskrcnn_trainer.errors import InvalidInput, TryAgain, WorkspaceFull
 from maskrcnn_trainer.model_files.model_file import ModelFile, write_model_file
+from maskrcnn_trainer.task.scratch import ScratchLimit, bytes_below
 from maskrcnn_trainer.training.checkpoint import CheckpointStore, steps_to_remove
 from maskrcnn_trainer.training.evaluations import best_step
 
@@ -328,3 +329,15 @@ def test_a_run_that_was_superseded_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(TryAgain):
         refused.record_evaluation(10, {"mask_AP": 0.1})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoint_that_would_exceed_the_scratch_limit_is_not_written(tmp_path: Path) -> None:
+    store(tmp_path).write(model(10))
+    size = bytes_below(tmp_path) + (tmp_path / "model.step-10.tlt").stat().st_size
+    limited = [CheckpointStore(tmp_path, key=None, keep=5, guard=lambda: None, scratch=ScratchLimit(tmp_path, limit))
+               for limit in (size - 1, size)]  # fmt: skip
+    with pytest.raises(WorkspaceFull):
+        limited[0].write(model(20))
+    assert limited[0].steps() == [10]
+    limited[1].write(model(20))
+    assert limited[1].steps() == [10, 20]

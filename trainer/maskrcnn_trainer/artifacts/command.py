@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.artifacts.cleaning_up import clean_results, cleaning_lines
-from maskrcnn_trainer.artifacts.deleting import delete_results, question
+from maskrcnn_trainer.artifacts.deleting import check_namespace, delete_results, question
 from maskrcnn_trainer.artifacts.getting import get_results
 from maskrcnn_trainer.artifacts.linking import link_to_file
 from maskrcnn_trainer.artifacts.listing import list_results
@@ -71,6 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     deleting.add_argument("name", metavar="NAME", help="EXPERIMENT")
     deleting.add_argument("--yes", action="store_true", help="don't ask")
+    deleting.add_argument(
+        "--owner-namespace",
+        metavar="NS",
+        help="refuse to delete results whose owner is of another namespace (default: delete those of any owner)",
+    )
     deleting.add_argument(
         "--purge",
         action="store_true",
@@ -181,10 +186,11 @@ def _clean(arguments: argparse.Namespace) -> int:
 
 def _delete(arguments: argparse.Namespace) -> int:
     name = parse_name(arguments.name)
-    if not arguments.yes:
+    if not arguments.yes or arguments.owner_namespace is not None:
         with _store(arguments) as store:
             found = read_overview(store, name)
-        if not _is_confirmed(question(found, name, arguments.url)):
+        check_namespace(found, name, arguments.owner_namespace)
+        if not arguments.yes and not _is_confirmed(question(found, name, arguments.url)):
             log.info("Nothing was deleted")
             return EXIT_OK
     with _store(arguments) as store:

@@ -84,6 +84,28 @@ def question(found: Overview, name: ArtifactName, url: str) -> str:
     )
 
 
+def check_namespace(found: Overview, name: ArtifactName, namespace: str | None) -> None:
+    """Check that the results belong to a namespace of a cluster, and not to another one that shares the URL.
+
+    Args:
+        found: overview of the experiment.
+        name: of the experiment.
+        namespace: that the owner must have; None for any.
+
+    Raises:
+        InvalidInput: the owner is of another namespace, or of a run without a cluster.
+    """
+    one = found.experiments.get(name.experiment)
+    if namespace is None or one is None or one.owner is None or one.owner.namespace == namespace:
+        return
+    where = f"namespace {printable(one.owner.namespace)}" if one.owner.namespace else "a run without a cluster"
+    raise InvalidInput(
+        f"NAME {name}: the results belong to owner {printable(one.owner.owner_id)} of {where}, and not to namespace "
+        f"{printable(namespace)}; to delete them nevertheless, give the URL of the workspace in place of the name",
+        reason="AnothersOwner",
+    )
+
+
 def delete_results(store: ResultsSource, name: ArtifactName, *, purge: bool = False) -> DeletedResults:
     """Delete the results of an experiment.
 

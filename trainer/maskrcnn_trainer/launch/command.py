@@ -12,9 +12,10 @@ from functools import partial
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.launch.claiming import claim_unless_done
 from maskrcnn_trainer.launch.endings import conclude, failure_message, say_stopped
+from maskrcnn_trainer.launch.group_member import GroupMember
 from maskrcnn_trainer.launch.logs import KeptLog, kept_log
 from maskrcnn_trainer.launch.processes import NodeProcesses
-from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
+from maskrcnn_trainer.launch.rendezvous import RendezvousBoard, RendezvousHost, interface_towards, join, slots_of
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.stop_request import GroupStopRequest
 from maskrcnn_trainer.launch.store_results import launch_stored
@@ -56,13 +57,13 @@ def launch(
         if environment.stored_step is not None:
             return launch_stored(settings, environment, environment.stored_step, stop, run)
         if not (environment.fingerprint and environment.results_dir):
-            return run(settings, environment, None, inherited_descriptor())
+            return run(settings, environment, None, inherited_descriptor(), GroupMember())
         token = claim_unless_done(environment, settings, stop)
         if isinstance(token, int):
             return token
         os.environ[TOKEN_VARIABLE] = token
         with kept_log(environment, token, settings.node_rank) if settings.keep_logs else nullcontext() as kept:
-            return run(settings, environment, kept, inherited_descriptor())
+            return run(settings, environment, kept, inherited_descriptor(), GroupMember())
 
 
 def _run_processes(
@@ -70,7 +71,7 @@ def _run_processes(
     environment: TaskEnvironment,
     kept: KeptLog | None,
     publication: int | None,
-    while_waiting: Callable[[], None] = lambda: None,
+    member: GroupMember,
     *,
     stop: GroupStopRequest,
     prepare: Prepare,
@@ -83,14 +84,14 @@ def _run_processes(
         environment: of the task.
         kept: log that gets a copy of their output; None: they inherit the output of this process.
         publication: descriptor of the channel for rank 0; None without one.
-        while_waiting: called again and again during the wait for the other nodes; it may raise.
+        member: part of this node in its worker group; called if there are several nodes.
         stop: request to stop.
         prepare: see :func:`launch`.
         program: see :func:`launch`.
     """
 
     def stopping() -> bool:
-        while_waiting()
+        member.while_waiting()
         return stop.asked
 
     several = settings.nodes * settings.processes > 1
@@ -105,9 +106,12 @@ def _run_processes(
                 port = host.port
             if settings.rendezvous is not None and settings.nodes > 1:
                 address, port = settings.rendezvous
-                if not join(address, port, settings.node_rank, settings.nodes, stopping=stopping):
+                board = RendezvousBoard(address, port)
+                # the inputs are staged, so that no process waits in hvd.init() for the staging of another node
+                if not join(board, settings.node_rank, settings.nodes, stopping=stopping):
                     return say_stopped(environment, settings)
                 interface = interface_towards(address)
+                stack.enter_context(member.joined(board))
         if stop.asked:
             return say_stopped(environment, settings)
         threads = threads_per_process(settings.processes, settings.threads)

@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, WHAT_TO_LOWER, Superseded, TaskError
+from maskrcnn_trainer.errors import (
+    EXIT_KILLED,
+    EXIT_OK,
+    EXIT_STOPPED,
+    EXIT_WORKSPACE_FULL,
+    WHAT_TO_LOWER,
+    Superseded,
+    TaskError,
+    WorkspaceFull,
+)
 from maskrcnn_trainer.launch.processes import Ended, is_told_by_rank_zero, most_telling
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.shared.messages import ArtifactKey, ResultKey, StoredArtifact, TaskFailure, TerminationMessage
@@ -74,6 +83,29 @@ def failure_message(
     failure = TaskFailure(error.reason, str(error), later)
     return termination_message(
         settings.task[0], error.exit_code, environment, error=failure, checkpoint_step=checkpoint_step
+    )
+
+
+def message_of_code(
+    code: int,
+    environment: TaskEnvironment,
+    settings: LaunchSettings,
+    working_dir: Path,
+    *,
+    checkpoint_step: int | None,
+) -> TerminationMessage:
+    """Return the termination message of a task that has left none in its working copy."""
+    error = TaskFailure("ProcessFailed", f"the task ended with exit code {code}; see its log for the cause")
+    if code == EXIT_WORKSPACE_FULL:
+        # its message is in the working copy, where there is no room for it
+        full = WorkspaceFull(f"{working_dir}: no space left; free some space, or enlarge the volume")
+        error = TaskFailure(full.reason, str(full))
+    return termination_message(
+        settings.task[0],
+        code,
+        environment,
+        checkpoint_step=checkpoint_step,
+        error=None if code == EXIT_OK else error,
     )
 
 

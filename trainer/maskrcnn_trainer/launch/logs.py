@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from maskrcnn_trainer.errors import TryAgain
+from maskrcnn_trainer.object_store.fence.node_logs import LARGEST_LOG
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.shared.files import open_in_place
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
 log = logging.getLogger(__name__)
 
-LIMIT_BYTES = 16 * 1024 * 1024
+LIMIT_BYTES = LARGEST_LOG
 """Maximum size of the log of one node in one attempt; beyond it, the older half is deleted."""
 
 KEPT_ATTEMPTS = 10
@@ -30,19 +31,36 @@ _CHECK_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
 _END_SECONDS = 2.0
 _LAST_LINES = 100
-_NAME = re.compile(r"attempt-(\d+)\.node-\d+\.log(\.1)?")
+_NAME = re.compile(r"attempt-(\d+)\.node-(\d+)\.log(\.1)?")
+
+
+def log_name(attempt: int, node_rank: int) -> str:
+    """Return the path of the log of one node in one attempt, relative to the results directory."""
+    return f"logs/attempt-{attempt}.node-{node_rank}.log"
+
+
+def is_log_of_other_node(path: str) -> bool:
+    """Return whether a path relative to a results directory is that of the log of another node than node 0."""
+    folder, _, name = path.rpartition("/")
+    match = _NAME.fullmatch(name) if folder == "logs" else None
+    return match is not None and int(match[2]) > 0
+
+
+def is_old_log(name: str, attempt: int) -> bool:
+    """Return whether the name of a file is that of a log of an attempt before the last ``KEPT_ATTEMPTS``."""
+    match = _NAME.fullmatch(name)
+    return match is not None and int(match[1]) <= attempt - KEPT_ATTEMPTS
 
 
 def log_file(results_dir: Path, attempt: int, node_rank: int) -> Path:
     """Return the path of the log of one node in one attempt; its rotated part has the same name with ``.1`` added."""
-    return results_dir / "logs" / f"attempt-{attempt}.node-{node_rank}.log"
+    return results_dir / log_name(attempt, node_rank)
 
 
 def remove_old_logs(results_dir: Path, attempt: int) -> None:
     """Remove the logs of attempts before the last ``KEPT_ATTEMPTS``; ignore files that cannot be removed."""
     for path in (results_dir / "logs").glob("attempt-*"):
-        match = _NAME.fullmatch(path.name)
-        if match and int(match[1]) <= attempt - KEPT_ATTEMPTS:
+        if is_old_log(path.name, attempt):
             try:
                 path.unlink()
             except OSError:
@@ -90,10 +108,29 @@ class KeptLog:
             except OSError as error:
                 self._give_up(error)
 
+    def copy_to(self, path: Path, *, most: int) -> None:
+        """Copy what the log has now, the rotated part first.
+
+        Args:
+            path: of the copy, which is replaced.
+            most: bytes; of a longer log only the end is copied.
+
+        Raises:
+            OSError: the log or the copy can't be read or written.
+        """
+        with self._lock:
+            parts = [part for part in (self._rotated, self._path) if part.exists()]
+            content = b"".join(part.read_bytes() for part in parts)
+        path.write_bytes(content[-most:])
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._close()
+
+    @property
+    def _rotated(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.1")
 
     def _open(self) -> None:
         # unbuffered, so that it is complete up to a kill
@@ -102,7 +139,7 @@ class KeptLog:
 
     def _turn_over(self) -> None:
         self._close()
-        self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+        self._path.replace(self._rotated)
         self._open()
 
     def _give_up(self, error: OSError) -> None:
@@ -137,7 +174,13 @@ def kept_log(environment: TaskEnvironment, token: str, node_rank: int) -> Iterat
             return False
         return True
 
-    kept = KeptLog(log_file(results_dir, environment.attempt, node_rank), still_ours)
+    with kept_with_own_lines(KeptLog(log_file(results_dir, environment.attempt, node_rank), still_ours)) as kept:
+        yield kept
+
+
+@contextlib.contextmanager
+def kept_with_own_lines(kept: KeptLog) -> Iterator[KeptLog]:
+    """Write the launcher's own lines to a log, too, until the block ends, and close the log then."""
     root = logging.getLogger()
     handler = KeptLogHandler(kept, next((other.formatter for other in root.handlers if other.formatter), None))
     root.addHandler(handler)

@@ -6,6 +6,7 @@ called before every node is up: each node puts its rank into the store and waits
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import socket
@@ -26,6 +27,8 @@ SCOPE = "maskrcnn-launch"
 RENDEZVOUS_VARIABLE = "HOROVOD_GLOO_RENDEZVOUS_ADDR"
 NCCL_INTERFACE_VARIABLE = "NCCL_SOCKET_IFNAME"
 SECONDS_BETWEEN_LINES = 30.0
+MOST_MESSAGE_BYTES = 8192
+"""Most bytes of a message that are read."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,63 @@ class RendezvousHost:
         self._server.server_close()
 
 
-def join(host: str, port: int, node_rank: int, nodes: int, *, stopping: Callable[[], bool], poll: float = 0.5) -> bool:
-    """Announce this node at the rendezvous and wait for all the others, without a time limit.
+class RendezvousBoard:
+    """Messages of nodes at the rendezvous, by name; a later message replaces an earlier one of its name.
+
+    Any process that reaches the port can write and read them.
 
     Args:
         host: name or address of node 0; it may not resolve yet.
         port: port of the rendezvous.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a message.
+
+        Raises:
+            OSError: node 0 can't be reached.
+        """
+        self._request(name, content)
+
+    def read(self, name: str) -> bytes | None:
+        """Return at most ``MOST_MESSAGE_BYTES`` of a message; None if it wasn't written.
+
+        Raises:
+            OSError: node 0 can't be reached.
+        """
+        try:
+            return self._request(name)
+        except urllib.error.HTTPError as error:
+            if error.code == http.HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def _request(self, name: str, content: bytes | None = None) -> bytes:
+        url = f"http://{self.host}:{self.port}/{SCOPE}/{name}"
+        request = urllib.request.Request(url, data=content, method="GET" if content is None else "PUT")
+        # pods connect to each other directly, without the proxy that the environment may name
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=3) as answer:
+                return bytes(answer.read(MOST_MESSAGE_BYTES))
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"{url}: the answer isn't one of a rendezvous") from error
+
+
+def join(
+    board: RendezvousBoard, node_rank: int, nodes: int, *, stopping: Callable[[], bool], poll: float = 0.5
+) -> bool:
+    """Announce this node at the rendezvous and wait for all the others, without a time limit.
+
+    A node must be ready to start its processes: once all have joined, the processes wait for each other for five
+    minutes only. So its inputs are staged before, and ``stopping`` doesn't block.
+
+    Args:
+        board: of the rendezvous.
         node_rank: rank of this node.
         nodes: number of nodes.
         stopping: returns whether to stop waiting; called between two tries.
@@ -128,14 +182,13 @@ def join(host: str, port: int, node_rank: int, nodes: int, *, stopping: Callable
     Returns:
         True once all nodes are up, False if stopped before.
     """
-    base = f"http://{host}:{port}/{SCOPE}"
     announced, missing, next_line = False, set(range(nodes)), time.monotonic() + SECONDS_BETWEEN_LINES
     while not stopping():
         try:
             if not announced:
-                _request(f"{base}/{node_rank}", b"here")
+                board.write(str(node_rank), b"here")
                 announced = True
-            missing = {rank for rank in missing if not _is_there(f"{base}/{rank}")}
+            missing = {rank for rank in missing if board.read(str(rank)) is None}
             if not missing:
                 return True
         except OSError as error:
@@ -143,7 +196,7 @@ def join(host: str, port: int, node_rank: int, nodes: int, *, stopping: Callable
         else:
             reason = f"missing: {', '.join(node_name(rank) for rank in sorted(missing))}"
         if time.monotonic() >= next_line:
-            log.info("Waiting for the other nodes at %s:%d (%s)", host, port, reason)
+            log.info("Waiting for the other nodes at %s:%d (%s)", board.host, board.port, reason)
             next_line = time.monotonic() + SECONDS_BETWEEN_LINES
         time.sleep(poll)
     return False
@@ -161,22 +214,3 @@ def interface_towards(host: str) -> str:
         if any(entry.family == socket.AF_INET and entry.address == address for entry in addresses):
             return str(name)
     return "lo"
-
-
-def _is_there(url: str) -> bool:
-    try:
-        _request(url)
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return False
-        raise
-    return True
-
-
-def _request(url: str, body: bytes | None = None) -> bytes:
-    method = "PUT" if body is not None else "GET"
-    request = urllib.request.Request(url, data=body, method=method)  # noqa: S310 - an http:// address made here
-    # pods connect to each other directly, without the proxy that the environment may name
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=3) as answer:
-        return bytes(answer.read())

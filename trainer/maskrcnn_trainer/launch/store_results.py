@@ -21,17 +21,18 @@ from pathlib import Path
 from maskrcnn_trainer.errors import (
     EXIT_OK,
     EXIT_STOPPED,
-    EXIT_WORKSPACE_FULL,
     InvalidInput,
     Superseded,
     TaskError,
-    WorkspaceFull,
     as_task_error,
     describe_error,
 )
 from maskrcnn_trainer.launch.claiming import claim_directory
-from maskrcnn_trainer.launch.endings import failure_message, up_to_date_message
-from maskrcnn_trainer.launch.following import OpenStepStore, follow
+from maskrcnn_trainer.launch.endings import failure_message, message_of_code, up_to_date_message
+from maskrcnn_trainer.launch.following import FollowingNode
+from maskrcnn_trainer.launch.group_member import GroupMember
+from maskrcnn_trainer.launch.log_collecting import CollectedLogs, logs_of_other_nodes
+from maskrcnn_trainer.launch.log_upload import NodeLogUploads
 from maskrcnn_trainer.launch.logs import KeptLog, kept_log, log_file
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.stop_request import GroupStopRequest
@@ -50,7 +51,6 @@ from maskrcnn_trainer.publishing.published_files import newest_step
 from maskrcnn_trainer.publishing.step_claiming import StepIdentity
 from maskrcnn_trainer.publishing.step_publisher import SECONDS_BETWEEN_PUBLISHES, StepPublisher
 from maskrcnn_trainer.publishing.step_session import SessionStore, StepSession
-from maskrcnn_trainer.shared.messages import TaskFailure
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.shared.variables import (
     RESULTS_DIR_VARIABLE,
@@ -66,7 +66,6 @@ from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.publication import LaunchPublication
 from maskrcnn_trainer.task.stored_step import StoredStep
 from maskrcnn_trainer.task.termination import (
-    termination_message,
     with_checkpoint_step,
     write_encoded_message,
     write_termination_message,
@@ -80,11 +79,11 @@ _LISTENER_SECONDS = 5.0
 _LARGEST_RESULT = 1 << 24
 """Maximum bytes of a published result.json; one has a few thousand."""
 
-RunProcesses = Callable[[LaunchSettings, TaskEnvironment, KeptLog | None, int | None, Callable[[], None]], int]
+RunProcesses = Callable[[LaunchSettings, TaskEnvironment, KeptLog | None, int | None, GroupMember], int]
 """Runs the processes of a task in a directory of this node.
 
 Its arguments are the options and the environment with that directory, the kept log, the descriptor of rank 0's channel,
-and a function to call again and again while it waits for the other nodes.
+and the part of this node in its worker group.
 """
 OpenStore = Callable[[ObjectUrl, LaunchSettings, Callable[[], bool]], AbstractContextManager[SessionStore]]
 """Opens the store of all experiments below a URL; the last argument returns whether to stop."""
@@ -134,19 +133,16 @@ def launch_stored(
     """
     published = _Published()
     try:
-        keys = _keys(stored)
+        _refuse_other_names(stored)
         refuse_other_outputs(settings.task, stored)
         with ExitStack() as stack:
             working_dir = stack.enter_context(working_copy(stored))
             launching = _StoredLaunch(settings, environment, stored, stop, run, working_dir, published)
-            if settings.node_rank > 0:
-                return launching.follow(
-                    keys, lambda: open_store(stored.workspace_url, settings, lambda: launching.is_interrupted)
-                )
             store = stack.enter_context(open_store(stored.workspace_url, settings, lambda: launching.is_interrupted))
-            return launching.carry_out(
-                StepSession(store, step_identity(stored, environment), token=secrets.token_hex(16))
-            )
+            identity = step_identity(stored, environment)
+            if settings.node_rank > 0:
+                return launching.follow(store, identity)
+            return launching.carry_out(StepSession(store, identity, token=secrets.token_hex(16)))
     except Exception as error:
         known = as_task_error(error)
         if known is not None:
@@ -171,6 +167,26 @@ class _Published:
         """Take a set as the newest."""
         newest = newest_step(found.checkpoints) if found is not None else None
         self.step = self.step if newest is None else newest
+
+
+@dataclass(frozen=True)
+class _WorkingCopy:
+    """Working copy of a step that node 0 has claimed.
+
+    Attributes:
+        session: of this start.
+        settings, environment: with the paths of the copy.
+        kept: the log.
+        message: file of the task's termination message, which is kept back until its results are published.
+        logs: of the other nodes.
+    """
+
+    session: StepSession
+    settings: LaunchSettings
+    environment: TaskEnvironment
+    kept: KeptLog
+    message: Path
+    logs: CollectedLogs
 
 
 @dataclass
@@ -204,7 +220,8 @@ class _StoredLaunch:
         self.published.take(claimed.published)
         if self.published.step is not None:
             log.info("%s: resuming from the published checkpoint of step %d", self.stored.url, self.published.step)
-        session.restore(claimed.published, self.results_dir)
+        others = logs_of_other_nodes(claimed.published)
+        session.restore(claimed.published, self.results_dir, left_out=frozenset(file.path for file in others))
         # the task's own message is kept back until its results are published
         message = self.results_dir.with_name(f".{self.stored.step}.termination.json")
         message.unlink(missing_ok=True)
@@ -215,21 +232,36 @@ class _StoredLaunch:
         token = claim_directory(environment, settings)
         variables = self._variables() | {TERMINATION_LOG_VARIABLE: str(message), TOKEN_VARIABLE: token}
         with variables_set(variables), kept_log(environment, token, settings.node_rank) as kept:
-            return self._publish_around(session, settings, environment, kept, message)
+            logs = CollectedLogs(
+                session.identity.keys,
+                session.claim_name,
+                environment.attempt,
+                settings.nodes,
+                before=others,
+                hurried=lambda: self.stop.abandoned or self.stop.interrupts > 1,
+            )
+            return self._publish_around(_WorkingCopy(session, settings, environment, kept, message, logs))
 
-    def follow(self, keys: StepKeys, open_store: OpenStepStore) -> int:
+    def follow(self, store: SessionStore, identity: StepIdentity) -> int:
         """Run the processes of another node than node 0, and return the exit code."""
         make_directory(self.results_dir)
         environment = replace(self.environment, results_dir=str(self.results_dir), stored_step=None)
         settings = replace(self.settings, task=local_task(self.settings.task, self.stored, self.results_dir))
+        log_path = log_file(self.results_dir, environment.attempt, settings.node_rank)
+        node = FollowingNode(
+            store,
+            identity.follow_terms,
+            NodeLogUploads(store, identity.keys, settings.node_rank, log_path.name),
+            interrupted=self.interrupted,
+            on_joined=self._started,
+        )
+        self.stop.on_second_interrupt = self.interrupted.set
         with variables_set(self._variables()):
-            return follow(
-                keys,
-                self.environment.fingerprints[0],
-                open_store,
-                lambda kept, while_waiting: self.run(settings, environment, kept, None, while_waiting),
-                log_path=log_file(self.results_dir, environment.attempt, settings.node_rank),
-            )
+            return node.run(log_path, lambda kept, member: self.run(settings, environment, kept, None, member))
+
+    def _started(self) -> None:
+        """Let requests to the store outlive a signal from now on."""
+        self.claiming = False
 
     def _variables(self) -> dict[str, str]:
         """Return the variables with which a process finds the working copy."""
@@ -240,9 +272,7 @@ class _StoredLaunch:
             WORKING_DIR_VARIABLE: str(self.working_dir),
         }
 
-    def _publish_around(
-        self, session: StepSession, settings: LaunchSettings, environment: TaskEnvironment, kept: KeptLog, message: Path
-    ) -> int:
+    def _publish_around(self, copy: _WorkingCopy) -> int:
         """Run the processes and publish their results meanwhile and at the end, then write the termination message."""
         channel = LaunchPublication.open()
 
@@ -252,32 +282,28 @@ class _StoredLaunch:
                 channel.published(self.published.step)
 
         publisher = StepPublisher(
-            session,
+            copy.session,
             self.results_dir,
             on_superseded=self._on_superseded,
             on_published=on_published,
-            every_seconds=None if writes_checkpoints(settings.task) else SECONDS_BETWEEN_PUBLISHES,
+            others=copy.logs.files,
+            every_seconds=None if writes_checkpoints(copy.settings.task) else SECONDS_BETWEEN_PUBLISHES,
             interrupted=self.interrupted,
         )
         self.stop.on_second_interrupt = lambda: publisher.hurry(0)
         with publisher:
-            code, failure = self._run(publisher, channel, settings, environment, kept)
+            code, failure = self._run(copy, publisher, channel)
             if code == EXIT_STOPPED:
                 # in case the publish takes longer than the grace period
-                self._pass_on(message, code)
+                self._pass_on(copy.message, code)
             _finish(publisher, code)
-        self._pass_on(message, code)
+        self._pass_on(copy.message, code)
         if failure is not None:
             raise failure
         return code
 
     def _run(
-        self,
-        publisher: StepPublisher,
-        channel: LaunchPublication,
-        settings: LaunchSettings,
-        environment: TaskEnvironment,
-        kept: KeptLog,
+        self, copy: _WorkingCopy, publisher: StepPublisher, channel: LaunchPublication
     ) -> tuple[int, BaseException | None]:
         """Return the exit code of the processes, and the error with which their start has failed."""
 
@@ -287,11 +313,11 @@ class _StoredLaunch:
 
         if self.published.step is not None:
             channel.published(self.published.step)
-        self.claiming = False
+        self._started()
         listener = threading.Thread(target=listen, name="announcements", daemon=True)
         listener.start()
         try:
-            return self.run(settings, environment, kept, channel.descriptor, lambda: None), None
+            return self.run(copy.settings, copy.environment, copy.kept, channel.descriptor, copy.logs), None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - raised once what exists is published
             return describe_error(error)[0], error
         finally:
@@ -312,21 +338,10 @@ class _StoredLaunch:
             if code != EXIT_OK:
                 content = with_checkpoint_step(content, self.published.step)
         except (OSError, ValueError):
-            error = TaskFailure("ProcessFailed", f"the task ended with exit code {code}; see its log for the cause")
-            if code == EXIT_WORKSPACE_FULL:
-                # its message is in the working copy, where there is no room for it
-                full = WorkspaceFull(f"{self.working_dir}: no space left; free some space, or enlarge the volume")
-                error = TaskFailure(full.reason, str(full))
-            write_termination_message(
-                self.environment,
-                termination_message(
-                    self.settings.task[0],
-                    code,
-                    self.environment,
-                    checkpoint_step=self.published.step,
-                    error=None if code == EXIT_OK else error,
-                ),
+            missing = message_of_code(
+                code, self.environment, self.settings, self.working_dir, checkpoint_step=self.published.step
             )
+            write_termination_message(self.environment, missing)
         else:
             write_encoded_message(self.environment, content)
 
@@ -371,9 +386,9 @@ def writes_checkpoints(task: Sequence[str]) -> bool:
     return any(entry.checkpoint is not None for name, entry in TASKS.items() if name.command == task[0])
 
 
-def _keys(stored: StoredStep) -> StepKeys:
+def _refuse_other_names(stored: StoredStep) -> None:
     try:
-        return StepKeys(stored.experiment, stored.step)
+        StepKeys(stored.experiment, stored.step)
     except ValueError as error:
         raise InvalidInput(
             f"{RESULTS_DIR_VARIABLE}: the last two segments of the URL, an experiment and a step, must be letters, "

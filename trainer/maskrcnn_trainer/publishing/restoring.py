@@ -51,19 +51,30 @@ class RestorePlan:
         return tuple(group for group in (others, result) if group)
 
 
-def plan_restore(published: PublishedSet | None, into: Path, paths: frozenset[str] | None = None) -> RestorePlan:
+def plan_restore(
+    published: PublishedSet | None,
+    into: Path,
+    paths: frozenset[str] | None = None,
+    *,
+    left_out: frozenset[str] = frozenset(),
+) -> RestorePlan:
     """Return what makes a directory equal to a set, without changing anything.
 
     Args:
         published: the set; None: an empty one.
         into: the directory, which may be missing.
         paths: only files that are loaded, and nothing is removed; None: all.
+        left_out: files that the directory shall not have.
 
     Raises:
         InvalidInput: the set names a file that no task writes, or a file that no task wrote is in the way (64).
         TryAgain: the directory can't be read at the moment.
     """
-    files = [file for file in (published.files if published else ()) if paths is None or file.path in paths]
+    files = [
+        file
+        for file in (published.files if published else ())
+        if file.path not in left_out and (paths is None or file.path in paths)
+    ]
     _refuse_other_names(files)
     mark = read_mark(into)
     _refuse_foreign_directory(into, mark)

@@ -26,7 +26,7 @@ class BuiltSet:
 
     Attributes:
         published: the set; the files to upload have no key yet.
-        stamps: of all its files, by path.
+        stamps: of its files on this machine, by path.
         changed: paths of the files to upload.
     """
 
@@ -41,6 +41,7 @@ def build_set(
     *,
     before: PublishedSet | None,
     known: Sequence[Mapping[str, KnownFile]],
+    others: Sequence[PublishedFile] = (),
 ) -> BuiltSet:
     """Return the set of a snapshot; files that aren't known are read and hashed.
 
@@ -49,16 +50,19 @@ def build_set(
         fingerprint: of the step.
         before: set of the fingerprint that the pointer names; a file with an equal one keeps its object.
         known: files whose objects may be named, by path, with the stamps of their local copies.
+        others: files that other nodes have uploaded; each replaces a file of its path.
 
     Raises:
         OSError: a file of the snapshot can't be read.
         UnpublishableResults: the set has too many files.
     """
-    if len(snapshot.files) > MOST_FILES:
-        raise _too_many(len(snapshot.files))
+    elsewhere = {file.path for file in others}
+    here = [file for file in snapshot.files if file.path not in elsewhere]
+    if len(here) + len(others) > MOST_FILES:
+        raise _too_many(len(here) + len(others))
     of_before = {file.path: file for file in before.files} if before else {}
-    files = []
-    for file in sorted(snapshot.files, key=lambda file: file.path):
+    files = list(others)
+    for file in here:
         found = _known(file.path, file.stamp, known)
         if found is None:
             found = _hashed(snapshot.directory / file.path, file.path)
@@ -66,6 +70,7 @@ def build_set(
             if equal is not None and (equal.size, equal.sha256) == (found.size, found.sha256):
                 found = equal
         files.append(found)
+    files.sort(key=lambda file: file.path)
     checkpoints = checkpoints_in(file.path for file in files)
     hashes = {file.path: file.sha256 for file in files if file.path in checkpoints}
     published = PublishedSet(
@@ -75,7 +80,7 @@ def build_set(
         best_checkpoint(snapshot.evaluations, hashes),
         RESULT_FILE if snapshot.is_complete and not snapshot.left_out else None,
     )
-    stamps = {file.path: file.stamp for file in snapshot.files}
+    stamps = {file.path: file.stamp for file in here}
     return BuiltSet(published, stamps, frozenset(file.path for file in files if not file.key))
 
 

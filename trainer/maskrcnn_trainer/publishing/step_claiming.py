@@ -10,6 +10,7 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.claiming import AlreadyDone, ClaimedStep, ClaimTerms, claim_step
 from maskrcnn_trainer.object_store.fence.encoding import encode_record
 from maskrcnn_trainer.object_store.fence.exchange_types import Decision, FenceOutcome
+from maskrcnn_trainer.object_store.fence.following import FollowTerms
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.ownership import (
     OwnedPrefix,
@@ -72,6 +73,31 @@ class StepIdentity:
         except ValueError as error:
             raise InvalidInput(f"{error}: use letters, digits, and . _ - between them") from error
 
+    @property
+    def replaced_owner(self) -> OwnerState | None:
+        """State of another owner that is replaced; None: none is.
+
+        Raises:
+            InvalidInput: ``take_over_from`` has another form.
+        """
+        if not self.take_over_from:
+            return None
+        try:
+            return OwnerState.parse(self.take_over_from)
+        except ValueError as error:
+            raise InvalidInput(f"{TAKE_OVER_VARIABLE}: {error}") from error
+
+    @property
+    def follow_terms(self) -> FollowTerms:
+        """Terms of the looks of other nodes than node 0.
+
+        Raises:
+            InvalidInput: a value has another form.
+        """
+        return FollowTerms(
+            self.keys, self.owner, self.created, self.uid, self.attempt, self.fingerprint, self.replaced_owner
+        )
+
     def order(self, owner_epoch: int) -> AttemptOrder:
         """Return the rank of the attempt under an epoch of the owner."""
         return AttemptOrder(owner_epoch, self.created, self.uid, self.attempt)
@@ -101,7 +127,7 @@ def claim_for(identity: StepIdentity, token: str, run: CarryOut) -> AlreadyDone 
 
 def _own(identity: StepIdentity, token: str, run: CarryOut) -> OwnerRecord:
     keys = identity.keys
-    terms = OwnershipTerms(keys.experiment, identity.owner, token, _take_over(identity))
+    terms = OwnershipTerms(keys.experiment, identity.owner, token, identity.replaced_owner)
     outcome = run(own_prefix(terms))
     if isinstance(outcome, ProbeNeeded):
         probed = run(probe_store(f"{keys.experiment}/", token))
@@ -111,19 +137,10 @@ def _own(identity: StepIdentity, token: str, run: CarryOut) -> OwnerRecord:
                 keys.experiment,
             )
         # the ids of its writes start again, but none was sent before the probe
-        terms = OwnershipTerms(keys.experiment, identity.owner, token, _take_over(identity), CONDITIONAL_WRITES)
+        terms = OwnershipTerms(keys.experiment, identity.owner, token, identity.replaced_owner, CONDITIONAL_WRITES)
         outcome = run(own_prefix(terms))
     assert isinstance(outcome, OwnedPrefix)  # noqa: S101 - all others are errors
     return outcome.record
-
-
-def _take_over(identity: StepIdentity) -> OwnerState | None:
-    if not identity.take_over_from:
-        return None
-    try:
-        return OwnerState.parse(identity.take_over_from)
-    except ValueError as error:
-        raise InvalidInput(f"{TAKE_OVER_VARIABLE}: {error}") from error
 
 
 def _refuse_unreadable(identity: StepIdentity, token: str) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from maskrcnn_trainer.errors import TaskError, TryAgain, describe_error
-from maskrcnn_trainer.object_store.fence.records import PublishedSet
+from maskrcnn_trainer.object_store.fence.records import PublishedFile, PublishedSet
 from maskrcnn_trainer.publishing.published_files import UnpublishableResults
 from maskrcnn_trainer.publishing.snapshot import ResultsSnapshot, Snapshots
 from maskrcnn_trainer.publishing.step_session import StepSession
@@ -44,6 +44,7 @@ class StepPublisher:
         on_superseded: called once, by the thread, when nothing can be published any more. An error that occurs during
             :meth:`finish` is raised there.
         on_published: called by the thread after each publish.
+        others: returns the files that other nodes have uploaded; called by the thread before each publish.
         every_seconds: time between publishes of a task that announces no checkpoints; None: only on announcements.
         interrupted: set once requests under way must end; the store's ``stop`` returns its ``is_set()``.
         clock: seconds of a clock that only rises.
@@ -56,6 +57,7 @@ class StepPublisher:
         *,
         on_superseded: Callable[[TaskError], None],
         on_published: Callable[[PublishedSet], None] = lambda _: None,
+        others: Callable[[], Sequence[PublishedFile]] = tuple,
         every_seconds: float | None = None,
         interrupted: threading.Event | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -64,6 +66,7 @@ class StepPublisher:
         self._results_dir = results_dir
         self._on_superseded = on_superseded
         self._on_published = on_published
+        self._others = others
         self._every_seconds = every_seconds
         self._interrupted = interrupted or threading.Event()
         self._clock = clock
@@ -238,7 +241,7 @@ class StepPublisher:
 
     def _publish(self, work: _Work) -> None:
         try:
-            published = self._session.publish(work.snapshot)
+            published = self._session.publish(work.snapshot, self._others())
         finally:
             self._snapshots.remove(work.snapshot)
         with self._changed:

@@ -28,7 +28,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 from maskrcnn_trainer.object_store.fence.explaining import SUPERSEDED, fence_error
 from maskrcnn_trainer.object_store.fence.holding import HeldOutcome, StepHolder, publish
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
-from maskrcnn_trainer.object_store.fence.records import PublishedFile, PublishedSet
+from maskrcnn_trainer.object_store.fence.records import ClaimName, PublishedFile, PublishedSet
 from maskrcnn_trainer.object_store.fence.result_reading import NotPublished, ReadResults, ReadTerms, read_results
 from maskrcnn_trainer.object_store.fence.uploading import UploadedSet, UploadNames, upload_set
 from maskrcnn_trainer.publishing.restoring import make_folders, plan_restore, remove_others, stamps_of
@@ -117,6 +117,16 @@ class StepSession:
         return self._identity
 
     @property
+    def claim_name(self) -> ClaimName:
+        """The claim under which the other nodes of a worker group upload their logs.
+
+        Raises:
+            RuntimeError: the step isn't held.
+        """
+        pointer = self._held().pointer
+        return ClaimName(pointer.epoch, pointer.token)
+
+    @property
     def known(self) -> KnownFiles:
         """The files of the newest published set whose local copies are known, by path; for any thread."""
         return self._known
@@ -145,6 +155,7 @@ class StepSession:
         into: Path,
         paths: frozenset[str] | None = None,
         *,
+        left_out: frozenset[str] = frozenset(),
         on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> None:
         """Make a working directory equal to a published set, and mark it as that of this attempt by ``run.json``.
@@ -155,6 +166,7 @@ class StepSession:
             published: set of the fingerprint, from :meth:`claim`; None: none of the step's files is kept.
             into: the working directory of the step; created if missing.
             paths: the only files that are loaded; nothing else in the directory changes then. None: all.
+            left_out: files that the directory shall not have.
             on_progress: called with the bytes loaded so far, and those of all files to load.
 
         Raises:
@@ -165,7 +177,7 @@ class StepSession:
             OSError: a file can't be removed, or a directory can't be created.
         """
         self._settle()
-        plan = plan_restore(published, into, paths)
+        plan = plan_restore(published, into, paths, left_out=left_out)
         make_directory(into)
         if paths is None:
             # first, so that a restoring that is interrupted can be repeated, and earlier processes stop to write
@@ -184,8 +196,12 @@ class StepSession:
         if paths is None:
             self._known = MappingProxyType({**plan.kept, **stamps_of(plan.loaded, into)})
 
-    def publish(self, snapshot: ResultsSnapshot) -> PublishedSet:
+    def publish(self, snapshot: ResultsSnapshot, others: Sequence[PublishedFile] = ()) -> PublishedSet:
         """Upload what is new in a snapshot, and name it as the newest set of the fingerprint.
+
+        Args:
+            snapshot: the files.
+            others: files that other nodes have uploaded under this claim; each replaces a file of its path.
 
         Raises:
             Superseded: a later attempt has taken the step (75).
@@ -202,6 +218,7 @@ class StepSession:
             self._identity.fingerprint,
             before=before,
             known=(self._files_of(before), self._uploaded),
+            others=others,
         )
         if built.published == before:
             self._known = _known_files(before, built)
@@ -361,4 +378,5 @@ def _parts(files: Sequence[PublishedFile]) -> Iterator[tuple[PublishedFile, ...]
 
 
 def _known_files(published: PublishedSet, built: BuiltSet) -> KnownFiles:
-    return MappingProxyType({file.path: KnownFile(built.stamps[file.path], file) for file in published.files})
+    files = (file for file in published.files if file.path in built.stamps)
+    return MappingProxyType({file.path: KnownFile(built.stamps[file.path], file) for file in files})

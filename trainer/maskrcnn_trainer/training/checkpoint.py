@@ -11,6 +11,7 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file, write_model_file
 from maskrcnn_trainer.model_files.newest_checkpoint import newest_that_opens
 from maskrcnn_trainer.task.artifacts import file_sha256
+from maskrcnn_trainer.task.scratch import ScratchLimit
 from maskrcnn_trainer.training.evaluations import Evaluations, Metrics, best_step
 
 log = logging.getLogger(__name__)
@@ -39,17 +40,27 @@ class CheckpointStore:
         key: encryption key of the files; None for no encryption.
         keep: number of newest checkpoints to keep; 0 for all.
         guard: called before each change of the directory; raises if another run owns it.
+        scratch: size limit of the directory and others; None: the disk is the limit.
 
     Attributes:
         directory, guard: as given.
     """
 
-    def __init__(self, directory: Path, *, key: str | None, keep: int, guard: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        key: str | None,
+        keep: int,
+        guard: Callable[[], None],
+        scratch: ScratchLimit | None = None,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._key = key
         self._keep = keep
         self.guard = guard
+        self._scratch = scratch
         self._evaluations = Evaluations(directory)
         self._hashes: dict[int, str] = {}
 
@@ -119,13 +130,20 @@ class CheckpointStore:
 
         Raises:
             TryAgain: another run owns the directory now.
-            WorkspaceFull: there is no space left.
+            WorkspaceFull: there is no space left, or no room within the limit for a file as large as the newest one.
         """
+        if self._scratch is not None:
+            self._scratch.refuse_beyond(self._newest_size())
         path = self.path(model.step)
         self._hashes.pop(model.step, None)
         write_model_file(path, model, self._key, before_rename=self.guard)
         self._remove_old(model.step)
         return path
+
+    def _newest_size(self) -> int:
+        """Return the bytes of the newest checkpoint; 0 if there is none."""
+        steps = self.steps()
+        return self.path(steps[-1]).stat().st_size if steps else 0
 
     def metrics(self, step: int) -> Metrics | None:
         """Return the metrics of exactly this checkpoint file on the validation data of this run, None if it has none.

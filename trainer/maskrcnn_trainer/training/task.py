@@ -18,6 +18,7 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_failures
 from maskrcnn_trainer.task.reporter import Reporter, task_report
 from maskrcnn_trainer.task.runtime import prepare_tensorflow
+from maskrcnn_trainer.task.scratch import ScratchLimit
 from maskrcnn_trainer.task.stopping import StopRequest
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.command import STARTED
@@ -87,7 +88,15 @@ def train_task(
             remove_leftovers(directory)
         # Only rank 0 reads and writes checkpoints; it broadcasts their content to the other ranks.
         store = (
-            CheckpointStore(directory, key=key, keep=spec.keep_checkpoints, guard=guard) if context.rank == 0 else None
+            CheckpointStore(
+                directory,
+                key=key,
+                keep=spec.keep_checkpoints,
+                guard=guard,
+                scratch=ScratchLimit.from_environ(os.environ),
+            )
+            if context.rank == 0
+            else None
         )
         trained = train(spec, context, store, reporter, stop, key=key, fingerprints=environment.fingerprints)
         if store is not None:

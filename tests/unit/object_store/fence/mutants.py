@@ -12,6 +12,7 @@ from maskrcnn_trainer.object_store.fence import (
     claiming,
     cleaning,
     holding,
+    node_logs,
     outside_cleaning,
     ownership,
     result_reading,
@@ -22,6 +23,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import DamagedStore, Sup
 from maskrcnn_trainer.object_store.fence.records import (
     AttemptOrder,
     FingerprintSlot,
+    NodeLog,
     ObjectVersion,
     OwnerRecord,
     StepPointer,
@@ -346,6 +348,21 @@ def cleaner_keeps_the_token_of_a_holder_that_has_finished(patch: pytest.MonkeyPa
 def cleaner_without_a_claim_lists_named_keys(patch: pytest.MonkeyPatch) -> None:
     named = cleaning.named_keys
     patch.setattr(outside_cleaning, "named_keys", lambda pointer, sets: named(replace(pointer, current=None), sets))
+
+
+@mutant(5, "group-logs", "6")
+def logs_of_other_nodes_are_garbage_before_they_are_named(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(cleaning, "logs_to_keep", lambda holder, existing, named: frozenset())
+
+
+@mutant(5, "group-logs-three", "6")
+def earlier_log_of_a_node_is_named_again(patch: pytest.MonkeyPatch) -> None:
+    nameable = node_logs.is_nameable_log
+
+    def without_order(log: NodeLog, *, keys: Any, claim: Any, node: int, newest: NodeLog | None) -> bool:
+        return log != newest and nameable(log, keys=keys, claim=claim, node=node, newest=None)
+
+    patch.setattr(node_logs, "is_nameable_log", without_order)
 
 
 def claim_drops_the_garbage(patch: pytest.MonkeyPatch) -> None:

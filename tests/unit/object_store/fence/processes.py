@@ -6,10 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tests.unit.object_store.fence.group_logs import (
+    NODE,
+    PATH,
+    AwaitedClaim,
+    ClaimSeen,
+    LogLook,
+    LogSeen,
+    LogUpload,
+    LogUploaded,
+)
+
 from maskrcnn_trainer.object_store.fence import (
     claiming,
     cleaning,
     holding,
+    node_logs,
     outside_cleaning,
     ownership,
     result_reading,
@@ -26,7 +38,9 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import (
     AttemptOrder,
+    ClaimName,
     FingerprintSlot,
+    NodeLog,
     OwnerIdentity,
     OwnerRecord,
     PublishedFile,
@@ -45,7 +59,10 @@ class Actor:
 
     Attributes:
         name: with the number of the incarnation, its token.
-        kind: attempt, reader, admin (who deletes), or outside (who cleans without a claim).
+        kind: attempt, reader, admin (who deletes), outside (who cleans without a claim), or node (another one of a
+            worker group, which uploads its log ``publishes`` times).
+        of: of a node: name of the attempt's process on node 0.
+        logs: whether each publish names the log of another node.
         owner: id of its owner.
         created: rank of the experiment's creationTimestamp.
         attempt: number of the attempt.
@@ -65,6 +82,8 @@ class Actor:
 
     name: str
     kind: str = "attempt"
+    of: str = ""
+    logs: bool = False
     owner: str = "A"
     created: int = 1
     attempt: int = 1
@@ -112,6 +131,8 @@ class ProcessState:
         names: source of keys.
         count: number of publishes so far.
         uploaded: slot and set whose publish is to come.
+        newest: log of another node that was accepted last.
+        log_names: source of keys of a node.
     """
 
     incarnation: int
@@ -124,6 +145,8 @@ class ProcessState:
     names: uploading.UploadNames | None = None
     count: int = 0
     uploaded: tuple[FingerprintSlot, PublishedSet] | None = None
+    newest: NodeLog | None = None
+    log_names: node_logs.LogNames | None = None
 
 
 Settled = tuple[ProcessState, tuple[Event, ...]]
@@ -143,6 +166,8 @@ def started(actor: Actor, incarnation: int) -> ProcessState:
     if actor.kind == "admin":
         decision = tombstones.delete_experiment(KEYS.experiment, token)
         return ProcessState(incarnation, phase="delete", decision=decision)
+    if actor.kind == "node":
+        return ProcessState(incarnation, phase="await", decision=AwaitedClaim(KEYS, actor.of))
     if actor.kind == "outside":
         outside = outside_cleaning.OutsideTerms(KEYS, token, 0.0)
         return ProcessState(incarnation, phase="clean", decision=outside_cleaning.clean_outside(outside))
@@ -263,6 +288,29 @@ def _inherited(holder: holding.StepHolder) -> tuple[Event, ...]:
 
 
 def _uploading(actor: Actor, state: ProcessState) -> tuple[ProcessState, Decision | FenceOutcome]:
+    if actor.logs:
+        pointer = _held(state).pointer
+        return replace(state, phase="look"), LogLook(KEYS, ClaimName(pointer.epoch, pointer.token), state.newest)
+    return _uploading_set(actor, state)
+
+
+def _on_log_seen(actor: Actor, state: ProcessState, outcome: LogSeen) -> Followed:
+    return *_uploading_set(actor, replace(state, newest=outcome.newest)), ()
+
+
+def _on_claim_seen(actor: Actor, state: ProcessState, outcome: ClaimSeen) -> Followed:
+    names = node_logs.LogNames(KEYS, outcome.claim, NODE, actor.name)
+    return replace(state, phase="log", log_names=names), LogUpload(names), ()
+
+
+def _on_log_uploaded(actor: Actor, state: ProcessState, outcome: LogUploaded) -> Followed:
+    state = replace(state, count=state.count + 1, log_names=outcome.names)
+    if state.count == actor.publishes:
+        return ended(state, "done"), None, ()
+    return state, LogUpload(outcome.names), ()
+
+
+def _uploading_set(actor: Actor, state: ProcessState) -> tuple[ProcessState, Decision | FenceOutcome]:
     assert state.names is not None
     assert actor.fingerprint is not None
     stem = f"{state.names.token}.{state.count}."
@@ -271,7 +319,9 @@ def _uploading(actor: Actor, state: ProcessState) -> tuple[ProcessState, Decisio
     kept = before.files[-1:] if before and actor.inherit else ()
     is_last = state.count + 1 == actor.publishes
     result = new[0].path if actor.results or (actor.result and is_last) else None
-    published = PublishedSet(actor.fingerprint, (*kept, *new), result=result)
+    newest = state.newest
+    logs = (PublishedFile(PATH, newest.key, newest.size, newest.sha256),) if newest is not None else ()
+    published = PublishedSet(actor.fingerprint, (*kept, *new, *logs), result=result)
     step = uploading.upload_set(state.names, published, [file.path for file in new])
     return replace(state, phase="upload"), step
 
@@ -306,6 +356,9 @@ FOLLOWED: tuple[tuple[type[FenceOutcome], Callable[[Actor, ProcessState, Any], F
     (claiming.AlreadyDone, _on_done),
     (claiming.ClaimedStep, _on_claimed),
     (uploading.UploadedSet, _on_uploaded),
+    (LogSeen, _on_log_seen),
+    (ClaimSeen, _on_claim_seen),
+    (LogUploaded, _on_log_uploaded),
     (holding.HeldOutcome, _on_held),
     (tombstones.DeletedExperiment, _on_deleted),
     (tombstones.NothingOwned, _on_end),

@@ -191,3 +191,11 @@ scenario("outside-swap", [*SWAP, OUTSIDE], 1, **seeded(("F2", "F1"), ("F1",), at
 scenario("outside-two", [with_(A, publishes=2, top=True), OUTSIDE, with_(OUTSIDE, name="p")], 1, **seeded())
 scenario("outside-reader", [with_(A, publishes=2, clean=True, top=True), OUTSIDE, READER], 0, **seeded())
 scenario("outside-delete", [RUNNING, ADMIN, OUTSIDE], 1, quick=True, **seeded(), **OWNED)
+NODE = Actor("n", kind="node", of="a", publishes=2, merge=False)
+GROUP = [with_(A, publishes=2, clean=True, logs=True, top=True), NODE]
+scenario("group-logs", GROUP, 0, quick=True, **seeded())
+scenario("group-logs-fault", GROUP, 1, **seeded())
+scenario("group-logs-three", [with_(GROUP[0], publishes=3), with_(NODE, publishes=3)], 0, **seeded())
+scenario("group-logs-next", [*both(A, C, clean=True, logs=True), NODE], 0, **seeded())
+scenario("group-logs-crash", GROUP, 0, 1, **seeded())
+scenario("group-logs-outside", [with_(GROUP[0], result=True), NODE, OUTSIDE], 0, **seeded())

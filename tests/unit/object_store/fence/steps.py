@@ -42,9 +42,15 @@ class Publisher:
     holder: StepHolder
     names: UploadNames
 
-    def publish(self, *paths: str, fingerprint: str = "f1", result: str | None = None) -> StepHolder:
-        """Publish files, and return the holder after it."""
-        files = tuple(PublishedFile(path, "", 1, SHA) for path in paths)
+    def publish(
+        self,
+        *paths: str,
+        fingerprint: str = "f1",
+        result: str | None = None,
+        logs: tuple[PublishedFile, ...] = (),
+    ) -> StepHolder:
+        """Publish files, and logs that another node has uploaded, and return the holder after it."""
+        files = (*(PublishedFile(path, "", 1, SHA) for path in paths), *logs)
         published = PublishedSet(fingerprint, files, result=result)
         uploaded = run_decision(upload_set(self.names, published, paths), self.store.send)
         assert isinstance(uploaded, UploadedSet)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from tests.unit.object_store.fence.memory_store import KEYS, MemoryStore
-from tests.unit.object_store.fence.steps import Publisher, publisher
+from tests.unit.object_store.fence.steps import SHA, Publisher, publisher
 
 from maskrcnn_trainer.object_store.fence.cleaning import CleanedStep, clean_step
 from maskrcnn_trainer.object_store.fence.exchange_types import DeleteKeys, FenceReply, UpdateRecord, run_decision
-from maskrcnn_trainer.object_store.fence.records import MOST_GARBAGE
+from maskrcnn_trainer.object_store.fence.keys import NUMBERS_PER_NODE
+from maskrcnn_trainer.object_store.fence.records import MOST_GARBAGE, PublishedFile
 
 
 def clean(store: MemoryStore, process: Publisher, in_flight: frozenset[str] = frozenset()) -> CleanedStep:
@@ -87,6 +88,20 @@ def test_uploads_in_flight_are_not_garbage() -> None:
     store.put(key, b"x")
     clean(store, process, frozenset({key}))
     assert process.holder.pointer.garbage == ()
+
+
+def test_log_of_another_node_is_garbage_only_once_a_later_one_is_named() -> None:
+    store = MemoryStore()
+    process = publisher(store)
+    logs = [KEYS.written_once(1, "aa", NUMBERS_PER_NODE + number, "log") for number in range(3)]
+    for key in logs:
+        store.put(key, b"x")
+    clean(store, process)
+    assert process.holder.pointer.garbage == ()
+    process.publish("a", logs=(PublishedFile("log", logs[1], 1, SHA),))
+    clean(store, process)
+    assert logs[0] in process.holder.pointer.garbage
+    assert not set(logs[1:]) & set(process.holder.pointer.garbage)
 
 
 def test_foreign_keys_and_those_of_higher_epochs_are_never_listed() -> None:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from tests.unit.object_store.fence.memory_store import KEYS
 from tests.unit.object_store.fence.steps import SHA, order
 
-from maskrcnn_trainer.object_store.fence.encoding import encode_record
+from maskrcnn_trainer.object_store.fence.encoding import encode_claim_name, encode_node_log, encode_record
 from maskrcnn_trainer.object_store.fence.records import (
+    ClaimName,
     FingerprintSlot,
+    NodeLog,
     OwnerIdentity,
     OwnerRecord,
     PublishedFile,
     PublishedSet,
     StepPointer,
 )
-from maskrcnn_trainer.object_store.fence.untrusted import parse_manifest, parse_owner, parse_pointer
+from maskrcnn_trainer.object_store.fence.untrusted import (
+    parse_claim_name,
+    parse_manifest,
+    parse_node_log,
+    parse_owner,
+    parse_pointer,
+)
 
 MANIFEST = KEYS.written_once(3, "aa", 1, "manifest.json")
 POINTER = StepPointer(
@@ -74,3 +83,14 @@ def test_owner_has_the_fields_of_the_design() -> None:
     document = json.loads(encode_record(OWNER))
     assert list(document) == ["writeId", "owner", "ownerEpoch", "store"]
     assert document["owner"] == {"id": "cluster", "namespace": "team", "name": "exp"}
+
+
+def test_claim_of_node_0_survives_its_message() -> None:
+    claim = ClaimName(7, "0a1b")
+    assert parse_claim_name(encode_claim_name(claim)) == claim
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_log_of_a_node_survives_its_message(*, is_last: bool) -> None:
+    log = NodeLog(KEYS.written_once(1, "aa", 5, "log"), 12, SHA, is_last)
+    assert parse_node_log(encode_node_log(log), KEYS) == log

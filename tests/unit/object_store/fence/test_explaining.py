@@ -17,7 +17,7 @@ from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.ownership import OwnedPrefix, OwnershipLost
 from maskrcnn_trainer.object_store.fence.probing import ProbedStore, ProbeInconclusive, UnableStore
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, OwnerRecord
-from maskrcnn_trainer.object_store.fence.result_reading import GivenSetGone, NotPublished
+from maskrcnn_trainer.object_store.fence.result_reading import NotPublished
 from maskrcnn_trainer.object_store.fence.tombstones import deletion_order
 from maskrcnn_trainer.shared.owner_state import OwnerState
 
@@ -36,7 +36,6 @@ RECORD = OwnerRecord("x-0", OwnerIdentity("east", "team", "exp"), 3)
         (PointerGone("exp/train/run.json"), 75, "PointerDeleted", "s3://b/p/exp/train/run.json"),
         (DamagedStore("exp/train/run.json", "isn't a pointer"), 64, "StoreRefused", "run.json isn't a pointer"),
         (ProbeInconclusive(), 75, "StoreUnavailable", "s3://b/p didn't answer"),
-        (GivenSetGone("exp/train/o/1-a-0-x"), 75, "Superseded", "1-a-0-x was deleted"),
         (NotPublished("exp/train/run.json"), 75, "NotPublished", "names no results"),
     ],
 )

@@ -15,13 +15,11 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 from maskrcnn_trainer.object_store.fence.result_reading import (
     FindTerms,
     FoundResults,
-    GivenSetGone,
     NoPointer,
     NotPublished,
     ReadResults,
     ReadTerms,
     find_results,
-    read_given,
     read_results,
 )
 
@@ -79,15 +77,6 @@ def test_file_that_is_absent_under_an_unchanged_pointer_is_damage() -> None:
     assert isinstance(outcome, ReadResults)
     del store.objects[outcome.published.files[0].key]
     assert read(store) == DamagedStore(KEYS.pointer, "names an object that doesn't exist")
-
-
-def test_given_set_of_which_a_file_is_gone_is_not_looked_up_again() -> None:
-    store = two_fingerprints()
-    outcome = read(store)
-    assert isinstance(outcome, ReadResults)
-    key = outcome.published.files[0].key
-    del store.objects[key]
-    assert run_decision(read_given(outcome.published), store.send) == GivenSetGone(key)
 
 
 def find(store: MemoryStore, *fingerprints: str) -> FenceOutcome:

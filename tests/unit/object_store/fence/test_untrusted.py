@@ -17,7 +17,9 @@ from maskrcnn_trainer.object_store.fence.untrusted import (
     LARGEST_OWNER,
     LARGEST_POINTER,
     most_bytes,
+    parse_claim_name,
     parse_manifest,
+    parse_node_log,
     parse_owner,
     parse_pointer,
     parse_record,
@@ -199,3 +201,37 @@ def test_error_shows_no_control_characters_and_little_of_a_long_value() -> None:
         refuse_unsafe_path("\x1b[31m" + "x" * 10_000 + "\\", "manifest")
     assert "\x1b" not in str(refused.value)
     assert len(str(refused.value)) < 250
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b'{"epoch":0,"token":"aa"}',
+        b'{"epoch":"1","token":"aa"}',
+        b'{"epoch":1,"token":"A/.."}',
+        b" " * 5000,
+    ],
+)
+def test_forged_claim_of_node_0_is_refused(content: bytes) -> None:
+    with pytest.raises(InvalidInput, match="^the claim of node 0"):
+        parse_claim_name(content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": "exp/train/run.json"},
+        {"key": "exp/other/o/1-aa-0-log"},
+        {"key": 5},
+        {"bytes": -1},
+        {"bytes": True},
+        {"sha256": "0"},
+    ],
+    ids=str,
+)
+def test_forged_log_of_a_node_is_refused(change: dict[str, object]) -> None:
+    fields = {"key": "exp/train/o/1-aa-0-log", "bytes": 1, "sha256": "0" * 64} | change
+    with pytest.raises(InvalidInput, match="^the log of a node"):
+        parse_node_log(json.dumps(fields).encode(), KEYS)

@@ -15,7 +15,8 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     ListKeys,
 )
 from maskrcnn_trainer.object_store.fence.holding import HeldOutcome, NamedSets, StepHolder, change_pointer
-from maskrcnn_trainer.object_store.fence.records import MOST_GARBAGE, PublishedSet, StepPointer
+from maskrcnn_trainer.object_store.fence.node_logs import awaited_logs
+from maskrcnn_trainer.object_store.fence.records import MOST_GARBAGE, ClaimName, PublishedSet, StepPointer
 
 SECONDS_UNTIL_DELETION = 3600.0
 """Time between the listing of garbage and its deletion, by the store's clock: a reader may still load it."""
@@ -57,11 +58,18 @@ def is_of_mine_or_lower_epoch(holder: StepHolder, key: str) -> bool:
     return parts.epoch < pointer.epoch or (parts.epoch, parts.token) == (pointer.epoch, pointer.token)
 
 
+def logs_to_keep(holder: StepHolder, existing: frozenset[str], named: frozenset[str]) -> frozenset[str]:
+    """Return the logs among existing keys that other nodes have uploaded, and that may be named by a later publish."""
+    claim = ClaimName(holder.pointer.epoch, holder.pointer.token)
+    return awaited_logs(holder.keys, claim, existing, named)
+
+
 def garbage_of(holder: StepHolder, existing: frozenset[str], in_flight: frozenset[str]) -> tuple[str, ...]:
     """Return the garbage among existing keys, with that which is listed already, sorted, at most ``MOST_GARBAGE``."""
     named = named_keys(holder.pointer, dict(holder.sets))
     old = [key for key in holder.pointer.garbage if key in existing]
-    new = sorted(key for key in existing - set(old) - named - in_flight if is_of_mine_or_lower_epoch(holder, key))
+    kept = named | in_flight | logs_to_keep(holder, existing, named)
+    new = sorted(key for key in existing - set(old) - kept if is_of_mine_or_lower_epoch(holder, key))
     return tuple(sorted([*old, *new][:MOST_GARBAGE]))
 
 

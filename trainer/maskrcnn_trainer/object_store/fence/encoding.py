@@ -1,4 +1,4 @@
-"""JSON of the records, as it lies in the store."""
+"""JSON of the records, as it lies in the store, and of the messages between the nodes of a worker group."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 from maskrcnn_trainer.object_store.fence.records import (
+    ClaimName,
     FenceRecord,
     FingerprintSlot,
+    NodeLog,
     OwnerRecord,
     PublishedSet,
     StepPointer,
@@ -23,6 +25,16 @@ def encode_record(record: FenceRecord) -> bytes:
     else:
         document = _manifest(record)
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def encode_claim_name(claim: ClaimName) -> bytes:
+    """Return the message in which node 0 names its claim."""
+    return json.dumps({"epoch": claim.epoch, "token": claim.token}).encode()
+
+
+def encode_node_log(log: NodeLog) -> bytes:
+    """Return the message in which another node announces an upload of its log."""
+    return json.dumps({"key": log.key, "bytes": log.size, "sha256": log.sha256, "isLast": log.is_last}).encode()
 
 
 def _owner(record: OwnerRecord) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.ownership import OwnershipLost
 from maskrcnn_trainer.object_store.fence.probing import ProbeInconclusive, UnableStore
-from maskrcnn_trainer.object_store.fence.result_reading import GivenSetGone, NotPublished
+from maskrcnn_trainer.object_store.fence.result_reading import NotPublished
 from maskrcnn_trainer.shared.owner_state import OwnerState
 from maskrcnn_trainer.shared.variables import OWNER_ID_VARIABLE, TAKE_OVER_VARIABLE
 
@@ -100,8 +100,6 @@ def _of_store(outcome: FenceOutcome, url: str) -> TaskError | None:
             return InvalidInput(f"{url}/{key} {problem}", reason="StoreRefused")
         case ProbeInconclusive():
             return TryAgain(f"{url} didn't answer a test of its conditional writes", reason="StoreUnavailable")
-        case GivenSetGone(key):
-            return TryAgain(f"{url}/{key} was deleted: a later attempt has published", reason=SUPERSEDED)
         case NotPublished(key):
             return TryAgain(f"{url}/{key} names no results of the requested fingerprint", reason="NotPublished")
     return None

@@ -12,6 +12,8 @@ _PART = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z._-]*[0-9A-Za-z])?")
 _UNSAFE_IN_NAME = re.compile(r"[^0-9A-Za-z._-]")
 LONGEST_NAME_IN_KEY = 100
 """Most characters of a file's name that its key repeats."""
+NUMBERS_PER_NODE = 10**11
+"""Numbers of the writes of one node under one claim: more than seconds since 1970, by which other nodes count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,11 @@ class WrittenOnce:
     token: str
     number: int
     name: str
+
+    @property
+    def node(self) -> int:
+        """Return the rank of the node that wrote the object: 0 for all but logs of other nodes."""
+        return self.number // NUMBERS_PER_NODE
 
 
 @dataclass(frozen=True, slots=True)

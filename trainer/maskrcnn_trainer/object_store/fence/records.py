@@ -143,4 +143,29 @@ class PublishedSet:
     result: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimName:
+    """Name of a claim, which node 0 of a worker group gives to the others: epoch and token of the pointer."""
+
+    epoch: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLog:
+    """Log that another node than node 0 has uploaded.
+
+    Attributes:
+        key: relative to the URL of all experiments.
+        size: in bytes.
+        sha256: of its content, in hexadecimal digits.
+        is_last: whether the node's processes had ended before.
+    """
+
+    key: str
+    size: int
+    sha256: str
+    is_last: bool = False
+
+
 FenceRecord = OwnerRecord | StepPointer | PublishedSet

@@ -50,13 +50,6 @@ class NotPublished(FenceOutcome):
 
 
 @dataclass(frozen=True, slots=True)
-class GivenSetGone(FenceOutcome):
-    """A file of a manifest that the first process of a gang gave doesn't exist any more (exit code 75)."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
 class FindTerms:
     """Terms of a search for what a step has published.
 
@@ -94,11 +87,6 @@ def find_results(terms: FindTerms) -> Decision:
 def read_results(terms: ReadTerms) -> Decision:
     """Return the decision of a read: ReadResults, NotPublished, DamagedStore."""
     return _PointerForRead(terms)
-
-
-def read_given(published: PublishedSet) -> Decision:
-    """Return the decision that reads a manifest which was given by the claiming process of a gang."""
-    return _GivenRead(published)
 
 
 def slot_for(pointer: StepPointer, fingerprint: str | None) -> FingerprintSlot | None:
@@ -235,20 +223,3 @@ class _FilesForRead:
         if all(file.key in loaded for file in self.request.files):
             return ReadResults(self.published)
         return _PointerForRead(self.terms, self.version, loaded)
-
-
-@dataclass(frozen=True, slots=True)
-class _GivenRead:
-    published: PublishedSet
-
-    @property
-    def request(self) -> FenceRequest:
-        return FetchFiles(self.published.files)
-
-    def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
-        if not isinstance(answer, FetchedKeys):
-            return self
-        for file in self.published.files:
-            if file.key not in answer.keys:
-                return GivenSetGone(file.key)
-        return ReadResults(self.published)

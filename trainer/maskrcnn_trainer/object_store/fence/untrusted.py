@@ -1,4 +1,7 @@
-"""Records from content that was read from a store, which any writer with access to the bucket can have forged."""
+"""Records from content of a store or of a rendezvous.
+
+Any writer with access to the bucket can have forged the one, and any process that reaches node 0 the other.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ from maskrcnn_trainer.object_store.fence.keys import StepKeys, owner_key
 from maskrcnn_trainer.object_store.fence.records import (
     MOST_GARBAGE,
     AttemptOrder,
+    ClaimName,
     FenceRecord,
     FingerprintSlot,
+    NodeLog,
     OwnerIdentity,
     OwnerRecord,
     PublishedFile,
@@ -27,6 +32,8 @@ LARGEST_POINTER = 1024 * 1024
 """Most bytes of a pointer that are read: a full list of garbage has 500 kB."""
 LARGEST_MANIFEST = 64 * 1024 * 1024
 """Most bytes of a manifest that are read: one of 100,000 files has 40 MB."""
+LARGEST_MESSAGE = 4096
+"""Most bytes of a message between nodes that are read: one has 300."""
 MOST_FILES = 200_000
 LONGEST_PATH = 1024
 LONGEST_PART = 255
@@ -133,6 +140,31 @@ def parse_manifest(content: bytes, keys: StepKeys, key: str) -> PublishedSet:
         checkpoints,
         None if best is None else _known(fields, "best", best, set(checkpoints)),
         None if result is None else _known(fields, "result", result, paths),
+    )
+
+
+def parse_claim_name(content: bytes) -> ClaimName:
+    """Return the claim that node 0 of a worker group names.
+
+    Raises:
+        InvalidInput: it isn't one.
+    """
+    fields = _Fields("the claim of node 0", _document(content, "the claim of node 0", LARGEST_MESSAGE))
+    return ClaimName(fields.number("epoch", 1), fields.matching("token", _TOKEN, "digits and lower-case letters"))
+
+
+def parse_node_log(content: bytes, keys: StepKeys) -> NodeLog:
+    """Return the log that another node of a worker group has uploaded.
+
+    Raises:
+        InvalidInput: it isn't one, or its key isn't one of this step.
+    """
+    fields = _Fields("the log of a node", _document(content, "the log of a node", LARGEST_MESSAGE))
+    return NodeLog(
+        _own_key(fields, "key", fields.value("key"), keys, None),
+        fields.number("bytes", 0),
+        fields.matching("sha256", _SHA256, "64 hexadecimal digits"),
+        fields.value("isLast") is True,
     )
 
 

@@ -1,0 +1,83 @@
+"""Experiments in a bucket, in a namespace without a claim: lost nodes and a lost bucket change only times."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.bucket import NamespaceBucket
+from tests.cluster.experiments import CONVERT, GANG
+from tests.cluster.local_runs import assert_same_weights, run_locally
+from tests.cluster.node import Node, node_of, placed_on
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+TRAINING = {"totalSteps": 24, "numStepsPerEval": 6, "learningRateSteps": [22]}
+MODEL = "model.step-24.tlt"
+EXPORT: dict[str, Any] = {"name": "export", "export": {"dataType": "fp32", "batchSize": 2}}
+OUTAGE_SECONDS = 120.0
+
+Local = Future[dict[str, dict[str, str]]]
+
+
+def start_locally(pool: ThreadPoolExecutor, manifest: dict[str, Any], folder: Path, shapes: Path) -> Local:
+    """Start the same manifest in a directory of this machine, with two processes."""
+    return pool.submit(run_locally, manifest, folder, shapes)
+
+
+def check_weights(bucket: NamespaceBucket, name: str, local: Path, folder: Path) -> None:
+    """Check that the published model is equal to that of a local run."""
+    published = folder / MODEL
+    published.write_bytes(bucket.step(name, "train").files()[MODEL])
+    assert_same_weights(published, local / name / "train" / MODEL)
+
+
+def test_gang_continues_from_the_bucket_when_its_second_node_is_cut_off(
+    bucket: NamespaceBucket, two_nodes: list[Node], shapes: Path, tmp_path: Path
+) -> None:
+    team, local = bucket.team, tmp_path / "local"
+    manifest = bucket.experiment("cut", [*CONVERT, GANG, EXPORT], TRAINING, podOverrides=placed_on(two_nodes))
+    team.apply(manifest)
+    bucket.wait_checkpoint("cut")
+    pods = team.pods("cut", "train")
+    assert len({pod["spec"]["nodeName"] for pod in pods}) == 2
+    node = node_of(two_nodes, pods[1])
+    with ThreadPoolExecutor(1) as pool:
+        node.cut_network()
+        try:
+            same = start_locally(pool, manifest, local, shapes)
+            team.wait("the next attempt", lambda: team.step("cut", "train").get("attempt") == 2, of="cut")
+        finally:
+            node.heal_network()
+        status = team.wait_succeeded("cut")
+        same.result()
+    assert status["restarts"] == 0
+    assert status["exportPath"] == f"{bucket.url}/cut/export/model.onnx"
+    assert "model.onnx" in bucket.step("cut", "export").files()
+    train = bucket.step("cut", "train")
+    assert train.pointer().order.attempt == 2
+    assert b"Resuming from step" in train.files()["logs/attempt-2.node-0.log"]
+    check_weights(bucket, "cut", local, tmp_path)
+
+
+def test_bucket_that_goes_away_for_two_minutes_changes_nothing_but_times(
+    bucket: NamespaceBucket, shapes: Path, tmp_path: Path
+) -> None:
+    team, local = bucket.team, tmp_path / "local"
+    manifest = bucket.experiment("outage", [*CONVERT, GANG], TRAINING, maxRestarts=0)
+    team.apply(manifest)
+    bucket.wait_checkpoint("outage")
+    with ThreadPoolExecutor(1) as pool:
+        with bucket.away():
+            same = start_locally(pool, manifest, local, shapes)
+            time.sleep(OUTAGE_SECONDS)
+            before = bucket.published_checkpoints("outage")
+        status = team.wait_succeeded("outage")
+        same.result()
+    assert MODEL not in before
+    assert (status["restarts"], [step["attempt"] for step in status["steps"]]) == (0, [1, 1, 1])
+    assert bucket.step("outage", "train").pointer().epoch == 1
+    check_weights(bucket, "outage", local, tmp_path)
