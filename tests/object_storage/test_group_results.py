@@ -151,5 +151,9 @@ def test_next_attempt_resumes_on_both_nodes(killed: StepInStore, trainings: Trai
     assert not list((trainings.folder / "killed-2-node-1" / "work").rglob("*.tlt"))
 
 
-def test_log_of_the_other_node_is_published(killed: StepInStore) -> None:
-    assert b"train" in killed.files()["logs/attempt-2.node-1.log"]
+def test_log_of_the_other_node_is_published(killed: StepInStore, trainings: Trainings) -> None:
+    path = "logs/attempt-2.node-1.log"
+    here = trainings.folder / "killed-2-node-1" / "work" / "killed" / "train" / path
+    published = killed.files()[path]
+    assert published
+    assert here.read_bytes().startswith(published)
