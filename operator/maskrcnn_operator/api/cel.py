@@ -69,9 +69,15 @@ def any_of(*fields: str, of: str = "self") -> str:
     return "(" + " || ".join(f"has({of}.{field})" for field in fields) + ")"
 
 
-def unchanged(field: str, *, optional: bool = False) -> str:
-    """Return CEL for the root that is true if a field of the spec, which may be ``optional``, is unchanged."""
-    same = f"self.spec.{field} == oldSelf.spec.{field}"
+def unchanged(field: str, *, optional: bool = False, compared: str = "") -> str:
+    """Return CEL for the root that is true if a field of the spec is unchanged.
+
+    Args:
+        field: path below the spec; only its last part may be absent.
+        optional: whether it may be absent.
+        compared: path below the field that is compared instead of all of it, such as ``.name``.
+    """
+    same = f"self.spec.{field}{compared} == oldSelf.spec.{field}{compared}"
     if not optional:
         return same
     return f"has(self.spec.{field}) == has(oldSelf.spec.{field}) && (!has(self.spec.{field}) || {same})"

@@ -195,7 +195,9 @@ class ExperimentBody(ApiModel):
     image: str = Field(
         default="", max_length=1024, description="Trainer image of all steps; the operator's default when empty."
     )
-    workspace: Workspace = Field(description="Place of data, models, and results: what /workspace is in every step.")
+    workspace: Workspace = Field(
+        description="Place of data, models, and results, which every step reads and writes as /workspace/..."
+    )
     object_stores: tuple[ObjectStore, ...] = Field(
         default=(),
         max_length=MOST_STORES,

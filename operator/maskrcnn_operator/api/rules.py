@@ -30,11 +30,10 @@ _NEVER_STARTED = (
 )
 
 
-_TEXTS_OF_THE_WORKSPACE = ("?persistentVolumeClaim.?claimName", "?objectStorage.?url", "?subPath")
-"""Fields that name the workspace. The others of objectStorage can change at any time."""
 _SAME_WORKSPACE = " && ".join(
-    f"self.spec.workspace.{text}.orValue('') == oldSelf.spec.workspace.{text}.orValue('')"
-    for text in _TEXTS_OF_THE_WORKSPACE
+    # only these fields name the workspace: the others of objectStorage can change at any time
+    unchanged(f"workspace.{part}", optional=True, compared=text)
+    for part, text in (("persistentVolumeClaim", ".claimName"), ("objectStorage", ".url"), ("subPath", ""))
 )
 
 

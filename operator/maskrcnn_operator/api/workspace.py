@@ -79,7 +79,7 @@ class ObjectStorageWorkspace(ApiModel):
 
 
 class Workspace(ApiModel):
-    """What /workspace is in every step: exactly one of persistentVolumeClaim and objectStorage."""
+    """Place of /workspace in every step: exactly one of persistentVolumeClaim and objectStorage."""
 
     persistent_volume_claim: ClaimReference | None = Field(
         default=None, description="Claim of a volume for data, models, and results, mounted at /workspace."

@@ -83,11 +83,12 @@ def next_attempt(name: str, steps: Steps, context: ReconcileContext) -> tuple[St
     experiment, desired, settings = context.experiment, context.desired, context.settings
     step, node, manifest = steps[name], desired.graph.nodes[name], experiment.step(name)
     maker = steps[node.model] if node.model else None
-    if maker is not None and maker.model_path is None:
+    shown = maker.model_path if maker is not None else None
+    if maker is not None and shown is None:
         message = f"step {maker.name} succeeded but named no model; change its revision to run it again"
         return failed(step, Reason.ERROR, message, context.now), None
     spec = desired.specs[name]
-    made = maker and maker.model_path and mounted_place(maker.model_path, experiment.spec.workspace)
+    made = None if shown is None else mounted_place(shown, experiment.spec.workspace)
     if spec is not None and maker is not None:
         spec = with_model(spec, node, made)
     argument = made if maker and node.model_use is ModelUse.ARGUMENT else manifest.model_path

@@ -226,6 +226,9 @@ BEFORE_THE_FIRST_ATTEMPT: dict[str, dict[str, Any]] = {
 ONLY_WHEN_NOTHING_RUNS = {
     "workspace": {"workspace": {"persistentVolumeClaim": {"claimName": "other"}}},
     "workspace.subPath": {"workspace": {"subPath": "elsewhere"}},
+    "workspace to a bucket": {
+        "workspace": {"persistentVolumeClaim": None, "objectStorage": {"url": "s3://b/p", "takeOverFrom": "a/1"}}
+    },
     "key added": {"encryptionKeySecretRef": {"name": "model-key"}},
     "queueName": {"queueName": "team-b"},
 }
@@ -250,6 +253,29 @@ def edited(bed: Bed, namespace: str, *, suspend: bool, status: dict[str, Any], c
     bed.api("POST", RESOURCE.format(namespace), manifest)
     bed.api("PATCH", f"{path}/status", {"status": status})
     return bed.api("PATCH", path, {"spec": change})
+
+
+def edited_in_a_bucket(bed: Bed, namespace: str, status: dict[str, Any], change: dict[str, Any]) -> Any:
+    manifest = example("workspace-in-object-storage")
+    path = f"{RESOURCE.format(namespace)}/{manifest['metadata']['name']}"
+    bed.api("POST", RESOURCE.format(namespace), manifest)
+    bed.api("PATCH", f"{path}/status", {"status": status})
+    return bed.api("PATCH", path, {"spec": {"workspace": {"objectStorage": change}}})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"takeOverFrom": "other/4"}, {"takeOverFrom": None}, {"scratch": {"sizeLimit": "1Gi"}}, {"scratch": None}],
+)
+def test_owner_to_take_over_and_scratch_may_change_while_running(
+    bed: Bed, namespace: str, change: dict[str, Any]
+) -> None:
+    assert edited_in_a_bucket(bed, namespace, RUNNING, change)["metadata"]["generation"] == 2
+
+
+def test_url_of_the_workspace_may_not_change_while_running(bed: Bed, namespace: str) -> None:
+    with pytest.raises(RestError, match="spec.workspace can change until the first attempt of a step has started, or"):
+        edited_in_a_bucket(bed, namespace, RUNNING, {"url": "s3://other"})
 
 
 @pytest.mark.parametrize("change", AT_ANY_TIME.values(), ids=AT_ANY_TIME)

@@ -10,7 +10,7 @@ from maskrcnn_operator.core.merge import merge_step
 from maskrcnn_operator.core.plan import ReconcileContext
 from maskrcnn_operator.core.starting import next_attempt
 
-from .conftest import Make
+from .conftest import BUCKET, Make, in_a_bucket
 from .world import SETTINGS, START
 
 
@@ -64,3 +64,12 @@ def test_step_starts_with_the_spec_that_was_merged_when_the_manifest_was_read(ma
     _, start = next_attempt("evaluate", steps, context)
     assert start is not None
     assert start.spec is desired.specs["evaluate"]
+
+
+def test_input_below_the_url_of_the_workspace_is_a_problem(make: Make) -> None:
+    def below(spec: dict[str, Any]) -> None:
+        spec["experiment"]["checkpoint"] = f"{BUCKET}/weights.npz"
+
+    (problem,) = resolve(make(in_a_bucket, below)).problems
+    assert (problem.field, "write /workspace/weights.npz" in problem.message) == ("spec.experiment.checkpoint", True)
+    assert resolve(make(below)).problems == ()

@@ -118,6 +118,7 @@ def test_back_off_doubles_from_ten_seconds_to_five_minutes() -> None:
         (64, "InvalidData", "InvalidData"),
         (64, "", "InvalidInput"),
         (70, "Whatever", "WorkspaceFull"),
+        (70, "CacheFull", "CacheFull"),
         (75, "", "TryAgain"),
         (137, "", "OutOfMemory"),
         (143, "", "Stopped"),

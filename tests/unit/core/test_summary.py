@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from maskrcnn_operator.api.status import Metric
 from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import RunState
@@ -118,3 +120,24 @@ def test_stop_of_a_step_that_never_ran_is_not_active_time(make: Make) -> None:
 def test_step_that_starts_is_the_current_one(make: Make) -> None:
     """The alert for steps that do not start reads the reason of the current step."""
     assert one(make).experiment.status.current_step == "convert-train"
+
+
+@pytest.mark.parametrize(
+    ("reasons", "cause"),
+    [
+        (("BucketNotFound", "BucketNotFound"), "BucketNotFound"),
+        (("StorePermissionDenied", "BucketNotFound"), "StepFailed"),
+        (("InvalidData", "InvalidData"), "StepFailed"),
+    ],
+)
+def test_failure_of_the_whole_workspace_is_the_cause_of_the_condition(
+    make: Make, reasons: tuple[str, str], cause: str
+) -> None:
+    world = World(make(lambda spec: spec.update(steps=spec["steps"][:2])))
+    world.settle()
+    for name, reason in zip(("convert-train", "convert-val"), reasons, strict=True):
+        world.fail(name, 64, result=TaskResult(64, world.newest(name).fingerprint, reason=reason, message="why"))
+    stalled, ready = (world.experiment.status.condition(kind) for kind in ("Stalled", "Ready"))
+    assert stalled is not None
+    assert ready is not None
+    assert (stalled.reason, ready.reason) == (cause, "Failed")

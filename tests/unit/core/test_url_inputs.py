@@ -8,7 +8,7 @@ import pytest
 
 from maskrcnn_operator.core.desired import resolve
 
-from .conftest import Change, Make
+from .conftest import Change, Make, in_a_bucket
 
 STORES = {"objectStores": [{"prefix": "s3://data"}]}
 
@@ -65,6 +65,11 @@ def test_url_that_the_model_of_a_step_replaces_is_not_read(make: Make) -> None:
     found = resolve(make(of_experiment(checkpoint="s3://data/weights.h5"))).store_readers
     assert "train" in found
     assert "retrain" not in found
+
+
+def test_all_steps_of_an_experiment_in_a_bucket_read_from_it(make: Make) -> None:
+    experiment = make(in_a_bucket)
+    assert resolve(experiment).store_readers == {step.name for step in experiment.spec.steps}
 
 
 def test_all_steps_of_an_experiment_with_stores_get_them(make: Make) -> None:

@@ -272,6 +272,18 @@ def test_ignored_fields_and_too_many_processes_are_logged(bench: Bench, caplog: 
     assert "step train runs 999 processes" in caplog.text
 
 
+def test_object_storage_of_the_manifest_is_ignored(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="maskrcnn_operator")
+    bench.manifest["spec"]["workspace"] = {"objectStorage": {"url": "s3://lab", "takeOverFrom": "other/3"}}
+    # below the URL of the manifest, which isn't the workspace of this run
+    bench.manifest["spec"]["experiment"]["checkpoint"] = "s3://lab/weights.npz"
+    assert bench.run() == 0
+    assert "spec.workspace is ignored in a local run: --workspace is the directory" in caplog.text
+    assert all("other/3" not in call["environment"].values() for call in bench.calls())
+    assert bench.status()["modelPath"].startswith("/workspace/")
+    assert "workspace" not in bench.status()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
