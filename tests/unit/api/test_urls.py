@@ -116,5 +116,5 @@ def test_url_as_a_sub_path_is_refused_by_name() -> None:
     value = manifest()
     value["spec"]["workspace"]["subPath"] = f"s3://data/{SECRET}"
     found = problems(value)
-    assert found.startswith("spec.workspace.subPath: results can't be written to a URL")
+    assert found.startswith("spec.workspace.subPath: results are written to a URL with objectStorage")
     assert SECRET not in found
