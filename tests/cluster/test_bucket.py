@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,16 @@ MODEL = "model.step-24.tlt"
 EXPORT: dict[str, Any] = {"name": "export", "export": {"dataType": "fp32", "batchSize": 2}}
 OUTAGE_SECONDS = 120.0
 
-Local = Future[dict[str, dict[str, str]]]
 
-
-def start_locally(pool: ThreadPoolExecutor, manifest: dict[str, Any], folder: Path, shapes: Path) -> Local:
-    """Start the same manifest in a directory of this machine, with two processes."""
-    return pool.submit(run_locally, manifest, folder, shapes)
+@contextmanager
+def running_locally(bucket: NamespaceBucket, manifest: dict[str, Any], folder: Path, shapes: Path) -> Iterator[None]:
+    """Run the same manifest in a directory of this machine, with two processes, until the end of the block."""
+    # a local run reads no Secret, even where it needs no store
+    keys = ("--store-config", str(bucket.store.config()))
+    with ThreadPoolExecutor(1) as pool:
+        local = pool.submit(run_locally, manifest, folder, shapes, *keys)
+        yield
+        local.result()
 
 
 def check_weights(bucket: NamespaceBucket, name: str, local: Path, folder: Path) -> None:
@@ -45,15 +51,13 @@ def test_gang_continues_from_the_bucket_when_its_second_node_is_cut_off(
     pods = team.pods("cut", "train")
     assert len({pod["spec"]["nodeName"] for pod in pods}) == 2
     node = node_of(two_nodes, pods[1])
-    with ThreadPoolExecutor(1) as pool:
+    with running_locally(bucket, manifest, local, shapes):
         node.cut_network()
         try:
-            same = start_locally(pool, manifest, local, shapes)
             team.wait("the next attempt", lambda: team.step("cut", "train").get("attempt") == 2, of="cut")
         finally:
             node.heal_network()
         status = team.wait_succeeded("cut")
-        same.result()
     assert status["restarts"] == 0
     assert status["exportPath"] == f"{bucket.url}/cut/export/model.onnx"
     assert "model.onnx" in bucket.step("cut", "export").files()
@@ -70,13 +74,11 @@ def test_bucket_that_goes_away_for_two_minutes_changes_nothing_but_times(
     manifest = bucket.experiment("outage", [*CONVERT, GANG], TRAINING, maxRestarts=0)
     team.apply(manifest)
     bucket.wait_checkpoint("outage")
-    with ThreadPoolExecutor(1) as pool:
+    with running_locally(bucket, manifest, local, shapes):
         with bucket.away():
-            same = start_locally(pool, manifest, local, shapes)
             time.sleep(OUTAGE_SECONDS)
             before = bucket.published_checkpoints("outage")
         status = team.wait_succeeded("outage")
-        same.result()
     assert MODEL not in before
     assert (status["restarts"], [step["attempt"] for step in status["steps"]]) == (0, [1, 1, 1])
     assert bucket.step("outage", "train").pointer().epoch == 1
