@@ -39,7 +39,9 @@ def _followed(step: StepStatus, context: ReconcileContext) -> StepStatus:
         run = runs.get(attempt)
         if run is not None and attempt > step.attempt:
             step = _adopted(step, run)
-        step = with_newest_checkpoint(step, run, context.experiment.status.progress)
+        if step.fingerprint is not None:
+            # the checkpoints of a result that was dropped don't count any more
+            step = with_newest_checkpoint(step, run, context.experiment.status.progress)
         step = _observed(step, run, context)
     return step
 

@@ -72,6 +72,20 @@ def test_step_whose_result_the_new_workspace_has_is_up_to_date(make: Make) -> No
     assert world.step("convert-train").reason == "UpToDate"
 
 
+def test_checkpoint_in_the_old_workspace_does_not_count_any_more(make: Make) -> None:
+    world = World(make(on_claim("one")), OWNED)
+    world.settle()
+    world.succeed("convert-train", "convert-val")
+    world.change("train", checkpoint_step=500)
+    world.suspend(True)
+    world.settle()
+    world.fail("train", 143)
+    assert world.step("train").checkpoint_step == 500
+    world.edit(make(on_claim("two")))
+    world.settle()
+    assert world.step("train").checkpoint_step is None
+
+
 def test_results_are_dropped_while_the_experiment_is_suspended(make: Make) -> None:
     world = after_conversions(make, on_claim("one"))
     world.edit(make(on_claim("two")).suspended(True))
