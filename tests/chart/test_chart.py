@@ -181,6 +181,14 @@ def test_owner_id_of_the_installation_is_an_argument_and_no_namespace_is_read(re
     assert build_parser().parse_args(container["args"]).object_storage_owner_id is None
 
 
+def test_values_of_an_earlier_release_have_no_owner_id(helm: Run) -> None:
+    """``helm upgrade --reuse-values`` renders the chart with the values of the release before."""
+    done = helm("template", "maskrcnn", str(CHART), "--set", "objectStorage=null,networkPolicy.objectStores=null")
+    assert done.returncode == 0, done.stderr
+    assert "--object-storage-owner-id" not in done.stdout
+    assert namespace_rules([item for item in yaml.safe_load_all(done.stdout) if item])
+
+
 def test_gangs_reach_the_listed_object_stores(render: Render) -> None:
     policies = [item for item in of_kind(render("important"), "NetworkPolicy") if "-gangs" in item["metadata"]["name"]]
     assert len(policies) == 2
@@ -197,7 +205,7 @@ def test_gangs_reach_the_listed_object_stores(render: Render) -> None:
         (("networkPolicy.gangs={research,production}",), True),
         (
             (
-                "networkPolicy.gangs={research}",
+                "networkPolicy.gangs={research,production}",
                 "networkPolicy.objectStores[0].cidr=203.0.113.0/24,networkPolicy.objectStores[0].ports={443}",
             ),
             False,

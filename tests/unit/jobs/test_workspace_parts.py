@@ -87,6 +87,13 @@ def test_whole_bucket_is_a_workspace(make: Make) -> None:
     assert environment(job)["MASKRCNN_RESULTS_DIR"] == "s3://lab/nuclei/train"
 
 
+def test_bucket_without_stores_is_reached_with_the_identity_of_the_service_account(make: Make) -> None:
+    job = the_job(make(bucket(), lambda spec: spec.update(objectStores=[])), "prune", STORED)
+    assert environment(job)["MASKRCNN_OBJECT_STORES"] == "[]"
+    assert "maskrcnn-cache" in volumes(job)
+    assert not any("secret" in volume for volume in volumes(job).values())
+
+
 def test_inputs_below_the_workspace_stay_as_they_are_in_the_manifest(make: Make) -> None:
     stored, on_claim = (the_job(make(*change), "evaluate", STORED) for change in ([bucket()], []))
     spec = stored["spec"]["template"]["metadata"]["annotations"]["maskrcnn.dev/spec"]
