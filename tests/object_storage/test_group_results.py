@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,9 +13,10 @@ from pathlib import Path
 import pytest
 from tests.object_storage.conftest import GetServer
 from tests.object_storage.published_steps import StepInStore
-from tests.object_storage.stand_in_task import PROGRAM, SECONDS, StandInLaunch
+from tests.object_storage.stand_in_task import PROGRAM, StandInLaunch
 from tests.object_storage.test_pipeline import weights_in
 from tests.object_storage.training_launches import (
+    SECONDS,
     TrainingLaunch,
     Trainings,
     has_published,
@@ -114,6 +117,10 @@ def killed(trainings: Trainings) -> StepInStore:
     step = trainings.step("killed")
     first, second = two_nodes(trainings, 1)
     with first.in_group() as node_0, second.in_group() as node_1:
+        with trainings.holding_uploads(EVERY) as reached:
+            wait_until(reached.is_set, node_0, first)
+            # no step is done without it
+            os.killpg(node_1.pid, signal.SIGSTOP)
         wait_until(lambda: has_published(step, EVERY), node_0, first)
         kill_group(node_1)
         assert node_0.wait(SECONDS) == 75, first.output.read_text()[-4000:]
@@ -144,5 +151,9 @@ def test_next_attempt_resumes_on_both_nodes(killed: StepInStore, trainings: Trai
     assert not list((trainings.folder / "killed-2-node-1" / "work").rglob("*.tlt"))
 
 
-def test_log_of_the_other_node_is_published(killed: StepInStore) -> None:
-    assert b"train" in killed.files()["logs/attempt-2.node-1.log"]
+def test_log_of_the_other_node_is_published(killed: StepInStore, trainings: Trainings) -> None:
+    path = "logs/attempt-2.node-1.log"
+    here = trainings.folder / "killed-2-node-1" / "work" / "killed" / "train" / path
+    published = killed.files()[path]
+    assert published
+    assert here.read_bytes().startswith(published)

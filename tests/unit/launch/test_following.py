@@ -16,6 +16,7 @@ from maskrcnn_trainer.errors import InvalidInput, Stopped, Superseded, TryAgain
 from maskrcnn_trainer.launch import following
 from maskrcnn_trainer.launch.following import FollowingNode
 from maskrcnn_trainer.launch.group_member import GroupMember
+from maskrcnn_trainer.launch.log_collecting import SECONDS_FOR_LAST_LOGS
 from maskrcnn_trainer.launch.log_upload import CLAIM_MESSAGE, NodeLogUploads
 from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.object_store.fence.encoding import encode_claim_name
@@ -180,6 +181,23 @@ def test_signal_during_a_look_ends_the_wait(node: OtherNode) -> None:
 
     with pytest.raises(Stopped):
         node.run(run)
+
+
+def test_look_under_way_does_not_delay_the_end_of_a_wait(node: OtherNode) -> None:
+    blocked = threading.Event()
+
+    def hang(_: FenceRequest) -> None:
+        blocked.set()
+        node.interrupted.wait(SECONDS)
+
+    def run(_kept: KeptLog, _member: GroupMember) -> int:
+        node.store.fail = hang
+        assert blocked.wait(SECONDS)
+        return 143
+
+    begin = time.monotonic()
+    assert node.run(run) == 143
+    assert time.monotonic() - begin < SECONDS_FOR_LAST_LOGS
 
 
 def test_damaged_store_is_refused(node: OtherNode, launches: StoredLaunches) -> None:

@@ -30,7 +30,6 @@ SECONDS_BETWEEN_DONE_CHECKS = 10.0
 """Shortest time between two reads of the pointer."""
 SECONDS_BETWEEN_LOGS = 300.0
 """Time between two uploads of the log."""
-_SECONDS_BEFORE_RETRY = 5.0
 _SECONDS_TO_END = 5.0
 """Time in which a request under way ends once it is interrupted."""
 
@@ -151,9 +150,8 @@ class FollowingNode(GroupMember):
         kept, board = self._kept, self._board
         if kept is None or board is None:
             return
-        seconds = self._between_logs
-        while not self._ended.wait(seconds):
-            seconds = self._between_logs if self._uploads.upload(kept, board) else _SECONDS_BEFORE_RETRY
+        while not self._ended.wait(self._between_logs):
+            self._uploads.upload(kept, board)
         self._uploads.upload(kept, board, is_last=True)
 
     def _look(self) -> None:
