@@ -97,6 +97,7 @@ def trained(step: int, total: int = 1000) -> dict[str, Any]:
         "total_steps": total,
         "eta": "0:12:30",
         "checkpointStep": step - step % 100,
+        "unpublishedSeconds": 150,
         "graphical": {"loss": round(0.4 + 2.4 * (1 - share) ** 3, 3), "images_per_second": 112.4 + step % 7},
         "kpi": {"AP": round(0.38 * share, 3), "mask_AP": round(0.34 * share, 3)},
     }

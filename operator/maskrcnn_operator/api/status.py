@@ -191,6 +191,11 @@ class Progress(StatusModel):
     checkpoint_step: Size | None = Field(default=None, description="Training step of the newest checkpoint.")
     estimated_remaining_seconds: Size | None = Field(default=None, description="Estimated time left, in seconds.")
     eta: str | None = Field(default=None, description="Estimated time left, as h:mm:ss.")
+    unpublished_since: Time | None = Field(
+        default=None,
+        description="Time since which a complete checkpoint waits to be published to object storage; absent if none "
+        "has waited for two minutes.",
+    )
     metrics: tuple[Metric, ...] = Field(default=(), description="Newest metrics of the running step.")
     last_updated_time: Time | None = Field(default=None, description="Time of the step's last report.")
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import ManifestError, ManifestProblem
-from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_operator.api.status import ExperimentStatus, Progress
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.cluster.compact import compact
 from maskrcnn_operator.cluster.identity import (
@@ -239,16 +239,18 @@ class Cache:
         self._on_unreadable(resource, clean(known.get("namespace"), 253), clean(known.get("name"), 253), error)
 
     def put_progress(self, item: Mapping[str, Any]) -> Key | None:
-        """Store the response to a write of progress; return the key if it shows an edit that was not known yet.
+        """Store the response to a write of progress; return the key if it calls for a reconciliation.
 
-        The watch will deliver the same version again, which is then no change.
+        It does if it shows an edit that was not known yet, or if a checkpoint waits since another time than before. The
+        watch will deliver the same version again, which is then no change.
         """
         uid = uid_of(item) or ""
         before = self._seen[EXPERIMENTS].get(uid)
         key = self.put(EXPERIMENTS, item)
         if key is None or before is None:
             return key
-        return None if _asked_for(before.value) == _asked_for(self._seen[EXPERIMENTS][uid].value) else key
+        after = self._seen[EXPERIMENTS][uid].value
+        return key if _asked_for(before.value) != _asked_for(after) or _waits_differently(before.value, after) else None
 
     def put_status(self, metadata: Mapping[str, Any], experiment: MaskRCNNExperiment, status: ExperimentStatus) -> None:
         """Store that ``status`` was written to ``experiment``; ``metadata`` is from the response.
@@ -374,6 +376,17 @@ def _asked_for(entry: ExperimentEntry) -> object:
     """Return a value that changes when a user edits or deletes the experiment."""
     deleted = entry.experiment.metadata.deletion_timestamp if entry.experiment else None
     return entry.generation, deleted, entry.experiment is None
+
+
+def _waits_differently(before: ExperimentEntry, after: ExperimentEntry) -> bool:
+    """Return whether a checkpoint waits since another time than before; False if the progress was removed."""
+    progress = _progress(after)
+    known = _progress(before)
+    return progress is not None and progress.unpublished_since != (known.unpublished_since if known else None)
+
+
+def _progress(entry: ExperimentEntry) -> Progress | None:
+    return entry.experiment.status.progress if entry.experiment is not None else None
 
 
 def _entry(item: Mapping[str, Any], uid: str, version: int, old: object) -> ExperimentEntry:

@@ -10,7 +10,7 @@ from maskrcnn_operator.core.workspace_paths import results_url
 
 _NO_WARNING = frozenset({"", Reason.STARTING.value, Reason.SCHEDULING_GATED.value})
 """Reasons of a normal start. With a topology, Kueue gates the pods of every start for a moment."""
-_WARNED_OF = REFUSAL_REASONS | {Reason.JOB_RELABELED, Reason.WORKLOAD_DEACTIVATED}
+_WARNED_OF = REFUSAL_REASONS | {Reason.JOB_RELABELED, Reason.WORKLOAD_DEACTIVATED, Reason.PUBLISH_DELAYED}
 """Reasons that cause an event even if the state stays the same."""
 
 

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from maskrcnn_operator.api.status import LIVE_STATES, Progress, StepStatus
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.core.result import metrics_of, whole_number
 from maskrcnn_operator.core.runs import Run
-from maskrcnn_trainer.shared.messages import StatusKey
+from maskrcnn_trainer.shared.messages import PostedKey, StatusKey
 from maskrcnn_trainer.shared.text import DURATION
 
 ETA_LENGTH = 40
+LONGEST_WAIT_SECONDS = 366 * 24 * 3600
+"""Maximum time for which a checkpoint is shown as waiting; a record may state any number."""
+_WAIT_TOLERANCE = timedelta(seconds=60)
+"""Difference between two records about the same wait: a post takes seconds, and its clock another time than ours."""
 
 
 def progress_of(step: str, record: Mapping[str, Any], before: Progress | None, now: datetime) -> Progress | None:
-    """Return the progress after one more record; ``before`` if the record has neither a step nor metrics.
+    """Return the progress after one more record.
 
-    Metrics of earlier records stay until a record has new values for them. Invalid values of a record are ignored.
+    Metrics of earlier records stay until a record has new values for them. Invalid values of a record are ignored. Of a
+    record without a step and metrics, only the wait of a checkpoint counts.
     """
     done, total = whole_number(record.get(StatusKey.STEP)), whole_number(record.get(StatusKey.TOTAL_STEPS))
     metrics = {**_numbers(record.get(StatusKey.GRAPHICAL)), **_numbers(record.get(StatusKey.KPI))}
-    if done is None and not metrics:
-        return before
     old = before if before is not None and before.step == step else Progress(step=step)
+    unpublished = _unpublished_since(record, old.unpublished_since, now)
+    if done is None and not metrics:
+        if unpublished == old.unpublished_since:
+            return before
+        return old.model_copy(update={"unpublished_since": unpublished, "last_updated_time": now})
     eta = clean(record.get(StatusKey.ETA), ETA_LENGTH) or old.eta
     done, total = (old.iteration if done is None else done), (old.total_iterations if total is None else total)
     checkpoint = whole_number(record.get(StatusKey.CHECKPOINT_STEP))
@@ -38,9 +46,19 @@ def progress_of(step: str, record: Mapping[str, Any], before: Progress | None, n
         checkpoint_step=old.checkpoint_step if checkpoint is None else checkpoint,
         estimated_remaining_seconds=_seconds(eta),
         eta=eta,
+        unpublished_since=unpublished,
         metrics=tuple(merged.values()),
         last_updated_time=now,
     )
+
+
+def _unpublished_since(record: Mapping[str, Any], before: datetime | None, now: datetime) -> datetime | None:
+    """Return since when a checkpoint waits to be published; None if the record states no wait."""
+    seconds = whole_number(record.get(PostedKey.UNPUBLISHED_SECONDS))
+    if seconds is None:
+        return None
+    since = now - timedelta(seconds=min(seconds, LONGEST_WAIT_SECONDS))
+    return before if before is not None and abs(since - before) <= _WAIT_TOLERANCE else since
 
 
 def _numbers(value: Any) -> dict[str, Any]:

@@ -13,7 +13,16 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepStatus
-from maskrcnn_operator.core import attempts, edits, limits, starting, stopping, summary, workspace_edits
+from maskrcnn_operator.core import (
+    attempts,
+    edits,
+    limits,
+    publish_delay,
+    starting,
+    stopping,
+    summary,
+    workspace_edits,
+)
 from maskrcnn_operator.core.desired import DesiredState, resolve
 from maskrcnn_operator.core.plan import Plan, Policy, ReconcileContext, Settings, StartRefusal, Steps
 from maskrcnn_operator.core.runs import Run
@@ -22,6 +31,7 @@ OBSERVATION: tuple[Policy, ...] = (
     attempts.renew_budgets_after_a_resume,
     edits.try_refused_starts_at_once_after_an_edit,
     attempts.follow_runs,
+    publish_delay.show_delayed_publishes,
     edits.forget_fingerprints_that_lack_a_field,
 )
 """Policies that update the steps from observations; applied even if the spec is invalid."""
@@ -98,7 +108,7 @@ def _progressing(context: ReconcileContext) -> Plan:
     verdict = summary.assess(tuple(steps.values()), suspend=context.experiment.spec.suspend, alive=alive)
     forget, later = limits.runs_to_forget(context.runs, steps, context.now, context.settings)
     stop = stopping.runs_to_stop(context.runs, steps)
-    wake = (deadline, *waits_end, later)
+    wake = (deadline, *waits_end, later, publish_delay.next_delayed_publish(context, steps))
     return summary.conclude(
         context,
         steps,
@@ -120,7 +130,8 @@ def _stalled(context: ReconcileContext, problems: tuple[ManifestProblem, ...]) -
     holding = [run for run in context.runs if run.unfinished and run.step in steps]
     forget, _ = limits.runs_to_forget(holding, steps, context.now, context.settings)
     stop = tuple(key for key in stopping.runs_to_stop(context.runs, steps) if suspend or key.step in steps)
-    return summary.conclude(context, steps, verdict, stop=stop, forget=forget)
+    wake = (publish_delay.next_delayed_publish(context, steps),)
+    return summary.conclude(context, steps, verdict, stop=stop, forget=forget, wake=wake)
 
 
 def _after(policies: Iterable[Policy], context: ReconcileContext) -> Steps:

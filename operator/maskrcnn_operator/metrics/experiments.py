@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -30,11 +30,13 @@ class Reading:
         experiment: from the cache.
         reported: newest metrics of the current step, as in the status (text).
         evaluated: metrics of the last finished evaluation, as in the status (text).
+        now: time of the scrape, aware.
     """
 
     experiment: MaskRCNNExperiment
     reported: Mapping[str, str]
     evaluated: Mapping[str, str]
+    now: datetime
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,13 @@ def _in_vocabulary(reason: str) -> str:
     return reason if reason in _VOCABULARY else Reason.ERROR.value
 
 
-def _reading(experiment: MaskRCNNExperiment) -> Reading:
+def _reading(experiment: MaskRCNNExperiment, now: datetime) -> Reading:
     status = experiment.status
     return Reading(
         experiment,
         reported={metric.name: metric.value for metric in status.progress.metrics} if status.progress else {},
         evaluated={metric.name: metric.value for metric in status.metrics},
+        now=now,
     )
 
 
@@ -117,6 +120,14 @@ def _progress(reading: Reading) -> float | None:
     if progress is None or progress.iteration is None or not progress.total_iterations:
         return None
     return min(1.0, progress.iteration / progress.total_iterations)
+
+
+def _unpublished(reading: Reading) -> float | None:
+    progress = reading.experiment.status.progress
+    if progress is None or progress.unpublished_since is None:
+        return None
+    # another replica with a clock ahead of ours may have written it
+    return max(0.0, (reading.now - progress.unpublished_since).total_seconds())
 
 
 def _reported(name: str) -> Callable[[Reading], float | None]:
@@ -145,6 +156,12 @@ SERIES: tuple[Series, ...] = (
         "maskrcnn_experiment_progress_ratio",
         "Progress of the current step, from 0 to 1; absent while no step reports.",
         _progress,
+    ),
+    Series(
+        "maskrcnn_experiment_unpublished_seconds",
+        "Time for which a checkpoint of the current step has waited to be published to object storage, in seconds;"
+        " absent while none has waited for two minutes.",
+        _unpublished,
     ),
     Series(
         "maskrcnn_experiment_restarts",
@@ -211,10 +228,18 @@ class ExperimentCollector(Collector):
         is_leader: returns whether this replica reconciles; others export nothing, so that no series is exported twice.
         limit: maximum number of experiments with their own series, 0 for none: first those that aren't finished, then
             those that failed, then the newest.
+        now: time of day, aware.
     """
 
-    def __init__(self, cache: Experiments, is_leader: Callable[[], bool], limit: int) -> None:
-        self._cache, self._is_leader, self._limit = cache, is_leader, limit
+    def __init__(
+        self,
+        cache: Experiments,
+        is_leader: Callable[[], bool],
+        limit: int,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._cache, self._is_leader, self._limit, self._now = cache, is_leader, limit, now
 
     def deferred_snapshot(self) -> Callable[[], Snapshot | None]:
         """List the experiments, and return a function that makes the snapshot.
@@ -222,7 +247,7 @@ class ExperimentCollector(Collector):
         Call this method in the thread that fills the cache; the returned function may be called in any thread.
         """
         known = tuple(self._cache.experiments()) if self._is_leader() else None
-        return lambda: snapshot_of(known, self._limit) if known is not None else None
+        return lambda: snapshot_of(known, self._limit, self._now()) if known is not None else None
 
     def snapshot(self) -> Snapshot | None:
         """Return the current values of all series; None unless this replica is the leader."""
@@ -233,14 +258,14 @@ class ExperimentCollector(Collector):
         return families(self.snapshot())
 
 
-def snapshot_of(experiments: Iterable[MaskRCNNExperiment], limit: int) -> Snapshot:
-    """Return the values of all series of experiments, of which at most ``limit`` have their own."""
+def snapshot_of(experiments: Iterable[MaskRCNNExperiment], limit: int, now: datetime) -> Snapshot:
+    """Return the values of all series of experiments at a time, of which at most ``limit`` have their own."""
     known = _newest_by_name(experiments)
     states = Counter((experiment.metadata.namespace, state_of(experiment.status)) for experiment in known)
     chosen = known
     if len(known) > limit:
         chosen = sorted(known, key=_importance, reverse=True)[:limit]
-    readings = [_reading(experiment) for experiment in chosen]
+    readings = [_reading(experiment, now) for experiment in chosen]
     return Snapshot(
         rows=tuple(list(_rows(series, readings)) for series in SERIES),
         states=tuple(sorted(states.items())),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from maskrcnn_operator.progress_endpoint.refusal import Refused, ReportRefusal
-from maskrcnn_trainer.shared.messages import MESSAGE_VERSION, SenderKey, StatusKey
+from maskrcnn_trainer.shared.messages import MESSAGE_VERSION, PostedKey, SenderKey, StatusKey
 from maskrcnn_trainer.shared.text import DURATION
 
 MAX_REPORT_BYTES = 64 * 1024
@@ -19,7 +19,12 @@ MAX_REPORTED_METRICS = 64
 MAX_NUMBER = 2**53
 """Largest count: larger integers aren't exact in all JSON parsers."""
 
-_COUNTS = (StatusKey.STEP, StatusKey.TOTAL_STEPS, StatusKey.CHECKPOINT_STEP)
+_COUNTS: tuple[str, ...] = (
+    StatusKey.STEP,
+    StatusKey.TOTAL_STEPS,
+    StatusKey.CHECKPOINT_STEP,
+    PostedKey.UNPUBLISHED_SECONDS,
+)
 _METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/@-]{0,62}")
 
 
@@ -29,7 +34,8 @@ class Report:
 
     Attributes:
         experiment_uid, attempt, fingerprint: the sender's claims; None if absent.
-        record: step, total_steps, eta, kpi, graphical, and checkpointStep, with validated types; None if absent.
+        record: step, total_steps, eta, kpi, graphical, checkpointStep, and unpublishedSeconds, with validated types;
+            None if absent.
     """
 
     experiment_uid: str | None

@@ -109,7 +109,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=_number(int, 0),
         default=0,
         metavar="N",
-        help="export metrics of at most N experiments, eight series each (default: 0)",
+        help="export metrics of at most N experiments, nine series each (default: 0)",
     )
     ports.add_argument(
         "--log-format", choices=("json", "text"), default="json", help="format of log lines (default: json)"

@@ -387,6 +387,30 @@ def test_response_to_a_progress_write_is_reported_only_for_an_edit(experiment_ob
     assert cache.put_progress(deleted) == KEY
 
 
+def test_progress_write_is_reported_when_a_checkpoint_begins_or_ceases_to_wait(
+    experiment_object: dict[str, Any],
+) -> None:
+    cache = Cache()
+    cache.put(EXPERIMENTS, at(experiment_object, 1))
+
+    def written(version: int, **progress: Any) -> Key | None:
+        status = {"progress": {"step": "train", **progress}}
+        return cache.put_progress({**at(experiment_object, version), "status": status})
+
+    waiting = {"unpublishedSince": "2026-11-22T12:00:00Z"}
+    assert written(2, **waiting) == KEY
+    assert written(3, **waiting, iteration=5) is None
+    assert written(4, unpublishedSince="2026-11-22T12:05:00Z") == KEY
+    assert written(5) == KEY
+
+
+def test_removed_progress_is_not_reported_although_a_checkpoint_waited(experiment_object: dict[str, Any]) -> None:
+    cache = Cache()
+    waiting = {"progress": {"step": "train", "unpublishedSince": "2026-11-22T12:00:00Z"}}
+    cache.put(EXPERIMENTS, {**at(experiment_object, 1), "status": waiting})
+    assert cache.put_progress(at(experiment_object, 2)) is None
+
+
 def test_an_object_whose_label_went_and_came_back_is_known_again() -> None:
     cache = Cache()
     cache.put(JOBS, job("j1", 5))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from maskrcnn_operator.api.status import Metric
+from maskrcnn_operator.api.status import Metric, Progress
 from maskrcnn_operator.core.progress import progress_of
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -75,3 +75,51 @@ def test_percentage_is_bounded(total: int, percentage: int | None) -> None:
     progress = progress_of("train", {"step": 300, "total_steps": total}, None, NOW)
     assert progress is not None
     assert progress.percentage == percentage
+
+
+def waiting(seconds: object, before: Progress | None = None, now: datetime = NOW) -> datetime | None:
+    found = progress_of("train", {"step": 1, "unpublishedSeconds": seconds}, before, now)
+    assert found is not None
+    return found.unpublished_since
+
+
+def test_wait_of_a_checkpoint_is_kept_as_the_time_of_its_start() -> None:
+    assert waiting(150) == NOW - timedelta(seconds=150)
+
+
+def test_wait_ends_with_a_record_that_states_none() -> None:
+    before = Progress(step="train", unpublished_since=NOW)
+    found = progress_of("train", {"step": 1}, before, NOW)
+    assert found is not None
+    assert found.unpublished_since is None
+
+
+@pytest.mark.parametrize("late", [-60, 0, 60])
+def test_wait_keeps_its_start_although_records_take_a_time_to_arrive(late: int) -> None:
+    before = Progress(step="train", unpublished_since=NOW)
+    assert waiting(300, before, NOW + timedelta(seconds=300 + late)) == NOW
+
+
+@pytest.mark.parametrize("late", [-61, 61])
+def test_wait_of_another_checkpoint_has_another_start(late: int) -> None:
+    before = Progress(step="train", unpublished_since=NOW)
+    assert waiting(300, before, NOW + timedelta(seconds=300 + late)) == NOW + timedelta(seconds=late)
+
+
+@pytest.mark.parametrize("seconds", [2**53, 10**10])
+def test_wait_is_bounded(seconds: int) -> None:
+    assert waiting(seconds) == NOW - timedelta(days=366)
+
+
+@pytest.mark.parametrize("seconds", [-1, True, 1.5, "150", None, 10**30])
+def test_invalid_wait_is_none(seconds: object) -> None:
+    assert waiting(seconds) is None
+
+
+def test_record_without_a_step_changes_only_the_wait() -> None:
+    before = progress_of("train", {"step": 300, "total_steps": 1000}, None, NOW)
+    assert before is not None
+    later = NOW + timedelta(seconds=10)
+    after = progress_of("train", {"message": "Loading", "unpublishedSeconds": 130}, before, later)
+    update = {"unpublished_since": NOW - timedelta(seconds=120), "last_updated_time": later}
+    assert after == before.model_copy(update=update)

@@ -29,7 +29,7 @@ TRAINING = ExperimentStatus(
         StepStatus(name="evaluate", reason="WaitingForSteps"),
     ),
     progress=Progress(
-        step="train", iteration=50_400, total_iterations=120_000, percentage=42,
+        step="train", iteration=50_400, total_iterations=120_000, percentage=42, unpublished_since=CREATED,
         metrics=(
             Metric(name="loss", value="0.61"), Metric(name="images_per_second", value="112.4"),
             Metric(name="AP", value="0.3"), Metric(name="mask_AP", value="0.28"), Metric(name="AP50", value="0.5"),
@@ -76,12 +76,30 @@ def of_experiments(collector: ExperimentCollector) -> dict[tuple[str, ...], floa
     return {key: value for key, value in samples(collector).items() if key[0].startswith("maskrcnn_experiment_")}
 
 
-def test_running_training_has_eight_series() -> None:
-    assert samples(ExperimentCollector(Cache(experiment()), lambda: True, 10)) == {
+def unpublished(since: datetime) -> float:
+    """Return the value of the series at noon, for a checkpoint that waits since ``since``."""
+    status = TRAINING.model_copy(update={"progress": Progress(step="train", unpublished_since=since)})
+    cache = Cache(experiment(status=status))
+    found = samples(ExperimentCollector(cache, lambda: True, 10, now=lambda: CREATED))
+    return found["maskrcnn_experiment_unpublished_seconds", "lab", "nuclei"]
+
+
+def test_wait_of_a_checkpoint_grows_without_another_report() -> None:
+    assert unpublished(CREATED - timedelta(seconds=750)) == 750
+
+
+def test_wait_from_a_clock_that_is_ahead_is_none() -> None:
+    assert unpublished(CREATED + timedelta(seconds=5)) == 0
+
+
+def test_running_training_has_nine_series() -> None:
+    collector = ExperimentCollector(Cache(experiment()), lambda: True, 10, now=lambda: CREATED + timedelta(seconds=150))
+    assert samples(collector) == {
         ("maskrcnn_experiments", "lab", "Running"): 1,
         ("maskrcnn_experiments_without_series",): 0,
         ("maskrcnn_experiment_state", "lab", "nuclei", "Running", "train", "Training"): 1,
         ("maskrcnn_experiment_progress_ratio", "lab", "nuclei"): 0.42,
+        ("maskrcnn_experiment_unpublished_seconds", "lab", "nuclei"): 150,
         ("maskrcnn_experiment_restarts", "lab", "nuclei"): 2,
         ("maskrcnn_experiment_loss", "lab", "nuclei"): 0.61,
         ("maskrcnn_experiment_images_per_second", "lab", "nuclei"): 112.4,
@@ -89,7 +107,7 @@ def test_running_training_has_eight_series() -> None:
         ("maskrcnn_experiment_mask_average_precision_ratio", "lab", "nuclei"): 0.28,
         ("maskrcnn_experiment_created_timestamp_seconds", "lab", "nuclei"): CREATED.timestamp(),
     }
-    assert len(SERIES) == 8
+    assert len(SERIES) == 9
 
 
 def test_no_series_has_a_label_for_a_pod_an_attempt_or_a_message() -> None:
@@ -192,7 +210,7 @@ def test_limit_prefers_unfinished_then_failed_then_new_experiments() -> None:
         found = samples(collector)
         assert found["maskrcnn_experiments_without_series",] == 5 - len(kept)
         assert found["maskrcnn_experiments", "lab", "Running"] == 2
-        assert len(of_experiments(collector)) <= 8 * limit
+        assert len(of_experiments(collector)) <= len(SERIES) * limit
 
 
 def test_experiments_without_series_are_counted_by_namespace() -> None:

@@ -50,8 +50,8 @@ def test_all_reports_of_the_trainer_are_accepted(tmp_path: Path) -> None:
     reports = [parse_report(body) for body in kept.bodies]
     assert [report.record["checkpointStep"] for report in reports] == [None, None, 300, 300, 300]
     assert reports[1] == Report("uid", 2, "9f2c-v1", {
-        "step": 300, "total_steps": 1000, "checkpointStep": None, "eta": "0:12:30", "kpi": {},
-        "graphical": {"loss": 0.61, "images_per_second": 112.4},
+        "step": 300, "total_steps": 1000, "checkpointStep": None, "unpublishedSeconds": None, "eta": "0:12:30",
+        "kpi": {}, "graphical": {"loss": 0.61, "images_per_second": 112.4},
     })  # fmt: skip
     assert reports[3].record["eta"] == "111:06:40"
 
@@ -76,6 +76,9 @@ def test_all_reports_of_the_trainer_are_accepted(tmp_path: Path) -> None:
         ({"total_steps": "10"}, "total_steps: must be"),
         ({"checkpointStep": 2**53 + 1}, "checkpointStep: must be"),
         ({"attempt": 1.5}, "attempt: must be"),
+        ({"unpublishedSeconds": -1}, "unpublishedSeconds: must be an integer from 0 to 2^53"),
+        ({"unpublishedSeconds": 2**53 + 1}, "unpublishedSeconds: must be an integer from 0 to 2^53"),
+        ({"unpublishedSeconds": "150"}, "unpublishedSeconds: must be an integer from 0 to 2^53"),
         ({"eta": "soon"}, "eta: must be a duration"),
         ({"eta": "0:00:01" * 30}, "eta: must be a string of at most"),
         ({"fingerprint": 7}, "fingerprint: must be a string of at most"),
@@ -101,6 +104,14 @@ def test_invalid_report_is_refused_with_the_field(body: Any, said: str) -> None:
     assert said in refused(body)
 
 
+def test_seconds_for_which_a_checkpoint_waits_are_in_the_record() -> None:
+    assert parse_report(b'{"unpublishedSeconds": 150}').record["unpublishedSeconds"] == 150
+
+
+def test_member_of_a_later_release_is_ignored() -> None:
+    assert parse_report(b'{"step": 3, "ofALaterRelease": {"a": [1]}}') == parse_report(b'{"step": 3}')
+
+
 def test_message_is_bounded_text_for_any_body() -> None:
     assert len(refused(b'{"a": "' + b"\x00" * 5000)) < 300
 
@@ -111,7 +122,7 @@ json_values = st.recursive(
     max_leaves=6,
 )
 FIELDS = ("version", "experimentUid", "fingerprint", "attempt", "step", "total_steps", "checkpointStep", "eta", "kpi",
-          "graphical", "message")  # fmt: skip
+          "graphical", "message", "unpublishedSeconds")  # fmt: skip
 
 
 @given(

@@ -101,3 +101,71 @@ def test_own_descriptor_stays_open(monkeypatch: pytest.MonkeyPatch, ends: Ends) 
     monkeypatch.setenv(PUBLICATION_VARIABLE, str(ends[1].fileno()))
     assert inherited_descriptor() == ends[1].fileno()
     os.fstat(ends[1].fileno())
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_nothing_waits_before_the_first_checkpoint(ends: Ends) -> None:
+    assert TaskPublication(ends[1]).unpublished_seconds is None
+
+
+def test_checkpoint_waits_from_its_announcement_until_it_is_published(ends: Ends, clock: Clock) -> None:
+    launch, task = LaunchPublication(*ends), TaskPublication(ends[1], clock=clock)
+    task.announce(10)
+    clock.seconds += 7
+    assert task.unpublished_seconds == 7
+    launch.published(10)
+    assert task.unpublished_seconds is None
+
+
+def test_newer_checkpoint_does_not_shorten_the_wait(ends: Ends, clock: Clock) -> None:
+    task = TaskPublication(ends[1], clock=clock)
+    task.announce(10)
+    clock.seconds += 300
+    task.announce(20)
+    clock.seconds += 5
+    assert task.unpublished_seconds == 305
+
+
+def test_wait_counts_from_the_first_checkpoint_after_the_published_one(ends: Ends, clock: Clock) -> None:
+    launch, task = LaunchPublication(*ends), TaskPublication(ends[1], clock=clock)
+    for step in (10, 20, 30):
+        task.announce(step)
+        clock.seconds += 100
+    launch.published(10)
+    assert task.unpublished_seconds == 200
+
+
+def test_published_checkpoint_that_is_announced_again_does_not_wait(ends: Ends) -> None:
+    launch, task = LaunchPublication(*ends), TaskPublication(ends[1])
+    launch.published(10)
+    task.announce(10)
+    assert task.unpublished_seconds is None
+
+
+def test_waiting_checkpoint_that_is_announced_again_keeps_its_time(ends: Ends, clock: Clock) -> None:
+    task = TaskPublication(ends[1], clock=clock)
+    task.announce(10)
+    clock.seconds += 60
+    task.announce(10)
+    assert task.unpublished_seconds == 60
+
+
+def test_checkpoint_older_than_a_damaged_published_one_waits_until_the_next_publish(ends: Ends) -> None:
+    launch, task = LaunchPublication(*ends), TaskPublication(ends[1])
+    launch.published(20)
+    task.announce(10)
+    assert task.unpublished_seconds is not None
+    launch.published(10)
+    assert task.unpublished_seconds is None

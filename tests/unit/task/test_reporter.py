@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain
 from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.task import posting
 from maskrcnn_trainer.task.artifacts import artifact_bytes, artifact_sha256, read_result
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.posting import HttpPoster
@@ -523,6 +524,39 @@ def test_checkpoint_is_announced_with_its_record_on_the_disk(
     Reporter("train", tmp_path, environment, publication=task).running("written", checkpoint_step=10)
     assert next(launch.announced()) == 10
     assert status_records(tmp_path)[-1]["message"] == "written"
+
+
+def test_record_of_a_checkpoint_is_posted_while_the_checkpoint_counts_as_waiting(
+    tmp_path: Path, environment: TaskEnvironment, publication: Publication
+) -> None:
+    _, task = publication
+    waited: list[bool] = []
+
+    class WaitPoster(RecordingPoster):
+        def offer(self, record: Any) -> None:
+            waited.append(task.unpublished_seconds is not None)
+
+    Reporter("train", tmp_path, environment, poster=WaitPoster(), publication=task).running(checkpoint_step=10)
+    assert waited == [True]
+
+
+def test_posts_have_what_the_launcher_has_published(
+    tmp_path: Path,
+    environment: TaskEnvironment,
+    publication: Publication,
+    server: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launch, task = publication
+    url, received, arrived = server
+    monkeypatch.setattr(posting, "SECONDS_OF_A_USUAL_PUBLISH", 0.0)
+    launch.published(10)
+    reporter = Reporter("train", tmp_path, replace(environment, report_url=url), publication=task)
+    task.announce(20)
+    reporter.started()
+    assert arrived.acquire(timeout=20)
+    reporter.failed(TryAgain("lost"))
+    assert (received[0][1]["checkpointStep"], received[0][1]["unpublishedSeconds"]) == (10, 0)
 
 
 def test_other_ranks_announce_nothing(tmp_path: Path, environment: TaskEnvironment, publication: Publication) -> None:

@@ -137,6 +137,16 @@ class SenderKey(StrEnum):
     ATTEMPT = "attempt"
 
 
+class PostedKey(StrEnum):
+    """Keys of a posted report alone, about the moment at which it is posted.
+
+    UNPUBLISHED_SECONDS: time for which a complete checkpoint has waited to be published, in whole seconds; absent if
+    none has waited for longer than usual.
+    """
+
+    UNPUBLISHED_SECONDS = "unpublishedSeconds"
+
+
 class RunFileKey(StrEnum):
     """Keys of ``run.json``; :func:`fingerprints.as_members` adds the member for several fingerprints."""
 

@@ -11,7 +11,9 @@ import functools
 import json
 import os
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 
 from maskrcnn_trainer.shared.variables import PUBLICATION_VARIABLE
 
@@ -24,29 +26,59 @@ _MOST_DIGITS = 6
 
 
 class TaskPublication:
-    """Rank 0's end of the channel.
+    """Rank 0's end of the channel, which several threads may use.
 
     Args:
         channel: connected socket.
+        clock: seconds of a clock that only rises.
 
     Attributes:
         published_step: step of the newest checkpoint that was published as far as received; None before the first.
     """
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._channel = channel
+        self._clock = clock
+        self._lock = threading.Lock()
+        """Guards all that follows."""
         self._published_step: int | None = None
+        self._waiting: dict[int, float] = {}
+        """When each checkpoint that isn't published became complete, by step, the earliest first."""
 
     @property
     def published_step(self) -> int | None:
         """Return the step of the newest checkpoint that is published; None if none is."""
-        for step in _received(self._channel, _PUBLISHED, wait=False):
-            self._published_step = step
-        return self._published_step
+        with self._lock:
+            self._receive()
+            return self._published_step
+
+    @property
+    def unpublished_seconds(self) -> float | None:
+        """Return for how long the newest checkpoints have waited to be published; None if the newest is published.
+
+        The time counts from the first checkpoint after the published one: if the store fails for hours, each new
+        checkpoint replaces one that was still waiting.
+        """
+        with self._lock:
+            self._receive()
+            return self._clock() - next(iter(self._waiting.values())) if self._waiting else None
+
+    def completed(self, step: int) -> None:
+        """Count the checkpoint of ``step`` as waiting from now on, unless it is published or already counts."""
+        with self._lock:
+            self._receive()
+            if step != self._published_step:
+                self._waiting.setdefault(step, self._clock())
 
     def announce(self, step: int) -> None:
         """Announce that the files of the checkpoint of ``step`` are complete; do nothing once launch has ended."""
+        self.completed(step)
         _send(self._channel, _COMPLETE, step)
+
+    def _receive(self) -> None:
+        for published in _received(self._channel, _PUBLISHED, wait=False):
+            self._published_step = published
+            self._waiting = {step: since for step, since in self._waiting.items() if step > published}
 
 
 class LaunchPublication:

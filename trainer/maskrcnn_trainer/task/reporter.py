@@ -126,7 +126,7 @@ class Reporter:
                 )
         if self._poster is None and self.environment.report_url is not None:
             try:
-                self._poster = HttpPoster(self.environment).start()
+                self._poster = HttpPoster(self.environment, publication=self._publication).start()
             except InvalidInput as error:
                 logger.warning("Progress is not posted: %s", error)
         self._record(TaskStatus.STARTED, message)
@@ -179,6 +179,9 @@ class Reporter:
             self._checkpoint_step = checkpoint_step
         if self.silent:
             return
+        if checkpoint_step is not None and self._publication is not None:
+            # a post with this record already shows that the checkpoint waits
+            self._publication.completed(checkpoint_step)
         self._record(
             TaskStatus.RUNNING,
             message,

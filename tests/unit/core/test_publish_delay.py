@@ -1,0 +1,150 @@
+"""Steps whose newest checkpoint waits for object storage: when it shows, what it states, and how it ends."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from maskrcnn_operator.api.status import Progress, StepState
+from maskrcnn_operator.core.plan import Plan
+from maskrcnn_operator.core.runs import RunKey, RunState
+
+from .world import World
+
+MINUTE = timedelta(minutes=1)
+MESSAGE = (
+    "checkpoints have waited since 2026-11-22T12:00:10Z to be published to object storage; another attempt would now "
+)
+
+
+def report(world: World, since: datetime | None, *, checkpoint: int | None = None, step: str = "train") -> None:
+    progress = Progress(step=step, iteration=500, checkpoint_step=checkpoint, unpublished_since=since)
+    world.experiment = world.experiment.with_status(world.experiment.status.model_copy(update={"progress": progress}))
+
+
+def look_after(world: World, wait: timedelta) -> Plan:
+    """Reconcile ``wait`` after now, with nothing new but the time."""
+    world.now += wait
+    return world.look()
+
+
+def test_step_shows_a_checkpoint_that_has_waited_ten_minutes(training: World) -> None:
+    report(training, training.now)
+    look_after(training, 10 * MINUTE)
+    step = training.step("train")
+    assert (step.state, step.reason) == (StepState.RUNNING, "PublishDelayed")
+
+
+def test_step_does_not_show_a_checkpoint_that_has_waited_less(training: World) -> None:
+    report(training, training.now)
+    look_after(training, 10 * MINUTE - timedelta(seconds=1))
+    assert (training.step("train").reason, training.step("train").message) == ("Training", "")
+
+
+@pytest.mark.parametrize(("checkpoint", "resumed"), [(300, "resume from step 300"), (None, "start from the beginning")])
+def test_message_states_the_time_and_what_another_attempt_would_do(
+    training: World, checkpoint: int | None, resumed: str
+) -> None:
+    report(training, training.now, checkpoint=checkpoint)
+    look_after(training, 10 * MINUTE)
+    assert training.step("train").message == MESSAGE + resumed
+
+
+def test_ready_has_the_message(training: World) -> None:
+    report(training, training.now)
+    look_after(training, 10 * MINUTE)
+    ready = training.experiment.status.condition("Ready")
+    assert ready is not None
+    assert (ready.reason, ready.message) == (
+        "Running",
+        f"step train: PublishDelayed: {MESSAGE}start from the beginning",
+    )
+
+
+def test_reconciliation_is_due_when_the_wait_becomes_a_delay(training: World) -> None:
+    report(training, training.now)
+    plan = look_after(training, 3 * MINUTE)
+    assert plan.wake_at == training.now + 7 * MINUTE
+
+
+def test_delay_causes_no_further_reconciliation(training: World) -> None:
+    ended_runs_go = training.look().wake_at
+    report(training, training.now)
+    assert look_after(training, 10 * MINUTE).wake_at == ended_runs_go
+    assert look_after(training, MINUTE).wake_at == ended_runs_go
+
+
+def test_delay_causes_one_warning(training: World) -> None:
+    report(training, training.now)
+    [event] = look_after(training, 10 * MINUTE).events
+    assert (event.type, event.reason) == ("Warning", "PublishDelayed")
+    assert event.message == f"step train: {MESSAGE}start from the beginning"
+    assert look_after(training, MINUTE).events == ()
+
+
+def test_status_is_not_written_again_while_the_delay_lasts(training: World) -> None:
+    report(training, training.now)
+    assert look_after(training, 10 * MINUTE).write_status
+    assert not look_after(training, 10 * MINUTE).write_status
+
+
+def test_delay_ends_with_the_publish(training: World) -> None:
+    report(training, training.now)
+    look_after(training, 10 * MINUTE)
+    report(training, None)
+    look_after(training, MINUTE)
+    assert (training.step("train").reason, training.step("train").message) == ("Training", "")
+
+
+def test_second_delay_causes_another_warning(training: World) -> None:
+    report(training, training.now)
+    look_after(training, 10 * MINUTE)
+    report(training, None)
+    look_after(training, MINUTE)
+    report(training, training.now)
+    assert [event.reason for event in look_after(training, 10 * MINUTE).events] == ["PublishDelayed"]
+
+
+def test_wait_of_an_earlier_attempt_does_not_count(training: World) -> None:
+    report(training, training.now)
+    first = training.newest("train")
+    del training.runs[first.key]
+    training.runs[RunKey("train", 2)] = first.__class__(
+        "train", 2, RunState.RUNNING, first.fingerprint, ran=training.now, started=training.now
+    )
+    look_after(training, 10 * MINUTE)
+    assert (training.step("train").attempt, training.step("train").reason) == (2, "Training")
+
+
+def test_stop_takes_precedence_over_the_delay(training: World) -> None:
+    report(training, training.now)
+    training.suspend(True)
+    plan = look_after(training, 10 * MINUTE)
+    assert training.step("train").state is StepState.STOPPING
+    assert training.step("train").reason != "PublishDelayed"
+    assert "PublishDelayed" not in {event.reason for event in plan.events}
+
+
+def test_run_that_another_controller_has_relabeled_keeps_its_reason(training: World) -> None:
+    report(training, training.now)
+    training.change("train", held="Job x was relabeled")
+    look_after(training, 10 * MINUTE)
+    assert training.step("train").reason == "JobRelabeled"
+
+
+def test_wait_from_a_clock_that_is_ahead_counts_from_now(training: World) -> None:
+    report(training, training.now + timedelta(days=400_000))
+    assert look_after(training, MINUTE).wake_at == training.now + 10 * MINUTE
+
+
+def test_delay_shows_while_the_spec_is_invalid(training: World) -> None:
+    report(training, training.now)
+    spec = training.experiment.spec
+    broken = spec.steps[0].model_copy(update={"name": spec.steps[1].name})
+    training.edit(
+        training.experiment.model_copy(update={"spec": spec.model_copy(update={"steps": (*spec.steps, broken)})})
+    )
+    assert look_after(training, MINUTE).wake_at == training.now + 9 * MINUTE
+    look_after(training, 9 * MINUTE)
+    assert training.step("train").reason == "PublishDelayed"
