@@ -25,7 +25,7 @@ def run_locally(manifest: dict[str, Any], workspace: Path, shapes: Path, *option
         shapes: directory of the images.
         options: further flags of ``run``.
     """
-    shutil.copytree(shapes, workspace / "raw" / "shapes")
+    shutil.copytree(shapes, workspace / "raw" / "shapes", dirs_exist_ok=True)
     file = workspace / "experiment.yaml"
     file.write_text(yaml.safe_dump(manifest))
     run = [sys.executable, "-m", "maskrcnn_operator.cli", "run", str(file), "--workspace", str(workspace)]
