@@ -26,7 +26,7 @@ OUTAGE_SECONDS = 120.0
 
 
 def train_locally(bucket: NamespaceBucket, shapes: Path) -> Path:
-    """Train in a directory of this machine, with two processes, once for all scenarios of a cluster; return the model."""
+    """Return a model that two processes of this machine have trained, once for all scenarios of a cluster."""
     folder = bucket.bed.folder / "trained-locally"
     model = folder / LOCAL / "train" / MODEL
     with locked(folder.with_suffix(".lock"), "training on this machine", say_on_screen):
