@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ import pytest
 from tests.apiserver.audit import calls
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import NODE, PlayedKubelet
-from tests.apiserver.pod_scripts import Play
+from tests.apiserver.pod_scripts import ContainerEnd, Play, PodFacts
 from tests.apiserver.rest import RestError
 
 pytestmark = pytest.mark.apiserver
@@ -155,6 +156,24 @@ def test_deleted_pod_exits_with_143_and_counts_as_failed(here: Namespace, kubele
     here.bed.api("DELETE", f"{here.pods}/{pod.name}")
     eventually(lambda: here.condition("stopped", "Failed"))
     assert here.job("stopped")["status"]["failed"] == 1
+    eventually(lambda: not here.list_pods())
+
+
+def test_program_of_a_pod_ends_it_once_it_is_deleted(here: Namespace, kubelet: PlayedKubelet) -> None:
+    ended: list[str] = []
+
+    async def run(pod: PodFacts, deleted: asyncio.Event) -> ContainerEnd:
+        await deleted.wait()
+        ended.append(pod.name)
+        return ContainerEnd(3, "the message")
+
+    kubelet.play("train", Play(program=run))
+    here.start(job("program"))
+    (pod,) = kubelet.wait_running("train")
+    assert not ended
+    here.bed.api("DELETE", f"{here.pods}/{pod.name}")
+    eventually(lambda: here.condition("program", "Failed"))
+    assert ended == [pod.name]
     eventually(lambda: not here.list_pods())
 
 

@@ -251,7 +251,7 @@ class ClusterBed:
         listen = listen or _free_port()
         here = f"{self._namespace}/{CONTROL}:{listen}"
         table = Path(self._namespace).parents[1] / "net" / "tcp"
-        self._start_relay(f"admit-{listen}", here, f"{LOOPBACK}:{port}", lambda: _is_in_table(table, listen))
+        self._start_relay(f"admit-{listen}", here, f"{LOOPBACK}:{port}", lambda: is_listened_on(table, listen))
         return listen
 
     def shut_out(self, listen: int) -> None:
@@ -327,7 +327,7 @@ def _listens(host: str, port: int) -> bool:
     return False
 
 
-def _is_in_table(table: Path, port: int) -> bool:
+def is_listened_on(table: Path, port: int) -> bool:
     """Return whether a port is listened on, by a table such as /proc/net/tcp (proc(5)); 0A is the state LISTEN."""
     rows = (line.split() for line in table.read_text().splitlines()[1:])
     return any(row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port for row in rows)

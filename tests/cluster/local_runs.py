@@ -16,14 +16,21 @@ import yaml
 from maskrcnn_trainer.model_files.model_file import read_model_file
 
 
-def run_locally(manifest: dict[str, Any], workspace: Path, shapes: Path) -> dict[str, dict[str, str]]:
-    """Run the manifest with processes instead of pods; return the metrics of every step."""
-    shutil.copytree(shapes, workspace / "raw" / "shapes")
+def run_locally(manifest: dict[str, Any], workspace: Path, shapes: Path, *options: str) -> dict[str, dict[str, str]]:
+    """Run the manifest with processes instead of pods; return the metrics of every step.
+
+    Args:
+        manifest: of the experiment.
+        workspace: directory for images and results.
+        shapes: directory of the images.
+        options: further flags of ``run``.
+    """
+    shutil.copytree(shapes, workspace / "raw" / "shapes", dirs_exist_ok=True)
     file = workspace / "experiment.yaml"
     file.write_text(yaml.safe_dump(manifest))
-    command = [sys.executable, "-m", "maskrcnn_operator.cli", "run", str(file), "--workspace", str(workspace)]
+    run = [sys.executable, "-m", "maskrcnn_operator.cli", "run", str(file), "--workspace", str(workspace)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MASKRCNN_", "HOROVOD_"))}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept)
+    done = subprocess.run([*run, *options], capture_output=True, text=True, check=False, env=kept)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     status = json.loads((workspace / manifest["metadata"]["name"] / "experiment-status.json").read_text())
     steps = status.get("status", status)["steps"]

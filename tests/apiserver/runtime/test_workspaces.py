@@ -44,17 +44,6 @@ def test_nine_steps_succeed_in_a_bucket_without_any_claim(
     assert claims == []
 
 
-def test_steps_run_side_by_side_in_a_bucket(
-    without_claim: Cluster, operator: RunningOperator, kubelet: PlayedKubelet
-) -> None:
-    both = [{**CONVERT, "name": name} for name in ("one", "two")]
-    for step in both:
-        kubelet.play(step["name"], Play(seconds=None))
-    without_claim.apply(manifest("both", *both, workspace=BUCKET))
-    for step in both:
-        kubelet.wait_running(step["name"])
-
-
 def test_move_from_a_claim_to_a_bucket_runs_every_step_again(
     cluster: Cluster, operator: RunningOperator, kubelet: PlayedKubelet
 ) -> None:
