@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.launch.stored_launches import STORED, URL, StartedTask, StoredLaunches
+from tests.unit.launch.stored_launches import STORED, URL, StartedTask, StoredLaunches, wait_until
 from tests.unit.publishing.file_store import FINGERPRINT, claimed
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, Superseded, TryAgain
@@ -28,13 +28,6 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 @pytest.fixture
 def launches(tmp_path: Path) -> StoredLaunches:
     return StoredLaunches(tmp_path)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not become true"
-        time.sleep(0.01)
 
 
 def succeed(task: StartedTask) -> int:

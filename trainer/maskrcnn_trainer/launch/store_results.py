@@ -32,6 +32,7 @@ from maskrcnn_trainer.errors import (
 from maskrcnn_trainer.launch.claiming import claim_directory
 from maskrcnn_trainer.launch.endings import failure_message, up_to_date_message
 from maskrcnn_trainer.launch.following import OpenStepStore, follow
+from maskrcnn_trainer.launch.left_work import find_left_work, publish_left_result
 from maskrcnn_trainer.launch.logs import KeptLog, kept_log, log_file
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.stop_request import GroupStopRequest
@@ -184,6 +185,8 @@ class _StoredLaunch:
     published: _Published
     interrupted: threading.Event = field(default_factory=threading.Event)
     claiming: bool = True
+    unpublished: int | None = None
+    """Step of the checkpoint from which the task resumes, if it isn't published."""
 
     @property
     def is_interrupted(self) -> bool:
@@ -202,20 +205,37 @@ class _StoredLaunch:
             self._report_done(session, claimed.published)
             return EXIT_OK
         self.published.take(claimed.published)
-        if self.published.step is not None:
-            log.info("%s: resuming from the published checkpoint of step %d", self.stored.url, self.published.step)
-        session.restore(claimed.published, self.results_dir)
+        with variables_set(self._variables()):
+            left = find_left_work(self.results_dir, session, claimed.published, self.environment)
+        if not left.is_continued:
+            if self.published.step is not None:
+                log.info("%s: resuming from the published checkpoint of step %d", self.stored.url, self.published.step)
+            session.restore(claimed.published, self.results_dir)
         # the task's own message is kept back until its results are published
-        message = self.results_dir.with_name(f".{self.stored.step}.termination.json")
-        message.unlink(missing_ok=True)
+        held_back = self.results_dir.with_name(f".{self.stored.step}.termination.json")
+        held_back.unlink(missing_ok=True)
         environment = replace(
-            self.environment, results_dir=str(self.results_dir), stored_step=None, termination_log=str(message)
+            self.environment, results_dir=str(self.results_dir), stored_step=None, termination_log=str(held_back)
         )
         settings = replace(self.settings, task=local_task(self.settings.task, self.stored, self.results_dir))
-        token = claim_directory(environment, settings)
-        variables = self._variables() | {TERMINATION_LOG_VARIABLE: str(message), TOKEN_VARIABLE: token}
+        token = claim_directory(environment, settings, session.store_claim)
+        if left.result is not None:
+            self.claiming = False
+            publish_left_result(
+                self.results_dir,
+                session,
+                seconds=FINAL_SECONDS,
+                interrupted=self.interrupted,
+                on_start=self._hurried_by_interrupts,
+            )
+            make_room_for_log(self.environment, self.stored)
+            message = up_to_date_message(left.result, self.environment, self.settings)
+            write_termination_message(self.environment, message)
+            return EXIT_OK
+        self.unpublished = left.checkpoint
+        variables = self._variables() | {TERMINATION_LOG_VARIABLE: str(held_back), TOKEN_VARIABLE: token}
         with variables_set(variables), kept_log(environment, token, settings.node_rank) as kept:
-            return self._publish_around(session, settings, environment, kept, message)
+            return self._publish_around(session, settings, environment, kept, held_back)
 
     def follow(self, keys: StepKeys, open_store: OpenStepStore) -> int:
         """Run the processes of another node than node 0, and return the exit code."""
@@ -259,7 +279,7 @@ class _StoredLaunch:
             every_seconds=None if writes_checkpoints(settings.task) else SECONDS_BETWEEN_PUBLISHES,
             interrupted=self.interrupted,
         )
-        self.stop.on_second_interrupt = lambda: publisher.hurry(0)
+        self._hurried_by_interrupts(publisher)
         with publisher:
             code, failure = self._run(publisher, channel, settings, environment, kept)
             if code == EXIT_STOPPED:
@@ -287,6 +307,8 @@ class _StoredLaunch:
 
         if self.published.step is not None:
             channel.published(self.published.step)
+        if self.unpublished is not None:
+            publisher.checkpoint(self.unpublished)
         self.claiming = False
         listener = threading.Thread(target=listen, name="announcements", daemon=True)
         listener.start()
@@ -299,6 +321,9 @@ class _StoredLaunch:
             listener.join(_LISTENER_SECONDS)
             channel.close()
             listener.join()
+
+    def _hurried_by_interrupts(self, publisher: StepPublisher) -> None:
+        self.stop.on_second_interrupt = lambda: publisher.hurry(0)
 
     def _on_superseded(self, error: TaskError) -> None:
         log.error("%s: the processes are ended, and nothing more is published", error)

@@ -36,7 +36,7 @@ from maskrcnn_trainer.publishing.restoring import make_folders, plan_restore, re
 from maskrcnn_trainer.publishing.set_building import BuiltSet, build_set, refuse_too_large
 from maskrcnn_trainer.publishing.snapshot import KnownFile, ResultsSnapshot
 from maskrcnn_trainer.publishing.step_claiming import StepIdentity, claim_for
-from maskrcnn_trainer.results.run_file import RunRecord
+from maskrcnn_trainer.results.run_file import RunRecord, StoreClaim
 from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.task.files import make_directory, write_json_atomically
 
@@ -115,6 +115,16 @@ class StepSession:
     def identity(self) -> StepIdentity:
         """The attempt."""
         return self._identity
+
+    @property
+    def store_claim(self) -> StoreClaim:
+        """The claim by which this session holds the step.
+
+        Raises:
+            RuntimeError: it holds none.
+        """
+        pointer = self._held().pointer
+        return StoreClaim(pointer.order.owner_epoch, pointer.epoch)
 
     @property
     def known(self) -> KnownFiles:

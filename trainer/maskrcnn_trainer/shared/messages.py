@@ -146,6 +146,8 @@ class RunFileKey(StrEnum):
     FINGERPRINT = fingerprints.FINGERPRINT
     TOKEN = "token"  # noqa: S105 - the name of a key
     CREATED = "created"
+    OWNER_EPOCH = "ownerEpoch"
+    EPOCH = "epoch"
 
 
 @dataclass(frozen=True)

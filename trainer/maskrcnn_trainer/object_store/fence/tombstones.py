@@ -228,7 +228,7 @@ class _Experiment:
 
     @property
     def is_at_a_step(self) -> bool:
-        """Whether a step is being deleted, and neither the owner nor the listing is due."""
+        """Return whether a step is being deleted, and neither the owner nor the listing is due."""
         return isinstance(self.decision, _StepClaim | _StepListing | _StepDeletion)
 
     def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
