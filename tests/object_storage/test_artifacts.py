@@ -312,7 +312,7 @@ def test_delete_ends_a_running_attempt_and_leaves_foreign_objects(filled: UserSt
         assert keys(filled) == {"exp/owner.json", "exp/train/run.json", *FOREIGN}
         with pytest.raises(TryAgain) as superseded:
             running.publish({"a": b"1"}, fingerprint="f2")
-        assert (superseded.value.exit_code, superseded.value.reason) == (75, "Superseded")
+        assert (superseded.value.exit_code, superseded.value.reason) == (75, "ResultsDeleted")
         again = owned(fence)
         assert again == 3
         claimed(fence, tmp_path / "third", number=1, epoch=again).publish({"a": b"2"})

@@ -25,7 +25,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     UploadedKeys,
     run_decision,
 )
-from maskrcnn_trainer.object_store.fence.explaining import SUPERSEDED, fence_error
+from maskrcnn_trainer.object_store.fence.explaining import RESULTS_DELETED, SUPERSEDED, fence_error
 from maskrcnn_trainer.object_store.fence.holding import HeldOutcome, StepHolder, publish
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.ownership import OwnerState
@@ -271,9 +271,9 @@ class StepSession:
         error = fence_error(outcome, self._store.url, keys=self._identity.keys, own=self._own(outcome))
         if error is None:
             return
-        if error.reason == SUPERSEDED:
+        if error.reason in (SUPERSEDED, RESULTS_DELETED):
             later = outcome.attempt if isinstance(outcome, SupersededOutcome) else None
-            error = Superseded(str(error), attempt=later)
+            error = Superseded(str(error), attempt=later, reason=error.reason)
         if isinstance(error, Superseded) or isinstance(outcome, PointerGone):
             self.ended = error
         raise error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.object_store.fence.steps import order
 
@@ -28,8 +30,10 @@ RECORD = OwnerRecord("x-0", OwnerIdentity("east", "team", "exp"), 3)
     [
         (SupersededOutcome(order(4), 4), 75, "Superseded", "attempt 4 of this experiment"),
         (SupersededOutcome(order(4)), 75, "Superseded", "the experiment of uid uid-1"),
-        (SupersededOutcome(deletion_order(4)), 75, "Superseded", "a deletion"),
-        (OwnershipLost(None), 75, "Superseded", "deleted, or another owner"),
+        (SupersededOutcome(deletion_order(4)), 75, "ResultsDeleted", "results below s3://b/p were deleted; run"),
+        (OwnershipLost(None), 75, "ResultsDeleted", "The experiment below s3://b/p was deleted; run"),
+        (OwnershipLost(replace(RECORD, owner=None)), 75, "ResultsDeleted", "was deleted"),
+        (OwnershipLost(RECORD), 75, "Superseded", "was taken over by another owner"),
         (AnothersOwner(RECORD, "east/3"), 64, "AnothersOwner", "owner east in namespace team; "),
         (UnableStore("a create of an existing object"), 64, "StoreRefused", "accepted a create"),
         (PointerGone("exp/train/run.json"), 75, "PointerDeleted", "s3://b/p/exp/train/run.json"),
@@ -58,9 +62,12 @@ def message(outcome: FenceOutcome, own: OwnerState | None = None) -> str:
     return str(fence_error(outcome, "s3://b/p", keys=StepKeys("exp", "train"), own=own))
 
 
-@pytest.mark.parametrize("outcome", [SupersededOutcome(order(4), 4), SupersededOutcome(deletion_order(4))])
-def test_lost_step_is_named(outcome: FenceOutcome) -> None:
-    assert message(outcome).startswith("The results of exp/train below s3://b/p were taken over by ")
+@pytest.mark.parametrize(
+    ("outcome", "what"),
+    [(SupersededOutcome(order(4), 4), "taken over by "), (SupersededOutcome(deletion_order(4)), "deleted; ")],
+)
+def test_lost_step_is_named(outcome: FenceOutcome, what: str) -> None:
+    assert message(outcome).startswith(f"The results of exp/train below s3://b/p were {what}")
 
 
 def test_lost_experiment_is_named() -> None:

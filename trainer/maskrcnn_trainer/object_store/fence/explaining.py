@@ -19,7 +19,9 @@ from maskrcnn_trainer.object_store.fence.result_reading import GivenSetGone, Not
 from maskrcnn_trainer.shared.variables import OWNER_ID_VARIABLE, TAKE_OVER_VARIABLE
 
 SUPERSEDED = "Superseded"
-"""Reason of an attempt whose results a later one, another owner, or a deletion has taken."""
+"""Reason of an attempt whose results a later one or another owner has taken."""
+RESULTS_DELETED = "ResultsDeleted"
+"""Reason of an attempt whose results were deleted: its step doesn't start again by itself."""
 
 
 def fence_error(
@@ -39,7 +41,9 @@ def fence_error(
             return _superseded(outcome, url, keys, own)
         case OwnershipLost():
             experiment = "The experiment" if keys is None else f"The experiment {keys.experiment}"
-            return TryAgain(f"{experiment} below {url} was deleted, or another owner took it over", reason=SUPERSEDED)
+            if outcome.record is None or outcome.record.owner is None:
+                return _deleted(f"{experiment} below {url} was")
+            return TryAgain(f"{experiment} below {url} was taken over by another owner", reason=SUPERSEDED)
         case AnothersOwner(record, take_over_from) if record.owner is not None:
             owner = record.owner
             place = f" in namespace {owner.namespace}" if owner.namespace else ""
@@ -60,10 +64,11 @@ def fence_error(
 
 def _superseded(outcome: SupersededOutcome, url: str, keys: StepKeys | None, own: OwnerState | None) -> TaskError:
     by = outcome.by
-    remedy = ""
+    what = "results" if keys is None else f"results of {keys.prefix.rstrip('/')}"
     if not by.uid:
-        who = "a deletion"
-    elif outcome.attempt is not None:
+        return _deleted(f"The {what} below {url} were")
+    remedy = ""
+    if outcome.attempt is not None:
         who = f"attempt {outcome.attempt} of this experiment"
     else:
         who = f"the experiment of uid {by.uid}, created {by.created}"
@@ -72,8 +77,11 @@ def _superseded(outcome: SupersededOutcome, url: str, keys: StepKeys | None, own
                 "; if that is another state directory of yours, run with it, or take the results back for good: give "
                 f"{_by_taking_over(str(own))}"
             )
-    what = "results" if keys is None else f"results of {keys.prefix.rstrip('/')}"
     return TryAgain(f"The {what} below {url} were taken over by {who}{remedy}", reason=SUPERSEDED)
+
+
+def _deleted(what: str) -> TaskError:
+    return TryAgain(f"{what} deleted; run the experiment again to start from the beginning", reason=RESULTS_DELETED)
 
 
 def _by_taking_over(state: str) -> str:
@@ -90,7 +98,10 @@ def _by_id(owner_id: str) -> str:
 def _of_store(outcome: FenceOutcome, url: str) -> TaskError | None:
     match outcome:
         case PointerGone(key):
-            return TryAgain(f"{url}/{key} was deleted by another user", reason="PointerDeleted")
+            return TryAgain(
+                f"{url}/{key} was deleted by another user; run the experiment again to start from the beginning",
+                reason="PointerDeleted",
+            )
         case DamagedStore(key, problem):
             return InvalidInput(f"{url}/{key} {problem}", reason="StoreRefused")
         case ProbeInconclusive():
