@@ -59,8 +59,8 @@ def after_failure(step: StepStatus, failure: AttemptFailure, ended: datetime, co
     """Return the step after an attempt that ended without a result and without a request to stop.
 
     Exit code 64 is permanent, and so is a deletion of the results, which another attempt would undo. A disruption, or a
-    stop (143) without a request, does not count against ``maxRestarts``; all other failures do. A newer checkpoint gives
-    a new budget, up to the limit on all restarts.
+    stop (143) without a request, does not count against ``maxRestarts``; all other failures do. A newer checkpoint
+    gives a new budget, up to the limit on all restarts.
     """
     reason, message = exit_reason(failure.exit_code, failure.task_reason), failure.message
     if failure.exit_code == EXIT_INVALID or _is_deletion(failure):

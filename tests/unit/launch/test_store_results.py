@@ -211,7 +211,7 @@ def test_published_result_that_is_not_one_is_refused(launches: StoredLaunches, m
         return 0
 
     assert launches.launch(run) == 0
-    with pytest.raises(InvalidInput, match="result.json: isn't the result of a task"):
+    with pytest.raises(InvalidInput, match="isn't the result of a task; change the step's revision"):
         launches.launch(nothing, attempt=2)
     assert launches.message()["error"]["reason"] == "InvalidResult"
 

@@ -43,6 +43,7 @@ from maskrcnn_trainer.launch.working_copy import (
     variables_set,
     working_copy,
 )
+from maskrcnn_trainer.object_store.fence.explaining import remedy_of_results
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, PublishedSet
 from maskrcnn_trainer.object_store.fence_store import open_fence_store
@@ -369,8 +370,7 @@ class _StoredLaunch:
             message = up_to_date_message(json.loads(content), self.environment, self.settings)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidInput(
-                f"{self.stored.url}/{result.path}: isn't the result of a task; delete the step with maskrcnn-operator "
-                "artifacts, so that it runs again",
+                f"{self.stored.url}/{result.path}: isn't the result of a task; {remedy_of_results(result.key)}",
                 reason="InvalidResult",
             ) from error
         make_room_for_log(self.environment, self.stored)

@@ -14,7 +14,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     PointerGone,
     SupersededOutcome,
 )
-from maskrcnn_trainer.object_store.fence.explaining import fence_error
+from maskrcnn_trainer.object_store.fence.explaining import fence_error, remedy_of_results
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.ownership import OwnedPrefix, OwnershipLost, OwnerState
 from maskrcnn_trainer.object_store.fence.probing import ProbedStore, ProbeInconclusive, UnableStore
@@ -51,6 +51,26 @@ def test_failure_has_its_exit_code_reason_and_names_what_it_is_about(
     assert (error.exit_code, error.reason) == (code, reason)
     with pytest.raises(type(error), match=part):
         raise error
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("exp/owner.json", "s3://b/p/exp/ "),
+        ("exp/train/run.json", "s3://b/p/exp/train/ "),
+        ("exp/train/o/1-a-0-manifest.json", "s3://b/p/exp/train/ "),
+    ],
+)
+def test_damaged_record_names_the_objects_to_remove(key: str, place: str) -> None:
+    assert f"isn't JSON; remove all objects below {place}" in str(
+        fence_error(DamagedStore(key, "isn't JSON"), "s3://b/p")
+    )
+
+
+def test_damaged_results_name_the_experiment_to_delete() -> None:
+    remedy = remedy_of_results("exp/train/o/1-a-0-result.json")
+    assert "change the step's revision" in remedy
+    assert "delete exp)" in remedy
 
 
 @pytest.mark.parametrize("outcome", [OwnedPrefix(RECORD), ProbedStore()])

@@ -62,6 +62,32 @@ def fence_error(
     return _of_store(outcome, url)
 
 
+def remedy_of_damage(key: str, url: str) -> str:
+    """Return what makes an experiment or a step usable again whose owner, pointer, or manifest is damaged.
+
+    A deletion can't: it leaves steps that can't be read, and does nothing without the owner.
+
+    Args:
+        key: of the record.
+        url: of all experiments.
+    """
+    experiment, _, rest = key.partition("/")
+    place = f"{experiment}/{rest.partition('/')[0]}" if "/" in rest else experiment
+    return f"remove all objects below {url}/{place}/ with a tool of the store while no attempt runs, then run it again"
+
+
+def remedy_of_results(key: str) -> str:
+    """Return what makes a step run again whose published files are damaged.
+
+    Args:
+        key: of one of its objects.
+    """
+    return (
+        "change the step's revision, or delete the experiment (maskrcnn-operator artifacts URL delete "
+        f"{key.partition('/')[0]}), and run it again"
+    )
+
+
 def _superseded(outcome: SupersededOutcome, url: str, keys: StepKeys | None, own: OwnerState | None) -> TaskError:
     by = outcome.by
     what = "results" if keys is None else f"results of {keys.prefix.rstrip('/')}"
@@ -103,7 +129,7 @@ def _of_store(outcome: FenceOutcome, url: str) -> TaskError | None:
                 reason="PointerDeleted",
             )
         case DamagedStore(key, problem):
-            return InvalidInput(f"{url}/{key} {problem}", reason="StoreRefused")
+            return InvalidInput(f"{url}/{key} {problem}; {remedy_of_damage(key, url)}", reason="StoreRefused")
         case ProbeInconclusive():
             return TryAgain(f"{url} didn't answer a test of its conditional writes", reason="StoreUnavailable")
         case GivenSetGone(key):
