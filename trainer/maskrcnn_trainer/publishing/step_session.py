@@ -268,7 +268,13 @@ class StepSession:
 
     def _refuse(self, outcome: FenceOutcome) -> None:
         """Raise the error of an outcome that is a failure."""
-        error = fence_error(outcome, self._store.url, keys=self._identity.keys, own=self._own(outcome))
+        error = fence_error(
+            outcome,
+            self._store.url,
+            keys=self._identity.keys,
+            own=self._own(outcome),
+            created=self._identity.created,
+        )
         if error is None:
             return
         if error.reason in (SUPERSEDED, RESULTS_DELETED):

@@ -16,7 +16,7 @@ from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.shared.files import read_regular
 from maskrcnn_trainer.shared.fingerprints import as_members, fingerprints_in
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, RUN_VERSION, ArtifactKey, ResultKey, RunFileKey
-from maskrcnn_trainer.task.environment import TIME_OF_CREATION
+from maskrcnn_trainer.task.environment import is_time_of_creation
 from maskrcnn_trainer.task.files import write_json_atomically
 
 _LARGEST = 1 << 20
@@ -200,7 +200,7 @@ def _store_claim(owner_epoch: Any, epoch: Any) -> StoreClaim | None:
 
 
 def _time_of_creation(value: Any) -> str:
-    return value if isinstance(value, str) and TIME_OF_CREATION.fullmatch(value) else ""
+    return value if isinstance(value, str) and is_time_of_creation(value) else ""
 
 
 def _content(path: Path) -> tuple[MarkState, Any]:

@@ -103,6 +103,23 @@ def test_newer_state_of_the_same_owner_is_named_with_both_ways_to_continue() -> 
     )
 
 
+def test_attempt_of_the_same_experiment_with_another_time_is_named_with_both_times() -> None:
+    outcome = SupersededOutcome(order(1, 3), 1)
+    error = fence_error(outcome, "s3://b/p", own=OwnerState("ci", 3), created="2025-01-31T12:00:00Z")
+    assert str(error) == (
+        "The results below s3://b/p were taken over by attempt 1 of this experiment, whose time of creation is "
+        "2026-01-31T12:00:00Z and not 2025-01-31T12:00:00Z; give all attempts one MASKRCNN_CREATED, or take the "
+        "results back for good: give --take-over-from ci/3 to maskrcnn-operator run, or MASKRCNN_TAKE_OVER_FROM=ci/3 "
+        "to maskrcnn launch"
+    )
+
+
+def test_later_attempt_of_the_same_time_needs_no_remedy() -> None:
+    outcome = SupersededOutcome(order(4, 3), 4)
+    error = fence_error(outcome, "s3://b/p", own=OwnerState("ci", 3), created=order(4).created)
+    assert str(error).endswith("were taken over by attempt 4 of this experiment")
+
+
 def test_later_owner_is_not_replaced_by_the_state_of_this_one() -> None:
     assert "take-over-from" not in message(SupersededOutcome(order(1, 4)), OwnerState("ci", 3))
 

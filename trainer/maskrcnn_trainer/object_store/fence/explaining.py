@@ -16,7 +16,7 @@ from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.ownership import OwnershipLost, OwnerState
 from maskrcnn_trainer.object_store.fence.probing import ProbeInconclusive, UnableStore
 from maskrcnn_trainer.object_store.fence.result_reading import GivenSetGone, NotPublished
-from maskrcnn_trainer.shared.variables import OWNER_ID_VARIABLE, TAKE_OVER_VARIABLE
+from maskrcnn_trainer.shared.variables import CREATED_VARIABLE, OWNER_ID_VARIABLE, TAKE_OVER_VARIABLE
 
 SUPERSEDED = "Superseded"
 """Reason of an attempt whose results a later one or another owner has taken."""
@@ -25,7 +25,7 @@ RESULTS_DELETED = "ResultsDeleted"
 
 
 def fence_error(
-    outcome: FenceOutcome, url: str, *, keys: StepKeys | None = None, own: OwnerState | None = None
+    outcome: FenceOutcome, url: str, *, keys: StepKeys | None = None, own: OwnerState | None = None, created: str = ""
 ) -> TaskError | None:
     """Return the error of an outcome; None if it isn't a failure.
 
@@ -35,10 +35,11 @@ def fence_error(
         keys: of the step that the decision is about, which the message of a lost step names; None: it isn't known.
         own: owner of the attempt and its epoch, by which another state of the same owner is recognized; None: no
             attempt is under way.
+        created: time at which the experiment of the attempt was created; empty if no attempt is under way.
     """
     match outcome:
         case SupersededOutcome():
-            return _superseded(outcome, url, keys, own)
+            return _superseded(outcome, url, keys, own, created)
         case OwnershipLost():
             experiment = "The experiment" if keys is None else f"The experiment {keys.experiment}"
             if outcome.record is None or outcome.record.owner is None:
@@ -88,7 +89,9 @@ def remedy_of_results(key: str) -> str:
     )
 
 
-def _superseded(outcome: SupersededOutcome, url: str, keys: StepKeys | None, own: OwnerState | None) -> TaskError:
+def _superseded(
+    outcome: SupersededOutcome, url: str, keys: StepKeys | None, own: OwnerState | None, created: str
+) -> TaskError:
     by = outcome.by
     what = "results" if keys is None else f"results of {keys.prefix.rstrip('/')}"
     if not by.uid:
@@ -96,6 +99,12 @@ def _superseded(outcome: SupersededOutcome, url: str, keys: StepKeys | None, own
     remedy = ""
     if outcome.attempt is not None:
         who = f"attempt {outcome.attempt} of this experiment"
+        if own is not None and own.epoch == by.owner_epoch and created not in ("", by.created):
+            who += f", whose time of creation is {by.created} and not {created}"
+            remedy = (
+                f"; give all attempts one {CREATED_VARIABLE}, or take the results back for good: give "
+                f"{_by_taking_over(str(own))}"
+            )
     else:
         who = f"the experiment of uid {by.uid}, created {by.created}"
         if own is not None and own.epoch == by.owner_epoch:
