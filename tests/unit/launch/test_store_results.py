@@ -58,7 +58,7 @@ def test_result_is_published_and_then_the_message_is_written(launches: StoredLau
 
 
 def test_output_at_another_url_is_refused_before_the_step_is_claimed(launches: StoredLaunches) -> None:
-    with pytest.raises(InvalidInput, match=f"-d: must be the URL of MASKRCNN_RESULTS_DIR \\({URL}\\)"):
+    with pytest.raises(InvalidInput, match=f"-d: the value must be the URL of MASKRCNN_RESULTS_DIR \\({URL}\\)"):
         launches.launch(nothing, task=("train", "-d", f"{URL}-2"))
     assert launches.store.memory.requests == []
 
