@@ -125,13 +125,13 @@ def test_working_directory_of_an_earlier_attempt_becomes_equal_to_the_published_
     with first.started() as process:
         wait_until_it_holds(process)
     results_dir = tmp_path / "work" / "exp" / "train"
-    (results_dir / "model.step-25.tlt").write_bytes(b"not published")
+    (results_dir / "model.step-15.tlt").write_bytes(b"not published")
     (results_dir / "model.step-20.tlt").write_bytes(b"damaged")
     second = replace(launch_of(step, tmp_path, "--hold-at", "30", attempt=2), working_dir=tmp_path / "work")
     with second.started() as process:
         wait_until_it_holds(process)
     assert attempts_in((results_dir / "model.step-30.tlt").read_bytes()) == [1] * 20 + [2] * 10
-    assert not (results_dir / "model.step-25.tlt").exists()
+    assert not (results_dir / "model.step-15.tlt").exists()
 
 
 @pytest.mark.parametrize("source", ["url", "workspace"])
