@@ -41,9 +41,9 @@ from maskrcnn_operator.local.runner import (
     ExperimentOutcome,
     run_experiment,
 )
-from maskrcnn_operator.local.store import OWNER_ID, OWNER_ID_FORM
 from maskrcnn_operator.local.store_workspace import StoreOptions, workspace_of
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput, TryAgain, as_task_error
+from maskrcnn_trainer.shared.identifiers import IDENTIFIER, IDENTIFIER_FORM
 from maskrcnn_trainer.shared.nvidia import has_nvidia_device
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.shared.variables import KEY_VARIABLE, OWNER_ID_VARIABLE
@@ -124,8 +124,8 @@ def _positive(text: str) -> int:
 
 
 def _owner_id(text: str) -> str:
-    if not OWNER_ID.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} isn't {OWNER_ID_FORM}")
+    if not IDENTIFIER.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} isn't {IDENTIFIER_FORM}")
     return text
 
 
@@ -255,8 +255,8 @@ def _with_owner(options: StoreOptions, workspace: Path | ObjectUrl, environ: Map
     given = environ.get(OWNER_ID_VARIABLE)
     if not given or options.owner_id is not None or not isinstance(workspace, ObjectUrl):
         return options
-    if not OWNER_ID.fullmatch(given):
-        raise InvalidInput(f"{OWNER_ID_VARIABLE}: {one_line(given, 40)!r} isn't {OWNER_ID_FORM}")
+    if not IDENTIFIER.fullmatch(given):
+        raise InvalidInput(f"{OWNER_ID_VARIABLE}: {one_line(given, 40)!r} isn't {IDENTIFIER_FORM}")
     return replace(options, owner_id=given)
 
 

@@ -23,13 +23,12 @@ from maskrcnn_operator.api.status import ExperimentStatus, format_time, utc
 from maskrcnn_operator.api.text import one_line
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.files import read_regular, replace_file
+from maskrcnn_trainer.shared.identifiers import IDENTIFIER, IDENTIFIER_FORM
 
 log = logging.getLogger(__name__)
 
 EXPERIMENT_STATUS_FILE = "experiment-status.json"
 LOCK_FILE = ".lock"
-OWNER_ID = re.compile(r"[0-9A-Za-z._:-]{1,128}")
-OWNER_ID_FORM = "1 to 128 letters, digits, and . _ : -"
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -155,8 +154,8 @@ def _identity(metadata: Mapping[str, Any], new: RunIdentity) -> RunIdentity:
         KeyError, ValueError: a value is absent or invalid.
     """
     created, owner_id = metadata.get("creationTimestamp"), metadata.get("ownerId")
-    if owner_id is not None and not (isinstance(owner_id, str) and OWNER_ID.fullmatch(owner_id)):
-        raise _InvalidMember(f"metadata.ownerId must be {OWNER_ID_FORM}")
+    if owner_id is not None and not (isinstance(owner_id, str) and IDENTIFIER.fullmatch(owner_id)):
+        raise _InvalidMember(f"metadata.ownerId must be {IDENTIFIER_FORM}")
     return RunIdentity(
         str(metadata["uid"]),
         new.created if created is None else _time(created),

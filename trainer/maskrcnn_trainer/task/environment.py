@@ -78,7 +78,7 @@ class TaskEnvironment:
 
         attempt = value(ATTEMPT_VARIABLE) or "1"
         if not _is_whole(attempt) or int(attempt) < 1:
-            raise InvalidInput(f"{ATTEMPT_VARIABLE}: {attempt!r} must be a whole number of at least 1")
+            raise InvalidInput(f"{ATTEMPT_VARIABLE}: {attempt!r} must be a whole number from 1 to 999999999")
         results_dir = value(RESULTS_DIR_VARIABLE)
         stored_step = None
         if results_dir is not None and is_url(results_dir):
