@@ -203,6 +203,7 @@ def run_manifest(
         if place.url is not None:
             where = f"--state-dir {place.home(experiment.name)}"
         key = _key(experiment)
+        _refuse_missing_directory(output, place.home(experiment.name).absolute())
         _refuse_suspended(experiment)
         inputs = input_variables(experiment.spec, os.environ, store_config=store_config, cache=cache)
         _log_notes(experiment, jobs, in_store=place.url is not None)
@@ -244,6 +245,21 @@ def run_manifest(
         store_config=store_config,
     )
     return outcome.exit_code
+
+
+def _refuse_missing_directory(output: Path | None, made: Path) -> None:
+    """Refuse a page whose directory doesn't exist, which would be noticed only at the end.
+
+    Args:
+        output: the page; None for its default place.
+        made: directory that the run makes, with those above and below it.
+
+    Raises:
+        InvalidInput: the directory neither exists nor may be made by the run.
+    """
+    folder = None if output is None else output.absolute().parent
+    if folder is not None and not folder.is_dir() and not (folder.is_relative_to(made) or made.is_relative_to(folder)):
+        raise InvalidInput(f"-o {output}: the directory {folder} doesn't exist; create it, or give another path")
 
 
 def _with_owner(options: StoreOptions, workspace: Path | ObjectUrl, environ: Mapping[str, str]) -> StoreOptions:

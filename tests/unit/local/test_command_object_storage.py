@@ -50,6 +50,15 @@ def test_task_gets_the_url_of_its_results_and_paths_as_written(store_bench: Stor
     assert arguments[arguments.index("-m") + 1] == "/workspace/shapes/train/train.bin"
 
 
+def test_page_in_a_directory_that_does_not_exist_is_refused_before_a_step_starts(
+    short: StoreBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    short.page = short.folder / "absent" / "page.html"
+    assert short.run() == 64
+    assert f"the directory {short.folder / 'absent'} doesn't exist" in caplog.text
+    assert short.started() == []
+
+
 def test_task_gets_owner_creation_and_working_directory(short: StoreBench) -> None:
     assert short.run() == 0
     (call,) = short.calls()

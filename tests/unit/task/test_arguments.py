@@ -112,7 +112,7 @@ def test_url_of_an_output_is_refused_by_the_name_of_its_flag(command: list[str])
             *(["-o", "/records"] if command[0] == "dataset_convert" and flag in ("-r", "--results-dir") else []),
         ]
         with pytest.raises(
-            InvalidInput, match=f"argument [^ ]*{flag}[^ ]*: results can't be written to a URL"
+            InvalidInput, match=f"argument [^ ]*{flag}[^ ]*: (results|a task) can't (be written|write) to a URL"
         ) as refused:
             build_parser().parse_args([*given, flag, "s3://data/s3cr3t?a=b"])
         assert "s3cr3t" not in str(refused.value)

@@ -136,7 +136,7 @@ def _list(arguments: argparse.Namespace) -> int:
         write_output(json.dumps(found.document, indent=2) + "\n")
         return EXIT_OK
     if found.absent:
-        raise InvalidInput(f"NAME: {found.absent}", reason="NotPublished")
+        raise InvalidInput(found.absent, reason="NotPublished")
     write_output(found.table)
     return EXIT_OK
 
