@@ -393,6 +393,24 @@ def test_task_without_checkpoints_is_published_while_it_runs(
     assert launches.launch(run, task=("evaluate", "-r", URL)) == 0
 
 
+def test_failures_of_many_requests_are_at_most_one_line_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[Callable[[str], None]] = []
+    monkeypatch.setattr(store_results, "stores_of_command", lambda *_: ())
+    monkeypatch.setattr(store_results, "open_fence_store", lambda *_, on_wait, **__: waits.append(on_wait))
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    store_results.open_store_of_task(STORED.workspace_url, LaunchSettings(1, 0, 1, None, ("train",)), lambda: False)
+    caplog.set_level("INFO")
+    for clock[0] in (0.0, 0.5, 59.0, 60.0):
+        waits[0](f"the store is down at {clock[0]}")
+    assert [record.getMessage() for record in caplog.records] == [
+        "the store is down at 0.0",
+        "the store is down at 60.0",
+    ]
+
+
 @pytest.mark.parametrize(("task", "expected"), [("train", True), ("evaluate", False), ("dataset-convert", False)])
 def test_only_a_training_writes_checkpoints(task: str, *, expected: bool) -> None:
     assert writes_checkpoints([task]) is expected

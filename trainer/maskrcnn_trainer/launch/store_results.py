@@ -13,6 +13,7 @@ import os
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ from maskrcnn_trainer.launch.endings import failure_message, up_to_date_message
 from maskrcnn_trainer.launch.following import OpenStepStore, follow
 from maskrcnn_trainer.launch.left_work import find_left_work, publish_left_result
 from maskrcnn_trainer.launch.logs import KeptLog, kept_log, log_file
+from maskrcnn_trainer.launch.notices import notices_of
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.stop_request import GroupStopRequest
 from maskrcnn_trainer.launch.working_copy import (
@@ -78,6 +80,8 @@ log = logging.getLogger(__name__)
 
 FINAL_SECONDS = 300.0
 """Time after which the publish at the end of a task is given up."""
+SECONDS_BETWEEN_SENTENCES = 60.0
+"""Shortest time between two lines of the log about requests that are sent again."""
 _LISTENER_SECONDS = 5.0
 _LARGEST_RESULT = 1 << 24
 """Maximum bytes of a published result.json; one has a few thousand."""
@@ -92,6 +96,20 @@ OpenStore = Callable[[ObjectUrl, LaunchSettings, Callable[[], bool]], AbstractCo
 """Opens the store of all experiments below a URL; the last argument returns whether to stop."""
 
 
+class _AtMostOneAMinute:
+    """Log of sentences about failures, of which each retry of each object has one."""
+
+    def __init__(self) -> None:
+        self._again_at = float("-inf")
+
+    def __call__(self, sentence: str) -> None:
+        """Log a sentence unless another one was logged within the last minute."""
+        now = time.monotonic()
+        if now >= self._again_at:
+            self._again_at = now + SECONDS_BETWEEN_SENTENCES
+            log.info("%s", sentence)
+
+
 def open_store_of_task(
     url: ObjectUrl, settings: LaunchSettings, stop: Callable[[], bool]
 ) -> AbstractContextManager[SessionStore]:
@@ -101,7 +119,7 @@ def open_store_of_task(
         stores_of_command(settings.task, os.environ),
         os.environ,
         stop=stop,
-        on_wait=lambda sentence: log.info("%s", sentence),
+        on_wait=_AtMostOneAMinute(),
     )
 
 
@@ -145,6 +163,7 @@ def launch_stored(
                 return launching.follow(
                     keys, lambda: open_store(stored.workspace_url, settings, lambda: launching.is_interrupted)
                 )
+            stack.enter_context(notices_of(launching.results_dir))
             store = stack.enter_context(open_store(stored.workspace_url, settings, lambda: launching.is_interrupted))
             return launching.carry_out(
                 StepSession(store, step_identity(stored, environment), token=secrets.token_hex(16))

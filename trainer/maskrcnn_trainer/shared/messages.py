@@ -137,6 +137,15 @@ class SenderKey(StrEnum):
     ATTEMPT = "attempt"
 
 
+NOTICE = "notice"
+"""Key of a sentence in the file of :func:`notices_name`, which has one JSON object in each line."""
+
+
+def notices_name(step: str) -> str:
+    """Return the name of the file with warnings about publishing, which lies next to the working copy of a step."""
+    return f".{step}.notices.jsonl"
+
+
 class RunFileKey(StrEnum):
     """Keys of ``run.json``; :func:`fingerprints.as_members` adds the member for several fingerprints."""
 
