@@ -103,7 +103,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--owner-id",
         type=_owner_id,
         metavar="ID",
-        help="owner of the results, the same in all runs that may continue each other (default: MASKRCNN_OWNER_ID, or "
+        help="owner of the results, the same in all runs that may continue each other; of several state directories "
+        "with one owner, only the one that was made last continues what isn't finished (default: MASKRCNN_OWNER_ID, or "
         "else a random one that the status keeps)",
     )
     store.add_argument(

@@ -66,8 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     deleting = add(
         "delete",
         _delete,
-        "Delete the results of an experiment. A running attempt ends with exit code 75 at its next publish. Two small "
-        "objects for each step remain, so that no late request brings anything back.",
+        "Delete the results of an experiment. A running attempt ends with exit code 75 at its next publish, and its "
+        "step fails without another attempt. One small object of the experiment and one of each step remain, so that "
+        "no late request brings anything back.",
     )
     deleting.add_argument("name", metavar="NAME", help="EXPERIMENT")
     deleting.add_argument("--yes", action="store_true", help="don't ask")
