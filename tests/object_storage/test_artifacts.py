@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import obstore
 import pytest
@@ -259,6 +260,34 @@ def test_link_is_read_without_credentials(server: str, get_server: GetServer, tm
     assert url not in done.stderr
 
 
+SPECIAL_KEY = "a b/\u00fc%41+x&y=#?.json"
+
+
+@pytest.mark.parametrize("server", ["moto", "azurite"])
+def test_link_to_a_key_with_special_characters_is_read(server: str, get_server: GetServer, tmp_path: Path) -> None:
+    running = get_server(server)
+    store = UserStore(running, running.new_container(), tmp_path)
+    running.fill(store.container, {SPECIAL_KEY: b"x"})
+    with store.client() as client:
+        url = client.link(SPECIAL_KEY, 60)
+    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - of this machine
+        assert answer.read() == b"x"
+
+
+def test_link_of_cloud_storage_has_the_key_that_requests_have(
+    get_server: GetServer, in_front_of: InFrontOf, tmp_path: Path
+) -> None:
+    running = get_server("gcs")
+    store = UserStore(running, running.new_container(), tmp_path)
+    running.fill(store.container, {SPECIAL_KEY: b"x"})
+    proxy = in_front_of(store)
+    with store.client(proxy) as client:
+        link = client.link(SPECIAL_KEY, 60)
+        assert client.head(SPECIAL_KEY) is not None
+    root = running.root(store.container)
+    assert unquote(urlsplit(link).path) == f"{root}/{proxy.passed[-1].request.key}" == f"{root}/{SPECIAL_KEY}"
+
+
 def test_clean_leaves_a_running_attempt_and_foreign_objects(moto_filled: UserStore, tmp_path: Path) -> None:
     with opened(moto_filled) as fence:
         first = {key for key in keys(moto_filled) if "-t11-" in key}
@@ -283,7 +312,7 @@ def test_delete_ends_a_running_attempt_and_leaves_foreign_objects(filled: UserSt
         assert keys(filled) == {"exp/owner.json", "exp/train/run.json", *FOREIGN}
         with pytest.raises(TryAgain) as superseded:
             running.publish({"a": b"1"}, fingerprint="f2")
-        assert (superseded.value.exit_code, superseded.value.reason) == (75, "Superseded")
+        assert (superseded.value.exit_code, superseded.value.reason) == (75, "ResultsDeleted")
         again = owned(fence)
         assert again == 3
         claimed(fence, tmp_path / "third", number=1, epoch=again).publish({"a": b"2"})

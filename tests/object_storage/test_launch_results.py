@@ -6,11 +6,14 @@ import json
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.object_storage.commands import images_with_annotations
+from tests.object_storage.proxy import Answer, Fault, FaultProxy
 from tests.object_storage.published_steps import StepInStore
 from tests.object_storage.stand_in_task import SECONDS, StandInLaunch, attempts_in, wait_until_it_holds
 from tests.object_storage.user_stores import UserStore
@@ -47,6 +50,30 @@ def test_killed_attempt_is_continued_from_its_published_checkpoint(step: StepInS
     message = second.message()
     assert (message["code"], message["attempt"], message["checkpointStep"]) == (0, 2, 40)
     assert message["modelPath"] == "/workspace/exp/train/model.step-40.tlt"
+
+
+def test_result_that_a_killed_attempt_could_not_publish_is_published_by_the_next_one(
+    step: StepInStore, in_front_of: Callable[..., FaultProxy], tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    proxy = in_front_of(step.store)
+    proxy.faults = [
+        Fault(lambda request: request.method == "PUT" and "/o/" in request.key, times=None, answer=Answer(503))
+    ]
+    first = replace(launch_of(step, tmp_path), config=step.store.config(proxy.url), working_dir=work)
+    with first.started() as process:
+        deadline = time.monotonic() + 60
+        while not (work / "exp" / "train" / "result.json").exists():
+            assert time.monotonic() < deadline, "the task didn't finish"
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+    second = replace(launch_of(step, tmp_path, "--fail-at", "1", attempt=2), working_dir=work)
+    done = second.run()
+    assert done.returncode == 0, done.stdout
+    assert attempts_in(step.files()["model.step-40.tlt"]) == [1] * 40
+    assert step.published().result == "result.json"
+    assert second.message()["attempt"] == 2
 
 
 def test_finished_step_runs_no_process_again(step: StepInStore, tmp_path: Path) -> None:
@@ -125,13 +152,13 @@ def test_working_directory_of_an_earlier_attempt_becomes_equal_to_the_published_
     with first.started() as process:
         wait_until_it_holds(process)
     results_dir = tmp_path / "work" / "exp" / "train"
-    (results_dir / "model.step-25.tlt").write_bytes(b"not published")
+    (results_dir / "model.step-15.tlt").write_bytes(b"not published")
     (results_dir / "model.step-20.tlt").write_bytes(b"damaged")
     second = replace(launch_of(step, tmp_path, "--hold-at", "30", attempt=2), working_dir=tmp_path / "work")
     with second.started() as process:
         wait_until_it_holds(process)
     assert attempts_in((results_dir / "model.step-30.tlt").read_bytes()) == [1] * 20 + [2] * 10
-    assert not (results_dir / "model.step-25.tlt").exists()
+    assert not (results_dir / "model.step-15.tlt").exists()
 
 
 @pytest.mark.parametrize("source", ["url", "workspace"])

@@ -69,17 +69,18 @@ class TryAgain(TaskError):
 
 
 class Superseded(TryAgain):
-    """Results directory of a later attempt, or of an experiment that was created later (75).
+    """Results directory of a later attempt, or of an experiment that was created later, or deleted results (75).
 
     Args:
         message: see :class:`TaskError`.
         attempt: number of the later attempt if it is of the same experiment, else None.
+        reason: see :class:`TaskError`.
     """
 
     default_reason = "Superseded"
 
-    def __init__(self, message: str, *, attempt: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, attempt: int | None = None, reason: str | None = None) -> None:
+        super().__init__(message, reason=reason)
         self.attempt = attempt
 
 

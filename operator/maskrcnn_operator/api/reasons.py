@@ -82,6 +82,8 @@ class Reason(StrEnum):
     ANOTHERS_OWNER = "AnothersOwner"
     SUPERSEDED = "Superseded"
     STORE_UNAVAILABLE = "StoreUnavailable"
+    RESULTS_DELETED = "ResultsDeleted"
+    POINTER_DELETED = "PointerDeleted"
     INPUT_CHANGED = "InputChanged"
     STOPPED = "Stopped"
     ERROR = "Error"
@@ -188,6 +190,10 @@ WHAT_TO_DO: dict[Reason, str] = {
     "what the message names.",
     Reason.STORE_UNAVAILABLE: "Check the store and the way to it (network, proxy, DNS, a key that has expired), then "
     "suspend and resume. What the attempts have loaded into a cache that lasts is not loaded again.",
+    Reason.RESULTS_DELETED: "To start the step again from the beginning, run the experiment again, suspend and resume, "
+    "or change the step's revision.",
+    Reason.POINTER_DELETED: "To start the step again from the beginning, run the experiment again, suspend and resume, "
+    "or change the step's revision. Delete results with maskrcnn-operator artifacts.",
     Reason.INPUT_CHANGED: "Find out what writes below the URL that the message names, and suspend and resume once it "
     "has ended.",
     Reason.STOPPED: "Nothing: the attempt was stopped, and the next one resumes from its checkpoint.",

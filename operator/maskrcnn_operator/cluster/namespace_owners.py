@@ -19,7 +19,7 @@ from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import ApiError, NotFound
 from maskrcnn_operator.cluster.resources import NAMESPACES
 from maskrcnn_operator.cluster.single_flight import SingleFlight
-from maskrcnn_trainer.shared.owner_state import OWNER_ID, OWNER_ID_FORM
+from maskrcnn_trainer.shared.identifiers import IDENTIFIER, IDENTIFIER_FORM
 
 UNKNOWN_OWNER_SECONDS = 30.0
 """Seconds for which a namespace that can't be read isn't read again. It equals the time after which an experiment looks
@@ -119,6 +119,6 @@ def _uid(namespace: Mapping[str, object]) -> str:
     """
     metadata = namespace.get("metadata")
     uid = metadata.get("uid") if isinstance(metadata, Mapping) else None
-    if not isinstance(uid, str) or not OWNER_ID.fullmatch(uid):
-        raise ValueError(f"metadata.uid isn't {OWNER_ID_FORM}")
+    if not isinstance(uid, str) or not IDENTIFIER.fullmatch(uid):
+        raise ValueError(f"metadata.uid isn't {IDENTIFIER_FORM}")
     return uid

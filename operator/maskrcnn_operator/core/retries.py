@@ -58,11 +58,12 @@ def exit_reason(exit_code: int | None, task_reason: str) -> str:
 def after_failure(step: StepStatus, failure: AttemptFailure, ended: datetime, context: ReconcileContext) -> StepStatus:
     """Return the step after an attempt that ended without a result and without a request to stop.
 
-    Exit code 64 is permanent. A disruption, or a stop (143) without a request, does not count against ``maxRestarts``;
-    all other failures do. A newer checkpoint gives a new budget, up to the limit on all restarts.
+    Exit code 64 is permanent, and so is a deletion of the results, which another attempt would undo. A disruption, or a
+    stop (143) without a request, does not count against ``maxRestarts``; all other failures do. A newer checkpoint
+    gives a new budget, up to the limit on all restarts.
     """
     reason, message = exit_reason(failure.exit_code, failure.task_reason), failure.message
-    if failure.exit_code == EXIT_INVALID:
+    if failure.exit_code == EXIT_INVALID or _is_deletion(failure):
         return failed(step, reason, message, ended)
     if failure.disrupted or failure.exit_code == EXIT_STOPPED:
         return uncounted(step, Reason.DISRUPTED, message, ended, context.settings)
@@ -71,6 +72,12 @@ def after_failure(step: StepStatus, failure: AttemptFailure, ended: datetime, co
         return failed(step, reason, f"{message} (attempt {step.attempt} failed and {spent})", ended)
     counts = {"restarts": step.restarts + 1, "restarts_since_checkpoint": step.restarts_since_checkpoint + 1}
     return _again(step.model_copy(update=counts), Reason.BACK_OFF, f"{reason}: {message}", ended, context.settings)
+
+
+def _is_deletion(failure: AttemptFailure) -> bool:
+    """Return whether the attempt ended because a user deleted its results."""
+    deletions = (Reason.RESULTS_DELETED, Reason.POINTER_DELETED)
+    return failure.exit_code == EXIT_TRY_AGAIN and failure.task_reason in deletions
 
 
 def _spent(step: StepStatus, max_restarts: int) -> str:

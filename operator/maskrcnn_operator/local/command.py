@@ -43,9 +43,9 @@ from maskrcnn_operator.local.runner import (
 )
 from maskrcnn_operator.local.store_workspace import StoreOptions, workspace_of
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput, TryAgain, as_task_error
+from maskrcnn_trainer.shared.identifiers import IDENTIFIER, IDENTIFIER_FORM
 from maskrcnn_trainer.shared.nvidia import has_nvidia_device
 from maskrcnn_trainer.shared.object_url import ObjectUrl
-from maskrcnn_trainer.shared.owner_state import OWNER_ID, OWNER_ID_FORM
 from maskrcnn_trainer.shared.variables import KEY_VARIABLE, OWNER_ID_VARIABLE
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.reading import read_text
@@ -103,7 +103,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--owner-id",
         type=_owner_id,
         metavar="ID",
-        help="owner of the results, the same in all runs that may continue each other (default: MASKRCNN_OWNER_ID, or "
+        help="owner of the results, the same in all runs that may continue each other; of several state directories "
+        "with one owner, only the one that was made last continues what isn't finished (default: MASKRCNN_OWNER_ID, or "
         "else a random one that the status keeps)",
     )
     store.add_argument(
@@ -124,8 +125,8 @@ def _positive(text: str) -> int:
 
 
 def _owner_id(text: str) -> str:
-    if not OWNER_ID.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} isn't {OWNER_ID_FORM}")
+    if not IDENTIFIER.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} isn't {IDENTIFIER_FORM}")
     return text
 
 
@@ -204,6 +205,7 @@ def run_manifest(
         if place.url is not None:
             where = f"--state-dir {place.home(experiment.name)}"
         key = _key(experiment)
+        _refuse_missing_directory(output, place.home(experiment.name).absolute())
         _refuse_suspended(experiment)
         inputs = input_variables(experiment.spec, os.environ, store_config=store_config, cache=cache)
         _log_notes(experiment, jobs, in_store=place.url is not None)
@@ -247,6 +249,21 @@ def run_manifest(
     return outcome.exit_code
 
 
+def _refuse_missing_directory(output: Path | None, made: Path) -> None:
+    """Refuse a page whose directory doesn't exist, which would be noticed only at the end.
+
+    Args:
+        output: the page; None for its default place.
+        made: directory that the run makes, with those above and below it.
+
+    Raises:
+        InvalidInput: the directory neither exists nor may be made by the run.
+    """
+    folder = None if output is None else output.absolute().parent
+    if folder is not None and not folder.is_dir() and not (folder.is_relative_to(made) or made.is_relative_to(folder)):
+        raise InvalidInput(f"-o {output}: the directory {folder} doesn't exist; create it, or give another path")
+
+
 def _with_owner(options: StoreOptions, workspace: Path | ObjectUrl, environ: Mapping[str, str]) -> StoreOptions:
     """Return the options with the owner id of the environment, which a directory as workspace doesn't need.
 
@@ -256,8 +273,8 @@ def _with_owner(options: StoreOptions, workspace: Path | ObjectUrl, environ: Map
     given = environ.get(OWNER_ID_VARIABLE)
     if not given or options.owner_id is not None or not isinstance(workspace, ObjectUrl):
         return options
-    if not OWNER_ID.fullmatch(given):
-        raise InvalidInput(f"{OWNER_ID_VARIABLE}: {one_line(given, 40)!r} isn't {OWNER_ID_FORM}")
+    if not IDENTIFIER.fullmatch(given):
+        raise InvalidInput(f"{OWNER_ID_VARIABLE}: {one_line(given, 40)!r} isn't {IDENTIFIER_FORM}")
     return replace(options, owner_id=given)
 
 

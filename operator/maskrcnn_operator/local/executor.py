@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,8 +29,11 @@ from maskrcnn_operator.local.results import ended_result, finished_result
 from maskrcnn_operator.local.store import RunIdentity
 from maskrcnn_operator.local.working_files import remove_working_files
 from maskrcnn_trainer.errors import EXIT_OK
+from maskrcnn_trainer.shared.messages import NOTICE
 from maskrcnn_trainer.shared.nvidia import has_nvidia_device
 from maskrcnn_trainer.shared.variables import GPUS_VARIABLE, KEY_VARIABLE, NO_GPU_VARIABLES, WORKSPACE_VARIABLE
+
+_log = logging.getLogger(__name__)
 
 STAGING = ".staging"
 
@@ -64,6 +68,7 @@ class LocalExecutor:
         self._started: dict[RunKey, tuple[StartRun, AttemptProcess]] = {}
         self._ended: dict[RunKey, Run] = {}
         self.logs: dict[str, Path] = {}
+        self._noticed: set[str] = set()
 
     def start(self, request: StartRun) -> None:
         """Start an attempt, or adopt an existing result.
@@ -171,6 +176,7 @@ class LocalExecutor:
         for key, (request, process) in list(self._started.items()):
             code = process.poll()
             self.logs[key.step] = process.log
+            self._show_notices(key.step, process)
             if code is not None:
                 self._ended[key] = self._ended_run(request, process, code)
                 process.clear()
@@ -188,6 +194,15 @@ class LocalExecutor:
             for key, (request, process) in self._started.items()
         ]
         return [*live, *self._ended.values()]
+
+    def _show_notices(self, step: str, process: AttemptProcess) -> None:
+        """Log the new warnings of an attempt, each once in a run: of several steps, they differ in the first word."""
+        for record in process.notices.new_records():
+            notice = str(record.get(NOTICE, ""))
+            kind = notice.partition(" ")[2]
+            if kind not in self._noticed:
+                self._noticed.add(kind)
+                _log.warning("Step %s: %s", step, notice)
 
     def _ended_run(self, request: StartRun, process: AttemptProcess, code: int) -> Run:
         result = ended_result(process.files, code, fingerprints=request.fingerprints, workspace=self.workspace)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.shared.object_url import ObjectUrl, is_url, parse_url
+from maskrcnn_trainer.shared.object_url import STORE_SCHEMES, ObjectUrl, is_url, parse_url
 from maskrcnn_trainer.spec.url_fields import local_problem
 
 _PAGE_SUFFIXES = (".html", ".htm")
@@ -31,7 +31,11 @@ def workspace_argument(text: str) -> Path | ObjectUrl:
     Raises:
         argparse.ArgumentTypeError: the text is empty, an invalid URL, or the URL of a file.
     """
+    scheme, colon, _ = text.partition(":")
     if not is_url(text):
+        if colon and scheme.lower() in STORE_SCHEMES:
+            form = f"{scheme.lower()}://BUCKET/PREFIX"
+            raise argparse.ArgumentTypeError(f"a URL must be {form}; for a directory of that name, give ./ before it")
         return path_argument(text)
     if text.lower().startswith("file:"):
         raise argparse.ArgumentTypeError("a URL of a file isn't accepted here: give its path")

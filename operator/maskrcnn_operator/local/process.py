@@ -20,7 +20,7 @@ from typing import IO
 from maskrcnn_operator.local.old_logs import remove_old_logs
 from maskrcnn_operator.local.records import RecordFollower
 from maskrcnn_trainer.shared.files import read_regular, replace_file
-from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, TERMINATION_FILE, RunFileKey
+from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, TERMINATION_FILE, RunFileKey, notices_name
 from maskrcnn_trainer.shared.parent_death import end_with_parent
 
 _log = logging.getLogger(__name__)
@@ -114,6 +114,11 @@ class Files:
         return (self.staging if self.published else self.directory) / TERMINATION_FILE
 
     @property
+    def notices(self) -> Path:
+        """Return the file with warnings about publishing."""
+        return self.directory.with_name(notices_name(self.directory.name))
+
+    @property
     def log(self) -> Path:
         """Return the log file once the results directory is claimed."""
         return self.unclaimed_log if self.published else self.directory / "logs" / f"attempt-{self.attempt}.log"
@@ -125,6 +130,7 @@ class AttemptProcess:
     Attributes:
         fingerprint: the first one in ``run.json`` once the attempt has claimed its results directory.
         records: new records of ``status.json``.
+        notices: new warnings about publishing.
         started: when it was started, aware, in whole seconds.
     """
 
@@ -140,6 +146,7 @@ class AttemptProcess:
     ) -> None:
         self._process = process
         self.files, self.records = files, records
+        self.notices = RecordFollower(files.notices)
         self.uid, self.fingerprint, self.started = uid, fingerprint, started
         self.ended: datetime | None = None
         self.stopping = False
@@ -162,6 +169,7 @@ class AttemptProcess:
             OSError: the process can't be started.
         """
         # before the process, whose first record would be taken for one of an earlier attempt
+        files.notices.unlink(missing_ok=True)
         records = RecordFollower(files.directory / STATUS_FILE)
         started = datetime.now(UTC).replace(microsecond=0)
         with files.staged_log.open("xb") as output:

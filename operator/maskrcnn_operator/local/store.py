@@ -23,7 +23,7 @@ from maskrcnn_operator.api.status import ExperimentStatus, format_time, utc
 from maskrcnn_operator.api.text import one_line
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.files import read_regular, replace_file
-from maskrcnn_trainer.shared.owner_state import OWNER_ID, OWNER_ID_FORM
+from maskrcnn_trainer.shared.identifiers import IDENTIFIER, IDENTIFIER_FORM
 
 log = logging.getLogger(__name__)
 
@@ -154,8 +154,8 @@ def _identity(metadata: Mapping[str, Any], new: RunIdentity) -> RunIdentity:
         KeyError, ValueError: a value is absent or invalid.
     """
     created, owner_id = metadata.get("creationTimestamp"), metadata.get("ownerId")
-    if owner_id is not None and not (isinstance(owner_id, str) and OWNER_ID.fullmatch(owner_id)):
-        raise _InvalidMember(f"metadata.ownerId must be {OWNER_ID_FORM}")
+    if owner_id is not None and not (isinstance(owner_id, str) and IDENTIFIER.fullmatch(owner_id)):
+        raise _InvalidMember(f"metadata.ownerId must be {IDENTIFIER_FORM}")
     return RunIdentity(
         str(metadata["uid"]),
         new.created if created is None else _time(created),

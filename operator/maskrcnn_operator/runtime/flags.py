@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from maskrcnn_operator.api.text import one_line
-from maskrcnn_trainer.shared.owner_state import OWNER_ID, OWNER_ID_FORM
+from maskrcnn_trainer.shared.identifiers import IDENTIFIER, IDENTIFIER_FORM
 
 N = TypeVar("N", int, float)
 
@@ -132,8 +132,8 @@ def _own_namespace() -> str:
 
 
 def _owner_id(text: str) -> str:
-    if not OWNER_ID.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} isn't {OWNER_ID_FORM}")
+    if not IDENTIFIER.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} isn't {IDENTIFIER_FORM}")
     return text
 
 

@@ -7,6 +7,7 @@ from tests.unit.artifacts.bucket import Bucket, attempt, own
 
 from maskrcnn_trainer.artifacts.cleaning_up import CleanedResults, clean_results, cleaning_lines
 from maskrcnn_trainer.artifacts.names import parse_name
+from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.exchange_types import CreateRecord, FenceReply, run_decision
 from maskrcnn_trainer.object_store.fence.outside_cleaning import OutsideCleaned
 from maskrcnn_trainer.object_store.fence.tombstones import delete_step
@@ -135,3 +136,10 @@ def test_refused_deletion_is_in_the_outcome() -> None:
     bucket.now += 3600
     bucket.deletes = FenceReply.FORBIDDEN
     assert clean_results(bucket, None).steps["exp/train"].forbidden
+
+
+@pytest.mark.parametrize(("name", "what"), [(None, "^URL: no experiment has"), ("nope", "^NAME: nope has no results")])
+def test_nothing_to_clean_because_nothing_exists_is_refused(name: str | None, what: str) -> None:
+    with pytest.raises(InvalidInput, match=what) as error:
+        clean_results(Bucket(), None if name is None else parse_name(name))
+    assert error.value.reason == "NotPublished"

@@ -23,11 +23,17 @@ def test_name_has_up_to_three_parts(text: str, name: ArtifactName) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "/", "exp/", "/train", "exp//x", "../x", "exp/..", "exp/train/", "exp/train/../x", "exp/train//x", "é"]
+    "text",
+    ["", "/", "exp//", "/train", "exp//x", "../x", "exp/..", "exp/train//", "exp/train/../x", "exp/train//x", "é"],
 )
 def test_names_that_leave_their_place_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="NAME"):
         parse_name(text)
+
+
+@pytest.mark.parametrize("text", ["exp/", "exp/train/", "exp/train/labels/"])
+def test_slash_of_a_completion_is_accepted(text: str) -> None:
+    assert parse_name(text) == parse_name(text[:-1])
 
 
 @pytest.mark.parametrize(("path", "selected"), [("a", True), ("a/b", True), ("ab", False), ("b", False)])

@@ -8,6 +8,7 @@ import pytest
 
 from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.core.plan import Settings
+from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.retries import back_off, exit_reason
 
 from .conftest import Make
@@ -128,3 +129,23 @@ def test_back_off_doubles_from_ten_seconds_to_five_minutes() -> None:
 )
 def test_reason_of_an_exit_code(exit_code: int | None, task_reason: str, reason: str) -> None:
     assert exit_reason(exit_code, task_reason) == reason
+
+
+@pytest.mark.parametrize("reason", ["ResultsDeleted", "PointerDeleted"])
+@pytest.mark.parametrize("disrupted", [False, True])
+def test_step_whose_results_were_deleted_does_not_start_again(training: World, reason: str, *, disrupted: bool) -> None:
+    run = training.newest("train")
+    result = TaskResult(75, run.fingerprint, 1, reason=reason, message="The results were deleted")
+    training.fail("train", 75, result=result, disrupted=disrupted)
+    step = training.step("train")
+    assert (step.state, step.reason, step.message) == (StepState.FAILED, reason, "The results were deleted")
+
+
+def test_resume_starts_a_step_whose_results_were_deleted(training: World) -> None:
+    run = training.newest("train")
+    training.fail("train", 75, result=TaskResult(75, run.fingerprint, 1, reason="ResultsDeleted"))
+    training.suspend(True)
+    training.settle()
+    training.suspend(False)
+    training.settle()
+    assert (training.step("train").attempt, training.live()) == (2, {"train"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -61,6 +62,14 @@ class StartedTask:
         """Write the termination message."""
         assert self.environment.termination_log is not None
         Path(self.environment.termination_log).write_text(json.dumps(members))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition is true, for at most 30 s."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not become true"
+        time.sleep(0.01)
 
 
 Processes = Callable[[StartedTask], int]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.launch.boards import MemoryBoard
-from tests.unit.launch.stored_launches import STORED, URL, StartedTask, StoredLaunches
+from tests.unit.launch.stored_launches import STORED, URL, StartedTask, StoredLaunches, wait_until
 from tests.unit.publishing.file_store import FINGERPRINT, KEYS, claimed
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, Superseded, TryAgain
@@ -35,13 +35,6 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 @pytest.fixture
 def launches(tmp_path: Path) -> StoredLaunches:
     return StoredLaunches(tmp_path)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not become true"
-        time.sleep(0.01)
 
 
 def succeed(task: StartedTask) -> int:
@@ -72,7 +65,7 @@ def test_result_is_published_and_then_the_message_is_written(launches: StoredLau
 
 
 def test_output_at_another_url_is_refused_before_the_step_is_claimed(launches: StoredLaunches) -> None:
-    with pytest.raises(InvalidInput, match=f"-d: must be the URL of MASKRCNN_RESULTS_DIR \\({URL}\\)"):
+    with pytest.raises(InvalidInput, match=f"-d: the value must be the URL of MASKRCNN_RESULTS_DIR \\({URL}\\)"):
         launches.launch(nothing, task=("train", "-d", f"{URL}-2"))
     assert launches.store.memory.requests == []
 
@@ -225,7 +218,7 @@ def test_published_result_that_is_not_one_is_refused(launches: StoredLaunches, m
         return 0
 
     assert launches.launch(run) == 0
-    with pytest.raises(InvalidInput, match="result.json: isn't the result of a task"):
+    with pytest.raises(InvalidInput, match="isn't the result of a task; change the step's revision"):
         launches.launch(nothing, attempt=2)
     assert launches.message()["error"]["reason"] == "InvalidResult"
 
@@ -407,6 +400,24 @@ def test_task_without_checkpoints_is_published_while_it_runs(
         return 0
 
     assert launches.launch(run, task=("evaluate", "-r", URL)) == 0
+
+
+def test_failures_of_many_requests_are_at_most_one_line_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[Callable[[str], None]] = []
+    monkeypatch.setattr(store_results, "stores_of_command", lambda *_: ())
+    monkeypatch.setattr(store_results, "open_fence_store", lambda *_, on_wait, **__: waits.append(on_wait))
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    store_results.open_store_of_task(STORED.workspace_url, LaunchSettings(1, 0, 1, None, ("train",)), lambda: False)
+    caplog.set_level("INFO")
+    for clock[0] in (0.0, 0.5, 59.0, 60.0):
+        waits[0](f"the store is down at {clock[0]}")
+    assert [record.getMessage() for record in caplog.records] == [
+        "the store is down at 0.0",
+        "the store is down at 60.0",
+    ]
 
 
 @pytest.mark.parametrize(("task", "expected"), [("train", True), ("evaluate", False), ("dataset-convert", False)])

@@ -53,7 +53,18 @@ def test_output_at_another_url_is_refused(output: tuple[str, ...]) -> None:
     with pytest.raises(InvalidInput) as error:
         refuse_other_outputs(("export", "-m", "model.tlt", *output), STORED)
     flag = output[0].partition("=")[0]
-    assert str(error.value) == f"{flag}: must be the URL of MASKRCNN_RESULTS_DIR ({URL}), lie below it, or be a path"
+    assert str(error.value) == f"{flag}: the value must be the URL of MASKRCNN_RESULTS_DIR ({URL}), or lie below it"
+
+
+@pytest.mark.parametrize("path", ["model.onnx", "/copies/exp/train2", "/copies/exp/train/../x", "/workspace/exp/other"])
+def test_output_at_a_path_elsewhere_is_refused(path: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^-o: '{path}' must be the URL of MASKRCNN_RESULTS_DIR"):
+        refuse_other_outputs(("export", "-o", path), replace(STORED, working_dir="/copies"))
+
+
+def test_path_without_a_working_directory_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="^-d: '/copies/exp/train' must be the URL"):
+        refuse_other_outputs(("train", "-d", "/copies/exp/train"), STORED)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +72,15 @@ def test_output_at_another_url_is_refused(output: tuple[str, ...]) -> None:
     [
         ("export", "-o", URL),
         ("export", "-o", f"{URL}/model.onnx"),
-        ("export", "-o", "model.onnx"),
+        ("export", "-o", "/workspace/exp/train/model.onnx"),
+        ("export", "-o", "/copies/exp/train/model.onnx"),
+        ("export", "--cal-data-file", "/elsewhere/images.tensorfile"),
         ("export", "-m", "s3://bucket/model.tlt"),
         ("export", "-o"),
     ],
 )
 def test_output_in_the_results_and_inputs_by_url_are_accepted(task: tuple[str, ...]) -> None:
-    refuse_other_outputs(task, STORED)
+    refuse_other_outputs(task, replace(STORED, working_dir="/copies"))
 
 
 def test_variables_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,10 @@ if in_store:
     results = Path(os.environ["MASKRCNN_WORKING_DIR"]) / results.parent.name / results.name
 attempt = int(os.environ["MASKRCNN_ATTEMPT"])
 fingerprint = os.environ["MASKRCNN_FINGERPRINT"]
+if in_store and os.environ.get("FAKE_NOTICE"):
+    results.parent.mkdir(parents=True, exist_ok=True)
+    notices = results.with_name(f".{results.name}.notices.jsonl")
+    notices.write_text(json.dumps({"notice": f"{results} {os.environ['FAKE_NOTICE']}"}) + "\n")
 fingerprints = os.environ.get("MASKRCNN_FINGERPRINTS", fingerprint).split()
 task = arguments[arguments.index("--") + 1 :]
 behaviors = given.get(results.name, ["ok"])

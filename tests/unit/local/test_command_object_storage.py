@@ -50,6 +50,26 @@ def test_task_gets_the_url_of_its_results_and_paths_as_written(store_bench: Stor
     assert arguments[arguments.index("-m") + 1] == "/workspace/shapes/train/train.bin"
 
 
+def test_page_in_a_directory_that_does_not_exist_is_refused_before_a_step_starts(
+    short: StoreBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    short.page = short.folder / "absent" / "page.html"
+    assert short.run() == 64
+    assert f"the directory {short.folder / 'absent'} doesn't exist" in caplog.text
+    assert short.started() == []
+
+
+def test_warning_about_publishing_is_shown_once_in_a_run(
+    store_bench: StoreBench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_NOTICE", "could not be published, which is tried again: the store is down")
+    assert store_bench.run() == 0
+    shown = [record.getMessage() for record in caplog.records if "could not be published" in record.getMessage()]
+    assert len(shown) == 1
+    assert shown[0].startswith("Step convert")
+    assert shown[0].endswith("could not be published, which is tried again: the store is down")
+
+
 def test_task_gets_owner_creation_and_working_directory(short: StoreBench) -> None:
     assert short.run() == 0
     (call,) = short.calls()

@@ -23,6 +23,13 @@ def test_other_text_is_no_workspace(text: str) -> None:
         workspace_argument(text)
 
 
+@pytest.mark.parametrize("text", ["s3:bucket/a", "S3:bucket", "az:container/a"])
+def test_url_without_its_slashes_is_no_directory(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="a URL must be .*://BUCKET/PREFIX"):
+        workspace_argument(text)
+    assert workspace_argument(f"./{text}") == Path(text)
+
+
 def test_page_of_a_report_is_html() -> None:
     assert page_argument("a/report.HTML") == Path("a/report.HTML")
     with pytest.raises(argparse.ArgumentTypeError, match="ends with .html"):

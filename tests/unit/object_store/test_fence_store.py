@@ -221,7 +221,7 @@ def test_record_that_is_too_large_is_not_loaded(server: StubServer, tmp_path: Pa
         200, b"x" * 1000, {"ETag": '"e"', "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"}, announced=10**9
     )
     server.plan = lambda _: endless
-    with pytest.raises(InvalidInput, match="has 1000000000 bytes; at most 1048576 are expected"):
+    with pytest.raises(InvalidInput, match="has 1000000000 bytes; at most 1048576 are expected; remove all objects"):
         fence_store(server, tmp_path).sender()(GetRecord(KEYS.pointer))
     assert len(server.seen) == 1
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
+import obstore
 import pytest
+from obstore.store import AzureStore
 from tests.unit.object_store.clients import SCHEMES, client_of
 from tests.unit.object_store.stub_server import Answer, Seen, refusal, serving
 
 from maskrcnn_trainer.errors import TryAgain
-from maskrcnn_trainer.object_store.helper_writes import UPLOAD_PART, UploadRoom
+from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.helper_errors import Failed
+from maskrcnn_trainer.object_store.helper_writes import UPLOAD_PART, UploadRoom, sign_link
 from maskrcnn_trainer.object_store.writing import Upload
 
 LARGE = bytes(range(256)) * (UPLOAD_PART // 256 + 100)
@@ -79,3 +84,18 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").unlink()
     with serving(b={}) as server, client_of(server, tmp_path) as client, pytest.raises(FileNotFoundError, match="file"):
         list(client.upload([upload]))
+
+
+def test_link_of_azure_without_the_accounts_key_is_refused_for_a_name_that_is_encoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = AzureStore("c", account_name="lab", bearer_token="x")  # noqa: S106
+
+    def sign(_: object, _method: str, key: str, _seconds: object) -> str:
+        return f"https://lab.blob.core.windows.net/c/{quote(key)}?sv=2023-11-03&sig=x"
+
+    monkeypatch.setattr(obstore, "sign", sign)
+    assert sign_link(store, {"key": "a/b", "seconds": 60})["url"].endswith("/c/a/b?sv=2023-11-03&sig=x")
+    with pytest.raises(Failed) as error:
+        sign_link(store, {"key": "a b", "seconds": 60})
+    assert error.value.failure == Failure(FailureKind.UNSIGNABLE, detail="a b")

@@ -73,9 +73,12 @@ def test_directory_by_url_has_the_published_files_of_a_step() -> None:
     assert keys(STEP, "ws/exp", CONTAINER, any_prefix=True) == ["ws/exp/train/model.tlt", "ws/exp/train/result.json"]
 
 
-def test_file_of_another_program_with_the_name_of_a_pointer_is_an_object_by_url() -> None:
+def test_file_of_another_program_with_the_name_of_a_pointer_is_an_object_by_url(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     objects = {"exp/train/run.json": b'{"status": "done"}'}
     assert keys(objects, "ws/exp", CONTAINER, any_prefix=True) == ["ws/exp/train/run.json"]
+    assert "/ws/exp/train is taken as another program's directory, not as a step: " in caplog.text
 
 
 def test_file_of_another_program_with_the_name_of_a_pointer_is_refused_in_the_workspace() -> None:

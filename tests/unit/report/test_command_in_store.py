@@ -92,6 +92,16 @@ def test_report_by_url_loads_neither_training_records_nor_exported_models(
     assert not {"model.step-10.tlt", "train-00000-of-00001.tfrecord", "model.onnx"} & names
 
 
+def test_url_without_results_is_named_as_it_was_given(
+    server: StubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.objects["b"] = {f"{ROOT}/shapes/train/run.json": b"[]"}
+    url = f"s3://b/{ROOT}/shapes"
+    assert main(["report", "-o", str(tmp_path / "a.html"), "--cache", str(tmp_path / "cache"), "-r", url]) == 64
+    assert f"-r {url}: no results of a task are there" in caplog.text
+    assert f"{url}/train is taken as another program's directory" in caplog.text
+
+
 def test_message_about_results_by_url_has_the_url(
     server: StubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -114,6 +114,13 @@ def test_too_long_url_is_refused_without_its_signature(minimal: dict[str, Any]) 
     assert SECRET not in str(refused.value)
 
 
+def test_url_of_a_tasks_output_names_the_way_to_write_there() -> None:
+    problem = flag_problem("dataset_convert", "-o", f"s3://data/{SECRET}")
+    assert problem is not None
+    assert "set MASKRCNN_RESULTS_DIR to the URL of its step, and start it by maskrcnn launch" in problem
+    assert flag_problem("report", "-o", "s3://data/a") == output_problem("s3://data/a")
+
+
 @pytest.mark.parametrize("value", [f"s3://data/{SECRET}", f"file:///{SECRET}", f"s3:/data/{SECRET}"])
 def test_url_of_an_output_is_refused_without_its_text(value: str) -> None:
     problem = output_problem(value)
@@ -126,7 +133,7 @@ def test_url_of_an_output_is_refused_without_its_text(value: str) -> None:
     ("command", "flag", "value", "message"),
     [
         ("evaluate", "-m", f"s3://data/m?{SECRET}", "a URL with a ?"),
-        ("evaluate", "--results-dir", f"s3://data/{SECRET}", "results can't be written to a URL"),
+        ("evaluate", "--results-dir", f"s3://data/{SECRET}", "a task can't write to a URL by itself"),
         ("report", "-r", f"s3://{SECRET}@data/a", "user info"),
         ("report", "-o", f"s3://data/{SECRET}.html", "results can't be written to a URL"),
         ("decrypt", "-m", f"s3://data/{SECRET}", "a URL isn't accepted here"),

@@ -112,7 +112,7 @@ def test_url_of_an_output_is_refused_by_the_name_of_its_flag(command: list[str])
             *(["-o", "/records"] if command[0] == "dataset_convert" and flag in ("-r", "--results-dir") else []),
         ]
         with pytest.raises(
-            InvalidInput, match=f"argument [^ ]*{flag}[^ ]*: results can't be written to a URL"
+            InvalidInput, match=f"argument [^ ]*{flag}[^ ]*: (results|a task) can't (be written|write) to a URL"
         ) as refused:
             build_parser().parse_args([*given, flag, "s3://data/s3cr3t?a=b"])
         assert "s3cr3t" not in str(refused.value)
@@ -144,7 +144,13 @@ def test_url_as_the_results_directory_of_the_environment_is_refused() -> None:
     assert "s3cr3t" not in str(refused.value)
 
 
-@pytest.mark.parametrize("created", ["yesterday", "2026-01-31", "2026-01-31T12:00:00+01:00", "2026-01-31T12:00:00Z\n"])
+@pytest.mark.parametrize(
+    "created",
+    [
+        *("yesterday", "2026-01-31", "2026-01-31T12:00:00+01:00", "2026-01-31T12:00:00Z\n"),
+        *("2026-13-31T12:00:00Z", "2026-02-30T12:00:00Z", "2026-99-99T99:99:99Z", "0000-01-01T00:00:00Z"),
+    ],
+)
 def test_time_of_creation_that_is_not_one_is_refused(created: str) -> None:
     with pytest.raises(InvalidInput, match="^MASKRCNN_CREATED: .* must be a time in UTC"):
         TaskEnvironment.from_environ({"MASKRCNN_CREATED": created})

@@ -66,3 +66,22 @@ def test_missing_variable_is_refused_by_name(name: str) -> None:
 def test_task_without_launch_refuses_the_url() -> None:
     with pytest.raises(InvalidInput, match="^MASKRCNN_RESULTS_DIR: .*start it by maskrcnn launch"):
         TaskEnvironment.from_environ(VARIABLES)
+
+
+@pytest.mark.parametrize("text", ["a text of mine", "a/b", "ü", "x" * 129])
+@pytest.mark.parametrize("name", ["MASKRCNN_FINGERPRINT", "MASKRCNN_EXPERIMENT_UID", "MASKRCNN_OWNER_ID"])
+def test_value_that_can_not_be_recorded_is_refused_by_name(name: str, text: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^{name}: '{text}' must be 1 to 128 letters, digits, and "):
+        stored_step(**{name: text})
+
+
+@pytest.mark.parametrize("text", [".a", "a:b"])
+def test_fingerprint_that_can_not_name_a_directory_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="^MASKRCNN_FINGERPRINT: "):
+        stored_step(MASKRCNN_FINGERPRINT=text)
+
+
+@pytest.mark.parametrize("attempt", ["0", "9" * 30])
+def test_attempt_out_of_range_is_refused_with_both_bounds(attempt: str) -> None:
+    with pytest.raises(InvalidInput, match="^MASKRCNN_ATTEMPT: .* must be a whole number from 1 to 999999999"):
+        stored_step(MASKRCNN_ATTEMPT=attempt)

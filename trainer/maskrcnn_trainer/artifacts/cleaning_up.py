@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 
+from maskrcnn_trainer.artifacts.listing import NOTHING_BELOW
 from maskrcnn_trainer.artifacts.names import ArtifactName, printable
 from maskrcnn_trainer.artifacts.reading import ResultsSource, steps_below
 from maskrcnn_trainer.errors import InvalidInput
@@ -32,10 +33,13 @@ def clean_results(store: ResultsSource, name: ArtifactName | None) -> CleanedRes
     """Clean an experiment, a step, or all experiments.
 
     Raises:
-        InvalidInput: the store refuses.
+        InvalidInput: there are no results, or the store refuses.
         TryAgain: the store is unavailable.
     """
     below = steps_below(store, name)
+    if not below.steps and below.complete:
+        what = f"URL: {NOTHING_BELOW}" if name is None else f"NAME: {name} has no results"
+        raise InvalidInput(what, reason="NotPublished")
     send = store.sender()
     steps: dict[str, OutsideCleaned] = {}
     problems: dict[str, str] = {}

@@ -66,8 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     deleting = add(
         "delete",
         _delete,
-        "Delete the results of an experiment. A running attempt ends with exit code 75 at its next publish. Two small "
-        "objects for each step remain, so that no late request brings anything back.",
+        "Delete the results of an experiment. A running attempt ends with exit code 75 at its next publish, and its "
+        "step fails without another attempt. One small object of the experiment and one of each step remain, so that "
+        "no late request brings anything back.",
     )
     deleting.add_argument("name", metavar="NAME", help="EXPERIMENT")
     deleting.add_argument("--yes", action="store_true", help="don't ask")
@@ -141,7 +142,7 @@ def _list(arguments: argparse.Namespace) -> int:
         write_output(json.dumps(found.document, indent=2) + "\n")
         return EXIT_OK
     if found.absent:
-        raise InvalidInput(f"NAME: {found.absent}", reason="NotPublished")
+        raise InvalidInput(found.absent, reason="NotPublished")
     write_output(found.table)
     return EXIT_OK
 

@@ -124,7 +124,9 @@ def delete_results(store: ResultsSource, name: ArtifactName, *, purge: bool = Fa
     """
     if name.step is not None:
         raise InvalidInput(
-            f"NAME {name}: only whole experiments are deleted: give {name.experiment}", reason="InvalidCommandLine"
+            f"NAME {name}: only whole experiments are deleted: give {name.experiment}; to run one step again, change "
+            "its revision",
+            reason="InvalidCommandLine",
         )
     send = store.sender()
     below = steps_below(store, name)

@@ -11,6 +11,9 @@ from maskrcnn_trainer.artifacts.reading import ResultsSource, read_overview, rea
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import PublishedSet
 
+NOTHING_BELOW = "no experiment has results directly below it; give the URL of --workspace, to which names are relative"
+"""Sentence about a URL."""
+
 
 @dataclass(frozen=True)
 class ListedResults:
@@ -41,14 +44,15 @@ class ListedResults:
 
     @property
     def absent(self) -> str:
-        """Return a sentence about an experiment or a path that doesn't exist; empty if there is something to show."""
+        """Return a sentence about what doesn't exist, with URL or NAME before it; empty if there is a list to show."""
         name = self.name
         if name is None:
-            return ""
+            is_empty = not self.overview.experiments and self.overview.complete
+            return f"URL: {NOTHING_BELOW}" if is_empty else ""
         if name.experiment not in self.overview.experiments:
-            return f"the experiment {name.experiment} doesn't exist"
+            return f"NAME: the experiment {name.experiment} doesn't exist"
         if self.published is not None and not self.published.files and name.path is not None:
-            return f"{name.experiment}/{name.step} has no {name.path}"
+            return f"NAME: {name.experiment}/{name.step} has no {name.path}"
         return ""
 
     @property

@@ -40,6 +40,8 @@ def parse_name(text: str) -> ArtifactName:
     Raises:
         InvalidInput: it is none that an experiment, a step, or a path can have.
     """
+    # completions of a shell end in a slash
+    text = text.removesuffix("/")
     experiment, _, rest = text.partition("/")
     step, _, path = rest.partition("/")
     try:
@@ -49,7 +51,7 @@ def parse_name(text: str) -> ArtifactName:
             f"NAME {printable(text)!r} must be {FORM_OF_NAME}, with names of letters, digits, and . _ -",
             reason="InvalidCommandLine",
         ) from None
-    if path or rest.endswith("/"):
+    if path or rest != step:
         refuse_unsafe_path(path, "NAME")
     return ArtifactName(experiment, step or None, path or None)
 

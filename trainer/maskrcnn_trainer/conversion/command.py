@@ -100,7 +100,7 @@ def _path(text: str) -> str:
 
 
 def _directory_of_records(text: str) -> str:
-    if problem := output_problem(text):
+    if problem := output_problem(text, of_task=True):
         raise argparse.ArgumentTypeError(problem)
     if found := sorted(set(text) & set("*?[],")):
         raise argparse.ArgumentTypeError(

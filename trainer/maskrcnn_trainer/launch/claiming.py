@@ -11,6 +11,7 @@ from maskrcnn_trainer.launch.endings import say_refused, say_stopped, up_to_date
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.stop_request import GroupStopRequest
 from maskrcnn_trainer.results.ownership import await_claim, claim
+from maskrcnn_trainer.results.run_file import StoreClaim
 from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.task.artifacts import read_result
 from maskrcnn_trainer.task.environment import TaskEnvironment
@@ -30,7 +31,9 @@ def claim_unless_done(environment: TaskEnvironment, settings: LaunchSettings, st
     return EXIT_OK if _already_done(environment, settings) else token
 
 
-def claim_directory(environment: TaskEnvironment, settings: LaunchSettings) -> str:
+def claim_directory(
+    environment: TaskEnvironment, settings: LaunchSettings, store_claim: StoreClaim | None = None
+) -> str:
     """Make this start the owner of the results directory, and return its token; see :func:`ownership.claim`.
 
     Raises:
@@ -43,6 +46,7 @@ def claim_directory(environment: TaskEnvironment, settings: LaunchSettings) -> s
         fingerprint=str(environment.fingerprint),
         older_fingerprints=environment.older_fingerprints,
         created=environment.created,
+        store_claim=store_claim,
         task=settings.task,
         key=environment.key,
     ).token

@@ -13,8 +13,9 @@ import os
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -31,9 +32,11 @@ from maskrcnn_trainer.launch.claiming import claim_directory
 from maskrcnn_trainer.launch.endings import failure_message, message_of_code, up_to_date_message
 from maskrcnn_trainer.launch.following import FollowingNode
 from maskrcnn_trainer.launch.group_member import GroupMember
+from maskrcnn_trainer.launch.left_work import find_left_work, publish_left_result
 from maskrcnn_trainer.launch.log_collecting import CollectedLogs, logs_of_other_nodes
 from maskrcnn_trainer.launch.log_upload import NodeLogUploads
 from maskrcnn_trainer.launch.logs import KeptLog, kept_log, log_file
+from maskrcnn_trainer.launch.notices import notices_of
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.stop_request import GroupStopRequest
 from maskrcnn_trainer.launch.working_copy import (
@@ -43,6 +46,7 @@ from maskrcnn_trainer.launch.working_copy import (
     variables_set,
     working_copy,
 )
+from maskrcnn_trainer.object_store.fence.explaining import remedy_of_results
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, PublishedSet
 from maskrcnn_trainer.object_store.fence_store import open_fence_store
@@ -75,6 +79,8 @@ log = logging.getLogger(__name__)
 
 FINAL_SECONDS = 300.0
 """Time after which the publish at the end of a task is given up."""
+SECONDS_BETWEEN_SENTENCES = 60.0
+"""Shortest time between two lines of the log about requests that are sent again."""
 _LISTENER_SECONDS = 5.0
 _LARGEST_RESULT = 1 << 24
 """Maximum bytes of a published result.json; one has a few thousand."""
@@ -89,6 +95,20 @@ OpenStore = Callable[[ObjectUrl, LaunchSettings, Callable[[], bool]], AbstractCo
 """Opens the store of all experiments below a URL; the last argument returns whether to stop."""
 
 
+class _AtMostOneAMinute:
+    """Log of sentences about failures, of which each retry of each object has one."""
+
+    def __init__(self) -> None:
+        self._again_at = float("-inf")
+
+    def __call__(self, sentence: str) -> None:
+        """Log a sentence unless another one was logged within the last minute."""
+        now = time.monotonic()
+        if now >= self._again_at:
+            self._again_at = now + SECONDS_BETWEEN_SENTENCES
+            log.info("%s", sentence)
+
+
 def open_store_of_task(
     url: ObjectUrl, settings: LaunchSettings, stop: Callable[[], bool]
 ) -> AbstractContextManager[SessionStore]:
@@ -98,7 +118,7 @@ def open_store_of_task(
         stores_of_command(settings.task, os.environ),
         os.environ,
         stop=stop,
-        on_wait=lambda sentence: log.info("%s", sentence),
+        on_wait=_AtMostOneAMinute(),
     )
 
 
@@ -138,6 +158,7 @@ def launch_stored(
         with ExitStack() as stack:
             working_dir = stack.enter_context(working_copy(stored))
             launching = _StoredLaunch(settings, environment, stored, stop, run, working_dir, published)
+            stack.enter_context(notices_of(launching.results_dir) if settings.node_rank == 0 else nullcontext())
             store = stack.enter_context(open_store(stored.workspace_url, settings, lambda: launching.is_interrupted))
             identity = step_identity(stored, environment)
             if settings.node_rank > 0:
@@ -200,6 +221,8 @@ class _StoredLaunch:
     published: _Published
     interrupted: threading.Event = field(default_factory=threading.Event)
     claiming: bool = True
+    unpublished: int | None = None
+    """Step of the checkpoint from which the task resumes, if it isn't published."""
 
     @property
     def is_interrupted(self) -> bool:
@@ -218,19 +241,37 @@ class _StoredLaunch:
             self._report_done(session, claimed.published)
             return EXIT_OK
         self.published.take(claimed.published)
-        if self.published.step is not None:
-            log.info("%s: resuming from the published checkpoint of step %d", self.stored.url, self.published.step)
         others = logs_of_other_nodes(claimed.published)
-        session.restore(claimed.published, self.results_dir, left_out=frozenset(file.path for file in others))
+        with variables_set(self._variables()):
+            left = find_left_work(self.results_dir, session, claimed.published, self.environment)
+        if not left.is_continued:
+            if self.published.step is not None:
+                log.info("%s: resuming from the published checkpoint of step %d", self.stored.url, self.published.step)
+            session.restore(claimed.published, self.results_dir, left_out=frozenset(file.path for file in others))
         # the task's own message is kept back until its results are published
-        message = self.results_dir.with_name(f".{self.stored.step}.termination.json")
-        message.unlink(missing_ok=True)
+        held_back = self.results_dir.with_name(f".{self.stored.step}.termination.json")
+        held_back.unlink(missing_ok=True)
         environment = replace(
-            self.environment, results_dir=str(self.results_dir), stored_step=None, termination_log=str(message)
+            self.environment, results_dir=str(self.results_dir), stored_step=None, termination_log=str(held_back)
         )
         settings = replace(self.settings, task=local_task(self.settings.task, self.stored, self.results_dir))
-        token = claim_directory(environment, settings)
-        variables = self._variables() | {TERMINATION_LOG_VARIABLE: str(message), TOKEN_VARIABLE: token}
+        token = claim_directory(environment, settings, session.store_claim)
+        if left.result is not None:
+            self.claiming = False
+            publish_left_result(
+                self.results_dir,
+                session,
+                seconds=FINAL_SECONDS,
+                others=others,
+                interrupted=self.interrupted,
+                on_start=self._hurried_by_interrupts,
+            )
+            make_room_for_log(self.environment, self.stored)
+            message = up_to_date_message(left.result, self.environment, self.settings)
+            write_termination_message(self.environment, message)
+            return EXIT_OK
+        self.unpublished = left.checkpoint
+        variables = self._variables() | {TERMINATION_LOG_VARIABLE: str(held_back), TOKEN_VARIABLE: token}
         with variables_set(variables), kept_log(environment, token, settings.node_rank) as kept:
             logs = CollectedLogs(
                 session.identity.keys,
@@ -240,7 +281,7 @@ class _StoredLaunch:
                 before=others,
                 hurried=lambda: self.stop.abandoned or self.stop.interrupts > 1,
             )
-            return self._publish_around(_WorkingCopy(session, settings, environment, kept, message, logs))
+            return self._publish_around(_WorkingCopy(session, settings, environment, kept, held_back, logs))
 
     def follow(self, store: SessionStore, identity: StepIdentity) -> int:
         """Run the processes of another node than node 0, and return the exit code."""
@@ -290,7 +331,7 @@ class _StoredLaunch:
             every_seconds=None if writes_checkpoints(copy.settings.task) else SECONDS_BETWEEN_PUBLISHES,
             interrupted=self.interrupted,
         )
-        self.stop.on_second_interrupt = lambda: publisher.hurry(0)
+        self._hurried_by_interrupts(publisher)
         with publisher:
             code, failure = self._run(copy, publisher, channel)
             if code == EXIT_STOPPED:
@@ -313,6 +354,8 @@ class _StoredLaunch:
 
         if self.published.step is not None:
             channel.published(self.published.step)
+        if self.unpublished is not None:
+            publisher.checkpoint(self.unpublished)
         self._started()
         listener = threading.Thread(target=listen, name="announcements", daemon=True)
         listener.start()
@@ -325,6 +368,9 @@ class _StoredLaunch:
             listener.join(_LISTENER_SECONDS)
             channel.close()
             listener.join()
+
+    def _hurried_by_interrupts(self, publisher: StepPublisher) -> None:
+        self.stop.on_second_interrupt = lambda: publisher.hurry(0)
 
     def _on_superseded(self, error: TaskError) -> None:
         log.error("%s: the processes are ended, and nothing more is published", error)
@@ -359,8 +405,7 @@ class _StoredLaunch:
             message = up_to_date_message(json.loads(content), self.environment, self.settings)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidInput(
-                f"{self.stored.url}/{result.path}: isn't the result of a task; delete the step with maskrcnn-operator "
-                "artifacts, so that it runs again",
+                f"{self.stored.url}/{result.path}: isn't the result of a task; {remedy_of_results(result.key)}",
                 reason="InvalidResult",
             ) from error
         make_room_for_log(self.environment, self.stored)

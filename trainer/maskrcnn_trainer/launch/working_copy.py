@@ -16,6 +16,9 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.stored_step import StoredStep
 
+_ALSO_READ = frozenset({"--cal-cache-file", "--cal-data-file"})
+"""Flags for files that several steps may share: they are read if they exist."""
+
 
 @contextmanager
 def working_copy(stored: StoredStep) -> Iterator[Path]:
@@ -38,21 +41,33 @@ def make_room_for_log(environment: TaskEnvironment, stored: StoredStep) -> None:
 
 
 def refuse_other_outputs(task: tuple[str, ...], stored: StoredStep) -> None:
-    """Refuse a flag for results whose value is the URL of another place.
+    """Refuse a flag for results whose value isn't the step, where alone the task may write, and what is published.
 
     Raises:
         InvalidInput: there is one.
     """
-    flags = OUTPUT_FLAGS.get(task[0], ())
+    flags = frozenset(OUTPUT_FLAGS.get(task[0], ())) - _ALSO_READ
     for argument, following in zip(task, (*task[1:], ""), strict=True):
         flag, equals, value = argument.partition("=")
         value = value if equals else following
-        is_elsewhere = value != stored.url and not value.startswith(f"{stored.url}/")
-        if flag.replace("_", "-") in flags and is_url(value) and is_elsewhere:
+        if flag.replace("_", "-") in flags and value and not _is_of_step(value, stored):
+            # a URL may have a key of the user in it
+            shown = "the value" if is_url(value) else repr(value)
             raise InvalidInput(
-                f"{flag}: must be the URL of {RESULTS_DIR_VARIABLE} ({stored.url}), lie below it, or be a path",
+                f"{flag}: {shown} must be the URL of {RESULTS_DIR_VARIABLE} ({stored.url}), or lie below it",
                 reason="InvalidCommandLine",
             )
+
+
+def _is_of_step(value: str, stored: StoredStep) -> bool:
+    """Return whether a URL or a path is that of the step's results, or below it."""
+    if ".." in value.split("/"):
+        return False
+    if any(value == above or value.startswith(f"{above}/") for above in (stored.url, stored.manifest_dir)):
+        return True
+    if is_url(value) or stored.working_dir is None:
+        return False
+    return Path(value).absolute().is_relative_to(Path(stored.working_dir, stored.experiment, stored.step).absolute())
 
 
 def local_task(task: tuple[str, ...], stored: StoredStep, results_dir: Path) -> tuple[str, ...]:

@@ -181,7 +181,7 @@ class Exchange:
         try:
             while more or len(run):
                 if self._stop():
-                    raise Stopped("Stopped while objects were read.")
+                    raise Stopped("Stopped while requests to the store were under way.")
                 while more and len(run) < self._concurrency:
                     following = next(requests, None)
                     if following is None:

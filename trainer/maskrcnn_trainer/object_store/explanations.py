@@ -336,7 +336,7 @@ def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
             "rename that object",
         ),
         FailureKind.SOURCE: ("the local file has changed since its SHA-256 was computed", "publish it again"),
-        FailureKind.UNSIGNABLE: ("the identity can't sign links", _SIGNERS[reached.scheme]),
+        FailureKind.UNSIGNABLE: _unsignable(failure, reached),
         FailureKind.HELPER: (f"the helper process ended with exit code {failure.detail or 'unknown'}", "try again"),
     }
     if failure.kind is FailureKind.CERTIFICATE:
@@ -352,6 +352,13 @@ _SIGNERS = {
     "az": "use the account's key, or an identity with the role Storage Blob Delegator",
 }
 _PROFILES = {"s3": " (profiles in ~/.aws aren't read: aws configure export-credentials --format env prints variables)"}
+
+
+def _unsignable(failure: Failure, reached: Reached) -> tuple[str, str]:
+    if failure.detail:
+        what = "the identity can't sign a link to a name with a space, a %, or a character beyond ASCII"
+        return what, "use the account's key, or read the file with artifacts get"
+    return "the identity can't sign links", _SIGNERS[reached.scheme]
 
 
 def _keys(reached: Reached) -> str:

@@ -40,7 +40,7 @@ class FailureKind(StrEnum):
     SOURCE = "source"
     """A local file isn't the one that was to be uploaded."""
     UNSIGNABLE = "unsignable"
-    """The identity can't sign a link."""
+    """The identity can't sign a link; ``detail`` is the key if it can sign others."""
     HELPER = "helper"
     """The helper process ended; ``detail`` is its exit code."""
     OTHER = "other"

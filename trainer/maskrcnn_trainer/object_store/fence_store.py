@@ -34,6 +34,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     UploadedKeys,
     WrittenRecord,
 )
+from maskrcnn_trainer.object_store.fence.explaining import remedy_of_damage
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import ObjectVersion, PublishedFile
 from maskrcnn_trainer.object_store.fence.untrusted import most_bytes, parse_record, refuse_unsafe_path
@@ -208,21 +209,23 @@ class FenceStore:
         found = self._client.read(self._key(key), min(most, MOST_SMALL))
         if found is None:
             return FenceReply.NOT_FOUND
-        content = found.content if found.content is not None else self._large(found, most)
+        content = found.content if found.content is not None else self._large(found, key, most)
         if content is None:
             return FenceReply.NOT_FOUND
         try:
             record = parse_record(content, key, keys)
         except InvalidInput as error:
-            raise InvalidInput(f"{self.url}/{error}", reason=error.reason) from error
+            problem = f"{self.url}/{error}; {remedy_of_damage(key, self.url)}"
+            raise InvalidInput(problem, reason=error.reason) from error
         return FoundRecord(record, found.version, found.info.modified)
 
-    def _large(self, found: SmallObject, most: int) -> bytes | None:
+    def _large(self, found: SmallObject, key: str, most: int) -> bytes | None:
         """Return the content of an object that isn't small; None: there is no such object any more."""
         info = found.info
         if info.size > most:
             raise InvalidInput(
-                f"{self._client.url_of(info.key)}: has {info.size} bytes; at most {most} are expected",
+                f"{self._client.url_of(info.key)}: has {info.size} bytes; at most {most} are expected; "
+                f"{remedy_of_damage(key, self.url)}",
                 reason="StoreRefused",
             )
         with tempfile.TemporaryDirectory(prefix="maskrcnn-record-") as folder:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import hmac
 import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 from maskrcnn_trainer.object_store.frames import Message
@@ -95,10 +97,43 @@ def delete_one(store: Store, request: Message) -> Message:
 
 
 def sign_link(store: Store, request: Message) -> Message:
-    """Return a URL by which an object can be read for a time."""
-    import obstore
+    """Return a URL by which an object can be read for a time.
 
-    return {"url": obstore.sign(store, "GET", request["key"], timedelta(seconds=request["seconds"]))}
+    Raises:
+        Failed: the identity can't sign a link to this key.
+    """
+    import obstore
+    from obstore.store import AzureStore, GCSStore
+
+    key = request["key"]
+    # for GCS the library takes the key as a part of the URL, and so "%41" as "A"
+    signed = quote(key, safe="/~") if isinstance(store, GCSStore) else key
+    url = obstore.sign(store, "GET", signed, timedelta(seconds=request["seconds"]))
+    return {"url": _with_decoded_signature(store, key, url) if isinstance(store, AzureStore) else url}
+
+
+def _with_decoded_signature(store: AzureStore, key: str, url: str) -> str:
+    """Return a link of Azure whose signature is of the decoded path, as "Create a service SAS" describes.
+
+    The library signs the path as the URL has it, which the store refuses if a character of it is encoded.
+
+    Raises:
+        Failed: that path is another one, and only the library has the key with which it signs.
+    """
+    parts = urlsplit(url)
+    if unquote(parts.path) == parts.path:
+        return url
+    config = store.config
+    account, container, secret = (config.get(name) for name in ("account_name", "container_name", "account_key"))
+    if not secret:
+        raise Failed(Failure(FailureKind.UNSIGNABLE, detail=key))
+    query = dict(parse_qsl(parts.query))
+    resource = f"/blob/{account}/{container}/{key}"
+    # permissions, start, expiry, resource; identifier, IP, protocol; version, kind; snapshot, scope, five headers
+    fields = [query["sp"], query["st"], query["se"], resource, "", "", "", query["sv"], query["sr"], *[""] * 7]
+    signature = hmac.digest(base64.b64decode(str(secret)), "\n".join(fields).encode(), hashlib.sha256)
+    query["sig"] = base64.b64encode(signature).decode("ascii")
+    return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 def upload_file(store: Store, request: Message, room: UploadRoom, on_sent: Callable[[int], None]) -> Message:

@@ -10,6 +10,7 @@ from pathlib import Path
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import PART_BYTES, ObjectInfo, StoreClient
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
+from maskrcnn_trainer.object_store.fence.explaining import remedy_of_results
 from maskrcnn_trainer.object_store.fence.records import PublishedFile
 from maskrcnn_trainer.object_store.loading_record import DATA, missing_parts, record_part, recorded_bytes
 
@@ -65,7 +66,7 @@ def fetch_resumed(
         shutil.rmtree(folder)
     raise InvalidInput(
         f"{client.url_of(info.key)}: the object hasn't the {file.size} bytes and the SHA-256 of its manifest; restore "
-        "it, or delete the results of its step",
+        f"it, or {remedy_of_results(file.key)}",
         reason="InvalidData",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 
 from maskrcnn_trainer.errors import InvalidInput
@@ -10,6 +11,8 @@ from maskrcnn_trainer.object_store.explanations import REASONS_OF_REFUSALS
 from maskrcnn_trainer.object_store.published_inputs import ObjectLookup, PublishedSteps, StepObjects, StepPlace
 from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.shared.object_url import ObjectUrl
+
+log = logging.getLogger(__name__)
 
 
 class DirectoryWithSteps:
@@ -114,6 +117,7 @@ def is_step(place: StepPlace, steps: PublishedSteps, *, of_another_program: bool
         return steps.exists(place)
     except InvalidInput as error:
         if error.reason in REASONS_OF_REFUSALS and of_another_program:
+            log.warning("%s is taken as another program's directory, not as a step: %s", place.url, error)
             return False
         raise
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import PART_BYTES, ObjectInfo, Part, StoreClient
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
+from maskrcnn_trainer.object_store.fence.explaining import remedy_of_results
 from maskrcnn_trainer.object_store.fence.records import PublishedFile
 from maskrcnn_trainer.object_store.fence.untrusted import refuse_unsafe_path
 from maskrcnn_trainer.shared.files import named_in_errors, open_unfinished
@@ -61,7 +62,7 @@ def fetch_verified(
         if result is _Loaded.OTHER_BYTES:
             raise InvalidInput(
                 f"{client.url_of(key_of(file.key))}: the object hasn't the {file.size} bytes and the SHA-256 of "
-                f"{file.path} in its manifest; restore it, or delete the results of its step",
+                f"{file.path} in its manifest; restore it, or {remedy_of_results(file.key)}",
                 reason="InvalidData",
             )
     return frozenset(file.key for file, result in loaded.items() if result is _Loaded.WHOLE)

@@ -144,7 +144,8 @@ class StepPublisher:
         if not self._finished:
             cause = "the upload was still under way" if self._failure is None else describe_error(self._failure)[2]
             raise TryAgain(
-                f"The results could not be published in time, so the next attempt continues from those before: {cause}",
+                "The results could not be published in time; the next attempt in the same working directory publishes "
+                f"them: {cause}",
                 reason="NotPublished",
             )
 

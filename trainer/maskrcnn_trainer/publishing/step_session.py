@@ -25,7 +25,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     UploadedKeys,
     run_decision,
 )
-from maskrcnn_trainer.object_store.fence.explaining import SUPERSEDED, fence_error
+from maskrcnn_trainer.object_store.fence.explaining import RESULTS_DELETED, SUPERSEDED, fence_error
 from maskrcnn_trainer.object_store.fence.holding import HeldOutcome, StepHolder, publish
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import ClaimName, PublishedFile, PublishedSet
@@ -35,7 +35,7 @@ from maskrcnn_trainer.publishing.restoring import make_folders, plan_restore, re
 from maskrcnn_trainer.publishing.set_building import BuiltSet, build_set, refuse_too_large
 from maskrcnn_trainer.publishing.snapshot import KnownFile, ResultsSnapshot
 from maskrcnn_trainer.publishing.step_claiming import StepIdentity, claim_for
-from maskrcnn_trainer.results.run_file import RunRecord
+from maskrcnn_trainer.results.run_file import RunRecord, StoreClaim
 from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.shared.owner_state import OwnerState
 from maskrcnn_trainer.task.files import make_directory, write_json_atomically
@@ -125,6 +125,16 @@ class StepSession:
         """
         pointer = self._held().pointer
         return ClaimName(pointer.epoch, pointer.token)
+
+    @property
+    def store_claim(self) -> StoreClaim:
+        """The claim by which this session holds the step.
+
+        Raises:
+            RuntimeError: it holds none.
+        """
+        pointer = self._held().pointer
+        return StoreClaim(pointer.order.owner_epoch, pointer.epoch)
 
     @property
     def known(self) -> KnownFiles:
@@ -275,12 +285,18 @@ class StepSession:
 
     def _refuse(self, outcome: FenceOutcome) -> None:
         """Raise the error of an outcome that is a failure."""
-        error = fence_error(outcome, self._store.url, keys=self._identity.keys, own=self._own(outcome))
+        error = fence_error(
+            outcome,
+            self._store.url,
+            keys=self._identity.keys,
+            own=self._own(outcome),
+            created=self._identity.created,
+        )
         if error is None:
             return
-        if error.reason == SUPERSEDED:
+        if error.reason in (SUPERSEDED, RESULTS_DELETED):
             later = outcome.attempt if isinstance(outcome, SupersededOutcome) else None
-            error = Superseded(str(error), attempt=later)
+            error = Superseded(str(error), attempt=later, reason=error.reason)
         if isinstance(error, Superseded) or isinstance(outcome, PointerGone):
             self.ended = error
         raise error

@@ -11,7 +11,7 @@ from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, TryAgain
 from maskrcnn_trainer.object_store.staging_work import UrlInput
 from maskrcnn_trainer.object_store.task_inputs import CommandInputs
 from maskrcnn_trainer.report.inputs.by_url import experiment_around, is_report_input, named_in_store
-from maskrcnn_trainer.report.inputs.experiment_directory import open_directory
+from maskrcnn_trainer.report.inputs.experiment_directory import ExperimentDirectory, open_directory
 from maskrcnn_trainer.results.report_files import may_be_replaced
 from maskrcnn_trainer.shared.files import LONGEST_NAME
 from maskrcnn_trainer.shared.messages import REPORT_FILE, REPORT_NUMBERS_FILE
@@ -54,6 +54,7 @@ def stage(arguments: argparse.Namespace, inputs: CommandInputs) -> None:
     for one in filter(None, map(experiment_around, given)):
         _stage_if_possible(inputs, one, "other steps")
     arguments.results_dir = [staged_path(one) for one in given]
+    arguments.results_dir_as_given = given
     for name in named_in_store(arguments.results_dir):
         _stage_if_possible(inputs, UrlInput(name, InputKind.FILE, "-r"), f"pictures and curves of {name}")
 
@@ -76,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if len(arguments.results_dir) > 1 and arguments.output is None:
         raise InvalidInput("-o is missing: with several directories, give the page to write, such as compared.html")
-    directories = [open_directory(Path(given)) for given in arguments.results_dir]
+    written = getattr(arguments, "results_dir_as_given", arguments.results_dir)
+    directories = [_opened(path, one) for path, one in zip(arguments.results_dir, written, strict=True)]
     given = arguments.output is not None
     output = Path(arguments.output) if given else Path(arguments.results_dir[0]) / REPORT_FILE
     _check_output(output, flag="-o" if given else "-r")
@@ -96,6 +98,14 @@ def run(arguments: argparse.Namespace) -> int:
             log.info("%s: %s", experiment.name, note)
     log.info("Report: %s (%.1f MB)", output, len(page.encode()) / 1e6)
     return EXIT_OK
+
+
+def _opened(path: str, written: str) -> ExperimentDirectory:
+    """Return the steps of a directory; errors have it as the user wrote it, not its copy in the cache."""
+    try:
+        return open_directory(Path(path))
+    except InvalidInput as error:
+        raise InvalidInput(str(error).replace(f"-r {path}", f"-r {written}"), reason=error.reason) from error
 
 
 def _check_output(output: Path, *, flag: str) -> None:

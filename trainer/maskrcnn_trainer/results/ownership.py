@@ -21,7 +21,7 @@ from maskrcnn_trainer.errors import InvalidInput, Superseded, TryAgain
 from maskrcnn_trainer.results.aside import clear_results_dir
 from maskrcnn_trainer.results.contents import printable
 from maskrcnn_trainer.results.leftovers import remove_leftovers
-from maskrcnn_trainer.results.run_file import RunRecord, name_result, read_run
+from maskrcnn_trainer.results.run_file import RunRecord, StoreClaim, name_result, read_run
 from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.spec.task_table import TRAINING_LOCK
 from maskrcnn_trainer.task.files import make_directory, write_json_atomically
@@ -40,6 +40,7 @@ def claim(
     fingerprint: str,
     older_fingerprints: Sequence[str] = (),
     created: str | None = None,
+    store_claim: StoreClaim | None = None,
     task: Sequence[str] = (),
     key: str | None = None,
 ) -> RunRecord:
@@ -52,6 +53,7 @@ def claim(
         fingerprint: fingerprint of the step.
         older_fingerprints: fingerprints of the step in older releases, oldest first.
         created: time at which the experiment was created; None if unknown.
+        store_claim: claim of the step in object storage, of which the directory is the working copy.
         task: command line of the task, whose inputs aren't moved.
         key: key of the encrypted checkpoints, needed if run.json is damaged.
 
@@ -62,7 +64,7 @@ def claim(
     """
     with _one_at_a_time(results_dir):
         token, older = secrets.token_hex(16), tuple(older_fingerprints)
-        run = RunRecord(experiment_uid, attempt, fingerprint, token, older, created or "")
+        run = RunRecord(experiment_uid, attempt, fingerprint, token, older, created or "", store_claim)
         _refuse_if_superseded(results_dir, run)
         clear_results_dir(results_dir, *run.fingerprints, task=task, key=key)
         make_directory(results_dir)

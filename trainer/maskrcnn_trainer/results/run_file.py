@@ -16,7 +16,7 @@ from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.shared.files import read_regular
 from maskrcnn_trainer.shared.fingerprints import as_members, fingerprints_in
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, RUN_VERSION, ArtifactKey, ResultKey, RunFileKey
-from maskrcnn_trainer.task.environment import TIME_OF_CREATION
+from maskrcnn_trainer.task.environment import is_time_of_creation
 from maskrcnn_trainer.task.files import write_json_atomically
 
 _LARGEST = 1 << 20
@@ -24,6 +24,19 @@ _LARGEST = 1 << 20
 
 _FINGERPRINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*")
 """Characters of a fingerprint, which becomes part of a directory name."""
+
+
+@dataclass(frozen=True)
+class StoreClaim:
+    """Claim of a step in object storage.
+
+    Attributes:
+        owner_epoch: epoch of the experiment's owner, from 1.
+        epoch: epoch of the step, from 1; each claim raises it.
+    """
+
+    owner_epoch: int
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,8 @@ class RunRecord:
         token: random value of this start; the run may write while run.json has it.
         older_fingerprints: fingerprints of the step in older releases, oldest first.
         created: time at which the experiment was created, ``2026-01-31T12:00:00Z``; empty if not recorded.
+        store_claim: of a working copy, the claim under which it was last equal to the published results or continued
+            them; None while it is restored, and for results that aren't in object storage.
     """
 
     experiment_uid: str
@@ -45,6 +60,7 @@ class RunRecord:
     token: str
     older_fingerprints: tuple[str, ...] = ()
     created: str = ""
+    store_claim: StoreClaim | None = None
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
@@ -60,6 +76,7 @@ class RunRecord:
             **as_members(self.fingerprints),
             RunFileKey.TOKEN: self.token,
             **({RunFileKey.CREATED: self.created} if self.created else {}),
+            **_members_of(self.store_claim),
         }
 
 
@@ -168,13 +185,22 @@ def _run_of(content: Any) -> RunRecord | None:
             str(content[RunFileKey.TOKEN]),
             tuple(older),
             _time_of_creation(content.get(RunFileKey.CREATED)),
+            _store_claim(content.get(RunFileKey.OWNER_EPOCH), content.get(RunFileKey.EPOCH)),
         )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None
 
 
+def _members_of(claim: StoreClaim | None) -> dict[str, int]:
+    return {} if claim is None else {RunFileKey.OWNER_EPOCH: claim.owner_epoch, RunFileKey.EPOCH: claim.epoch}
+
+
+def _store_claim(owner_epoch: Any, epoch: Any) -> StoreClaim | None:
+    return StoreClaim(owner_epoch, epoch) if type(owner_epoch) is int and type(epoch) is int else None
+
+
 def _time_of_creation(value: Any) -> str:
-    return value if isinstance(value, str) and TIME_OF_CREATION.fullmatch(value) else ""
+    return value if isinstance(value, str) and is_time_of_creation(value) else ""
 
 
 def _content(path: Path) -> tuple[MarkState, Any]:

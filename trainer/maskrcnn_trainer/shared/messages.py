@@ -147,6 +147,15 @@ class PostedKey(StrEnum):
     UNPUBLISHED_SECONDS = "unpublishedSeconds"
 
 
+NOTICE = "notice"
+"""Key of a sentence in the file of :func:`notices_name`, which has one JSON object in each line."""
+
+
+def notices_name(step: str) -> str:
+    """Return the name of the file with warnings about publishing, which lies next to the working copy of a step."""
+    return f".{step}.notices.jsonl"
+
+
 class RunFileKey(StrEnum):
     """Keys of ``run.json``; :func:`fingerprints.as_members` adds the member for several fingerprints."""
 
@@ -156,6 +165,8 @@ class RunFileKey(StrEnum):
     FINGERPRINT = fingerprints.FINGERPRINT
     TOKEN = "token"  # noqa: S105 - the name of a key
     CREATED = "created"
+    OWNER_EPOCH = "ownerEpoch"
+    EPOCH = "epoch"
 
 
 @dataclass(frozen=True)

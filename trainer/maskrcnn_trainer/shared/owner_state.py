@@ -1,12 +1,9 @@
-"""Owner of an experiment's results in object storage: its id, and its state, which a user names to take them over."""
+"""State of the owner of an experiment's results in object storage, as a user names it to take them over."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-
-OWNER_ID = re.compile(r"[0-9A-Za-z._:-]{1,128}")
-OWNER_ID_FORM = "1 to 128 letters, digits, and . _ : -"
 
 
 @dataclass(frozen=True, slots=True)

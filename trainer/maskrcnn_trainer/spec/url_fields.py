@@ -11,6 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from maskrcnn_trainer.shared.object_url import is_url, parse_url, pattern_problem, url_problem
+from maskrcnn_trainer.shared.variables import RESULTS_DIR_VARIABLE
 from maskrcnn_trainer.spec.errors import Path, dotted
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
@@ -118,6 +119,8 @@ OF_THIS_MACHINE: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Other flags and arguments whose value is a path of this machine, by command; none takes a URL."""
 
+_TASK_COMMANDS = frozenset(name.command for name in TASKS)
+
 STORE_FLAGS = ("--store-config", "--cache")
 """Flags of every command that takes a URL, whose value is a path of this machine."""
 
@@ -148,9 +151,21 @@ def input_problem(value: str, kind: InputKind) -> str | None:
     return None
 
 
-def output_problem(value: str) -> str | None:
-    """Return a sentence about a URL in an output, without any part of it; None for a path."""
-    return "results can't be written to a URL: give a path, and copy them from there" if is_url(value) else None
+def output_problem(value: str, *, of_task: bool = False) -> str | None:
+    """Return a sentence about a URL in an output, without any part of it; None for a path.
+
+    Args:
+        value: of the output.
+        of_task: whether ``maskrcnn launch`` can publish it.
+    """
+    if not is_url(value):
+        return None
+    if of_task:
+        return (
+            f"a task can't write to a URL by itself: set {RESULTS_DIR_VARIABLE} to the URL of its step, and start it "
+            "by maskrcnn launch -- TASK ..., or give a path"
+        )
+    return "results can't be written to a URL: give a path, and copy them from there"
 
 
 def local_problem(value: str) -> str | None:
@@ -173,7 +188,7 @@ def flag_problem(command: str, flag: str, value: str) -> str | None:
         if flag in entry.flags.get(command, ()):
             return input_problem(value, entry.kind)
     if flag in OUTPUT_FLAGS.get(command, ()):
-        return output_problem(value)
+        return output_problem(value, of_task=command in _TASK_COMMANDS)
     if flag in (*OF_THIS_MACHINE.get(command, ()), *STORE_FLAGS):
         return local_problem(value)
     return None

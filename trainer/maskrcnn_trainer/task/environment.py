@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.object_url import is_url
@@ -24,7 +25,7 @@ from maskrcnn_trainer.shared.variables import (
 )
 from maskrcnn_trainer.task.stored_step import StoredStep, read_stored_step
 
-TIME_OF_CREATION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_TIME_OF_CREATION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 """Form of a time of creation; times in it are ordered as their texts."""
 
 
@@ -77,7 +78,7 @@ class TaskEnvironment:
 
         attempt = value(ATTEMPT_VARIABLE) or "1"
         if not _is_whole(attempt) or int(attempt) < 1:
-            raise InvalidInput(f"{ATTEMPT_VARIABLE}: {attempt!r} must be a whole number of at least 1")
+            raise InvalidInput(f"{ATTEMPT_VARIABLE}: {attempt!r} must be a whole number from 1 to 999999999")
         results_dir = value(RESULTS_DIR_VARIABLE)
         stored_step = None
         if results_dir is not None and is_url(results_dir):
@@ -89,7 +90,7 @@ class TaskEnvironment:
                 )
             results_dir = None
         created = value(CREATED_VARIABLE)
-        if created is not None and not TIME_OF_CREATION.fullmatch(created):
+        if created is not None and not is_time_of_creation(created):
             raise InvalidInput(f"{CREATED_VARIABLE}: {created!r} must be a time in UTC, such as 2026-01-31T12:00:00Z")
         # an older release of the operator sets only the first variable
         given = (value(FINGERPRINT_VARIABLE) or "", *(value(FINGERPRINTS_VARIABLE) or "").split())
@@ -108,6 +109,14 @@ class TaskEnvironment:
             report_ca_file=value(REPORT_CA_FILE_VARIABLE),
             termination_log=value(TERMINATION_LOG_VARIABLE),
         )
+
+
+def is_time_of_creation(text: str) -> bool:
+    """Return whether a text is a time such as ``2026-01-31T12:00:00Z``; an impossible one would outrank all others."""
+    try:
+        return bool(_TIME_OF_CREATION.fullmatch(text) and datetime.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def checked_key(key: str | None, source: str) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.shared.identifiers import FINGERPRINT_FORM, FINGERPRINT_VALUE, IDENTIFIER, IDENTIFIER_FORM
 from maskrcnn_trainer.shared.object_url import STORE_SCHEMES, ObjectUrl, parse_url
 from maskrcnn_trainer.shared.resource import WORKSPACE_MOUNT
 from maskrcnn_trainer.shared.variables import (
@@ -13,6 +14,7 @@ from maskrcnn_trainer.shared.variables import (
     CREATED_VARIABLE,
     EXPERIMENT_UID_VARIABLE,
     FINGERPRINT_VARIABLE,
+    FINGERPRINTS_VARIABLE,
     OWNER_ID_VARIABLE,
     OWNER_NAMESPACE_VARIABLE,
     RESULTS_DIR_VARIABLE,
@@ -70,7 +72,7 @@ def read_stored_step(url: str, value: Callable[[str], str | None]) -> StoredStep
         value: returns the value of a variable; None if it is empty or unset.
 
     Raises:
-        InvalidInput: the URL is not one of a step, or a variable is missing.
+        InvalidInput: the URL is not one of a step, or a variable is missing, or has a value that can't be recorded.
     """
     found = parse_url(url, RESULTS_DIR_VARIABLE)
     above, _, step = found.key.rpartition("/")
@@ -86,6 +88,7 @@ def read_stored_step(url: str, value: Callable[[str], str | None]) -> StoredStep
                 f"{name} is missing: it is needed to write results to a URL; the operator sets it, and a script that "
                 "runs maskrcnn launch must set it, too"
             )
+    _refuse_unrecordable(value)
     return StoredStep(
         ObjectUrl(found.scheme, found.container, workspace),
         experiment,
@@ -95,3 +98,18 @@ def read_stored_step(url: str, value: Callable[[str], str | None]) -> StoredStep
         value(TAKE_OVER_VARIABLE),
         value(WORKING_DIR_VARIABLE),
     )
+
+
+def _refuse_unrecordable(value: Callable[[str], str | None]) -> None:
+    older = (value(FINGERPRINTS_VARIABLE) or "").split()
+    given = [
+        (FINGERPRINT_VARIABLE, str(value(FINGERPRINT_VARIABLE)), FINGERPRINT_VALUE, FINGERPRINT_FORM),
+        *((FINGERPRINTS_VARIABLE, text, FINGERPRINT_VALUE, FINGERPRINT_FORM) for text in older),
+        *(
+            (name, str(value(name)), IDENTIFIER, IDENTIFIER_FORM)
+            for name in (EXPERIMENT_UID_VARIABLE, OWNER_ID_VARIABLE)
+        ),
+    ]
+    for name, text, form, right in given:
+        if not form.fullmatch(text):
+            raise InvalidInput(f"{name}: {text!r} must be {right}")

@@ -114,6 +114,15 @@ def result_ends_a_claim_without_a_write(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(claiming, "may_end_without_write", lambda pointer, terms: True)
 
 
+@mutant(2, "outranked-finishing-small", "4")
+def lower_order_reports_what_is_not_a_result(patch: pytest.MonkeyPatch) -> None:
+    def any_set(terms: Any, pointer: StepPointer, sets: Any) -> Any:
+        slot = pointer.slot_of(terms.fingerprint)
+        return sets[slot.manifest] if slot is not None and pointer.order > terms.order else None
+
+    patch.setattr(claiming, "_result", any_set)
+
+
 @mutant(2, "swap", "4")
 def claim_never_swaps(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(

@@ -107,7 +107,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Event:
-    """News that a process has got: ``kind`` is reported, done, superseded, lost, or deleted."""
+    """News that a process has got: ``kind`` is reported, done, unfinished, superseded, lost, or deleted."""
 
     kind: str
     manifest: str = ""
@@ -239,9 +239,9 @@ def _on_lost(actor: Actor, state: ProcessState, outcome: ownership.OwnershipLost
 
 
 def _on_done(actor: Actor, state: ProcessState, outcome: claiming.AlreadyDone) -> Followed:
-    assert outcome.published.fingerprint == actor.fingerprint
-    assert outcome.published.result is not None
     order = actor.order(state.owner_epoch)
+    if outcome.published.fingerprint != actor.fingerprint or outcome.published.result is None:
+        return ended(state, "done"), None, (Event("unfinished", token=token_of(actor, state.incarnation)),)
     if outcome.holder is None:
         return ended(state, "done"), None, (Event("done", order=order),)
     slot = outcome.holder.pointer.slot_of(outcome.published.fingerprint)

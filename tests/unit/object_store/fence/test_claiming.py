@@ -111,3 +111,38 @@ def test_refused_create_without_a_pointer_is_sent_again_after_jitter_with_a_new_
     run_decision(claim_step(ClaimTerms(KEYS, order(), "f1", "aa")), send)  # type: ignore[arg-type]
     assert [create.after_jitter for create in creates] == [False, True]
     assert creates[0].body.write_id != creates[1].body.write_id  # type: ignore[union-attr]
+
+
+def test_lower_order_reports_the_current_result_of_its_fingerprint_and_writes_nothing() -> None:
+    store = MemoryStore()
+    published = publisher(store, attempt=3).publish("a", result="a").set_of("f1")
+    assert published is not None
+    before = dict(store.objects)
+    assert claim(store, "bb", 2) == AlreadyDone(None, published)
+    assert store.objects == before
+
+
+def test_lower_order_of_another_fingerprint_is_superseded() -> None:
+    store = MemoryStore()
+    publisher(store, attempt=3).publish("a", result="a")
+    assert claim(store, "bb", 2, "f2") == SupersededOutcome(order(3), 3)
+
+
+def test_lower_order_is_superseded_where_the_set_is_no_result() -> None:
+    store = MemoryStore()
+    publisher(store, attempt=3).publish("a")
+    assert claim(store, "bb", 2) == SupersededOutcome(order(3), 3)
+
+
+def test_lower_order_is_superseded_where_its_result_is_previous() -> None:
+    store = MemoryStore()
+    publisher(store, attempt=3).publish("a", result="a")
+    publisher(store, "bb", attempt=4, fingerprint="f2").publish("b", fingerprint="f2")
+    assert claim(store, "cc", 2) == SupersededOutcome(order(4), 4)
+
+
+def test_order_of_a_former_owner_reports_no_result() -> None:
+    store = MemoryStore()
+    pointer = publisher(store, attempt=1).publish("a", result="a").pointer
+    store.put(KEYS.pointer, replace(pointer, order=order(1, owner_epoch=2)))
+    assert claim(store, "bb", 2) == SupersededOutcome(order(1, owner_epoch=2), 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.object_store.fence.steps import order
 
@@ -12,7 +14,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     PointerGone,
     SupersededOutcome,
 )
-from maskrcnn_trainer.object_store.fence.explaining import fence_error
+from maskrcnn_trainer.object_store.fence.explaining import fence_error, remedy_of_results
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.ownership import OwnedPrefix, OwnershipLost
 from maskrcnn_trainer.object_store.fence.probing import ProbedStore, ProbeInconclusive, UnableStore
@@ -29,8 +31,10 @@ RECORD = OwnerRecord("x-0", OwnerIdentity("east", "team", "exp"), 3)
     [
         (SupersededOutcome(order(4), 4), 75, "Superseded", "attempt 4 of this experiment"),
         (SupersededOutcome(order(4)), 75, "Superseded", "the experiment of uid uid-1"),
-        (SupersededOutcome(deletion_order(4)), 75, "Superseded", "a deletion"),
-        (OwnershipLost(None), 75, "Superseded", "deleted, or another owner"),
+        (SupersededOutcome(deletion_order(4)), 75, "ResultsDeleted", "results below s3://b/p were deleted; run"),
+        (OwnershipLost(None), 75, "ResultsDeleted", "The experiment below s3://b/p was deleted; run"),
+        (OwnershipLost(replace(RECORD, owner=None)), 75, "ResultsDeleted", "was deleted"),
+        (OwnershipLost(RECORD), 75, "Superseded", "was taken over by another owner"),
         (AnothersOwner(RECORD, "east/3"), 64, "AnothersOwner", "owner east in namespace team; "),
         (UnableStore("a create of an existing object"), 64, "ConditionalWritesMissing", "accepted a create"),
         (PointerGone("exp/train/run.json"), 75, "PointerDeleted", "s3://b/p/exp/train/run.json"),
@@ -49,6 +53,26 @@ def test_failure_has_its_exit_code_reason_and_names_what_it_is_about(
         raise error
 
 
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("exp/owner.json", "s3://b/p/exp/ "),
+        ("exp/train/run.json", "s3://b/p/exp/train/ "),
+        ("exp/train/o/1-a-0-manifest.json", "s3://b/p/exp/train/ "),
+    ],
+)
+def test_damaged_record_names_the_objects_to_remove(key: str, place: str) -> None:
+    assert f"isn't JSON; remove all objects below {place}" in str(
+        fence_error(DamagedStore(key, "isn't JSON"), "s3://b/p")
+    )
+
+
+def test_damaged_results_name_the_experiment_to_delete() -> None:
+    remedy = remedy_of_results("exp/train/o/1-a-0-result.json")
+    assert "change the step's revision" in remedy
+    assert "delete exp)" in remedy
+
+
 @pytest.mark.parametrize("outcome", [OwnedPrefix(RECORD), ProbedStore()])
 def test_success_has_no_error(outcome: FenceOutcome) -> None:
     assert fence_error(outcome, "s3://b/p") is None
@@ -58,9 +82,12 @@ def message(outcome: FenceOutcome, own: OwnerState | None = None) -> str:
     return str(fence_error(outcome, "s3://b/p", keys=StepKeys("exp", "train"), own=own))
 
 
-@pytest.mark.parametrize("outcome", [SupersededOutcome(order(4), 4), SupersededOutcome(deletion_order(4))])
-def test_lost_step_is_named(outcome: FenceOutcome) -> None:
-    assert message(outcome).startswith("The results of exp/train below s3://b/p were taken over by ")
+@pytest.mark.parametrize(
+    ("outcome", "what"),
+    [(SupersededOutcome(order(4), 4), "taken over by "), (SupersededOutcome(deletion_order(4)), "deleted; ")],
+)
+def test_lost_step_is_named(outcome: FenceOutcome, what: str) -> None:
+    assert message(outcome).startswith(f"The results of exp/train below s3://b/p were {what}")
 
 
 def test_lost_experiment_is_named() -> None:
@@ -74,6 +101,23 @@ def test_newer_state_of_the_same_owner_is_named_with_both_ways_to_continue() -> 
         "good: give --take-over-from 'my ci/3' to maskrcnn-operator run, MASKRCNN_TAKE_OVER_FROM='my ci/3' to "
         "maskrcnn launch, or on a cluster takeOverFrom: 'my ci/3' to spec.workspace.objectStorage"
     )
+
+
+def test_attempt_of_the_same_experiment_with_another_time_is_named_with_both_times() -> None:
+    outcome = SupersededOutcome(order(1, 3), 1)
+    error = fence_error(outcome, "s3://b/p", own=OwnerState("ci", 3), created="2025-01-31T12:00:00Z")
+    assert str(error) == (
+        "The results below s3://b/p were taken over by attempt 1 of this experiment, whose time of creation is "
+        "2026-01-31T12:00:00Z and not 2025-01-31T12:00:00Z; give all attempts one MASKRCNN_CREATED, or take the "
+        "results back for good: give --take-over-from ci/3 to maskrcnn-operator run, or MASKRCNN_TAKE_OVER_FROM=ci/3 "
+        "to maskrcnn launch"
+    )
+
+
+def test_later_attempt_of_the_same_time_needs_no_remedy() -> None:
+    outcome = SupersededOutcome(order(4, 3), 4)
+    error = fence_error(outcome, "s3://b/p", own=OwnerState("ci", 3), created=order(4).created)
+    assert str(error).endswith("were taken over by attempt 4 of this experiment")
 
 
 def test_later_owner_is_not_replaced_by_the_state_of_this_one() -> None:

@@ -246,12 +246,10 @@ class WorldStore:
     def _learn(self, world: World, event: Event) -> World:
         past: Past = self.value[world.past]
         pointer: StepPointer | None = self.value[world.pointer]
+        if event.kind == "unfinished":
+            raise Broken(f"4 {event.token} ends as done without a result of its fingerprint")
         if event.kind == "superseded":
-            assert event.order is not None
-            if event.order.owner_epoch == 0:
-                raise Broken(f"5 {event.token} exits as superseded, but rule 1 has no such outcome")
-            if pointer is not None and (pointer.token == event.token or pointer.order < event.order):
-                raise Broken(f"5 {event.token} exits as superseded, but the pointer is of {pointer.token}")
+            self._check_superseded(event, pointer)
             return world
         if event.kind == "lost":
             owner: OwnerRecord | None = self.value[world.owner]
@@ -268,6 +266,14 @@ class WorldStore:
         if event.manifest:
             past = past._replace(reported=past.reported | {event.manifest})
         return world._replace(past=self.numbers.of(past))
+
+    @staticmethod
+    def _check_superseded(event: Event, pointer: StepPointer | None) -> None:
+        assert event.order is not None
+        if event.order.owner_epoch == 0:
+            raise Broken(f"5 {event.token} exits as superseded, but rule 1 has no such outcome")
+        if pointer is not None and (pointer.token == event.token or pointer.order < event.order):
+            raise Broken(f"5 {event.token} exits as superseded, but the pointer is of {pointer.token}")
 
     # ---------------------------------------------------------------- invariants of states
 

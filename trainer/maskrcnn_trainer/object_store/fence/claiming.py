@@ -92,6 +92,19 @@ def may_end_without_write(pointer: StepPointer, terms: ClaimTerms) -> bool:
     )
 
 
+def may_report_result(pointer: StepPointer, terms: ClaimTerms) -> bool:
+    """Return whether a lower order may report a result without a claim: the same owner's, current, and of its results.
+
+    Nothing is written, and the fence already is higher. A result in the previous slot doesn't count: a lower order
+    can't make it current, so that another edit could drop it.
+    """
+    return (
+        pointer.order.owner_epoch == terms.order.owner_epoch
+        and pointer.current is not None
+        and pointer.current.fingerprint == terms.fingerprint
+    )
+
+
 def claimed_slots(
     pointer: StepPointer, fingerprint: str | None, *, has_result: bool
 ) -> tuple[FingerprintSlot | None, FingerprintSlot | None]:
@@ -149,17 +162,20 @@ class _PointerRead:
 
 def _decide(terms: ClaimTerms, found: _Found, sets: NamedSets, writes: int) -> Decision | FenceOutcome:
     """Decide from a pointer, after reading the manifests that it names."""
-    if is_higher(found.pointer.order, terms.order):
+    is_outranked = is_higher(found.pointer.order, terms.order)
+    if is_outranked and not may_report_result(found.pointer, terms):
         return superseded(found.pointer, terms.order.uid)
     if terms.fingerprint is None:
         return _write(terms, found, (), writes)
     known = dict(sets)
-    for slot in found.pointer.slots:
+    for slot in found.pointer.slots[:1] if is_outranked else found.pointer.slots:
         if slot.manifest not in known:
             return _SetRead(terms, found, sets, writes, slot)
     published = _result(terms, found.pointer, known)
-    if published is not None and may_end_without_write(found.pointer, terms):
+    if published is not None and (is_outranked or may_end_without_write(found.pointer, terms)):
         return AlreadyDone(None, published)
+    if is_outranked:
+        return superseded(found.pointer, terms.order.uid)
     return _write(terms, found, sets, writes)
 
 
