@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd", "operator"),
 KEYS = "store-keys"
 LOW, HIGH = "low", "high"
 LAST, HELD = 40, 20
-STEP: dict[str, Any] = {**TRAIN, "gpusPerNode": 2}
+# the stand-in task is one process, and a step has one for each GPU
+STEP: dict[str, Any] = {**TRAIN, "gpusPerNode": 1}
 RUNS = Play(seconds=None)
 
 
@@ -81,7 +82,7 @@ def in_bucket(store: UserStore) -> dict[str, Any]:
 def test_preempted_step_resumes_from_the_bucket(
     cluster: Cluster, kubelet: PlayedKubelet, queues: Queues, preempted: Preempted, log: Log
 ) -> None:
-    queues.create(gpus=2)
+    queues.create(gpus=1)
     queues.add_priorities()
     kubelet.play("train", RUNS)
     kubelet.script = lambda facts: Play(program=preempted.pods.run) if facts.experiment == LOW else None
