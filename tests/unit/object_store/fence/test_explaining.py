@@ -109,8 +109,8 @@ def test_attempt_of_the_same_experiment_with_another_time_is_named_with_both_tim
     assert str(error) == (
         "The results below s3://b/p were taken over by attempt 1 of this experiment, whose time of creation is "
         "2026-01-31T12:00:00Z and not 2025-01-31T12:00:00Z; give all attempts one MASKRCNN_CREATED, or take the "
-        "results back for good: give --take-over-from ci/3 to maskrcnn-operator run, or MASKRCNN_TAKE_OVER_FROM=ci/3 "
-        "to maskrcnn launch"
+        "results back for good: give --take-over-from ci/3 to maskrcnn-operator run, MASKRCNN_TAKE_OVER_FROM=ci/3 to "
+        "maskrcnn launch, or on a cluster takeOverFrom: ci/3 to spec.workspace.objectStorage"
     )
 
 
