@@ -36,7 +36,7 @@ async def experiment_object(
         context: of the kubeconfig; None for the current one.
 
     Raises:
-        InvalidInput: there is no kubeconfig, the API server refuses, or the experiment doesn't exist.
+        InvalidInput: no kubeconfig is found, the API server refuses, or the experiment doesn't exist.
         TryAgain: the API server is unavailable.
     """
     try:

@@ -97,7 +97,7 @@ def message_of_code(
     """Return the termination message of a task that has left none in its working copy."""
     error = TaskFailure("ProcessFailed", f"the task ended with exit code {code}; see its log for the cause")
     if code == EXIT_WORKSPACE_FULL:
-        # its message is in the working copy, where there is no room for it
+        # its message is in the working copy, which has no room for it
         full = WorkspaceFull(f"{working_dir}: no space left; free some space, or enlarge the volume")
         error = TaskFailure(full.reason, str(full))
     return termination_message(

@@ -171,7 +171,7 @@ class InputStaging:
 
         Raises:
             InvalidInput: an input is absent, a store refuses it, or no directory can hold its objects (64).
-            CacheFull: there is no room for the objects (70).
+            CacheFull: the objects don't fit (70).
             TryAgain: a store doesn't answer, or an object changes again and again (75).
             Stopped: as requested.
             OSError: of the cache.

@@ -130,7 +130,7 @@ class CheckpointStore:
 
         Raises:
             TryAgain: another run owns the directory now.
-            WorkspaceFull: there is no space left, or no room within the limit for a file as large as the newest one.
+            WorkspaceFull: the disk is full, or the limit leaves no room for a file as large as the newest one.
         """
         if self._scratch is not None:
             self._scratch.refuse_beyond(self._newest_size())
