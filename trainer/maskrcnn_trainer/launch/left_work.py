@@ -51,7 +51,7 @@ def find_left_work(
     Args:
         results_dir: the working copy of the step, which may be missing.
         session: that holds the step.
-        published: newest published set of the fingerprint; None: there is none.
+        published: newest published set of the fingerprint; None: none exists.
         environment: of the task, whose variables with the paths of the working copy are set.
 
     Raises:
@@ -92,7 +92,7 @@ def publish_left_result(
         results_dir: the working copy of the step, which this start has claimed.
         session: that holds the step.
         seconds: time after which it is given up.
-        others: logs of other nodes that the published set names and goes on to name.
+        others: logs of other nodes of earlier attempts, which the published set names and the next one names again.
         interrupted: see :class:`StepPublisher`.
         on_start: called with the publisher, to hurry it.
 

@@ -38,7 +38,7 @@ def use_of_left_copy(
         claim: by which the attempt holds the step.
         has_result: whether it has the complete result of the fingerprint.
         checkpoint: step of its newest checkpoint; None: it has none.
-        published: newest published set of the fingerprint, which isn't a result; None: there is none.
+        published: newest published set of the fingerprint, which isn't a result; None: none exists.
     """
     if run is None or not _is_own(run, identity) or not _is_of_same_pointer(run.store_claim, claim):
         return CopyUse.REPLACED
