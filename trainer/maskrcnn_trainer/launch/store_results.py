@@ -7,11 +7,9 @@ that only this machine has.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +27,6 @@ from maskrcnn_trainer.errors import (
     describe_error,
 )
 from maskrcnn_trainer.launch.claiming import claim_directory
-from maskrcnn_trainer.launch.endings import failure_message, message_of_code, up_to_date_message
 from maskrcnn_trainer.launch.following import FollowingNode
 from maskrcnn_trainer.launch.group_member import GroupMember
 from maskrcnn_trainer.launch.left_work import find_left_work, publish_left_result
@@ -39,19 +36,17 @@ from maskrcnn_trainer.launch.logs import KeptLog, kept_log, log_file
 from maskrcnn_trainer.launch.notices import notices_of
 from maskrcnn_trainer.launch.settings import LaunchSettings
 from maskrcnn_trainer.launch.stop_request import GroupStopRequest
+from maskrcnn_trainer.launch.stored_endings import StoredEnding
 from maskrcnn_trainer.launch.working_copy import (
     local_task,
-    make_room_for_log,
     refuse_other_outputs,
     variables_set,
     working_copy,
 )
-from maskrcnn_trainer.object_store.fence.explaining import remedy_of_results
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, PublishedSet
 from maskrcnn_trainer.object_store.fence_store import open_fence_store
 from maskrcnn_trainer.object_store.task_inputs import stores_of_command
-from maskrcnn_trainer.publishing.published_files import newest_step
 from maskrcnn_trainer.publishing.step_claiming import StepIdentity
 from maskrcnn_trainer.publishing.step_publisher import SECONDS_BETWEEN_PUBLISHES, StepPublisher
 from maskrcnn_trainer.publishing.step_session import SessionStore, StepSession
@@ -69,11 +64,6 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.publication import LaunchPublication
 from maskrcnn_trainer.task.stored_step import StoredStep
-from maskrcnn_trainer.task.termination import (
-    with_checkpoint_step,
-    write_encoded_message,
-    write_termination_message,
-)
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +72,6 @@ FINAL_SECONDS = 300.0
 SECONDS_BETWEEN_SENTENCES = 60.0
 """Shortest time between two lines of the log about requests that are sent again."""
 _LISTENER_SECONDS = 5.0
-_LARGEST_RESULT = 1 << 24
-"""Maximum bytes of a published result.json; one has a few thousand."""
 
 RunProcesses = Callable[[LaunchSettings, TaskEnvironment, KeptLog | None, int | None, GroupMember], int]
 """Runs the processes of a task in a directory of this node.
@@ -151,13 +139,13 @@ def launch_stored(
         WorkspaceFull: the disk of this machine is full (70).
         Stopped: a signal arrived before the processes were started (143).
     """
-    published = _Published()
+    ending = StoredEnding(settings, environment, stored)
     try:
         _refuse_other_names(stored)
         refuse_other_outputs(settings.task, stored)
         with ExitStack() as stack:
             working_dir = stack.enter_context(working_copy(stored))
-            launching = _StoredLaunch(settings, environment, stored, stop, run, working_dir, published)
+            launching = _StoredLaunch(settings, environment, stored, stop, run, working_dir, ending)
             stack.enter_context(notices_of(launching.results_dir) if settings.node_rank == 0 else nullcontext())
             store = stack.enter_context(open_store(stored.workspace_url, settings, lambda: launching.is_interrupted))
             identity = step_identity(stored, environment)
@@ -167,27 +155,8 @@ def launch_stored(
     except Exception as error:
         known = as_task_error(error)
         if known is not None:
-            make_room_for_log(environment, stored)
-            write_termination_message(
-                environment, failure_message(known, environment, settings, checkpoint_step=published.step)
-            )
+            ending.report_failure(known)
         raise
-
-
-@dataclass
-class _Published:
-    """Published state of the step.
-
-    Attributes:
-        step: of the newest checkpoint; None: no checkpoint is.
-    """
-
-    step: int | None = None
-
-    def take(self, found: PublishedSet | None) -> None:
-        """Take a set as the newest."""
-        newest = newest_step(found.checkpoints) if found is not None else None
-        self.step = self.step if newest is None else newest
 
 
 @dataclass(frozen=True)
@@ -218,7 +187,7 @@ class _StoredLaunch:
     stop: GroupStopRequest
     run: RunProcesses
     working_dir: Path
-    published: _Published
+    ending: StoredEnding
     interrupted: threading.Event = field(default_factory=threading.Event)
     claiming: bool = True
     unpublished: int | None = None
@@ -238,15 +207,19 @@ class _StoredLaunch:
         """Claim the step, run its processes unless it is done, and return the exit code."""
         claimed = session.claim()
         if claimed.is_done and claimed.published is not None:
-            self._report_done(session, claimed.published)
+            self.ending.report_done(session, claimed.published)
             return EXIT_OK
-        self.published.take(claimed.published)
+        self.ending.take(claimed.published)
         others = logs_of_other_nodes(claimed.published)
         with variables_set(self._variables()):
             left = find_left_work(self.results_dir, session, claimed.published, self.environment)
         if not left.is_continued:
-            if self.published.step is not None:
-                log.info("%s: resuming from the published checkpoint of step %d", self.stored.url, self.published.step)
+            if self.ending.checkpoint_step is not None:
+                log.info(
+                    "%s: resuming from the published checkpoint of step %d",
+                    self.stored.url,
+                    self.ending.checkpoint_step,
+                )
             session.restore(claimed.published, self.results_dir, left_out=frozenset(file.path for file in others))
         # the task's own message is kept back until its results are published
         held_back = self.results_dir.with_name(f".{self.stored.step}.termination.json")
@@ -266,9 +239,7 @@ class _StoredLaunch:
                 interrupted=self.interrupted,
                 on_start=self._hurried_by_interrupts,
             )
-            make_room_for_log(self.environment, self.stored)
-            message = up_to_date_message(left.result, self.environment, self.settings)
-            write_termination_message(self.environment, message)
+            self.ending.report_result(left.result)
             return EXIT_OK
         self.unpublished = left.checkpoint
         variables = self._variables() | {TERMINATION_LOG_VARIABLE: str(held_back), TOKEN_VARIABLE: token}
@@ -318,9 +289,9 @@ class _StoredLaunch:
         channel = LaunchPublication.open()
 
         def on_published(found: PublishedSet) -> None:
-            self.published.take(found)
-            if self.published.step is not None:
-                channel.published(self.published.step)
+            self.ending.take(found)
+            if self.ending.checkpoint_step is not None:
+                channel.published(self.ending.checkpoint_step)
 
         publisher = StepPublisher(
             copy.session,
@@ -336,9 +307,9 @@ class _StoredLaunch:
             code, failure = self._run(copy, publisher, channel)
             if code == EXIT_STOPPED:
                 # in case the publish takes longer than the grace period
-                self._pass_on(copy.message, code)
+                self.ending.pass_on(copy.message, code, self.working_dir)
             _finish(publisher, code)
-        self._pass_on(copy.message, code)
+        self.ending.pass_on(copy.message, code, self.working_dir)
         if failure is not None:
             raise failure
         return code
@@ -352,8 +323,8 @@ class _StoredLaunch:
             for step in channel.announced():
                 publisher.checkpoint(step)
 
-        if self.published.step is not None:
-            channel.published(self.published.step)
+        if self.ending.checkpoint_step is not None:
+            channel.published(self.ending.checkpoint_step)
         if self.unpublished is not None:
             publisher.checkpoint(self.unpublished)
         self._started()
@@ -375,41 +346,6 @@ class _StoredLaunch:
     def _on_superseded(self, error: TaskError) -> None:
         log.error("%s: the processes are ended, and nothing more is published", error)
         self.stop.abandon()
-
-    def _pass_on(self, message: Path, code: int) -> None:
-        """Write the termination message that the task has left; without one, that of its exit code."""
-        make_room_for_log(self.environment, self.stored)
-        try:
-            content = message.read_bytes()
-            if code != EXIT_OK:
-                content = with_checkpoint_step(content, self.published.step)
-        except (OSError, ValueError):
-            missing = message_of_code(
-                code, self.environment, self.settings, self.working_dir, checkpoint_step=self.published.step
-            )
-            write_termination_message(self.environment, missing)
-        else:
-            write_encoded_message(self.environment, content)
-
-    def _report_done(self, session: StepSession, found: PublishedSet) -> None:
-        """Write the termination message of a step whose result is published."""
-        log.info("%s already has the results of this fingerprint; nothing to do", self.stored.url)
-        result = next(file for file in found.files if file.path == found.result)
-        if result.size > _LARGEST_RESULT:
-            raise InvalidInput(f"{self.stored.url}/{result.path}: has {result.size} bytes, which no result has")
-        with tempfile.TemporaryDirectory(prefix="maskrcnn-result-") as folder:
-            into = Path(folder, self.stored.experiment, self.stored.step)
-            session.restore(found, into, frozenset({result.path}))
-            content = (into / result.path).read_bytes()
-        try:
-            message = up_to_date_message(json.loads(content), self.environment, self.settings)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise InvalidInput(
-                f"{self.stored.url}/{result.path}: isn't the result of a task; {remedy_of_results(result.key)}",
-                reason="InvalidResult",
-            ) from error
-        make_room_for_log(self.environment, self.stored)
-        write_termination_message(self.environment, message)
 
 
 def step_identity(stored: StoredStep, environment: TaskEnvironment) -> StepIdentity:
