@@ -207,8 +207,9 @@ def final_tables(
     for step in status.steps:
         for name, artifact in step.artifacts.items():
             size = _size(artifact.size_bytes) if artifact.size_bytes is not None else ""
-            place = None if retrieval is None else name_of_artifact(artifact.path)
-            artifacts.add_row(step.name, name, size, place or local(artifact.path))
+            # with a retrieval, a path outside the workspace is none that the command could load
+            place = local(artifact.path) if retrieval is None else name_of_artifact(artifact.path) or "-"
+            artifacts.add_row(step.name, Text(name), size, Text(place))
     if artifacts.row_count and retrieval is not None:
         shown.append(Text(f"To load an artifact, run {retrieval.command('NAME')}"))
     return [*shown, artifacts] if artifacts.row_count else shown

@@ -11,6 +11,7 @@ from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.api.status import Artifact, ExperimentStatus, Metric, Progress, StepState, StepStatus
 from maskrcnn_operator.core.plan import Event
 from maskrcnn_operator.local.display import LiveDisplay, PlainDisplay, final_tables, progress_text
+from maskrcnn_operator.local.retrieval import Retrieval
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PROGRESS = Progress(
@@ -66,10 +67,10 @@ def test_live_table_shows_state_and_progress_of_each_step() -> None:
 EXPERIMENT = read_manifest((Path(__file__).parent.parent / "core" / "nine_steps.yaml").read_text())
 
 
-def _shown(status: ExperimentStatus) -> list[str]:
+def _shown(status: ExperimentStatus, retrieval: Retrieval | None = None) -> list[str]:
     output = io.StringIO()
     console = Console(file=output, width=100)
-    for table in final_tables(EXPERIMENT, status, {}):
+    for table in final_tables(EXPERIMENT, status, {}, retrieval=retrieval):
         console.print(table)
     return [line.rstrip() for line in output.getvalue().splitlines()]
 
@@ -108,6 +109,21 @@ def test_final_table_shows_integers_with_all_digits_and_sizes_in_mib() -> None:
     assert "images 600, objects 19,675" in text
     assert "pruning_ratio 0.7123, size 371.2 MiB, flops 97,260,000,000" in text
     assert "389.1 MiB /workspace/a/model.tlt" in text
+
+
+def test_artifact_outside_the_workspace_has_no_name_to_load() -> None:
+    artifacts = {"model": Artifact(path="/etc/passwd", size_bytes=5)}
+    step = StepStatus(name="train", state=StepState.SUCCEEDED, artifacts=artifacts)
+    lines = _shown(ExperimentStatus(steps=(step,)), Retrieval("s3://bucket/prefix"))
+    assert [line.split() for line in lines if "model" in line] == [["train", "model", "5", "B", "-"]]
+
+
+def test_artifact_is_shown_as_it_is_written() -> None:
+    artifacts = {"[red]model": Artifact(path="/workspace/a/[bold]m", size_bytes=5)}
+    step = StepStatus(name="train", state=StepState.SUCCEEDED, artifacts=artifacts)
+    text = "".join(_shown(ExperimentStatus(steps=(step,))))
+    assert "[red]model" in text
+    assert "a/[bold]m" in text
 
 
 def test_long_texts_are_wrapped_at_100_columns() -> None:
