@@ -80,7 +80,7 @@ def test_manifest_that_is_absent_twice_under_one_pointer_is_damage() -> None:
     current = publisher(store).publish("a").pointer.current
     assert current is not None
     del store.objects[current.manifest]
-    assert claim(store, "bb", 2) == DamagedStore(KEYS.pointer, "names a manifest that doesn't exist")
+    assert claim(store, "bb", 2) == DamagedStore(KEYS.pointer, "names an object that doesn't exist")
 
 
 def test_pointer_that_vanishes_during_a_claim_has_an_outcome_of_its_own() -> None:

@@ -131,4 +131,4 @@ def test_manifest_that_is_absent_under_an_unchanged_pointer_is_damage(store: Mem
     finish(store, 2)
     manifest = next(key for key in store.objects if key.endswith("manifest.json"))
     del store.objects[manifest]
-    assert look(store) == DamagedStore(KEYS.pointer, "names a manifest that doesn't exist")
+    assert look(store) == DamagedStore(KEYS.pointer, "names an object that doesn't exist")

@@ -270,7 +270,7 @@ def test_manifest_that_does_not_exist_is_named() -> None:
     manifest = process.holder.pointer.slots[0].manifest
     del store.objects[manifest]
     outcome = run_decision(clean_outside(OutsideTerms(KEYS, "oo")), store.send)
-    assert outcome == DamagedStore(KEYS.pointer, "names a manifest that doesn't exist")
+    assert outcome == DamagedStore(KEYS.pointer, "names an object that doesn't exist")
     assert not [request for request in store.requests if isinstance(request, DeleteKeys)]
 
 

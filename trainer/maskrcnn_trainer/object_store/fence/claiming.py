@@ -16,6 +16,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     PointerGone,
     WrittenRecord,
 )
+from maskrcnn_trainer.object_store.fence.found_records import pointer_in, set_in
 from maskrcnn_trainer.object_store.fence.holding import (
     NamedSets,
     PointerCreation,
@@ -153,11 +154,10 @@ class _PointerRead:
             return _write(self.terms, None, (), self.writes)
         if not isinstance(answer, FoundRecord):
             return self
-        if not isinstance(answer.content, StepPointer):
-            return DamagedStore(self.terms.keys.pointer, "isn't a pointer")
-        if self.incomplete == answer.version:
-            return DamagedStore(self.terms.keys.pointer, "names a manifest that doesn't exist")
-        return _decide(self.terms, _Found(answer.content, answer.version, answer.modified), (), self.writes)
+        pointer = pointer_in(answer, self.terms.keys.pointer, self.incomplete)
+        if isinstance(pointer, DamagedStore):
+            return pointer
+        return _decide(self.terms, _Found(pointer, answer.version, answer.modified), (), self.writes)
 
 
 def _decide(terms: ClaimTerms, found: _Found, sets: NamedSets, writes: int) -> Decision | FenceOutcome:
@@ -209,9 +209,10 @@ class _SetRead:
             return _PointerRead(self.terms, self.writes, self.found.version)
         if not isinstance(answer, FoundRecord):
             return self
-        if not isinstance(answer.content, PublishedSet) or answer.content.fingerprint != self.slot.fingerprint:
-            return DamagedStore(self.slot.manifest, "isn't the manifest of the fingerprint that the pointer states")
-        return _decide(self.terms, self.found, (*self.sets, (self.slot.manifest, answer.content)), self.writes)
+        published = set_in(answer, self.slot)
+        if isinstance(published, DamagedStore):
+            return published
+        return _decide(self.terms, self.found, (*self.sets, (self.slot.manifest, published)), self.writes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +258,10 @@ class _ClaimRead:
             return _write(write.terms, None, (), write.writes)
         if not isinstance(answer, FoundRecord):
             return self
-        if not isinstance(answer.content, StepPointer):
-            return DamagedStore(write.terms.keys.pointer, "isn't a pointer")
-        found = _Found(answer.content, answer.version, answer.modified)
+        pointer = pointer_in(answer, write.terms.keys.pointer)
+        if isinstance(pointer, DamagedStore):
+            return pointer
+        found = _Found(pointer, answer.version, answer.modified)
         if found.pointer.token == write.terms.token and is_write_in_effect(found.pointer, write.body):
             return write.claimed(found.version)
         return _decide(write.terms, claim_bases(write.base, found), write.sets, write.writes)

@@ -14,6 +14,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     FoundRecord,
     GetRecord,
 )
+from maskrcnn_trainer.object_store.fence.found_records import pointer_in, set_in
 from maskrcnn_trainer.object_store.fence.holding import superseded
 from maskrcnn_trainer.object_store.fence.keys import StepKeys, owner_key
 from maskrcnn_trainer.object_store.fence.ownership import is_same_owner, is_to_be_replaced
@@ -103,18 +104,16 @@ class _PointerForFollowing:
         return GetRecord(self.terms.keys.pointer)
 
     def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
-        key = self.terms.keys.pointer
         if answer is FenceReply.NOT_FOUND:
             return FollowedStepOpen()
         if not isinstance(answer, FoundRecord):
             return self
-        if not isinstance(answer.content, StepPointer):
-            return DamagedStore(key, "isn't a pointer")
-        if answer.version == self.incomplete:
-            return DamagedStore(key, "names a manifest that doesn't exist")
-        if owner_decides(answer.content, self.terms):
-            return _OwnerForFollowing(self.terms, answer.content, answer.version)
-        return _compared(self.terms, answer.content, answer.version, None)
+        pointer = pointer_in(answer, self.terms.keys.pointer, self.incomplete)
+        if isinstance(pointer, DamagedStore):
+            return pointer
+        if owner_decides(pointer, self.terms):
+            return _OwnerForFollowing(self.terms, pointer, answer.version)
+        return _compared(self.terms, pointer, answer.version, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +169,9 @@ class _SetOfStep:
             return _PointerForFollowing(self.terms, self.version)
         if not isinstance(answer, FoundRecord):
             return self
-        published = answer.content
-        if not isinstance(published, PublishedSet) or published.fingerprint != self.slot.fingerprint:
-            return DamagedStore(self.slot.manifest, "isn't the manifest of the fingerprint that the pointer states")
+        published = set_in(answer, self.slot)
+        if isinstance(published, DamagedStore):
+            return published
         if published.result is not None:
             return FollowedStepDone(published)
         return _without_result(self.terms, self.pointer, self.mine)

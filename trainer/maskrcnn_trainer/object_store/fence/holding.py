@@ -20,6 +20,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     UpdateRecord,
     WrittenRecord,
 )
+from maskrcnn_trainer.object_store.fence.found_records import pointer_in
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import FingerprintSlot, ObjectVersion, PublishedSet, StepPointer
 
@@ -132,9 +133,10 @@ class _ChangeRead:
             return PointerGone(self.holder.keys.pointer)
         if not isinstance(answer, FoundRecord):
             return self
-        if not isinstance(answer.content, StepPointer):
-            return DamagedStore(self.holder.keys.pointer, "isn't a pointer")
-        return resolve_change(self.holder, self.change, self.body, answer.content, answer.version)
+        pointer = pointer_in(answer, self.holder.keys.pointer)
+        if isinstance(pointer, DamagedStore):
+            return pointer
+        return resolve_change(self.holder, self.change, self.body, pointer, answer.version)
 
 
 def is_write_in_effect(found: StepPointer, sent: StepPointer) -> bool:

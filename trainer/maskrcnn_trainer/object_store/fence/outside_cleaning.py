@@ -34,13 +34,13 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     UpdateRecord,
     WrittenRecord,
 )
+from maskrcnn_trainer.object_store.fence.found_records import pointer_in, set_in
 from maskrcnn_trainer.object_store.fence.holding import NamedSets
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import (
     MOST_GARBAGE,
     FingerprintSlot,
     ObjectVersion,
-    PublishedSet,
     StepPointer,
 )
 
@@ -137,16 +137,14 @@ class _PointerForCleaning:
         return GetRecord(self.terms.keys.pointer)
 
     def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
-        key = self.terms.keys.pointer
         if answer is FenceReply.NOT_FOUND:
             return OutsideCleaned()
         if not isinstance(answer, FoundRecord):
             return self
-        if not isinstance(answer.content, StepPointer):
-            return DamagedStore(key, "isn't a pointer")
-        if answer.version == self.incomplete:
-            return DamagedStore(key, "names a manifest that doesn't exist")
-        return _next_set(self.terms, _PointerFound(answer.content, answer.version, answer.modified))
+        pointer = pointer_in(answer, self.terms.keys.pointer, self.incomplete)
+        if isinstance(pointer, DamagedStore):
+            return pointer
+        return _next_set(self.terms, _PointerFound(pointer, answer.version, answer.modified))
 
 
 def _next_set(terms: OutsideTerms, found: _PointerFound) -> Decision:
@@ -172,9 +170,10 @@ class _SetForCleaning:
             return _PointerForCleaning(self.terms, self.found.version)
         if not isinstance(answer, FoundRecord):
             return self
-        if not isinstance(answer.content, PublishedSet) or answer.content.fingerprint != self.slot.fingerprint:
-            return DamagedStore(self.slot.manifest, "isn't the manifest of the fingerprint that the pointer states")
-        sets = (*self.found.sets, (self.slot.manifest, answer.content))
+        published = set_in(answer, self.slot)
+        if isinstance(published, DamagedStore):
+            return published
+        sets = (*self.found.sets, (self.slot.manifest, published))
         return _next_set(self.terms, replace(self.found, sets=sets))
 
 

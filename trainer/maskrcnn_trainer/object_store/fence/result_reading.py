@@ -16,6 +16,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     FoundRecord,
     GetRecord,
 )
+from maskrcnn_trainer.object_store.fence.found_records import pointer_in, set_in
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import FingerprintSlot, ObjectVersion, PublishedSet, StepPointer
 
@@ -116,13 +117,12 @@ class _PointerForFind:
             return NoPointer(key)
         if not isinstance(answer, FoundRecord):
             return self
-        if not isinstance(answer.content, StepPointer):
-            return DamagedStore(key, "isn't a pointer")
-        slot = slot_for_any(answer.content, self.terms.fingerprints)
+        pointer = pointer_in(answer, key, self.incomplete)
+        if isinstance(pointer, DamagedStore):
+            return pointer
+        slot = slot_for_any(pointer, self.terms.fingerprints)
         if slot is None:
             return NotPublished(key)
-        if answer.version == self.incomplete:
-            return DamagedStore(key, "names an object that doesn't exist")
         return _ManifestForFind(self.terms, answer.version, slot)
 
 
@@ -141,9 +141,10 @@ class _ManifestForFind:
             return _PointerForFind(self.terms, self.version)
         if not isinstance(answer, FoundRecord):
             return self
-        if not isinstance(answer.content, PublishedSet) or answer.content.fingerprint != self.slot.fingerprint:
-            return DamagedStore(self.slot.manifest, "isn't the manifest of the fingerprint that the pointer states")
-        return FoundResults(answer.content, self.version)
+        published = set_in(answer, self.slot)
+        if isinstance(published, DamagedStore):
+            return published
+        return FoundResults(published, self.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +164,12 @@ class _PointerForRead:
             return NotPublished(key)
         if not isinstance(answer, FoundRecord):
             return self
-        if not isinstance(answer.content, StepPointer):
-            return DamagedStore(key, "isn't a pointer")
-        slot = slot_for(answer.content, self.terms.fingerprint)
+        pointer = pointer_in(answer, key, self.incomplete)
+        if isinstance(pointer, DamagedStore):
+            return pointer
+        slot = slot_for(pointer, self.terms.fingerprint)
         if slot is None:
             return NotPublished(key)
-        if answer.version == self.incomplete:
-            return DamagedStore(key, "names an object that doesn't exist")
         return _ManifestForRead(self.terms, answer.version, slot, self.loaded)
 
 
@@ -189,9 +189,10 @@ class _ManifestForRead:
             return _PointerForRead(self.terms, self.version, self.loaded)
         if not isinstance(answer, FoundRecord):
             return self
-        if not isinstance(answer.content, PublishedSet) or answer.content.fingerprint != self.slot.fingerprint:
-            return DamagedStore(self.slot.manifest, "isn't the manifest of the fingerprint that the pointer states")
-        return _load(_FilesForRead(self.terms, self.version, answer.content, self.loaded))
+        published = set_in(answer, self.slot)
+        if isinstance(published, DamagedStore):
+            return published
+        return _load(_FilesForRead(self.terms, self.version, published, self.loaded))
 
 
 def _load(read: _FilesForRead) -> Decision | FenceOutcome:
