@@ -18,7 +18,8 @@ from maskrcnn_operator.api.cel import CelRule, quoted, unchanged
 from maskrcnn_operator.api.pod import ONE_CACHE
 from maskrcnn_operator.api.reserved import RESERVED_PREFIXES, Field, ReservedKey, allowed, refused, rule_in_words
 from maskrcnn_operator.api.step_rules import SPEC_RULES, STEP_RULES
-from maskrcnn_operator.api.workspace import ONE_WORKSPACE, SUB_PATH_OF_A_CLAIM
+from maskrcnn_operator.api.workspace import ONE_WORKSPACE, RELATIVE_SUB_PATH, SUB_PATH_OF_A_CLAIM
+from maskrcnn_trainer.shared.object_url import LONGEST_WORKSPACE_URL, URL_PATTERN
 from maskrcnn_trainer.spec.maskrcnn_config import MaskRCNNConfig
 
 _SUSPENDED = (
@@ -213,18 +214,27 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[CelRule, ...]] = {
             "!self.startsWith('/') && !('..' in self.split('/'))",
             "subPath must be a relative path inside the volume, without '..'",
         ),
+        CelRule(f"!self.matches({quoted(f'^({URL_PATTERN})')})", RELATIVE_SUB_PATH),
     ),
     ("ObjectStorageWorkspace", "url"): (
         CelRule(
-            # Python also checks for control characters, and for segments . and ..
-            r"self.matches('^(s3|gs|az)://[A-Za-z0-9$][A-Za-z0-9._-]*(/[^/?#*,\\[\\]]+)*$')",
+            r"self.matches('^(s3|gs|az)://[A-Za-z0-9$][A-Za-z0-9._-]{0,254}(/[^/?#*,\\[\\]]+)*$')",
             "url must be s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, or az://CONTAINER/PREFIX, without a slash at the "
             "end, a query, user info, and the characters * , [ ]",
+        ),
+        CelRule("!self.matches('/[.][.]?(/|$)')", "url must not have . and .. as segments"),
+        CelRule(
+            r"!self.endsWith(' ') && !self.replace(' ', '').matches('[\\p{Cc}\\p{Cf}\\p{Co}\\p{Z}]')",
+            "url must not have control characters and other characters that are not seen, and no blank at the end",
+        ),
+        CelRule(
+            f"bytes(self).size() <= {LONGEST_WORKSPACE_URL}",
+            f"url must have at most {LONGEST_WORKSPACE_URL} bytes, which leaves room for the keys of results below it",
         ),
     ),
     ("ObjectStorageWorkspace", "takeOverFrom"): (
         CelRule(
-            "self.matches('^.+/[1-9][0-9]*$')",
+            "self.matches('^.+/[1-9][0-9]{0,17}$')",
             "takeOverFrom must be ID/EPOCH, as the message of a refused step names it, such as my-cluster/3",
         ),
     ),

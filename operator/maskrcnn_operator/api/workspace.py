@@ -8,12 +8,14 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, f
 
 from maskrcnn_operator.api.base import ApiModel
 from maskrcnn_operator.api.quantity import bytes_of
-from maskrcnn_trainer.shared.object_url import STORE_SCHEMES, is_url, url_problem
+from maskrcnn_trainer.shared.object_url import LONGEST_WORKSPACE_URL, STORE_SCHEMES, is_url, workspace_url_problem
 from maskrcnn_trainer.shared.owner_state import OwnerState
 from maskrcnn_trainer.shared.resource import OBJECT_NAME_PATTERN
 
 QUANTITY_PATTERN = r"^\+?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$"
+TAKE_OVER_FROM_LENGTH = 300
 ONE_WORKSPACE = "a workspace has exactly one of persistentVolumeClaim and objectStorage"
+RELATIVE_SUB_PATH = "results are written to a URL with objectStorage: subPath must be a relative path inside the volume"
 SUB_PATH_OF_A_CLAIM = "subPath is for a persistentVolumeClaim: with objectStorage, write the directory into its url"
 
 
@@ -49,10 +51,10 @@ class Scratch(ApiModel):
 class ObjectStorageWorkspace(ApiModel):
     """URL that stands for /workspace; spec.objectStores has how it is reached."""
 
-    url: Annotated[str, StringConstraints(min_length=1, max_length=1100)] = Field(
+    url: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_WORKSPACE_URL)] = Field(
         description="URL of all experiments of this workspace, such as s3://BUCKET/PREFIX."
     )
-    take_over_from: Annotated[str, StringConstraints(max_length=300)] | None = Field(
+    take_over_from: Annotated[str, StringConstraints(max_length=TAKE_OVER_FROM_LENGTH)] | None = Field(
         default=None,
         description="State of another owner of the experiment's results that is replaced, ID/EPOCH, as the message "
         "of a refused step names it. It can change at any time, and refused steps then start again.",
@@ -64,7 +66,7 @@ class ObjectStorageWorkspace(ApiModel):
     def _is_of_a_store(cls, value: str) -> str:
         if value.partition("://")[0] not in STORE_SCHEMES:
             raise ValueError("must be a URL of an object store, such as s3://BUCKET/PREFIX")
-        if problem := url_problem(value):
+        if problem := workspace_url_problem(value):
             raise ValueError(problem)
         if wildcards := sorted(set("*?[],") & set(value)):
             raise ValueError(f"has {' '.join(wildcards)}, which has a meaning in file patterns; use another prefix")
@@ -103,6 +105,11 @@ class Workspace(ApiModel):
         """Return the URL that ``/workspace`` stands for; None for a claim."""
         return None if self.object_storage is None else self.object_storage.url
 
+    @property
+    def take_over_from(self) -> str | None:
+        """Return the state of another owner that is replaced; None without one, and for a claim."""
+        return None if self.object_storage is None else self.object_storage.take_over_from
+
     @field_validator("sub_path")
     @classmethod
     def _stays_inside(cls, value: str, info: ValidationInfo) -> str:
@@ -111,7 +118,7 @@ class Workspace(ApiModel):
         if value.startswith("/") or ".." in value.split("/"):
             raise ValueError("must be a relative path inside the volume, without '..'")
         if is_url(value):
-            raise ValueError("results are written to a URL with objectStorage: give a relative path inside the volume")
+            raise ValueError(RELATIVE_SUB_PATH)
         return value
 
     @model_validator(mode="after")

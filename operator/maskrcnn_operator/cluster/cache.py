@@ -62,10 +62,10 @@ class ExperimentEntry:
 
     Attributes:
         version: its resourceVersion.
-        experiment: None if the object cannot be read because of ``problems``. If all problems are in podOverrides of
-            steps, the experiment is there without these overrides, and must not be carried out.
-        raw: the object without its spec and annotations; None if the object can be read. It has no status if that is
-            unknown.
+        experiment: None if the object cannot be read because of ``problems``. If all problems are in fields that no run
+            is followed by, the experiment is there without these fields, and must not be carried out.
+        raw: the object without annotations, and with ``suspend`` alone of its spec; None if the object can be read. It
+            has no status if that is unknown.
         reported: only the metadata is known, and the conditions of the object report this.
     """
 

@@ -14,6 +14,7 @@ from maskrcnn_operator.api.manifest import details_problem, read_object
 from maskrcnn_operator.api.problems import ManifestError, ManifestProblem, field_path
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.api.text import clean
+from maskrcnn_operator.api.workspace import Workspace
 from maskrcnn_operator.cluster.compact import compact
 
 _NOT_KEPT = ("managedFields", "ownerReferences", "finalizers", "annotations", "labels")
@@ -21,6 +22,14 @@ _NOT_KEPT = ("managedFields", "ownerReferences", "finalizers", "annotations", "l
 _MOST_PROBLEMS = 100
 """Most problems that are kept: the message of a condition has no room for more."""
 _OF_OVERRIDES_OF_A_STEP = re.compile(r"spec\.steps\[(\d+)\]\.podOverrides(?![A-Za-z])")
+_OF_A_FIELD = re.compile(
+    r"spec\.(workspace\.objectStorage\.(?:takeOverFrom|scratch)|workspace|encryptionKeySecretRef|queueName)(?![A-Za-z])"
+)
+"""Fields that no run is followed or stopped by; most of them can only change while the experiment is suspended."""
+UNKNOWN_WORKSPACE = Workspace.model_construct()
+"""Workspace of an experiment whose own one is invalid: neither a claim nor a URL."""
+_ANY_WORKSPACE = {"persistentVolumeClaim": {"claimName": "any"}}
+"""Takes the place of an invalid workspace while the object is read, because a valid object has one."""
 
 
 def read_experiment(
@@ -28,8 +37,10 @@ def read_experiment(
 ) -> tuple[MaskRCNNExperiment | None, tuple[ManifestProblem, ...]]:
     """Return the experiment, and the problems that prevent it from being read. It raises nothing, for any object.
 
-    The API server accepts any podOverrides in a step. If only these are invalid, the experiment is returned without
-    them and with the problems: it cannot be carried out, but its runs are tracked and can be suspended.
+    If only fields are invalid that no run is followed by, the experiment is returned without them and with the
+    problems: it cannot be carried out, but its runs are tracked and can be suspended. The API server accepts any
+    podOverrides in a step. The others are fields that can only be corrected while the experiment is suspended: without
+    that, it would be lost if an older release has accepted them.
 
     Args:
         item: the object from the API server.
@@ -38,10 +49,12 @@ def read_experiment(
     try:
         return compact(_read(item, known)), ()
     except ManifestError as error:
-        without = _without_wrong_overrides(item, error.problems)
+        without = _without_wrong_fields(item, error.problems)
         if without is None:
             return None, error.problems[:_MOST_PROBLEMS]
         rest, more = read_experiment(without)
+        if rest is not None and without["spec"].get("workspace") is _ANY_WORKSPACE:
+            rest = compact(rest.without_workspace())
         return rest, (*error.problems, *more)[:_MOST_PROBLEMS]
     except Exception as error:  # noqa: BLE001 - a malformed object must not affect others
         message = clean(str(error), 200)
@@ -67,23 +80,41 @@ def _read(item: Mapping[str, Any], known: MaskRCNNExperiment | None) -> MaskRCNN
     return known.model_copy(update={"metadata": newer, "status": status})
 
 
-def _without_wrong_overrides(item: Mapping[str, Any], problems: Iterable[ManifestProblem]) -> dict[str, Any] | None:
-    """Return the object without the invalid podOverrides of steps; None if another field is invalid."""
-    found = [_OF_OVERRIDES_OF_A_STEP.match(problem.field) for problem in problems]
-    wrong = {int(match[1]) for match in found if match is not None}
-    if not wrong or None in found:
-        return None
-    steps = [
-        {field: value for field, value in step.items() if field != "podOverrides"} if index in wrong else step
-        for index, step in enumerate(item["spec"]["steps"])
-    ]
-    return {**item, "spec": {**item["spec"], "steps": steps}}
+def _without_wrong_fields(item: Mapping[str, Any], problems: Iterable[ManifestProblem]) -> dict[str, Any] | None:
+    """Return the object without its invalid fields; None if a field is invalid that runs are followed by."""
+    overrides, fields = set(), set()
+    for problem in problems:
+        of_overrides, of_a_field = (
+            expression.match(problem.field) for expression in (_OF_OVERRIDES_OF_A_STEP, _OF_A_FIELD)
+        )
+        if of_overrides is None and of_a_field is None:
+            return None
+        if of_overrides is not None:
+            overrides.add(int(of_overrides[1]))
+        if of_a_field is not None:
+            fields.add(of_a_field[1])
+    spec = {name: value for name, value in item["spec"].items() if name not in fields}
+    if overrides:
+        spec["steps"] = [
+            {name: value for name, value in step.items() if name != "podOverrides"} if index in overrides else step
+            for index, step in enumerate(spec["steps"])
+        ]
+    if "workspace" in fields:
+        spec["workspace"] = _ANY_WORKSPACE
+    elif any("." in field for field in fields):
+        wrong = {field.rpartition(".")[2] for field in fields}
+        storage = spec["workspace"]["objectStorage"]
+        kept = {name: value for name, value in storage.items() if name not in wrong}
+        spec["workspace"] = {**spec["workspace"], "objectStorage": kept}
+    return {**item, "spec": spec}
 
 
 def without_what_is_large(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the object without its spec and unused metadata, and with its status only if that is valid JSON."""
+    """Return the object without unused metadata, with ``suspend`` alone of its spec, and its status if that is JSON."""
     kept = {key: value for key, value in item.items() if key not in ("spec", "status")}
     kept["metadata"] = {key: value for key, value in item["metadata"].items() if key not in _NOT_KEPT}
+    spec = item.get("spec")
+    kept["spec"] = {"suspend": isinstance(spec, Mapping) and spec.get("suspend") is True}
     try:
         json.dumps(item.get("status"))
     except (ValueError, TypeError, RecursionError):

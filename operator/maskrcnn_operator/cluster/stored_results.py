@@ -12,7 +12,7 @@ from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.connection import NO_CONFIGURATION, connect, load_access
 from maskrcnn_operator.cluster.errors import ApiError
-from maskrcnn_operator.cluster.parse import read_experiment
+from maskrcnn_operator.cluster.parse import UNKNOWN_WORKSPACE, read_experiment
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, Object
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.spec.object_stores import local_stores, stores_to_json
@@ -67,7 +67,7 @@ def results_of(item: Mapping[str, Any], store_config: Path | None = None) -> tup
     name = item["metadata"]["name"]
     # results of another release may be in the status, and aren't needed here
     experiment, problems = read_experiment({key: value for key, value in item.items() if key != "status"})
-    if experiment is None:
+    if experiment is None or experiment.spec.workspace == UNKNOWN_WORKSPACE:
         problem = one_line(str(problems[0]), _MOST_OF_A_MESSAGE)
         raise InvalidInput(f"{KIND} {name} is invalid: {problem}; correct it, or {_GIVE_THE_URL}")
     workspace = experiment.spec.workspace

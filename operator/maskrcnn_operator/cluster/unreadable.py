@@ -11,15 +11,25 @@ from pydantic import ValidationError
 
 from maskrcnn_operator.api.manifest import details_problem
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus
 from maskrcnn_operator.cluster.cache import ExperimentEntry
 from maskrcnn_operator.core.conditions import conditions, ours
 from maskrcnn_operator.core.notice import Notice, notice, raw_conditions, with_notice
 from maskrcnn_operator.core.summary import invalid
 
 
-def report_on_unreadable(entry: ExperimentEntry, now: datetime) -> dict[str, Any] | Notice | None:
+def report_on_unreadable(
+    entry: ExperimentEntry, now: datetime, *, nothing_runs: bool = False
+) -> dict[str, Any] | Notice | None:
     """Return what to write for an experiment that cannot be read; None if it is written already.
+
+    While the experiment is to be suspended and nothing of it runs, the condition Suspended is True in addition: without
+    it, the API server accepts no correction of the workspace, the key, and the queue.
+
+    Args:
+        entry: the experiment.
+        now: aware.
+        nothing_runs: whether all of its known Jobs and pods have ended.
 
     Returns:
         The whole status if only the spec cannot be read. A notice if the status cannot be read or is unknown: its steps
@@ -37,11 +47,16 @@ def report_on_unreadable(entry: ExperimentEntry, now: datetime) -> dict[str, Any
         unreadable = _of_status(error)
         before = raw_conditions(raw)
         return None if with_notice(before, unreadable, entry.generation, now) == before else unreadable
-    verdict = invalid(entry.problems)
+    ended = nothing_runs and not any(step.state in LIVE_STATES for step in old.steps)
+    verdict = invalid(entry.problems, suspended=_is_to_be_suspended(raw) and ended)
     written = conditions(verdict, old.conditions, entry.generation, now)
     new = old.model_copy(update={"observed_generation": entry.generation, "conditions": written})
     same = new == old.model_copy(update={"conditions": ours(old.conditions)})
     return None if same else new.to_json()
+
+
+def _is_to_be_suspended(raw: Mapping[str, Any]) -> bool:
+    return bool(raw.get("spec", {}).get("suspend"))
 
 
 def _of_status(error: ValidationError) -> Notice:

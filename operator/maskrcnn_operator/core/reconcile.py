@@ -131,7 +131,8 @@ def _stalled(context: ReconcileContext, problems: tuple[ManifestProblem, ...]) -
     forget, _ = limits.runs_to_forget(holding, steps, context.now, context.settings)
     stop = tuple(key for key in stopping.runs_to_stop(context.runs, steps) if suspend or key.step in steps)
     wake = (publish_delay.next_delayed_publish(context, steps),)
-    return summary.conclude(context, steps, verdict, stop=stop, forget=forget, wake=wake)
+    workspace = workspace_edits.workspace_of_an_older_status(context)
+    return summary.conclude(context, steps, verdict, stop=stop, forget=forget, wake=wake, workspace=workspace)
 
 
 def _after(policies: Iterable[Policy], context: ReconcileContext) -> Steps:

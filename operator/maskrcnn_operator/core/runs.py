@@ -41,6 +41,8 @@ class Run:
         state: state of the attempt; an ended one never changes.
         fingerprint: fingerprint of the step when the attempt started; empty if unreadable.
         template: hash of the fields that its Job was made from; empty if unreadable, and for a local process.
+        take_over_from: takeOverFrom of the workspace when it was started, empty without one; None if its Job is gone,
+            and for a local process.
         name: of the Job or the process.
         image: trainer image; None for a local process.
         waiting_reason: why it does not run yet, such as ImagePullBackOff.
@@ -66,6 +68,7 @@ class Run:
     state: RunState
     fingerprint: str = ""
     template: str = ""
+    take_over_from: str | None = None
     name: str = ""
     image: str | None = None
     waiting_reason: str = ""

@@ -8,7 +8,15 @@ from datetime import datetime
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import EARLIEST, LIVE_STATES, ExperimentStatus, Progress, StepState, StepStatus
+from maskrcnn_operator.api.status import (
+    EARLIEST,
+    LIVE_STATES,
+    ConditionType,
+    ExperimentStatus,
+    Progress,
+    StepState,
+    StepStatus,
+)
 from maskrcnn_operator.api.task_kinds import Model, Shown
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.core.conditions import ExperimentPhase, Verdict, conditions, ours
@@ -68,7 +76,7 @@ def assess(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ..
         return Verdict(ExperimentPhase.SUSPENDED, Reason.SUSPENDED, "Suspended: set spec.suspend to false to resume")
     waiting = [step for step in steps if step.state is StepState.PENDING and step.reason != Reason.UPSTREAM_FAILED]
     if broken and not live and not waiting:
-        message = "; ".join(f"step {step.name}: {step.message or step.reason}" for step in broken)
+        message = "; ".join(map(_of_step, broken))
         return Verdict(ExperimentPhase.FAILED, Reason.FAILED, message, cause=_cause(broken))
     return Verdict(ExperimentPhase.ACTIVE, _activity(live, waiting), _message(live, waiting, broken))
 
@@ -118,14 +126,14 @@ def _waits_for_something(step: StepStatus) -> bool:
 
 def _message(live: list[StepStatus], waiting: list[StepStatus], broken: list[StepStatus]) -> str:
     parts = [_of_step(step) for step in live]
-    parts += [f"step {step.name} failed: {step.message or step.reason}" for step in broken]
+    parts += [_of_step(step, " failed") for step in broken]
     if not live:
         parts += [_of_step(step) for step in waiting if _waits_for_something(step)]
     return "; ".join(parts) or "Steps are about to start"
 
 
-def _of_step(step: StepStatus) -> str:
-    reason = f"step {step.name}: {step.reason}"
+def _of_step(step: StepStatus, state: str = "") -> str:
+    reason = f"step {step.name}{state}: {step.reason}"
     return f"{reason}: {step.message}" if step.message else reason
 
 
@@ -157,8 +165,9 @@ def conclude(
     status = assemble(experiment, context.desired.graph, ordered, verdict, now)
     status = status.model_copy(update={"steps": (*status.steps, *_held_and_no_longer_in_the_spec(context))})
     changed = _what_is_written(status) != _what_is_written(before)
-    if workspace is not None and (changed or before.workspace is not None):
-        # an older release has left statuses without it, which alone is not worth a write
+    may_move = status.is_true(ConditionType.SUSPENDED)
+    if workspace is not None and (changed or before.workspace is not None or may_move):
+        # an older release has left statuses without it; that alone is worth a write only where the place may change
         changed = changed or before.workspace != workspace
         status = status.model_copy(update={"workspace": workspace})
     # from the new status: this may be the last reconciliation before the deadline

@@ -178,6 +178,7 @@ def _run(attempt: Attempt, state: RunState, now: datetime, **fields: Any) -> Run
         "fingerprint": job.fingerprint if job else pods[0].fingerprint,
         "older_fingerprints": job.older_fingerprints if job else pods[0].older_fingerprints,
         "template": job.template if job else pods[0].template,
+        "take_over_from": job.take_over_from if job else None,
         "name": job.name if job else "",
         "image": job.image if job else None,
         "started": job.start_time if job else None,

@@ -12,6 +12,7 @@ from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.jobs.config import RENDEZVOUS_PORT, JobConfig
 from maskrcnn_operator.jobs.names import (
     ANNOTATION_EXPERIMENT_UID,
+    ANNOTATION_TAKE_OVER_FROM,
     ANNOTATION_TEMPLATE,
     LABEL_QUEUE,
     fingerprint_annotations,
@@ -32,6 +33,7 @@ def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
     """
     step, queue = experiment.step(start.step), experiment.spec.queue_name or config.defaults.queue_name
     nodes, overrides = step.nodes, overrides_of(experiment, step)
+    take_over_from = experiment.spec.workspace.take_over_from
     ours = labels(experiment.name, start.step, start.attempt)
     job_labels = {**carried_by(Place.JOB, "labels", overrides.labels), **ours}
     return {
@@ -46,6 +48,7 @@ def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
                 ANNOTATION_EXPERIMENT_UID: experiment.metadata.uid,
                 **fingerprint_annotations(start.fingerprints),
                 ANNOTATION_TEMPLATE: start.template,
+                **({ANNOTATION_TAKE_OVER_FROM: take_over_from} if take_over_from else {}),
             },
             "ownerReferences": [owner_reference(experiment)],
         },

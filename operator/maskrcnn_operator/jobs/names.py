@@ -20,6 +20,8 @@ ANNOTATION_OLDER_FINGERPRINTS = f"{GROUP}/older-fingerprints"
 """Fingerprints of the same step in older releases of the image, separated by spaces; absent if there are none."""
 ANNOTATION_EXPERIMENT_UID = f"{GROUP}/experiment-uid"
 ANNOTATION_TEMPLATE = f"{GROUP}/template"
+ANNOTATION_TAKE_OVER_FROM = f"{GROUP}/take-over-from"
+"""State of another owner that an attempt replaces in object storage, as in the workspace; absent without one."""
 ANNOTATION_SPEC = f"{GROUP}/spec"
 ANNOTATION_REPORT_CA = f"{GROUP}/report-ca"
 

@@ -112,6 +112,11 @@ def observe(
     return Observation(tuple(runs), named, tuple(to_read), min(wake, default=None))
 
 
+def have_ended(jobs: Sequence[JobView], pods: Sequence[PodView], now: datetime) -> bool:
+    """Return whether all Jobs are finished, and all pods are terminal or lost."""
+    return all(job.finished for job in jobs) and all(pod.terminal or is_lost(pod, now) for pod in pods)
+
+
 def _with_previous_reason(run: Run, experiment: MaskRCNNExperiment) -> Run:
     """Return a run with the reason in the status, if this replica has not read all events of the run yet.
 

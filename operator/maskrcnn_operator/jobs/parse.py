@@ -13,10 +13,12 @@ from datetime import datetime
 from maskrcnn_operator.api.base import KIND
 from maskrcnn_operator.api.status import INT32_MAX, utc
 from maskrcnn_operator.api.text import clean, one_line
+from maskrcnn_operator.api.workspace import TAKE_OVER_FROM_LENGTH
 from maskrcnn_operator.jobs.names import (
     ANNOTATION_EXPERIMENT_UID,
     ANNOTATION_FINGERPRINT,
     ANNOTATION_OLDER_FINGERPRINTS,
+    ANNOTATION_TAKE_OVER_FROM,
     ANNOTATION_TEMPLATE,
     LABEL_ATTEMPT,
     LABEL_EXPERIMENT,
@@ -66,6 +68,7 @@ def job_view(value: object) -> JobView:
         fingerprint=_shared(annotations.get(ANNOTATION_FINGERPRINT)),
         older_fingerprints=tuple(_text(annotations.get(ANNOTATION_OLDER_FINGERPRINTS)).split()),
         template=_shared(annotations.get(ANNOTATION_TEMPLATE)),
+        take_over_from=clean(annotations.get(ANNOTATION_TAKE_OVER_FROM), TAKE_OVER_FROM_LENGTH),
         image=_image(spec),
         queue=_shared(labels.get(LABEL_QUEUE)),
         suspended=spec.get("suspend") is True,

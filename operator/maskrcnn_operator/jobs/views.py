@@ -37,6 +37,7 @@ class JobView:
     Attributes:
         experiment, step, attempt: from its labels; attempt is 0 if the label isn't a number.
         experiment_uid: uid of its controller if that is an experiment, else empty. Labels don't prove ownership.
+        take_over_from: state of another owner that its attempt replaces; empty without one.
         queue: Kueue LocalQueue; empty without one.
         conditions: those that are True.
         start_time: when it was started or last admitted; None while it is suspended.
@@ -53,6 +54,7 @@ class JobView:
     fingerprint: str = ""
     older_fingerprints: tuple[str, ...] = ()
     template: str = ""
+    take_over_from: str = ""
     image: str | None = None
     queue: str = ""
     suspended: bool = False

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.shared.object_url import STORE_SCHEMES, ObjectUrl, is_url, parse_url
+from maskrcnn_trainer.shared.object_url import STORE_SCHEMES, ObjectUrl, is_url, parse_url, workspace_url_problem
 from maskrcnn_trainer.spec.url_fields import local_problem
 
 _PAGE_SUFFIXES = (".html", ".htm")
@@ -39,10 +38,9 @@ def workspace_argument(text: str) -> Path | ObjectUrl:
         return path_argument(text)
     if text.lower().startswith("file:"):
         raise argparse.ArgumentTypeError("a URL of a file isn't accepted here: give its path")
-    try:
-        return parse_url(text, "the URL")
-    except InvalidInput as error:
-        raise argparse.ArgumentTypeError(str(error).removeprefix("the URL: ")) from None
+    if problem := workspace_url_problem(text):
+        raise argparse.ArgumentTypeError(problem)
+    return parse_url(text, "--workspace")
 
 
 def page_argument(text: str) -> Path:

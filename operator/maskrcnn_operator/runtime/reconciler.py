@@ -21,7 +21,8 @@ from maskrcnn_operator.core.desired import DesiredState
 from maskrcnn_operator.core.notice import Notice, raw_conditions
 from maskrcnn_operator.core.plan import Plan, Settings, StartRefusal
 from maskrcnn_operator.core.reconcile import reconcile, seen
-from maskrcnn_operator.jobs.observe import RelabeledJob, missing_jobs, observe
+from maskrcnn_operator.jobs.attempt import lost_later
+from maskrcnn_operator.jobs.observe import RelabeledJob, have_ended, missing_jobs, observe
 from maskrcnn_operator.metrics import process as metrics
 from maskrcnn_operator.runtime.event_reader import EventReader
 from maskrcnn_operator.runtime.patience import Patience
@@ -81,8 +82,7 @@ class Reconciler:
 
     async def _reconcile_entry(self, key: Key, entry: ExperimentEntry) -> float | None:
         if entry.experiment is None:
-            await self._report_unreadable(key, entry)
-            return None
+            return await self._report_unreadable(key, entry)
         experiment = entry.experiment
         if experiment.metadata.deletion_timestamp is not None:
             return None
@@ -104,13 +104,16 @@ class Reconciler:
             return 0.0
         return None if wake_at is None else max(0.0, (wake_at - self._now()).total_seconds())
 
-    async def _report_unreadable(self, key: Key, entry: ExperimentEntry) -> None:
+    async def _report_unreadable(self, key: Key, entry: ExperimentEntry) -> float | None:
         now = self._now()
-        report = report_on_unreadable(entry, now)
+        jobs, pods = self._cache.jobs_of(*key), self._cache.pods_of(*key)
+        report = report_on_unreadable(entry, now, nothing_runs=have_ended(jobs, pods, now))
         if isinstance(report, Notice):
             await self._executor.statuses.report(key, report, entry, now)
         elif report is not None:
             await self._executor.statuses.apply(*key, report, str(entry.version))
+        lost = lost_later(pods, now)
+        return None if lost is None else (lost - now).total_seconds()
 
     async def _report_failure(self, key: Key, entry: ExperimentEntry, error: ApiError) -> None:
         """Report in the status that reconciling fails, once it has failed for a while."""
@@ -157,7 +160,7 @@ class Reconciler:
             workspace_shared=workspace is None
             or await self._access_modes.shared(experiment.metadata.namespace, workspace),
             cache_shared=cache is None or await self._access_modes.shared(experiment.metadata.namespace, cache),
-            owner_id=None if workspace is not None else await self._owners.owner_of(experiment),
+            owner_id=None if experiment.spec.workspace.url is None else await self._owners.owner_of(experiment),
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,14 +20,21 @@ SCHEMES = (*STORE_SCHEMES, "file")
 LONGEST_KEY = 1024
 """Maximum bytes of a key in S3 and GCS (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)."""
 
+LONGEST_WORKSPACE_URL = 800
+"""Maximum bytes of the URL of a workspace: keys below it have the names of an experiment, a step, and a file, and an
+event (at most 1,024 bytes) has the URL of a step's results."""
+
 FORM = "s3://BUCKET/KEY, gs://BUCKET/KEY, az://CONTAINER/KEY, or file:///PATH"
 """Forms of a URL, for messages."""
 
 # one slash is enough for a known scheme: path functions fold two of them
-_URL = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*://|(?i:{'|'.join(SCHEMES)}):/")
+URL_PATTERN = rf"[A-Za-z][A-Za-z0-9+.-]*://|(?i:{'|'.join(SCHEMES)}):/"
+"""Expression for the beginning of a text that is meant as a URL, in the syntax of Python and of RE2."""
+_URL = re.compile(URL_PATTERN)
 _KNOWN = re.compile(rf"(?P<scheme>{'|'.join(SCHEMES)})://(?P<container>[^/]*)(?:/(?P<key>.*))?", re.DOTALL)
 _CONTAINER = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,254}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_SEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"})
 _WILDCARD = re.compile(r"[*?\[]")
 _URL_IN_TEXT = re.compile(r"[A-Za-z0-9+.-]:/[^\s\"']*")
 _LINK_IN_TEXT = re.compile(
@@ -159,6 +167,30 @@ def url_problem(text: str) -> str | None:
     if "?" in text:
         return "a URL with a ? (a query, such as a signature) isn't accepted: give the object without it"
     return _problem(text)
+
+
+def workspace_url_problem(text: str) -> str | None:
+    """Return a sentence about why a text can't be the URL of a workspace, without any part of it; None if it can.
+
+    Messages, conditions, and events show this URL, and results are written below it. So it has rules that the URL of an
+    input doesn't have: a limit of its own, and only characters that are seen.
+    """
+    if problem := url_problem(text):
+        return problem
+    size = len(text.encode())
+    if size > LONGEST_WORKSPACE_URL:
+        return f"the URL has {size} bytes: a workspace can have at most {LONGEST_WORKSPACE_URL}"
+    if hidden := next((character for character in text if _is_not_seen(character)), None):
+        return f"the invisible character U+{ord(hidden):04X} isn't accepted in the URL of a workspace"
+    return "a blank at the end isn't accepted in the URL of a workspace" if text.endswith(" ") else None
+
+
+def _is_not_seen(character: str) -> bool:
+    """Return whether a character is a control or format character, or blank without being a space.
+
+    The CustomResourceDefinition has the same categories, which leave out code points without a character.
+    """
+    return character != " " and unicodedata.category(character) in _NOT_SEEN
 
 
 def pattern_problem(text: str) -> str | None:
