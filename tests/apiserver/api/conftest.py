@@ -64,14 +64,25 @@ def older_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def older_definition(bed: Bed) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Create a definition without bounds; yield its group, and a function that upgrades it to this release."""
-    group = "older.example.com"
+    """Create a definition of an older release; yield its group, and a function that upgrades it to this release."""
+    yield from _created(bed, "older.example.com", older_schema)
+
+
+@pytest.fixture
+def definition_without_bounds(bed: Bed) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Create this definition without bounds and rules; yield its group, and a function that adds them."""
+    yield from _created(bed, "unbounded.example.com", without_bounds)
+
+
+def _created(
+    bed: Bed, group: str, older: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Iterator[tuple[str, Callable[[], None]]]:
     definition = custom_resource_definition()
     definition["metadata"]["name"] = f"{PLURAL}.{group}"
     definition["spec"] |= {"group": group}
     definition["spec"]["names"] |= {"shortNames": [], "categories": []}
     schema = definition["spec"]["versions"][0]["schema"]
-    newer, schema["openAPIV3Schema"] = schema["openAPIV3Schema"], older_schema(schema["openAPIV3Schema"])
+    newer, schema["openAPIV3Schema"] = schema["openAPIV3Schema"], older(schema["openAPIV3Schema"])
     definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     bed.api("POST", definitions, definition)
     deadline = time.monotonic() + 60

@@ -82,6 +82,52 @@ def test_stored_experiment_keeps_its_claim_and_may_move_to_a_bucket(
     assert live["spec"]["workspace"] == {"objectStorage": {"url": "s3://data/results"}, "subPath": ""}
 
 
+WRONG_PLACES: dict[str, dict[str, Any]] = {
+    "URL too long": {"objectStorage": {"url": f"s3://data/{'k' * 1000}"}},
+    "URL with a blank at the end": {"objectStorage": {"url": "s3://data/results "}},
+    "URL with dots": {"objectStorage": {"url": "s3://data/../results"}},
+    "subPath as a URL": {"persistentVolumeClaim": {"claimName": "data"}, "subPath": "s3://data/results"},
+}
+
+
+@pytest.mark.parametrize("workspace", WRONG_PLACES.values(), ids=WRONG_PLACES)
+def test_stored_workspace_that_is_refused_now_can_be_suspended_and_corrected(
+    bed: Bed,
+    namespace: str,
+    definition_without_bounds: tuple[str, Callable[[], None]],
+    workspace: dict[str, Any],
+) -> None:
+    group, upgrade = definition_without_bounds
+    path = f"/apis/{group}/{VERSION}/namespaces/{namespace}/{PLURAL}"
+    manifest = {**example(), "apiVersion": f"{group}/{VERSION}"}
+    manifest["spec"]["workspace"] = workspace
+    bed.api("POST", path, manifest)
+    upgrade()
+    manifest["metadata"]["name"] = "another"
+    wait_refused(lambda: bed.api("POST", f"{path}?dryRun=All", manifest))
+    body = {"apiVersion": f"{group}/{VERSION}", "kind": KIND, "metadata": {"name": "minimal"}, "status": RUNNING}
+    written = f"{path}/minimal/status?fieldManager=one&force=true"
+    assert bed.api("PATCH", written, body, "application/apply-patch+yaml")["status"] == RUNNING
+    assert bed.api("PATCH", f"{path}/minimal", {"spec": {"suspend": True}})["spec"]["suspend"] is True
+    bed.api("PATCH", f"{path}/minimal/status", {"status": SUSPENDED})
+    corrected = {"persistentVolumeClaim": {"claimName": "data"}, "objectStorage": None, "subPath": ""}
+    live = bed.api("PATCH", f"{path}/minimal", {"spec": {"workspace": corrected}})
+    assert live["spec"]["workspace"] == {"persistentVolumeClaim": {"claimName": "data"}, "subPath": ""}
+
+
+def wait_refused(call: Callable[[], Any]) -> None:
+    """Repeat a call that only the older definition accepts."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            call()
+        except RestError as error:
+            assert error.status == 422, error
+            return
+        assert time.monotonic() < deadline, "the newer definition is not in force"
+        time.sleep(0.1)
+
+
 def wait_in_force(call: Callable[[], Any]) -> None:
     """Repeat a call that only the newer definition accepts."""
     deadline = time.monotonic() + 60

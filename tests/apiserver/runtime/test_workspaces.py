@@ -93,3 +93,74 @@ def test_status_of_a_release_without_workspaces_counts_for_the_claim(
     assert done["status"]["workspace"] == "maskrcnn"
     assert [step_of(done, step)["attempt"] for step in ("convert", "train")] == [1, 1]
     assert len(cluster.jobs()) == 2
+
+
+MOVES = {"another claim": {"persistentVolumeClaim": {"claimName": "other"}}, "a bucket": MOVE_TO_A_BUCKET}
+
+
+@pytest.mark.parametrize("place", MOVES.values(), ids=MOVES)
+def test_workspace_may_change_although_an_older_release_has_suspended_the_experiment(
+    start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet, place: dict[str, Any]
+) -> None:
+    cluster.claim("ReadWriteMany", name="other")
+    kubelet.play("train", Play(seconds=None), attempt=1)
+    first = start_operator()
+    cluster.apply(manifest("older", CONVERT, TRAIN))
+    kubelet.wait_running("train")
+    cluster.edit("older", {"suspend": True})
+    cluster.wait_ready("older", "Suspended")
+    first.stop()
+    path = f"/apis/maskrcnn.dev/v1alpha1/namespaces/{cluster.namespace}/maskrcnnexperiments/older/status"
+    cluster.bed.api("PATCH", path, {"status": {"workspace": None}})
+    start_operator()
+    cluster.wait("older", lambda found: found["status"].get("workspace") == "maskrcnn", "the record of the claim")
+    cluster.edit("older", {"workspace": place, "suspend": False})
+    cluster.wait_ready("older", "Succeeded")
+    assert {"convert/2", "train/2"} <= set(cluster.jobs())
+
+
+def test_removal_of_a_wrong_take_over_gives_a_refused_step_another_attempt(
+    without_claim: Cluster, operator: RunningOperator, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("convert", Play(exit_code=64, error="AnothersOwner"), attempt=1)
+    wrong = {"objectStorage": {"url": URL, "takeOverFrom": "wrong/9"}}
+    without_claim.apply(manifest("removed", CONVERT, workspace=wrong))
+    without_claim.wait_step("removed", "convert", state="Failed", reason="AnothersOwner", attempt=1)
+    without_claim.edit("removed", {"workspace": {"objectStorage": {"takeOverFrom": None}}})
+    without_claim.wait_step("removed", "convert", state="Succeeded", attempt=2)
+
+
+WRONG_INPUT = {"checkpoint": "s3://data/model.tlt?versionId=1"}
+
+
+def test_wrong_edit_of_a_suspended_experiment_can_be_corrected_together_with_its_workspace(
+    without_claim: Cluster, operator: RunningOperator, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("train", Play(seconds=None), attempt=1)
+    without_claim.apply(manifest("typo", TRAIN, workspace=BUCKET))
+    kubelet.wait_running("train")
+    without_claim.edit("typo", {"suspend": True})
+    without_claim.wait_ready("typo", "Suspended")
+    without_claim.edit("typo", {"workspace": {"objectStorage": {"url": f"{URL}/wrong"}}, "experiment": WRONG_INPUT})
+    stalled = without_claim.wait_ready("typo", "InvalidSpec")
+    assert condition(stalled, "Suspended") is not None
+    right = {"workspace": {"objectStorage": {"url": f"{URL}/right"}}, "experiment": {"checkpoint": None}}
+    without_claim.edit("typo", {**right, "suspend": False})
+    done = without_claim.wait_ready("typo", "Succeeded")
+    assert done["status"]["workspace"] == f"{URL}/right"
+
+
+def test_experiment_that_was_resumed_with_a_wrong_edit_can_be_suspended_and_corrected(
+    without_claim: Cluster, operator: RunningOperator, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("train", Play(seconds=None), attempt=1)
+    without_claim.apply(manifest("typo", TRAIN, workspace=BUCKET))
+    kubelet.wait_running("train")
+    without_claim.edit("typo", {"suspend": True})
+    without_claim.wait_ready("typo", "Suspended")
+    without_claim.edit("typo", {"suspend": False, "experiment": WRONG_INPUT})
+    assert condition(without_claim.wait_ready("typo", "InvalidSpec"), "Suspended") is None
+    without_claim.edit("typo", {"suspend": True})
+    without_claim.wait("typo", lambda found: condition(found, "Suspended") is not None, "the condition Suspended")
+    right = {"workspace": {"objectStorage": {"url": f"{URL}/right"}}, "experiment": {"checkpoint": None}}
+    assert without_claim.edit("typo", right)["metadata"]["generation"] == 5
