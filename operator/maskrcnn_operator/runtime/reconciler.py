@@ -86,15 +86,15 @@ class Reconciler:
         experiment = entry.experiment
         if experiment.metadata.deletion_timestamp is not None:
             return None
+        # before anything is awaited: the problems of the entry belong to it, and a later entry may have none
+        desired = self._cache.desired(experiment)
         missing = missing_jobs(experiment, self._cache.jobs_of(*key))
         relabeled = await self._executor.look_for(experiment, missing) if missing else ()
         try:
-            plan, wake_at = await self._start(key, experiment, relabeled)
+            plan, wake_at = await self._start(key, experiment, desired, relabeled)
         except ApiError:
             if experiment.status.observed_generation is None:
-                await self._executor.conclude(
-                    experiment, seen(experiment, self._now(), self._cache.desired(experiment))
-                )
+                await self._executor.conclude(experiment, seen(experiment, self._now(), desired))
             raise
         # report the changes once the status is written, even if a later deletion fails
         done = await self._executor.conclude(
@@ -127,13 +127,12 @@ class Reconciler:
             log.info("Could not report the failed reconciliation in the status either: %s", again)
 
     async def _start(
-        self, key: Key, experiment: MaskRCNNExperiment, relabeled: Sequence[RelabeledJob]
+        self, key: Key, experiment: MaskRCNNExperiment, desired: DesiredState, relabeled: Sequence[RelabeledJob]
     ) -> tuple[Plan, datetime | None]:
         """Make a plan and carry out its starts; return the plan and when to look again.
 
         If a start is refused, the plan is made again with that refusal. Each step is refused at most once.
         """
-        desired = self._cache.desired(experiment)
         settings = await self._settings_of(experiment, desired)
         refused: dict[str, StartRefusal] = {}
         while True:

@@ -73,6 +73,11 @@ def test_experiment_on_a_volume_is_refused_with_its_claim() -> None:
         results_of(item)
 
 
+def test_experiment_with_an_invalid_url_is_refused_with_its_problem() -> None:
+    with pytest.raises(InvalidInput, match=r"shapes is invalid: spec\.workspace\.objectStorage\.url: .*segment"):
+        results_of(experiment({"objectStorage": {"url": "s3://bucket/../x"}}))
+
+
 def test_invalid_experiment_is_refused_with_its_first_problem() -> None:
     with pytest.raises(InvalidInput, match=r"MaskRCNNExperiment shapes is invalid: .*give the URL of the workspace"):
         results_of(experiment({"objectStorage": {"url": "not a URL"}}))

@@ -79,3 +79,37 @@ def test_conditions_of_other_writers_cost_no_write(experiment_object: dict[str, 
     foreign = {"type": "Approved", "status": "True", "reason": "ByHand", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     stored = {**first, "conditions": [foreign, *first["conditions"]]}
     assert report_on_unreadable(entry_of(experiment_object, stored), NOW) is None
+
+
+def condition_types(report: Any) -> set[str]:
+    assert isinstance(report, dict)
+    return {item["type"] for item in report["conditions"] if item["status"] == "True"}
+
+
+def unreadable_and_suspended(experiment: dict[str, Any], step: dict[str, Any]) -> ExperimentEntry:
+    experiment["spec"] |= {"steps": [], "suspend": True}
+    return entry_of(experiment, {"steps": [step]})
+
+
+def test_unreadable_experiment_of_which_nothing_runs_is_suspended(experiment_object: dict[str, Any]) -> None:
+    entry = unreadable_and_suspended(experiment_object, {"name": "train", "state": "Pending", "attempt": 1})
+    report = report_on_unreadable(entry, NOW, nothing_runs=True)
+    assert condition_types(report) == {"Stalled", "Suspended"}
+
+
+@pytest.mark.parametrize(
+    ("state", "nothing_runs"), [("Pending", False), ("Running", True)], ids=["a Job runs", "the status has a live step"]
+)
+def test_unreadable_experiment_is_not_suspended_before_everything_has_ended(
+    experiment_object: dict[str, Any], state: str, nothing_runs: bool
+) -> None:
+    entry = unreadable_and_suspended(experiment_object, {"name": "train", "state": state, "attempt": 1})
+    report = report_on_unreadable(entry, NOW, nothing_runs=nothing_runs)
+    assert condition_types(report) == {"Stalled"}
+
+
+@pytest.mark.parametrize("suspend", [False, "true", 1, None, {}])
+def test_unreadable_experiment_is_suspended_only_by_true(experiment_object: dict[str, Any], suspend: object) -> None:
+    experiment_object["spec"] |= {"steps": [], "suspend": suspend}
+    report = report_on_unreadable(entry_of(experiment_object, {}), NOW, nothing_runs=True)
+    assert condition_types(report) == {"Stalled"}

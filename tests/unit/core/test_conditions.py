@@ -51,7 +51,7 @@ def test_an_experiment_fails_only_after_the_last_back_off(world: World) -> None:
     assert ready is not None
     assert (ready.reason, ready.message) == (
         "Waiting",
-        "step convert-val failed: no image; step convert-train: BackOff: TryAgain: try again",
+        "step convert-val failed: InvalidInput: no image; step convert-train: BackOff: TryAgain: try again",
     )
     world.now += timedelta(seconds=10)
     world.settle()
@@ -60,6 +60,14 @@ def test_an_experiment_fails_only_after_the_last_back_off(world: World) -> None:
     stalled = world.experiment.status.condition("Stalled")
     assert stalled is not None
     assert stalled.reason == "StepFailed"
+
+
+def test_failed_experiment_names_the_reason_and_the_message_of_each_failed_step() -> None:
+    steps = (
+        StepStatus(name="one", state=StepState.FAILED, reason="AnothersOwner", message="give other/3"),
+        StepStatus(name="two", state=StepState.FAILED, reason="Error"),
+    )
+    assert assess(steps, suspend=False).message == "step one: AnothersOwner: give other/3; step two: Error"
 
 
 def test_time_of_a_condition_whose_status_changes_is_new(world: World) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from maskrcnn_operator.api.base import EXPERIMENT_NAME_LENGTH, STEP_NAME_LENGTH
 from maskrcnn_operator.api.status import Artifact, StepState
+from maskrcnn_operator.cluster.events import NOTE_BYTES
 from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import RunState
+from maskrcnn_trainer.shared.object_url import LONGEST_WORKSPACE_URL
 
 from .conftest import BUCKET, Change, Make, in_a_bucket
 from .world import SETTINGS, World
@@ -115,15 +118,50 @@ def test_failed_step_runs_again_in_another_workspace(make: Make) -> None:
     assert world.live() == {"convert-train", "convert-val"}
 
 
-def test_status_of_an_older_release_keeps_its_results_and_is_not_written_for_the_record_alone(make: Make) -> None:
+def as_an_older_release_leaves_it(world: World) -> None:
+    world.experiment = world.experiment.with_status(world.experiment.status.model_copy(update={"workspace": None}))
+
+
+def test_workspace_of_an_older_status_is_recorded_while_the_experiment_is_suspended(make: Make) -> None:
     world = after_conversions(make, on_claim("one"))
-    status = world.experiment.status.model_copy(update={"workspace": None})
-    world.experiment = world.experiment.with_status(status)
-    assert not world.look().write_status
-    world.edit(make(on_claim("two")).suspended(True))
+    as_an_older_release_leaves_it(world)
+    assert world.look().write_status
+    assert world.experiment.status.workspace == "one"
+    world.edit(make(on_claim("two")))
     world.settle()
-    assert world.step("convert-train").state is StepState.SUCCEEDED
-    assert world.experiment.status.workspace == "two"
+    assert world.live() == {"convert-train", "convert-val"}
+
+
+def test_workspace_of_an_older_status_is_recorded_although_the_spec_is_invalid(make: Make) -> None:
+    absent: Change = lambda spec: spec["steps"][3].update(modelFrom="absent")  # noqa: E731 - a change is a function
+    world = World(make(on_claim("one")), OWNED)
+    world.settle()
+    world.succeed("convert-train", "convert-val")
+    world.edit(make(on_claim("one"), absent).suspended(True))
+    world.settle()
+    world.fail("train", 143)
+    assert world.conditions()["Suspended"] == "True"
+    as_an_older_release_leaves_it(world)
+    world.settle()
+    assert world.experiment.status.workspace == "one"
+
+
+def test_workspace_of_an_older_status_is_no_write_of_its_own_while_steps_run(make: Make) -> None:
+    world = World(make(on_claim("one")), OWNED)
+    world.settle()
+    as_an_older_release_leaves_it(world)
+    assert not world.look().write_status
+
+
+def test_workspace_of_an_older_status_is_no_write_of_its_own_while_an_invalid_spec_has_a_running_step(
+    make: Make,
+) -> None:
+    world = World(make(on_claim("one")), OWNED)
+    world.settle()
+    world.edit(make(on_claim("one"), lambda spec: spec["steps"][3].update(modelFrom="absent")))
+    world.settle()
+    as_an_older_release_leaves_it(world)
+    assert not world.look().write_status
 
 
 def test_invalid_edit_of_the_workspace_takes_effect_once_the_spec_is_valid(make: Make) -> None:
@@ -184,6 +222,45 @@ def test_take_over_gives_refused_steps_a_new_try(make: Make, reason: str) -> Non
     assert (world.step("convert-train").attempt, "convert-train" in world.live()) == (2, True)
 
 
+def test_removal_of_a_take_over_gives_refused_steps_a_new_try(make: Make) -> None:
+    world = World(make(taking_over("wrong/9")), OWNED)
+    world.settle()
+    found = TaskResult(64, world.newest("convert-train").fingerprint, reason="AnothersOwner")
+    world.fail("convert-train", 64, result=found)
+    world.edit(make(taking_over(None)))
+    world.settle()
+    assert (world.step("convert-train").attempt, "convert-train" in world.live()) == (2, True)
+
+
+def waiting_after(make: Make, reason: str) -> World:
+    """Return an experiment with a step that was refused with exit code 75, and waits to be retried."""
+    world = World(make(in_a_bucket), OWNED)
+    world.settle()
+    world.fail("convert-train", 75, result=TaskResult(75, world.newest("convert-train").fingerprint, reason=reason))
+    assert (world.step("convert-train").reason, world.step("convert-train").attempt) == ("BackOff", 1)
+    return world
+
+
+def test_take_over_ends_the_wait_of_a_superseded_step(make: Make) -> None:
+    world = waiting_after(make, "Superseded")
+    world.edit(make(taking_over("other/3")))
+    world.settle()
+    step = world.step("convert-train")
+    assert (step.attempt, step.restarts, "convert-train" in world.live()) == (2, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("reason", "change"),
+    [("StoreUnavailable", taking_over("other/3")), ("Superseded", taking_over(None, image="trainer:2"))],
+    ids=["another reason", "another edit"],
+)
+def test_other_waits_do_not_end_at_an_edit(make: Make, reason: str, change: Change) -> None:
+    world = waiting_after(make, reason)
+    world.edit(make(change))
+    world.settle()
+    assert world.step("convert-train").attempt == 1
+
+
 def test_new_try_that_is_refused_is_the_last(make: Make) -> None:
     world = refused(make)
     world.edit(make(taking_over("other/2")))
@@ -206,6 +283,16 @@ def test_take_over_also_counts_once_the_job_of_the_refused_attempt_is_gone(make:
 def test_other_edit_gives_refused_steps_no_new_try(make: Make) -> None:
     world = refused(make)
     world.edit(make(taking_over(None, image="trainer:2")))
+    world.settle()
+    assert world.step("convert-train").state is StepState.FAILED
+
+
+def test_other_edit_gives_steps_that_were_refused_with_a_take_over_no_new_try(make: Make) -> None:
+    world = World(make(taking_over("other/2")), OWNED)
+    world.settle()
+    found = TaskResult(64, world.newest("convert-train").fingerprint, reason="AnothersOwner")
+    world.fail("convert-train", 64, result=found)
+    world.edit(make(taking_over("other/2", image="trainer:2")))
     world.settle()
     assert world.step("convert-train").state is StepState.FAILED
 
@@ -241,3 +328,16 @@ def test_success_is_an_event_with_the_url_of_the_results(make: Make) -> None:
     world.change("convert-train", state=RunState.SUCCEEDED, exit_code=0, ended=world.now, result=found)
     messages = [event.message for event in world.look().events if event.reason == "StepSucceeded"]
     assert messages == [f"step convert-train: Completed; results in {BUCKET}/nuclei/convert-train"]
+
+
+def test_event_has_the_whole_url_of_the_longest_workspace(make: Make) -> None:
+    url = f"s3://results/{'k' * (LONGEST_WORKSPACE_URL - len('s3://results/'))}"
+    manifest = make(lambda spec: spec.update(workspace={"objectStorage": {"url": url}}))
+    metadata = manifest.metadata.model_copy(update={"name": "x" * EXPERIMENT_NAME_LENGTH})
+    world = World(manifest.model_copy(update={"metadata": metadata}), OWNED)
+    world.settle()
+    found = TaskResult(0, world.newest("convert-train").fingerprint)
+    world.change("convert-train", state=RunState.SUCCEEDED, exit_code=0, ended=world.now, result=found)
+    [message] = [event.message for event in world.look().events if event.reason == "StepSucceeded"]
+    longest = "x" * (STEP_NAME_LENGTH - len("convert-train"))
+    assert len(message + 2 * longest) <= NOTE_BYTES

@@ -48,6 +48,7 @@ class World:
                 state,
                 start.fingerprint,
                 template=start.template,
+                take_over_from=self.experiment.spec.workspace.take_over_from or "",
                 image=start.image,
                 started=self.now,
                 older_fingerprints=start.older_fingerprints,

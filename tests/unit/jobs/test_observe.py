@@ -10,7 +10,7 @@ import pytest
 
 from maskrcnn_operator.api.status import StepState, StepStatus
 from maskrcnn_operator.core.runs import Run
-from maskrcnn_operator.jobs.observe import Observation, missing_jobs, observe
+from maskrcnn_operator.jobs.observe import Observation, have_ended, missing_jobs, observe
 from maskrcnn_operator.jobs.parse import job_view, pod_view
 from maskrcnn_operator.jobs.views import PodView
 from maskrcnn_operator.jobs.waiting import waiting_reason
@@ -358,3 +358,27 @@ def test_the_nodes_of_many_lost_pods_are_counted(see: See) -> None:
     run = see.one(job_object(nodes=50), *pods, now=at(100))
     assert "node-0, node-1, node-2 and 47 more: remove the node" in run.lost
     assert len(run.lost) < 300
+
+
+RUNNING_JOB, ENDED_JOB = job_object(), job_object(complete=5)
+RUNNING_POD, ENDED_POD = pod_object(), pod_object(phase="Succeeded", code=0)
+
+
+@pytest.mark.parametrize(
+    ("objects", "ended"),
+    [
+        ((), True),
+        ((ENDED_JOB, ENDED_POD), True),
+        ((RUNNING_JOB,), False),
+        ((job_object(suspend=True, start=None),), False),
+        ((ENDED_JOB, RUNNING_POD), False),
+        ((pod_object(deleted=-100),), True),
+    ],
+    ids=["nothing", "ended", "Job runs", "Job is queued", "pod runs", "pod is lost"],
+)
+def test_experiment_has_ended_without_a_job_or_a_pod_that_may_run(
+    objects: tuple[dict[str, Any], ...], ended: bool
+) -> None:
+    jobs = [job_view(item) for item in objects if "template" in item["spec"]]
+    pods = [pod_view(item) for item in objects if "template" not in item["spec"]]
+    assert have_ended(jobs, pods, SOON) is ended

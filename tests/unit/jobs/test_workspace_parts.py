@@ -14,13 +14,16 @@ from tests.unit.object_store.fence.memory_store import KEYS, MemoryStore
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.jobs.manifests import job_manifest
+from maskrcnn_operator.jobs.names import ANNOTATION_TAKE_OVER_FROM
+from maskrcnn_operator.jobs.observe import observe
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 from maskrcnn_trainer.launch.store_results import step_identity
 from maskrcnn_trainer.object_store.fence.exchange_types import AnothersOwner, FenceOutcome, run_decision
 from maskrcnn_trainer.object_store.fence.ownership import OwnedPrefix, OwnershipTerms, own_prefix
 from maskrcnn_trainer.shared.owner_state import OwnerState
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
-from .conftest import Change, Make, at
+from .conftest import Change, Make, at, job_object, pod_object
 from .test_manifests import CONFIG, SETTINGS, container, pod, starts, the_job
 from .test_store_parts import environment, mounts, volumes
 
@@ -80,6 +83,36 @@ def test_results_are_named_by_url_in_the_variable_and_the_command_line(make: Mak
     assert environment(job)["MASKRCNN_RESULTS_DIR"] == "s3://lab/results/nuclei/train"
     arguments = container(job)["args"]
     assert arguments[arguments.index("-d") + 1] == "s3://lab/results/nuclei/train"
+
+
+def annotations(job: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = job["metadata"]["annotations"]
+    return found
+
+
+def test_run_has_the_take_over_that_its_job_was_started_with(make: Make) -> None:
+    experiment = make(bucket(takeOverFrom="other/3"))
+    item = job_object()
+    item["metadata"]["annotations"] |= annotations(the_job(experiment, "train", STORED))
+    [run] = observe(experiment, [job_view(item)], [], at(10)).runs
+    assert run.take_over_from == "other/3"
+
+
+def test_job_without_a_take_over_has_no_annotation_about_one(make: Make) -> None:
+    assert ANNOTATION_TAKE_OVER_FROM not in annotations(the_job(make(bucket()), "train", STORED))
+
+
+@pytest.mark.parametrize("value", [None, 7, ["other/3"], {}])
+def test_take_over_that_is_no_text_counts_as_absent(make: Make, value: object) -> None:
+    item = job_object()
+    item["metadata"]["annotations"][ANNOTATION_TAKE_OVER_FROM] = value
+    [run] = observe(make(bucket()), [job_view(item)], [], at(10)).runs
+    assert run.take_over_from == ""
+
+
+def test_take_over_of_a_run_whose_job_is_gone_is_unknown(make: Make) -> None:
+    [run] = observe(make(bucket()), [], [pod_view(pod_object())], at(10)).runs
+    assert run.take_over_from is None
 
 
 def test_whole_bucket_is_a_workspace(make: Make) -> None:

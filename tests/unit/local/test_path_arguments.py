@@ -30,6 +30,20 @@ def test_url_without_its_slashes_is_no_directory(text: str) -> None:
     assert workspace_argument(f"./{text}") == Path(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"s3://bucket/{'k' * 800}", "at most 800"),
+        ("s3://bucket/a ", "a blank at the end"),
+        ("s3://bucket/a\u202e", r"the invisible character U\+202E"),
+    ],
+    ids=["too long", "blank", "invisible"],
+)
+def test_url_of_a_workspace_has_the_same_rules_as_in_a_manifest(text: str, message: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        workspace_argument(text)
+
+
 def test_page_of_a_report_is_html() -> None:
     assert page_argument("a/report.HTML") == Path("a/report.HTML")
     with pytest.raises(argparse.ArgumentTypeError, match="ends with .html"):

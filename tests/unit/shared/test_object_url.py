@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.object_url import (
     LONGEST_KEY,
+    LONGEST_WORKSPACE_URL,
     SCHEMES,
     ObjectPattern,
     ObjectUrl,
@@ -22,6 +24,7 @@ from maskrcnn_trainer.shared.object_url import (
     pattern_problem,
     url_problem,
     without_secrets,
+    workspace_url_problem,
 )
 
 SECRET = "s3cr3t"  # noqa: S105 - stands for a signature
@@ -288,3 +291,36 @@ def test_long_text_is_searched_for_secrets_in_linear_time() -> None:
     """With the quadratic time of nested expressions this would take hours."""
     for part in ("?", "://:", "a:/?", "s3://@", "PRIVATE KEY", "a.", "a.a/", ",a.a/", "a.a/?", " a.a:1/"):
         assert without_secrets(f"{part * 200_000}?")
+
+
+NO_WORKSPACES = {
+    "blank at the end": ("s3://lab/x ", "a blank at the end"),
+    "no-break space": ("s3://lab/a\u00a0b", "the invisible character U\\+00A0"),
+    "turned around": ("s3://lab/\u202estluser", "the invisible character U\\+202E"),
+    "no width": ("s3://lab/x\u200b", "the invisible character U\\+200B"),
+    "line separator": ("s3://lab/x\u2028y", "the invisible character U\\+2028"),
+    "private use": ("s3://lab/\ue000", "the invisible character U\\+E000"),
+    "too long": (f"s3://lab/{'k' * 792}", "has 801 bytes: a workspace can have at most 800"),
+    "too many bytes": ("s3://lab/" + "\u00e9" * 396, "has 801 bytes"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), NO_WORKSPACES.values(), ids=NO_WORKSPACES)
+def test_input_may_have_a_url_that_a_workspace_may_not(text: str, message: str) -> None:
+    assert url_problem(text) is None
+    found = workspace_url_problem(text)
+    assert found is not None
+    assert re.search(message, found)
+
+
+@pytest.mark.parametrize("text", ["s3://lab/../x", "s3://lab/a\nb", "s3://lab?a=b", "s3://id:key@lab", "\udce9"])
+def test_url_of_a_workspace_also_keeps_the_rules_of_an_input(text: str) -> None:
+    assert workspace_url_problem(text) == url_problem(text) is not None
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://lab", "gs://lab/a b/c", "az://lab/\u00fcber/\u6a21\u578b", f"s3://lab/{'k' * 791}"]
+)
+def test_url_of_a_workspace_may_have_blanks_within_and_letters_of_any_language(text: str) -> None:
+    assert len(text.encode()) <= LONGEST_WORKSPACE_URL
+    assert workspace_url_problem(text) is None
