@@ -225,7 +225,7 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[CelRule, ...]] = {
         CelRule("!self.matches('/[.][.]?(/|$)')", "url must not have . and .. as segments"),
         CelRule(
             r"!self.endsWith(' ') && !self.replace(' ', '').matches('[\\p{Cc}\\p{Cf}\\p{Co}\\p{Z}]')",
-            "url must not have control characters and other characters that are not seen, and no blank at the end",
+            "url must not have control characters, other invisible characters, and a blank at the end",
         ),
         CelRule(
             f"bytes(self).size() <= {LONGEST_WORKSPACE_URL}",

@@ -82,17 +82,14 @@ def _read(item: Mapping[str, Any], known: MaskRCNNExperiment | None) -> MaskRCNN
 
 def _without_wrong_fields(item: Mapping[str, Any], problems: Iterable[ManifestProblem]) -> dict[str, Any] | None:
     """Return the object without its invalid fields; None if a field is invalid that runs are followed by."""
-    overrides, fields = set(), set()
+    overrides, fields = set[int](), set[str]()
     for problem in problems:
-        of_overrides, of_a_field = (
-            expression.match(problem.field) for expression in (_OF_OVERRIDES_OF_A_STEP, _OF_A_FIELD)
-        )
-        if of_overrides is None and of_a_field is None:
+        if match := _OF_OVERRIDES_OF_A_STEP.match(problem.field):
+            overrides.add(int(match[1]))
+        elif match := _OF_A_FIELD.match(problem.field):
+            fields.add(match[1])
+        else:
             return None
-        if of_overrides is not None:
-            overrides.add(int(of_overrides[1]))
-        if of_a_field is not None:
-            fields.add(of_a_field[1])
     spec = {name: value for name, value in item["spec"].items() if name not in fields}
     if overrides:
         spec["steps"] = [
@@ -101,8 +98,7 @@ def _without_wrong_fields(item: Mapping[str, Any], problems: Iterable[ManifestPr
         ]
     if "workspace" in fields:
         spec["workspace"] = _ANY_WORKSPACE
-    elif any("." in field for field in fields):
-        wrong = {field.rpartition(".")[2] for field in fields}
+    elif wrong := {field.rpartition(".")[2] for field in fields if "." in field}:
         storage = spec["workspace"]["objectStorage"]
         kept = {name: value for name, value in storage.items() if name not in wrong}
         spec["workspace"] = {**spec["workspace"], "objectStorage": kept}

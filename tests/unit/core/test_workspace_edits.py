@@ -146,14 +146,14 @@ def test_workspace_of_an_older_status_is_recorded_although_the_spec_is_invalid(m
     assert world.experiment.status.workspace == "one"
 
 
-def test_workspace_of_an_older_status_is_no_write_of_its_own_while_steps_run(make: Make) -> None:
+def test_workspace_of_an_older_status_costs_no_write_while_steps_run(make: Make) -> None:
     world = World(make(on_claim("one")), OWNED)
     world.settle()
     as_an_older_release_leaves_it(world)
     assert not world.look().write_status
 
 
-def test_workspace_of_an_older_status_is_no_write_of_its_own_while_an_invalid_spec_has_a_running_step(
+def test_workspace_of_an_older_status_costs_no_write_while_an_invalid_spec_has_a_running_step(
     make: Make,
 ) -> None:
     world = World(make(on_claim("one")), OWNED)

@@ -103,7 +103,7 @@ def test_job_without_a_take_over_has_no_annotation_about_one(make: Make) -> None
 
 
 @pytest.mark.parametrize("value", [None, 7, ["other/3"], {}])
-def test_take_over_that_is_no_text_counts_as_absent(make: Make, value: object) -> None:
+def test_take_over_that_is_not_a_string_counts_as_absent(make: Make, value: object) -> None:
     item = job_object()
     item["metadata"]["annotations"][ANNOTATION_TAKE_OVER_FROM] = value
     [run] = observe(make(bucket()), [job_view(item)], [], at(10)).runs

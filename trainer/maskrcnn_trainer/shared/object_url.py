@@ -34,7 +34,7 @@ _URL = re.compile(URL_PATTERN)
 _KNOWN = re.compile(rf"(?P<scheme>{'|'.join(SCHEMES)})://(?P<container>[^/]*)(?:/(?P<key>.*))?", re.DOTALL)
 _CONTAINER = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,254}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_NOT_SEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"})
+_INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"})
 _WILDCARD = re.compile(r"[*?\[]")
 _URL_IN_TEXT = re.compile(r"[A-Za-z0-9+.-]:/[^\s\"']*")
 _LINK_IN_TEXT = re.compile(
@@ -173,24 +173,24 @@ def workspace_url_problem(text: str) -> str | None:
     """Return a sentence about why a text can't be the URL of a workspace, without any part of it; None if it can.
 
     Messages, conditions, and events show this URL, and results are written below it. So it has rules that the URL of an
-    input doesn't have: a limit of its own, and only characters that are seen.
+    input doesn't have: a limit of its own, and no invisible characters.
     """
     if problem := url_problem(text):
         return problem
     size = len(text.encode())
     if size > LONGEST_WORKSPACE_URL:
         return f"the URL has {size} bytes: a workspace can have at most {LONGEST_WORKSPACE_URL}"
-    if hidden := next((character for character in text if _is_not_seen(character)), None):
-        return f"the invisible character U+{ord(hidden):04X} isn't accepted in the URL of a workspace"
+    if found := next((character for character in text if _is_invisible(character)), None):
+        return f"the invisible character U+{ord(found):04X} isn't accepted in the URL of a workspace"
     return "a blank at the end isn't accepted in the URL of a workspace" if text.endswith(" ") else None
 
 
-def _is_not_seen(character: str) -> bool:
+def _is_invisible(character: str) -> bool:
     """Return whether a character is a control or format character, or blank without being a space.
 
     The CustomResourceDefinition has the same categories, which leave out code points without a character.
     """
-    return character != " " and unicodedata.category(character) in _NOT_SEEN
+    return character != " " and unicodedata.category(character) in _INVISIBLE
 
 
 def pattern_problem(text: str) -> str | None:
