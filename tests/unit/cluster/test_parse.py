@@ -13,6 +13,10 @@ SECRET = "c2lnbmF0dXJl"  # noqa: S105 - made up
 WRONG_WORKSPACES: dict[str, tuple[Any, str]] = {
     "dots": ({"objectStorage": {"url": "s3://data/../x"}}, "spec.workspace.objectStorage.url"),
     "user info": ({"objectStorage": {"url": f"s3://id:{SECRET}@data/x"}}, "spec.workspace.objectStorage.url"),
+    "user info of a long URL": (
+        {"objectStorage": {"url": f"s3://id:{SECRET}@data/{'k' * 900}"}},
+        "spec.workspace.objectStorage.url",
+    ),
     "subPath as a URL": (
         {"persistentVolumeClaim": {"claimName": "data"}, "subPath": "s3://data/x"},
         "spec.workspace.subPath",
