@@ -287,7 +287,7 @@ def test_deeply_nested_experiment_has_the_field_in_its_problem(experiment_object
     entry = cache.entry(KEY)
     assert entry is not None
     assert [problem.field for problem in entry.problems] == ["spec.podOverrides.affinity"]
-    assert entry.raw is not None and "spec" not in entry.raw
+    assert entry.raw is not None and entry.raw["spec"] == {"suspend": False}
     assert left_out == [("maskrcnnexperiments", "ns", "nuclei", "ManifestError")]
 
 
