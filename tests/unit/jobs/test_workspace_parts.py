@@ -85,7 +85,7 @@ def test_results_are_named_by_url_in_the_variable_and_the_command_line(make: Mak
     assert arguments[arguments.index("-d") + 1] == "s3://lab/results/nuclei/train"
 
 
-def annotations(job: dict[str, Any]) -> dict[str, str]:
+def annotations_of(job: dict[str, Any]) -> dict[str, str]:
     found: dict[str, str] = job["metadata"]["annotations"]
     return found
 
@@ -93,13 +93,13 @@ def annotations(job: dict[str, Any]) -> dict[str, str]:
 def test_run_has_the_take_over_that_its_job_was_started_with(make: Make) -> None:
     experiment = make(bucket(takeOverFrom="other/3"))
     item = job_object()
-    item["metadata"]["annotations"] |= annotations(the_job(experiment, "train", STORED))
+    item["metadata"]["annotations"] |= annotations_of(the_job(experiment, "train", STORED))
     [run] = observe(experiment, [job_view(item)], [], at(10)).runs
     assert run.take_over_from == "other/3"
 
 
 def test_job_without_a_take_over_has_no_annotation_about_one(make: Make) -> None:
-    assert ANNOTATION_TAKE_OVER_FROM not in annotations(the_job(make(bucket()), "train", STORED))
+    assert ANNOTATION_TAKE_OVER_FROM not in annotations_of(the_job(make(bucket()), "train", STORED))
 
 
 @pytest.mark.parametrize("value", [None, 7, ["other/3"], {}])
