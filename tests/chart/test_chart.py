@@ -118,7 +118,15 @@ def test_cidr_that_the_api_server_would_refuse_is_refused(helm: Run, cidr: str) 
 
 
 def test_cidrs_of_ipv4_and_ipv6_are_rendered_as_they_are_given(helm: Run) -> None:
-    cidrs = ["0.0.0.0/0", "169.254.170.23/32", "10.255.0.0/16", "::/0", "::1/128", "fd00:ec2::23/128", "2001:DB8:1::/48"]
+    cidrs = [
+        "0.0.0.0/0",
+        "169.254.170.23/32",
+        "10.255.0.0/16",
+        "::/0",
+        "::1/128",
+        "fd00:ec2::23/128",
+        "2001:DB8:1::/48",
+    ]
     stores = [{"cidr": cidr, "ports": [443]} for cidr in cidrs]
     policy = {"enabled": True, "apiServer": cidrs, "gangs": ["research"], "objectStores": stores}
     done = helm("template", str(CHART), "--set-json", f"networkPolicy={json.dumps(policy)}")
