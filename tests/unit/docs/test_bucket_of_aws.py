@@ -190,13 +190,19 @@ def test_pictures_are_uploaded_to_where_the_experiment_reads_them(done: Done) ->
     assert directories == {f"{below}/images"}
 
 
-def test_flags_of_artifacts_follow_the_action(done: Done) -> None:
+def test_results_are_listed_loaded_and_deleted_by_the_name_of_the_experiment(done: Done) -> None:
     calls = [shlex.join(call[1:]) for call in done.calls if call[0] == "maskrcnn-operator"]
     assert calls == [
         "artifacts on-eks -n research",
         "artifacts on-eks/train get -n research -o trained",
         "artifacts on-eks delete -n research --yes",
     ]
+
+
+def test_results_are_deleted_while_the_experiment_names_their_url(done: Done) -> None:
+    calls = [shlex.join(call) for call in done.calls]
+    deletion = calls.index("maskrcnn-operator artifacts on-eks delete -n research --yes")
+    assert deletion < calls.index("kubectl delete namespace research")
 
 
 def test_commands_of_the_sequence_name_no_bucket_or_account_but_by_variables() -> None:
