@@ -24,7 +24,7 @@ from maskrcnn_trainer.spec.store_config import read_store_config
 _NOT_SERVED = "could not find the requested resource"
 """Part of the message of a 404 for a kind that the API server doesn't have."""
 _MOST_OF_A_MESSAGE = 1000
-BY_URL = "use the URL of its workspace, without -n: `artifacts URL ACTION NAME`"
+_BY_URL = "use the URL of its workspace, without -n: `artifacts URL ACTION NAME`"
 """End of a message about a name that can't be resolved."""
 
 
@@ -108,7 +108,7 @@ def results_of(item: Mapping[str, Any], store_config: Path | None = None) -> tup
     experiment, problems = read_experiment({key: value for key, value in item.items() if key != "status"})
     if experiment is None:
         problem = one_line(str(problems[0]), _MOST_OF_A_MESSAGE)
-        raise InvalidInput(f"{KIND} {name} is invalid: {problem}; correct it, or {BY_URL}")
+        raise InvalidInput(f"{KIND} {name} is invalid: {problem}; correct it, or {_BY_URL}")
     workspace = experiment.spec.workspace
     if workspace.url is None:
         raise InvalidInput(
@@ -127,14 +127,14 @@ async def _experiment(client: Client, namespace: str, name: str) -> Object:
         return await client.get(EXPERIMENTS, namespace, name)
     except ApiError as error:
         if error.status == 404 and _NOT_SERVED in error.message:
-            problem = f"the cluster doesn't serve {PLURAL}; give --context, or {BY_URL}"
+            problem = f"the cluster doesn't serve {PLURAL}; give --context, or {_BY_URL}"
         elif error.status == 404:
             problem = (
                 f"{KIND} {name} doesn't exist in namespace {namespace}; give another one with -n, or, if it was "
-                f"deleted, {BY_URL}"
+                f"deleted, {_BY_URL}"
             )
         elif _is_refused(error):
-            problem = f"the API server refuses: {_shown(error)}; or {BY_URL}"
+            problem = f"the API server refuses: {_shown(error)}; or {_BY_URL}"
         else:
             raise _unavailable(error, name) from None
     raise InvalidInput(f"NAME {name}: {problem}")
@@ -167,7 +167,7 @@ def _shown(error: ApiError) -> str:
 
 def _without_access(error: ApiError, name: str) -> InvalidInput:
     way = "sign in again" if error.reason == NO_CREDENTIALS else "give --kubeconfig"
-    return InvalidInput(f"NAME {name}: {_shown(error)}; {way}, or {BY_URL}")
+    return InvalidInput(f"NAME {name}: {_shown(error)}; {way}, or {_BY_URL}")
 
 
 def _unavailable(error: ApiError, name: str) -> TryAgain:

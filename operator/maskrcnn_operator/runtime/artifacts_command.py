@@ -67,19 +67,6 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_flags_of(action: ArtifactAction, parser: argparse.ArgumentParser) -> None:
-    """Add the flags that may follow a name and an action."""
-    add_action_flags(parser, action)
-    if action is ArtifactAction.DELETE:
-        parser.add_argument(
-            "--owner-id",
-            type=owner_id_argument,
-            metavar="ID",
-            help="the chart's objectStorage.ownerId; results of another owner, or of another namespace, are refused "
-            "(default: the uid of the namespace, which needs get on it)",
-        )
-
-
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> NoReturn:
     """Run the command.
 
@@ -119,7 +106,15 @@ def _parser_of(action: ArtifactAction, parser: argparse.ArgumentParser) -> argpa
     prog, description = f"{parser.prog} NAME {action}", action.description
     by_name = type(parser)(prog=prog, description=description, allow_abbrev=False)
     _add_flags(by_name)
-    _add_flags_of(action, by_name)
+    add_action_flags(by_name, action)
+    if action is ArtifactAction.DELETE:
+        by_name.add_argument(
+            "--owner-id",
+            type=owner_id_argument,
+            metavar="ID",
+            help="the chart's objectStorage.ownerId; results of another owner, or of another namespace, are refused "
+            "(default: the uid of the namespace, which needs get on it)",
+        )
     return by_name
 
 

@@ -157,13 +157,12 @@ def test_yes_deletes_without_a_question(store: Opened, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("answer", [["--yes"], []])
-@pytest.mark.parametrize("owner", [["--owner-id", "other"], ["--owner-id", "me"]])
+@pytest.mark.parametrize("owner", [["--owner-id", "other", "--owner-namespace", "team"], ["--owner-id", "me"]])
 def test_results_of_another_owner_id_are_not_deleted(
     store: Opened, owner: list[str], answer: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     before = dict(store.bucket.objects)
-    namespace = ["--owner-namespace", "team"] if owner[1] == "other" else []
-    assert main(["artifacts", URL, "delete", "exp", *answer, *owner, *namespace]) == 64
+    assert main(["artifacts", URL, "delete", "exp", *answer, *owner]) == 64
     assert "belong to owner me of namespace team, and not to owner" in caplog.text
     assert store.bucket.objects == before
 
