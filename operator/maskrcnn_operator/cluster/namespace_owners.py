@@ -96,7 +96,7 @@ class NamespaceOwners:
 
     async def _uid_now(self, namespace: str) -> str | None:
         try:
-            return _uid(await self._client.get(NAMESPACES, None, namespace))
+            return uid_of_namespace(await self._client.get(NAMESPACES, None, namespace))
         except NotFound:
             return None
         except ApiError as error:
@@ -111,8 +111,8 @@ class NamespaceOwners:
             return None
 
 
-def _uid(namespace: Mapping[str, object]) -> str:
-    """Return ``metadata.uid``.
+def uid_of_namespace(namespace: Mapping[str, object]) -> str:
+    """Return ``metadata.uid``, the owner's id unless the installation has one.
 
     Raises:
         ValueError: it is missing, or can't be an owner's id.

@@ -88,7 +88,7 @@ def order_of_attempt(pointer: StepPointer, terms: FollowTerms, owner: OwnerRecor
     """
     if not owner_decides(pointer, terms):
         return AttemptOrder(pointer.order.owner_epoch, pointer.order.created, terms.uid, terms.attempt)
-    if owner is None or not is_same_owner(owner, terms.owner) or is_to_be_replaced(owner, terms.take_over_from):
+    if owner is None or not is_same_owner(owner.owner, terms.owner) or is_to_be_replaced(owner, terms.take_over_from):
         return None
     return AttemptOrder(owner.epoch, terms.created, terms.uid, terms.attempt)
 
