@@ -156,6 +156,7 @@ bench-inference: setup ## measure inference with every kind of model, compared w
 
 bench-operator-scale: setup ## measure the operator with 500 and 2,000 experiments, compared with a bare client
 	$(VENV)/python benchmarks/operator_scale.py
+	$(VENV)/python benchmarks/operator_scale.py --object-storage --experiments 500 --first-job-only
 
 bench-operator-budget: setup ## measure the delay of an experiment by a flood of unknown tokens
 	$(VENV)/python benchmarks/operator_budget.py

@@ -120,6 +120,10 @@ class Cache:
         seen = self._seen[resource].get(uid)
         return version > self._gone.get(uid, -1) and (seen is None or seen.version < version)
 
+    def has(self, resource: Resource, uid: str) -> bool:
+        """Return whether an object exists as far as is known, readable or not."""
+        return uid in self._seen[resource]
+
     def experiment(self, namespace: str, name: str) -> MaskRCNNExperiment | None:
         """Return the experiment; None if it does not exist or cannot be read."""
         entry = self.entry(Key(namespace, name))

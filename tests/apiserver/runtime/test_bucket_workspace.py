@@ -17,6 +17,10 @@ from tests.apiserver.runtime.experiments import CONVERT, GANG, Cluster, conditio
 from tests.apiserver.runtime.running import RunningOperator
 
 from maskrcnn_operator.cluster import namespace_owners
+from maskrcnn_operator.cluster.budget import CallPurpose
+from maskrcnn_operator.cluster.client import Client, Object
+from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.resources import NAMESPACES, Resource
 from maskrcnn_operator.core import readiness
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
@@ -138,6 +142,33 @@ def test_nothing_starts_before_the_namespace_can_be_read(
     cluster.wait_ready("stored", "Succeeded")
     assert may_read(bed, BLIND, cluster.namespace)
     assert not may_read(bed, BLIND, HOME)
+
+
+class WithoutNamespaces(Client):
+    """Client of an API server that fails to read namespaces."""
+
+    async def get(
+        self, resource: Resource, namespace: str | None, name: str, *, purpose: CallPurpose = CallPurpose.RECONCILE
+    ) -> Object:
+        if resource is NAMESPACES:
+            raise ApiError(500, "InternalError", "the authorizer is down")
+        return await super().get(resource, namespace, name, purpose=purpose)
+
+
+def test_running_step_is_followed_while_reads_of_the_namespace_fail(
+    start_operator: StartOperator, bare: Cluster, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("convert", Play(seconds=None))
+    first = start_operator()
+    bare.apply(manifest("stored", CONVERT, {**CONVERT, "name": "second", "dependsOn": ["convert"]}, workspace=BUCKET))
+    bare.wait_step("stored", "convert", state="Running")
+    first.stop()
+    start_operator(WithoutNamespaces).wait_leading()
+    kubelet.finish("convert")
+    bare.wait_step("stored", "convert", state="Succeeded")
+    bare.wait_step("stored", "second", reason="OwnerUnknown")
+    bare.edit("stored", {"suspend": True})
+    bare.wait("stored", lambda found: condition(found, "Suspended") is not None, "Suspended")
 
 
 @pytest.mark.usefixtures("account")
