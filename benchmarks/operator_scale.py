@@ -145,9 +145,8 @@ def main() -> None:
     for number in arguments.experiments:
         rows = measure(number, arguments)
         place = "in object storage" if arguments.object_storage else "on a claim"
-        print(
-            f"\n{number} experiments {place} of {len(STEPS)} steps, {psutil.cpu_count()} cores, controllers at {QPS} QPS\n"
-        )
+        what = f"{number} experiments of {len(STEPS)} steps {place}"
+        print(f"\n{what}, {psutil.cpu_count()} cores, controllers at {QPS} QPS\n")
         print("| what | operator | bare client |\n|---|---|---|")
         for row in rows:
             print("| " + " | ".join(row) + " |", flush=True)

@@ -383,10 +383,10 @@ def _asked_for(entry: ExperimentEntry) -> object:
 
 
 def _waits_differently(before: ExperimentEntry, after: ExperimentEntry) -> bool:
-    """Return whether a checkpoint waits since another time than before; False if the progress was removed."""
+    """Return whether checkpoints wait since other times than before; False if the progress was removed."""
     progress = _progress(after)
     known = _progress(before)
-    return progress is not None and progress.unpublished_since != (known.unpublished_since if known else None)
+    return progress is not None and progress.unpublished != (known.unpublished if known else ())
 
 
 def _progress(entry: ExperimentEntry) -> Progress | None:
