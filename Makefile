@@ -154,7 +154,7 @@ bench-dataset-convert: setup ## measure dataset_convert, compared with TensorFlo
 bench-inference: setup ## measure inference with every kind of model, compared with Model Garden, and the whole command
 	$(VENV)/python benchmarks/inference.py
 
-bench-operator-scale: setup ## measure the operator with 500 and 2,000 experiments, compared with a bare client
+bench-operator-scale: setup ## measure the operator with 500 and 2,000 experiments on a claim and 500 in a bucket, compared with a bare client
 	$(VENV)/python benchmarks/operator_scale.py
 	$(VENV)/python benchmarks/operator_scale.py --object-storage --experiments 500 --first-job-only
 
