@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.apiserver.bed import Bed
@@ -52,7 +53,7 @@ def test_wait_of_a_second_training_shows_next_to_the_progress_of_the_first(
     with MonitoredOperator(account, home, tmp_path / "operator.log") as operator:
         for name in ("one", "two"):
             kubelet.play(name, Play(seconds=None))
-        trainings = [{"name": name, "train": {}} for name in ("one", "two")]
+        trainings: list[dict[str, Any]] = [{"name": name, "train": {}} for name in ("one", "two")]
         cluster.apply(manifest("delayed", CONVERT, *trainings, workspace={"objectStorage": {"url": "s3://lab/r"}}))
         [first], [second] = kubelet.wait_running("one"), kubelet.wait_running("two")
         assert report(bed, operator, first, {**trained(300), "unpublishedSeconds": None}) == 200
