@@ -66,6 +66,6 @@ class LimitedRendezvousServer(RendezvousHTTPServer):  # type: ignore[misc] - as 
         self.most_bytes = MOST_OTHER_BYTES + processes * MOST_ADDRESS_BYTES
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what a request has failed with, in one line: clients that break off are no error of this process."""
+        """Log what a request has failed with, in one line: a client that breaks off isn't an error of this process."""
         del request
         log.debug("A request of %s at the rendezvous has failed: %s", client_address, sys.exc_info()[1])
