@@ -66,7 +66,7 @@ def test_first_log_line_has_the_version_and_the_task(caplog: pytest.LogCaptureFi
                 f"{70 * 'a'}:1234",
                 f"{'.'.join(130 * ['a'])}:1",
                 "a b:1",
-                "-a:1",
+                "a-:1",
                 "127.0.0.1/x:1",
                 "user:pw@127.0.0.1:1",
                 "[::1]:1",

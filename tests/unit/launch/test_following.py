@@ -28,6 +28,8 @@ from maskrcnn_trainer.object_store.fence.untrusted import parse_node_log
 from maskrcnn_trainer.publishing.step_session import StepSession
 
 SECONDS = 30.0
+LATER = "bb"
+"""Token of another attempt."""
 Run = Callable[[KeptLog, GroupMember], int]
 
 
@@ -127,7 +129,7 @@ def test_wait_ends_once_the_step_is_done(node: OtherNode, launches: StoredLaunch
 
 def test_wait_ends_once_a_later_attempt_has_the_step(node: OtherNode) -> None:
     def run(kept: KeptLog, member: GroupMember) -> int:
-        claimed(node.store, "bb", attempt=2)
+        claimed(node.store, LATER, attempt=2)
         return wait_for_node_0(kept, member)
 
     with pytest.raises(Superseded, match="attempt 2") as ended:
@@ -136,7 +138,7 @@ def test_wait_ends_once_a_later_attempt_has_the_step(node: OtherNode) -> None:
 
 
 def test_step_of_a_later_attempt_starts_no_process(node: OtherNode) -> None:
-    claimed(node.store, "bb", attempt=2)
+    claimed(node.store, LATER, attempt=2)
     with pytest.raises(Superseded):
         node.run(nothing)
 
@@ -155,7 +157,7 @@ def test_wait_for_a_claim_that_does_not_come_ends_after_its_time(node: OtherNode
 def test_step_that_another_experiment_has_taken_meanwhile_ends_the_wait(node: OtherNode) -> None:
     owner = OwnerIdentity("other", "", "exp")
     taker = replace(IDENTITY, owner=owner, uid="uid-2", created="2026-02-01T12:00:00Z")
-    assert not StepSession(node.store, taker, token="bb").claim().is_done
+    assert not StepSession(node.store, taker, token=LATER).claim().is_done
     with pytest.raises(TryAgain, match="the experiment of uid uid-2, created 2026-02-01T12:00:00Z"):
         node.run(wait_for_node_0, for_claim=0.05)
 

@@ -105,6 +105,7 @@ class RendezvousHost:
             OSError: this process cannot listen on the port.
         """
         from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
+
         from maskrcnn_trainer.launch.rendezvous_server import LimitedRendezvousServer
 
         hosts = ",".join(f"{node_name(rank)}:{processes}" for rank in range(nodes))

@@ -20,7 +20,7 @@ MOST_ADDRESS_BYTES = 1024
 """Most bytes of one address: Gloo's limit. Each process stores a value with one address for each other process."""
 
 
-class LimitedRendezvousHandler(RendezvousHandler):  # type: ignore[misc] - Horovod has no types
+class LimitedRendezvousHandler(RendezvousHandler):
     """Handler of one request, which refuses values that are larger than those of a worker group."""
 
     server: LimitedRendezvousServer
@@ -41,7 +41,7 @@ class LimitedRendezvousHandler(RendezvousHandler):  # type: ignore[misc] - Horov
         self.send_status_code(status)
 
 
-class LimitedRendezvousServer(RendezvousHTTPServer):  # type: ignore[misc] - as above
+class LimitedRendezvousServer(RendezvousHTTPServer):
     """Server whose end waits for no client.
 
     Attributes:

@@ -163,26 +163,32 @@ def token_of(actor: Actor, incarnation: int) -> str:
 
 def started(actor: Actor, incarnation: int) -> ProcessState:
     """Return the state of a process that was just started."""
-    token = token_of(actor, incarnation)
-    if actor.kind == "reader":
-        terms = result_reading.ReadTerms(KEYS, actor.fingerprint)
-        return ProcessState(incarnation, phase="read", decision=result_reading.read_results(terms))
-    if actor.kind == "admin":
-        decision = tombstones.delete_experiment(KEYS.experiment, token)
-        return ProcessState(incarnation, phase="delete", decision=decision)
-    if actor.kind == "node":
-        return ProcessState(incarnation, phase="await", decision=AwaitedClaim(KEYS, actor.of))
-    if actor.kind == "follower":
-        return ProcessState(incarnation, phase="follow", decision=_look(actor, None))
-    if actor.kind == "outside":
-        outside = outside_cleaning.OutsideTerms(KEYS, token, 0.0)
-        return ProcessState(incarnation, phase="clean", decision=outside_cleaning.clean_outside(outside))
+    if actor.kind != "attempt":
+        phase, decision = _first_of(actor, token_of(actor, incarnation))
+        return ProcessState(incarnation, phase=phase, decision=decision)
     if actor.check_owner:
         take = OwnerState(*actor.take) if actor.take else None
         identity = OwnerIdentity(actor.owner, "n", KEYS.experiment)
+        token = token_of(actor, incarnation)
         owner_terms = ownership.OwnershipTerms(KEYS.experiment, identity, token, take, "probed")
         return ProcessState(incarnation, phase="own", decision=ownership.own_prefix(owner_terms))
     return _claiming(actor, ProcessState(incarnation), 1)
+
+
+def _first_of(actor: Actor, token: str) -> tuple[str, Decision]:
+    """Return the first phase and decision of a process that isn't an attempt."""
+    match actor.kind:
+        case "reader":
+            return "read", result_reading.read_results(result_reading.ReadTerms(KEYS, actor.fingerprint))
+        case "admin":
+            return "delete", tombstones.delete_experiment(KEYS.experiment, token)
+        case "node":
+            return "await", AwaitedClaim(KEYS, actor.of)
+        case "follower":
+            return "follow", _look(actor, None)
+        case "outside":
+            return "clean", outside_cleaning.clean_outside(outside_cleaning.OutsideTerms(KEYS, token, 0.0))
+    raise AssertionError(f"unknown kind {actor.kind}")
 
 
 def _claiming(actor: Actor, state: ProcessState, owner_epoch: int) -> ProcessState:

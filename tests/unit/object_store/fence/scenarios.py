@@ -222,7 +222,7 @@ scenario("follow-next", [FOLLOWED, FOLLOWER, with_(EDITOR, publishes=1)], 0, qui
 FOLLOWED_TAKER = Actor("b", created=2, owner="B", take=("A", 1), check_owner=True, fingerprint="F2")
 scenario("follow-takeover", [FOLLOWED, FOLLOWER, FOLLOWED_TAKER], 0, quick=True, **seeded(), **OWNED)
 # Run again after a deletion: what this node finds first is the tombstone of results before.
-DELETED = {
+DELETED: dict[str, Any] = {
     "owner": OwnerRecord("seed-1", None, 2, "probed"),
     "pointer": StepPointer("z1-9", 10, 1, deletion_order(2), "z1"),
 }
