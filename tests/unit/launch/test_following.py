@@ -215,9 +215,9 @@ def test_claim_that_is_waited_for_is_logged_once_a_minute(
         node.wait_for_looks(3)
         return 7
 
-    assert following.SECONDS_BETWEEN_LINES == 60.0
+    assert following.SECONDS_BETWEEN_CLAIM_LINES == 60.0
     caplog.set_level("INFO")
-    monkeypatch.setattr(following, "SECONDS_BETWEEN_LINES", seconds)
+    monkeypatch.setattr(following, "SECONDS_BETWEEN_CLAIM_LINES", seconds)
     node.run(run)
     found = [record.message for record in caplog.records if "Waiting for node 0 to claim exp/train" in record.message]
     assert found[0].endswith("(no pointer yet), for 1800 s more")

@@ -43,7 +43,7 @@ Node 0 may have ended with 0 before this node came, and its results may be delet
 node 0 were still to come, and the Job would wait for this node forever. A node 0 whose pod waits for a machine or an
 image mostly comes within half an hour; one that comes later costs another attempt.
 """
-SECONDS_BETWEEN_LINES = 60.0
+SECONDS_BETWEEN_CLAIM_LINES = 60.0
 """Time between two lines of the log about a step that isn't claimed."""
 SECONDS_BETWEEN_LOGS = 300.0
 """Time between two uploads of the log."""
@@ -226,7 +226,7 @@ class _UnclaimedTime:
         self._next_line = 0.0
 
     def passes(self, outcome: UnclaimedStep) -> None:
-        """Count a look that has found the step unclaimed; log it at most once in ``SECONDS_BETWEEN_LINES``.
+        """Count a look that has found the step unclaimed; log it at most once in ``SECONDS_BETWEEN_CLAIM_LINES``.
 
         Raises:
             TryAgain: node 0 has had its time.
@@ -242,7 +242,7 @@ class _UnclaimedTime:
                 reason="PeerLost",
             )
         if now >= self._next_line:
-            self._next_line = now + SECONDS_BETWEEN_LINES
+            self._next_line = now + SECONDS_BETWEEN_CLAIM_LINES
             log.info(
                 "Waiting for node 0 to claim %s (%s), for %.0f s more", self._step, _found(outcome), self._most - waited
             )
