@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_DONE_CHECKS = 10.0
 """Shortest time between two reads of the pointer."""
-SECONDS_FOR_CLAIM = 1800.0
-"""Longest time in which node 0 claims the step, from the first look of a node that finds it unclaimed.
+SECONDS_FOR_CLAIM = 21_600.0
+"""Longest time in which node 0 claims the step, from the first look of a node that finds it unclaimed: six hours.
 
 Node 0 may have ended with 0 before this node came, and its results may be deleted since: the store looks then as if
-node 0 were still to come, and the Job would wait for this node forever. A node 0 whose pod waits for a machine or an
-image mostly comes within half an hour; one that comes later costs another attempt.
+node 0 were still to come, and the Job would wait for this node forever. The pod of node 0 can wait for a machine for
+hours, though, and an attempt that ends meanwhile counts as a restart.
 """
 SECONDS_BETWEEN_CLAIM_LINES = 60.0
 """Time between two lines of the log about a step that isn't claimed."""
