@@ -220,7 +220,7 @@ class StoreClient:
 
         def refusal(failure: Failure) -> ReadOutcome | None:
             refused = meaning_of(failure, Operation.READ, self._scheme) is Meaning.REFUSED
-            return ReadOutcome.ABSENT if refused else None
+            return ReadOutcome.ABSENT if refused and failure.kind is FailureKind.ANSWER else None
 
         # the answer to HEAD would not distinguish an absent object from a refusal
         message = {"op": "read", "key": key, "most": 0}

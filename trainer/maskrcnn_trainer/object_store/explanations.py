@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from maskrcnn_trainer.object_store import failures
+from maskrcnn_trainer.object_store.credential_failures import (
+    answer_shown,
+    explained_credentials,
+    is_source_unavailable,
+)
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 from maskrcnn_trainer.object_store.permissions import LACKS_READING, Permission, explained_lack
 from maskrcnn_trainer.object_store.providers import PROVIDERS
@@ -66,6 +71,7 @@ class Reached:
         region: as given; None: not given.
         ambient: whether the identity is that of the environment, and not of a secret.
         secret: directory of the secret; empty for an ambient identity.
+        in_pod: whether this process runs in a pod.
     """
 
     scheme: str
@@ -75,6 +81,7 @@ class Reached:
     region: str | None = None
     ambient: bool = False
     secret: str = ""
+    in_pod: bool = False
 
     @property
     def url(self) -> str:
@@ -219,6 +226,8 @@ def meaning_of(failure: Failure, operation: Operation, scheme: str) -> Meaning:
         return Meaning.LASTING
     if failure.kind is FailureKind.SOURCE:
         return Meaning.CHANGED
+    if failure.kind is FailureKind.CREDENTIALS:
+        return Meaning.PASSING if is_source_unavailable(failure) or failure.code in _PASSING else Meaning.REFUSED
     if failure.kind is not FailureKind.ANSWER:
         passing = failure.kind in _PASSING_KINDS and failure.status != 407
         return Meaning.PASSING if passing else Meaning.REFUSED
@@ -267,8 +276,8 @@ def is_throttled(failure: Failure) -> bool:
 def sentence(failure: Failure, operation: Operation, url: str, reached: Reached) -> str:
     """Return the sentence for a failure: the URL, what is wrong, the answer, and what would be right."""
     what, remedy = _explained(failure, operation, reached)
-    answer = ", ".join(part for part in (str(failure.status or ""), failure.code) if part)
-    shown = f" (HTTP {answer})" if answer else ""
+    # the answer of a source of the identity isn't the store's
+    shown = "" if failure.kind is FailureKind.CREDENTIALS else answer_shown(failure)
     return f"{url if url.isprintable() else ascii(url)}: {operation.value} failed{shown}: {what}; {remedy}"
 
 
@@ -317,7 +326,6 @@ def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
     account = ", or the account" if reached.scheme == "az" else ""
     secret = f" in {reached.secret}" if reached.secret else ""
     table: dict[FailureKind, tuple[str, str]] = {
-        FailureKind.CREDENTIALS: ("no usable identity was found", "correct {keys}" + _PROFILES.get(reached.scheme, "")),
         FailureKind.SECRET: (f"the store's secret{secret} can't be used: {failure.detail}", "correct {keys}"),
         FailureKind.UNKNOWN_HOST: ("the name of {server} is unknown", f"correct {{endpoint}}{account}, or the DNS"),
         FailureKind.UNREACHABLE: ("there is no connection to {server}", "correct {endpoint}, or allow the way to it"),
@@ -339,6 +347,11 @@ def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
         FailureKind.UNSIGNABLE: _unsignable(failure, reached),
         FailureKind.HELPER: (f"the helper process ended with exit code {failure.detail or 'unknown'}", "try again"),
     }
+    if failure.kind is FailureKind.CREDENTIALS:
+        passing = meaning_of(failure, Operation.READ, reached.scheme) is Meaning.PASSING
+        return explained_credentials(
+            failure, reached.scheme, passing=passing, ambient=reached.ambient, in_pod=reached.in_pod
+        )
     if failure.kind is FailureKind.CERTIFICATE:
         what, remedy = _CERTIFICATES[failure.detail]
         return f"{reached.server} can't be trusted: {what}", remedy
@@ -351,7 +364,6 @@ _SIGNERS = {
     "gs": "use the key of a service account, or an identity with the role Service Account Token Creator",
     "az": "use the account's key, or an identity with the role Storage Blob Delegator",
 }
-_PROFILES = {"s3": " (profiles in ~/.aws aren't read: aws configure export-credentials --format env prints variables)"}
 
 
 def _unsignable(failure: Failure, reached: Reached) -> tuple[str, str]:

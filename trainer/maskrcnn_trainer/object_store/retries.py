@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
+from maskrcnn_trainer.object_store.credential_failures import is_source_unavailable
 from maskrcnn_trainer.object_store.explanations import (
     Meaning,
     Operation,
@@ -102,9 +103,12 @@ class RetryPolicy:
         return min(longest * (0.5 + jitter / 2), left)
 
     def _limit(self, failure: Failure, meaning: Meaning, *, answered: bool, in_pod: bool) -> float:
-        if meaning is Meaning.PASSING or (meaning is Meaning.REFUSED and answered):
+        lacks_an_identity = _lacks_an_identity(failure, in_pod=in_pod)
+        if meaning in (Meaning.PASSING, Meaning.REFUSED) and answered:
             return self.limit
-        if meaning is not Meaning.REFUSED or _lacks_an_identity(failure, in_pod=in_pod):
+        if meaning is Meaning.PASSING and not lacks_an_identity:
+            return self.limit
+        if meaning is not Meaning.REFUSED or lacks_an_identity:
             return 0.0
         new = failure.status == 403 or failure.kind is FailureKind.CREDENTIALS
         return self.limit_of_new_permission if new else 0.0
@@ -114,8 +118,10 @@ def _lacks_an_identity(failure: Failure, *, in_pod: bool) -> bool:
     """Return whether no identity will appear: nothing names one, and this machine has none, or the one named is bad."""
     if failure.kind is not FailureKind.CREDENTIALS:
         return False
-    busy = failure.status == 429 or failure.status >= 500
-    return failure.detail == UNUSABLE or (failure.detail == METADATA and not in_pod and not busy)
+    if failure.detail == UNUSABLE:
+        return True
+    busy = failure.status != 0 and is_source_unavailable(failure)
+    return failure.detail == METADATA and not in_pod and not busy
 
 
 class ObjectAbsent(InvalidInput):
@@ -155,8 +161,8 @@ def error_of(failure: Failure, operation: Operation, url: str, reached: Reached,
         return ObjectChanged(text)
     if failure.kind is FailureKind.UNLISTABLE:
         return KeyUnlistable(text)
-    if meaning is Meaning.LASTING or (meaning is Meaning.REFUSED and not answered):
-        refused = meaning is Meaning.REFUSED
+    refused = meaning is Meaning.REFUSED or _lacks_an_identity(failure, in_pod=reached.in_pod)
+    if meaning is Meaning.LASTING or (refused and not answered):
         reason = reason_of_refusal(failure, operation, reached.scheme) if refused else "InvalidData"
         return InvalidInput(text, reason=reason)
     return TryAgain(text, reason="StoreUnavailable")
