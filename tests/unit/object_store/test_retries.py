@@ -182,3 +182,40 @@ def test_absent_and_changed_objects_have_errors_of_their_own() -> None:
     assert isinstance(error(Failure(FailureKind.ANSWER, 404, "NoSuchKey"), answered=True), ObjectAbsent)
     assert isinstance(error(Failure(FailureKind.ANSWER, 412), answered=True), ObjectChanged)
     assert (ObjectAbsent.exit_code, ObjectChanged.exit_code) == (64, 75)
+
+
+def wait_of(failure: Failure, operation: Operation, *, after: float, answered: bool) -> float | None:
+    """Return the wait for a request whose refusal began ``after`` seconds ago, 100 s after its first failure."""
+    return RetryPolicy().wait(
+        failure,
+        operation,
+        "s3",
+        episode=Episode(0.0, 3, refused_since=100.0),
+        now=100.0 + after,
+        answered=answered,
+        in_pod=False,
+        jitter=1.0,
+    )
+
+
+UNSUPPORTED = Failure(FailureKind.ANSWER, 501, "NotImplemented")
+
+
+@pytest.mark.parametrize(("failure", "reason"), [(FORBIDDEN, "StorePermissionDenied"), (UNSUPPORTED, "StoreRefused")])
+def test_write_refused_by_its_kind_is_tried_for_a_minute_after_answers_to_others(failure: Failure, reason: str) -> None:
+    assert wait_of(failure, Operation.WRITE, after=59.0, answered=True) is not None
+    assert wait_of(failure, Operation.WRITE, after=60.0, answered=True) is None
+    found = error_of(failure, Operation.WRITE, "s3://b/k", Reached("s3", "b"), answered=True)
+    assert (found.exit_code, found.reason) == (64, reason)
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_request_that_the_store_does_not_have_is_refused_at_once_before_any_answer(operation: Operation) -> None:
+    assert wait_of(UNSUPPORTED, operation, after=0.0, answered=False) is None
+
+
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, EXPIRED_TOKEN, NO_BUCKET])
+def test_write_refused_by_an_identity_or_a_bucket_that_was_accepted_is_tried_longer(failure: Failure) -> None:
+    assert wait_of(failure, Operation.WRITE, after=199.0, answered=True) is not None
+    found = error_of(failure, Operation.WRITE, "s3://b/k", Reached("s3", "b"), answered=True)
+    assert isinstance(found, TryAgain)

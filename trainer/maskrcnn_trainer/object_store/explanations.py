@@ -26,6 +26,10 @@ BUCKET_NOT_FOUND = "BucketNotFound"
 REASONS_OF_REFUSALS = frozenset({REFUSED, PERMISSION_DENIED, BUCKET_NOT_FOUND})
 
 
+UNSUPPORTED = 501
+"""Status of a request that the store doesn't have (RFC 9110, section 15.6.2)."""
+
+
 class Meaning(Enum):
     """Classes of failures, by what follows from them."""
 
@@ -261,6 +265,8 @@ _WITHOUT_KEY = (Operation.LIST, Operation.WRITE)
 
 
 def _meaning_of_status(status: int, operation: Operation) -> Meaning:
+    if status == UNSUPPORTED:
+        return Meaning.REFUSED
     if status >= 500 or status in _PASSING_STATUSES:
         return Meaning.PASSING
     if status in (412, 416):
@@ -316,6 +322,7 @@ def _of_answer(failure: Failure, operation: Operation, scheme: str) -> tuple[str
         403: permission,
         401: ("the store refused the identity", "correct {keys}"),
         404: _CONTAINER if scheme == "az" else _BUCKET,
+        UNSUPPORTED: ("the store doesn't have this kind of request", "use another store, or correct {endpoint}"),
     }
     redirect = _REGION if scheme == "s3" else ("the store redirects the request", "correct {endpoint}")
     other = ("the store refused the request", "correct the URL, {region}, or {endpoint}")
@@ -345,7 +352,7 @@ def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
         ),
         FailureKind.SOURCE: ("the local file has changed since its SHA-256 was computed", "publish it again"),
         FailureKind.UNSIGNABLE: _unsignable(failure, reached),
-        FailureKind.HELPER: (f"the helper process ended with exit code {failure.detail or 'unknown'}", "try again"),
+        FailureKind.HELPER: (_helper_end(failure.detail), "try again"),
     }
     if failure.kind is FailureKind.CREDENTIALS:
         passing = meaning_of(failure, Operation.READ, reached.scheme) is Meaning.PASSING
@@ -357,6 +364,10 @@ def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
         return f"{reached.server} can't be trusted: {what}", remedy
     what, remedy = table.get(failure.kind, ("the request failed", "try again later"))
     return what.replace("{server}", reached.server), remedy.replace("{server}", reached.server)
+
+
+def _helper_end(code: str) -> str:
+    return f"the helper process ended with exit code {code}" if code else "the helper process stopped answering"
 
 
 _SIGNERS = {

@@ -42,7 +42,7 @@ class FailureKind(StrEnum):
     UNSIGNABLE = "unsignable"
     """The identity can't sign a link; ``detail`` is the key if it can sign others."""
     HELPER = "helper"
-    """The helper process ended; ``detail`` is its exit code."""
+    """The helper process ended; ``detail`` is its exit code, empty if it was ended because it was silent."""
     OTHER = "other"
 
 
