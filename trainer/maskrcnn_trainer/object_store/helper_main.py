@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from maskrcnn_trainer.object_store.failures import UNUSABLE, Failure, FailureKind, failure_of
 from maskrcnn_trainer.object_store.frames import BrokenFrame, FrameReader, Message, encoded
 from maskrcnn_trainer.object_store.helper_errors import Failed, LocalFailure
+from maskrcnn_trainer.object_store.helper_heartbeat import Heartbeat
 from maskrcnn_trainer.object_store.helper_writes import (
     UploadRoom,
     delete_one,
@@ -148,6 +149,8 @@ class Helper:
 
     def __init__(self, settings: Message, send: Callable[[Message], None]) -> None:
         self._send = send
+        self._heartbeat = Heartbeat(send)
+        self._heartbeat.start()
         self._listings: dict[int, Iterator[Message]] = {}
         self._room = UploadRoom()
         self._operations: dict[str, Callable[[Store, Message], Message]] = {
@@ -172,7 +175,9 @@ class Helper:
     def answer(self, request: Message) -> None:
         """Carry out a request, and send its answer, or its failure."""
         try:
-            self._send({"id": request["id"], "done": self._carried_out(request)})
+            with self._heartbeat.during_request():
+                done = self._carried_out(request)
+            self._send({"id": request["id"], "done": done})
         except Failed as error:
             self._send({"id": request["id"], "failed": error.failure.as_record()})
         except LocalFailure as error:
