@@ -154,7 +154,8 @@ class _OwnerRead:
             return self._write(record, version)
         if is_same_owner(record, self.terms.owner):
             return OwnedPrefix(record)
-        return AnothersOwner(record, str(OwnerState(record.owner.owner_id, record.epoch)))
+        state = OwnerState(record.owner.owner_id, record.epoch)
+        return AnothersOwner(record, str(state), self.terms.owner)
 
     def _write(self, before: OwnerRecord | None, version: ObjectVersion | None) -> Decision | FenceOutcome:
         terms = self.terms
