@@ -140,8 +140,13 @@ def connection_for(
         ca_bundle=(store.ca_bundle or "") if store is not None else "",
         allow_http=allow_http,
         environment=_environment_of_helper(url.scheme, environment, ambient=secret_dir is None),
-        in_pod=_POD_VARIABLE in environment,
+        in_pod=is_in_pod(environment),
     )
+
+
+def is_in_pod(environment: Mapping[str, str]) -> bool:
+    """Return whether this process runs in a pod, by its environment."""
+    return _POD_VARIABLE in environment
 
 
 def _endpoint(
