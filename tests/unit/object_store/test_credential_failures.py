@@ -57,7 +57,7 @@ def test_cause_decides_about_a_source_without_an_answer(cause: FailureKind, pass
     assert is_source_unavailable(Failure(CREDENTIALS, cause=cause)) is passes
 
 
-def test_proxy_that_wants_a_password_is_final() -> None:
+def test_proxy_that_needs_a_password_is_final() -> None:
     failure = Failure(CREDENTIALS, 407, address=AGENT, cause=FailureKind.PROXY)
     assert not is_source_unavailable(failure)
     assert explained(failure).endswith("through the proxy (HTTP 407); correct HTTPS_PROXY, HTTP_PROXY, or NO_PROXY")
