@@ -64,9 +64,15 @@ def is_same_owner(found: OwnerIdentity | None, owner: OwnerIdentity) -> bool:
     return found is not None and (found.owner_id, found.namespace) == (owner.owner_id, owner.namespace)
 
 
-def of_another_owner(record: OwnerRecord, owner: OwnerIdentity) -> AnothersOwner:
-    """Return the outcome for a record of another owner, ``owner``."""
-    return AnothersOwner(record, str(OwnerState(owner.owner_id, record.epoch)))
+def of_another_owner(record: OwnerRecord, owner: OwnerIdentity, by: OwnerIdentity) -> AnothersOwner:
+    """Return the outcome for a record of another owner.
+
+    Args:
+        record: that was read.
+        owner: of the record.
+        by: owner that has found it.
+    """
+    return AnothersOwner(record, str(OwnerState(owner.owner_id, record.epoch)), by)
 
 
 def is_to_be_replaced(record: OwnerRecord, take_over_from: OwnerState | None) -> bool:
@@ -156,7 +162,7 @@ class _OwnerRead:
             return self._write(record, version)
         if is_same_owner(record.owner, self.terms.owner):
             return OwnedPrefix(record)
-        return of_another_owner(record, record.owner)
+        return of_another_owner(record, record.owner, self.terms.owner)
 
     def _write(self, before: OwnerRecord | None, version: ObjectVersion | None) -> Decision | FenceOutcome:
         terms = self.terms

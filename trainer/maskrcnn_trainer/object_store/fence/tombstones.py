@@ -148,7 +148,7 @@ class _OwnerForDelete:
         if answer.content.owner is None:
             return DisownedPrefix(answer.content)
         if self.owner is not None and not is_same_owner(answer.content.owner, self.owner):
-            return of_another_owner(answer.content, answer.content.owner)
+            return of_another_owner(answer.content, answer.content.owner, self.owner)
         body = tombstone(answer.content, f"{self.token}-{self.writes}")
         return _OwnerTombstone(self, body, answer)
 
