@@ -101,7 +101,6 @@ _TOKEN = re.compile(_OF_SOURCE + r"Token(?:Request|ResponseBody) \{")
 """Request for a token of Google or Azure."""
 _UNREADABLE_KEYS = re.compile(_OF_SOURCE + r'(?:HttpError \{\s+kind: Decode,\s+source: Error\(|"Invalid (AssumeRole))')
 """Answer of a source of AWS that isn't JSON, which no store of S3 sends, or isn't that of its token service."""
-_SIGNING = re.compile(_OF_SOURCE + r"SignBlobRequest \{")
 _INVALID_PATH = re.compile(r'^\s*InvalidPath \{.*?\bpath: "((?:[^"\\]|\\.)*)"', re.DOTALL)
 _METADATA = re.compile(r"https?://[^/]+/(?:latest/(?:api/token|meta-data/)|computeMetadata/|metadata/identity/)")
 """Requests for the identity of the machine: of EC2, of Compute Engine, and of Azure."""
@@ -163,7 +162,7 @@ def _lack_of_an_identity(source: str, scheme: str, endpoint: str | None, token_s
     uri = (request[1] or "") if request else ""
     hidden = request is not None and not uri and scheme == "s3"
     unreadable = _UNREADABLE_KEYS.match(source) if scheme == "s3" else None
-    elsewhere = bool(uri) and not _is_of_store(uri, scheme, endpoint) and not _SIGNING.match(source)
+    elsewhere = bool(uri) and not _is_of_store(uri, scheme, endpoint)
     if not (hidden or elsewhere or unreadable or _TOKEN.match(source)):
         return None
     if hidden or (unreadable and unreadable[1]):

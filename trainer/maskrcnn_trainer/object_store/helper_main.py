@@ -206,10 +206,7 @@ class Helper:
         if isinstance(error, ValueError) and "key" in request:
             return Failure(FailureKind.UNLISTABLE, detail=request["key"])
         failure = self._reached.failure(error)
-        unsigned = failure.kind is FailureKind.OTHER or (
-            failure.kind is FailureKind.CREDENTIALS and failure.cause is None and not failure.status
-        )
-        if request["op"] == "link" and unsigned:
+        if request["op"] == "link" and _cannot_sign(failure, self._reached.store):
             return Failure(FailureKind.UNSIGNABLE)
         return failure
 
@@ -322,6 +319,18 @@ def _bare(etag: str | None) -> str:
 
 def _is_answer(failure: Failure) -> bool:
     return failure.kind is FailureKind.ANSWER and 400 <= failure.status < 500
+
+
+def _cannot_sign(failure: Failure, store: Store) -> bool:
+    """Return whether a link failed because the identity can't sign, and not since it could not be obtained."""
+    from obstore.store import GCSStore
+
+    if failure.kind is not FailureKind.CREDENTIALS:
+        return failure.kind is FailureKind.OTHER
+    if isinstance(store, GCSStore):
+        # without a private key, the metadata server gives the account, and another service the signature
+        return failure.status != 429 and failure.status < 500
+    return failure.cause is None and not failure.status
 
 
 def _is_refused(failure: Failure) -> bool:
