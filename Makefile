@@ -154,8 +154,9 @@ bench-dataset-convert: setup ## measure dataset_convert, compared with TensorFlo
 bench-inference: setup ## measure inference with every kind of model, compared with Model Garden, and the whole command
 	$(VENV)/python benchmarks/inference.py
 
-bench-operator-scale: setup ## measure the operator with 500 and 2,000 experiments, compared with a bare client
+bench-operator-scale: setup ## measure the operator with 500 and 2,000 experiments on a claim and 500 in a bucket, compared with a bare client
 	$(VENV)/python benchmarks/operator_scale.py
+	$(VENV)/python benchmarks/operator_scale.py --object-storage --experiments 500 --first-job-only
 
 bench-operator-budget: setup ## measure the delay of an experiment by a flood of unknown tokens
 	$(VENV)/python benchmarks/operator_budget.py

@@ -12,6 +12,9 @@ first, the third and the fourth part):
 4. The operator does so for experiments without a queue, and runs all nine steps, with a simulated kubelet.
 5. The operator is idle, and then restarted.
 
+With ``--object-storage`` the results are in a bucket in place of a claim: the operator reads no access modes of claims,
+but the uids of namespaces, which own the results.
+
 Rates and latencies come from the API server's audit log. Pods run no container.
 """
 
@@ -63,6 +66,8 @@ PATIENCE_SECONDS = 3600.0
 SPAWN = multiprocessing.get_context("spawn")
 JOB = re.compile(r"^(e\d+)-convert-train-1-")
 STATUS = "patch maskrcnnexperiments/status"
+PLACES = ("persistentvolumeclaims", "namespaces")
+"""Kinds of objects that the operator reads to start a step: for its access modes, and for the owner of its results."""
 MIB = 2**20
 
 Row = tuple[str, str, str]
@@ -84,14 +89,21 @@ class Server:
 
 @dataclass
 class Burst:
-    """Creation of N experiments and their first Jobs, by the user ``writer``; times in seconds since 1970."""
+    """Creation of N experiments and their first Jobs, by the user ``writer``; times in seconds since 1970.
+
+    Attributes:
+        stored: their results are in object storage.
+        reads: number of claims and namespaces that the writer has read, by kind.
+    """
 
     namespace: str
     number: int
     writer: str
+    stored: bool = False
     created: dict[str, float] = field(default_factory=dict)
     started: dict[str, float] = field(default_factory=dict)
     writes: Counter[str] = field(default_factory=Counter)
+    reads: Counter[str] = field(default_factory=Counter)
     cpu: float = 0.0
     apiserver_cpu: float = 0.0
     all_writes: int = 0
@@ -128,10 +140,13 @@ def main() -> None:
     )
     parser.add_argument("--rest-seconds", type=float, default=60.0, help="duration of the idle measurement")
     parser.add_argument("--first-job-only", action="store_true", help="skip the nine steps")
+    parser.add_argument("--object-storage", action="store_true", help="results in a bucket in place of a claim")
     arguments = parser.parse_args()
     for number in arguments.experiments:
         rows = measure(number, arguments)
-        print(f"\n{number} experiments of {len(STEPS)} steps, {psutil.cpu_count()} cores, controllers at {QPS} QPS\n")
+        place = "in object storage" if arguments.object_storage else "on a claim"
+        what = f"{number} experiments of {len(STEPS)} steps {place}"
+        print(f"\n{what}, {psutil.cpu_count()} cores, controllers at {QPS} QPS\n")
         print("| what | operator | bare client |\n|---|---|---|")
         for row in rows:
             print("| " + " | ".join(row) + " |", flush=True)
@@ -139,20 +154,20 @@ def main() -> None:
 
 def measure(number: int, arguments: argparse.Namespace) -> list[Row]:
     """Run all parts and return the rows of the table."""
-    calls = ("--qps=0", f"--workers={arguments.workers}")
+    calls, stored = ("--qps=0", f"--workers={arguments.workers}"), arguments.object_storage
     with _bed() as (bed, account):
-        sample = _sample(bed, account)
-        rows = _single_writes(bed, sample)
-        bare = _bare(bed, number, arguments.workers, sample)
+        sample = _sample(bed, account, stored=stored)
+        rows = _single_writes(bed, sample, stored=stored)
+        bare = _bare(bed, number, arguments.workers, sample, stored=stored)
     with _bed() as (bed, account):
         namespace, tail = _namespace(bed), AuditTail(bed.audit_log)
         with OperatorProcess(account, namespace, bed.folder / "operator.log", calls) as operator:
-            burst = Burst(namespace, number, USER)
+            burst = Burst(namespace, number, USER, stored)
             rows += _suspended_jobs(_burst(bed, tail, operator, burst, clients=arguments.workers, queue=QUEUE))
     with _bed() as (bed, account):
         namespace, tail = _namespace(bed), AuditTail(bed.audit_log)
         with OperatorProcess(account, namespace, bed.folder / "operator.log", calls) as operator:
-            burst = _burst(bed, tail, operator, Burst(namespace, number, USER), clients=arguments.workers)
+            burst = _burst(bed, tail, operator, Burst(namespace, number, USER, stored), clients=arguments.workers)
             rows += _first_jobs(operator, burst, bare)
             if not arguments.first_job_only:
                 rows += _nine_steps(bed, tail, operator, burst)
@@ -179,7 +194,7 @@ def _burst(
     return burst
 
 
-def _single_writes(bed: Bed, sample: list[Write]) -> list[Row]:
+def _single_writes(bed: Bed, sample: list[Write], *, stored: bool) -> list[Row]:
     """Measure the API server's CPU per write: medians of ROUNDS rounds of WRITES_IN_A_ROUND sequential writes."""
     _say("single writes")
     namespace = bed.create_namespace("single")
@@ -190,7 +205,7 @@ def _single_writes(bed: Bed, sample: list[Write]) -> list[Row]:
     for first in range(0, ROUNDS * WRITES_IN_A_ROUND, WRITES_IN_A_ROUND):
         names = [f"e{i}" for i in range(first, first + WRITES_IN_A_ROUND)]
         before = bed.apiserver_cpu_seconds()
-        uids = [bed.api("POST", path, experiment(name))["metadata"]["uid"] for name in names]
+        uids = [bed.api("POST", path, experiment(name, stored=stored))["metadata"]["uid"] for name in names]
         seconds["create"].append(bed.apiserver_cpu_seconds() - before)
         before = bed.apiserver_cpu_seconds()
         for name, uid in zip(names, uids, strict=True):
@@ -227,6 +242,7 @@ def _first_jobs(operator: OperatorProcess, burst: Burst, bare: Burst) -> list[Ro
         ),
         ("API server's CPU per write", burst.apiserver_milliseconds_a_write(), bare.apiserver_milliseconds_a_write()),
         ("writes per experiment to the first Job", _each(burst.writes, burst.number), _each(bare.writes, bare.number)),
+        ("reads of claims and namespaces to the first Jobs", _each(burst.reads, 1) or "0", ""),
         ("memory (RSS) after the first Jobs", _memory(operator), ""),
     ]
 
@@ -272,20 +288,20 @@ def _restart(tail: AuditTail, operator: OperatorProcess, ready: float) -> list[R
     ]
 
 
-def _sample(bed: Bed, account: Path) -> list[Write]:
+def _sample(bed: Bed, account: Path, *, stored: bool) -> list[Write]:
     """Return the operator's writes for one experiment."""
     namespace = bed.create_namespace("sample")
     make_claim(bed, namespace)
     tail = AuditTail(bed.audit_log)
     with OperatorProcess(account, namespace, bed.folder / "sample.log"):
-        create_experiments(bed.rest, namespace, 1)
+        create_experiments(bed.rest, namespace, 1, stored=stored)
         _until(tail, lambda found: found["create events"] >= 1 and found[STATUS] >= 1)
     return record(bed.api, namespace, "e0")
 
 
-def _bare(bed: Bed, number: int, workers: int, sample: list[Write]) -> Burst:
+def _bare(bed: Bed, number: int, workers: int, sample: list[Write], *, stored: bool) -> Burst:
     """Run the bare client; its CPU seconds exclude its start."""
-    burst = Burst(bed.create_namespace("bare"), number, "admin")
+    burst = Burst(bed.create_namespace("bare"), number, "admin", stored)
     tail = AuditTail(bed.audit_log)
     _say(f"{number}: the bare client")
     with _process(_answer, _server(bed), burst.namespace, number, sample, workers) as process:
@@ -303,7 +319,8 @@ def _create(bed: Bed, tail: AuditTail, burst: Burst, clients: int, answering: An
     """Create the experiments from another process, and wait until the writer has made all its writes."""
     list(tail.read())
     before = bed.apiserver_cpu_seconds()
-    with _process(_create_experiments, _server(bed), burst.namespace, burst.number, clients, queue) as creator:
+    arguments = (_server(bed), burst.namespace, burst.number, clients, queue, burst.stored)
+    with _process(_create_experiments, *arguments) as creator:
         last, deadline = time.monotonic(), time.monotonic() + PATIENCE_SECONDS
         while len(burst.started) < burst.number or time.monotonic() - last < QUIET_SECONDS:
             for call in tail.read(namespace=burst.namespace):
@@ -315,6 +332,8 @@ def _create(bed: Bed, tail: AuditTail, burst: Burst, clients: int, answering: An
                     burst.writes += count_writes([call])
                     if call.resource == "jobs" and (job := JOB.match(call.name)):
                         burst.started[job[1]] = call.at
+                elif call.user == burst.writer and call.verb == "get" and call.resource in PLACES:
+                    burst.reads[call.resource] += 1
             _check(creator, answering)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{len(burst.started)} of {burst.number} Jobs")
@@ -390,9 +409,11 @@ def _memory(operator: OperatorProcess) -> str:
     return f"{operator.resident_bytes() / MIB:.0f} MiB"
 
 
-def _create_experiments(server: Server, namespace: str, number: int, clients: int, queue: str) -> None:
+def _create_experiments(  # noqa: PLR0917 - arguments of a process
+    server: Server, namespace: str, number: int, clients: int, queue: str, stored: bool
+) -> None:
     die_with_parent()
-    create_experiments(server.rest(), namespace, number, clients, queue)
+    create_experiments(server.rest(), namespace, number, clients, queue, stored=stored)
 
 
 def _answer(server: Server, namespace: str, number: int, writes: list[Write], workers: int) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, TaskError
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, InvalidInput, TaskError
 from maskrcnn_trainer.object_store.client import StoreClient
 from maskrcnn_trainer.object_store.connection import StoreConnection, connection_for
 from maskrcnn_trainer.object_store.exchange import Exchange, StoreRequest
@@ -97,16 +97,39 @@ class Prover:
         Raises:
             TaskError: the store fails, or refuses all writes.
         """
-        yield from self._conditional_writes()
-        yield from self._late_requests()
-        yield from self._races()
-        yield from self._uploads(directory)
-        yield from self._listings()
-        yield from self._links()
+        yield from self._unconditional_writes()
+        conditional = list(self._trials())
+        yield from conditional
+        if all(row.is_right for row in conditional):
+            yield from self._conditional_writes()
+            yield from self._late_requests()
+            yield from self._races()
+            yield from self._uploads(directory)
+            yield from self._listings()
+            yield from self._links()
         yield from self._deletions()
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}"
+
+    def _unconditional_writes(self) -> Iterator[Row]:
+        self._client.overwrite(self._key("plain"), b"plain")
+        yield Row("write an object without a condition", (WRITTEN,), WRITTEN)
+
+    def _trials(self) -> Iterator[Row]:
+        """Yield conditional writes that some stores don't have, so that all further rows would fail."""
+        key = self._key("trial")
+        created = self._answer_of_trial(lambda: self._client.create(key, b"first", is_trial=True))
+        yield Row("write an object if it doesn't exist", (WRITTEN,), created)
+        version = self._client.overwrite(key, b"second")
+        updated = self._answer_of_trial(lambda: self._client.update(key, b"third", version, is_trial=True))
+        yield Row("write an object if it is of a version", (WRITTEN,), updated)
+
+    def _answer_of_trial(self, write: Callable[[], ObjectVersion | WriteOutcome]) -> str:
+        try:
+            return shown_answer(write())
+        except InvalidInput as error:
+            return f"no ({error.reason})"
 
     def _conditional_writes(self) -> Iterator[Row]:
         key = self._key("record")

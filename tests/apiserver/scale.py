@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,8 @@ from tests.apiserver.rest import JSON, Rest
 
 EXPERIMENTS = "/apis/maskrcnn.dev/v1alpha1/namespaces/{}/maskrcnnexperiments"
 CLAIM = "maskrcnn"
+BUCKET = "s3://lab/results"
+"""URL of results in object storage, which only pods would read."""
 CONVERSION = {"imageDir": "/workspace/raw/images", "annotationsFile": "/workspace/raw/train.json", "numShards": 4}
 VALIDATION = {"imageDir": "/workspace/raw/images", "annotationsFile": "/workspace/raw/val.json", "split": "val"}
 STEPS: list[dict[str, Any]] = [
@@ -30,14 +33,28 @@ STEPS: list[dict[str, Any]] = [
 ]
 
 
-def experiment(name: str, steps: list[dict[str, Any]] = STEPS, queue: str = "") -> dict[str, Any]:
-    """Return a manifest that uses the claim of ``make_claim``; with a queue, its Jobs are created suspended."""
+def experiment(
+    name: str, steps: list[dict[str, Any]] = STEPS, queue: str = "", *, stored: bool = False
+) -> dict[str, Any]:
+    """Return a manifest of an experiment whose steps run one at a time.
+
+    Args:
+        name: of the experiment.
+        steps: its steps.
+        queue: LocalQueue, with which its Jobs are created suspended; empty for none.
+        stored: its results are in object storage; otherwise it uses the claim of ``make_claim``.
+    """
+    workspace: dict[str, Any] = {"persistentVolumeClaim": {"claimName": CLAIM}}
+    if stored:
+        workspace = {"objectStorage": {"url": BUCKET}}
+        # nothing else keeps steps in object storage from running side by side
+        steps = [steps[0], *({**step, "dependsOn": [before["name"]]} for before, step in pairwise(steps))]
     return {
         "apiVersion": "maskrcnn.dev/v1alpha1",
         "kind": "MaskRCNNExperiment",
         "metadata": {"name": name},
         "spec": {
-            "workspace": {"persistentVolumeClaim": {"claimName": CLAIM}},
+            "workspace": workspace,
             **({"queueName": queue} if queue else {}),
             "experiment": {
                 "seed": 123,
@@ -60,8 +77,10 @@ def make_claim(bed: Bed, namespace: str, access_mode: str = "ReadWriteOnce") -> 
     bed.api("POST", path, {"metadata": {"name": CLAIM}, "spec": spec})
 
 
-def create_experiments(rest: Rest, namespace: str, number: int, clients: int = 8, queue: str = "") -> None:
-    """Create ``e0`` to ``e<number - 1>`` with ``clients`` concurrent requests.
+def create_experiments(
+    rest: Rest, namespace: str, number: int, clients: int = 8, queue: str = "", *, stored: bool = False
+) -> None:
+    """Create ``e0`` to ``e<number - 1>`` with ``clients`` concurrent requests; see :func:`experiment` for the others.
 
     Raises:
         RuntimeError: the API server refused one of them.
@@ -70,7 +89,7 @@ def create_experiments(rest: Rest, namespace: str, number: int, clients: int = 8
 
     async def client(http: aiohttp.ClientSession) -> None:
         for i in numbers:
-            body = json.dumps(experiment(f"e{i}", queue=queue))
+            body = json.dumps(experiment(f"e{i}", queue=queue, stored=stored))
             path = EXPERIMENTS.format(namespace)
             async with http.post(path, data=body, headers={"Content-Type": JSON}) as answer:
                 if answer.status != 201:

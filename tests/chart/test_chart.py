@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -93,7 +94,7 @@ def test_rendered_objects_are_those_of_the_golden_file(render: Render, name: str
         ("extraArgs={--lease-namespace,other}", "fullnameOverride"),
         ("logLevel=loud", "logLevel"),
         ("objectStorage.ownerId=a/1", "ownerId"),
-        ("networkPolicy.objectStores[0].cidr=203.0.113.7,networkPolicy.objectStores[0].ports={443}", "cidr"),
+        ("networkPolicy.apiServer={foo/24}", "apiServer"),
         ("networkPolicy.objectStores[0].cidr=203.0.113.0/24", "ports"),
         ("networkPolicy.objectStores[0].cidr=203.0.113.0/24,networkPolicy.objectStores[0].ports={}", "ports"),
         ("metrics.prometheusRule.runbookBaseUrl=docs", "runbookBaseUrl"),
@@ -103,6 +104,38 @@ def test_invalid_value_is_refused_by_name(helm: Run, setting: str, words: str) -
     done = helm("template", str(CHART), "--set", setting)
     assert done.returncode != 0
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    "cidr",
+    ["203.0.113.7", "foo/24", "10.0.0.0/99", "256.0.0.0/8", "10.0.0/8", "010.0.0.0/8", "fd00::/129", "fd00::1::/64"],
+)
+def test_cidr_that_the_api_server_would_refuse_is_refused(helm: Run, cidr: str) -> None:
+    store = f"networkPolicy.objectStores[0].cidr={cidr},networkPolicy.objectStores[0].ports={{443}}"
+    done = helm("template", str(CHART), "--set", store)
+    assert done.returncode != 0
+    assert "cidr" in done.stderr
+
+
+def test_cidrs_of_ipv4_and_ipv6_are_rendered_as_they_are_given(helm: Run) -> None:
+    cidrs = [
+        "0.0.0.0/0",
+        "169.254.170.23/32",
+        "10.255.0.0/16",
+        "::/0",
+        "::1/128",
+        "fd00:ec2::23/128",
+        "2001:DB8:1::/48",
+    ]
+    stores = [{"cidr": cidr, "ports": [443]} for cidr in cidrs]
+    policy = {"enabled": True, "apiServer": cidrs, "gangs": ["research"], "objectStores": stores}
+    done = helm("template", str(CHART), "--set-json", f"networkPolicy={json.dumps(policy)}")
+    assert done.returncode == 0, done.stderr
+    policies = of_kind([item for item in yaml.safe_load_all(done.stdout) if item], "NetworkPolicy")
+    for found in policies:
+        places = [place for rule in found["spec"]["egress"] for place in rule.get("to", ()) if "ipBlock" in place]
+        assert [place["ipBlock"]["cidr"] for place in places] == cidrs
+    assert len(policies) == 2
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -199,23 +232,22 @@ def test_gangs_reach_the_listed_object_stores(render: Render) -> None:
         ]
 
 
+GANGS = "networkPolicy.gangs={research,production}"
+STORES = "networkPolicy.objectStores[0].cidr=203.0.113.0/24,networkPolicy.objectStores[0].ports={443}"
+
+
 @pytest.mark.parametrize(
-    ("settings", "expected"),
+    ("settings", "warnings"),
     [
-        (("networkPolicy.gangs={research,production}",), True),
-        (
-            (
-                "networkPolicy.gangs={research,production}",
-                "networkPolicy.objectStores[0].cidr=203.0.113.0/24,networkPolicy.objectStores[0].ports={443}",
-            ),
-            False,
-        ),
-        ((), False),
+        ((GANGS,), {"No step in research, production can reach a bucket"}),
+        ((STORES,), {"networkPolicy.objectStores has no effect"}),
+        ((GANGS, STORES), set()),
+        ((), set()),
     ],
-    ids=["gangs alone", "gangs and stores", "no gangs"],
+    ids=["gangs alone", "stores alone", "gangs and stores", "neither"],
 )
-def test_notes_name_the_namespaces_that_reach_no_bucket(
-    helm: Run, tmp_path: Path, settings: tuple[str, ...], expected: bool
+def test_notes_warn_of_gangs_without_stores_and_of_stores_without_gangs(
+    helm: Run, tmp_path: Path, settings: tuple[str, ...], warnings: set[str]
 ) -> None:
     chart = tmp_path / "chart"
     shutil.copytree(CHART, chart)
@@ -227,7 +259,8 @@ def test_notes_name_the_namespaces_that_reach_no_bucket(
     assert done.returncode == 0, done.stderr
     notes = " ".join(yaml.safe_load(done.stdout)["notes"].split())
     assert "kubectl apply -f experiment.yaml" in notes
-    assert ("No step in research, production can reach a bucket" in notes) is expected
+    known = {"No step in research, production can reach a bucket", "networkPolicy.objectStores has no effect"}
+    assert {warning for warning in known if warning in notes} == warnings
 
 
 def test_definition_is_the_generated_one_and_is_kept_when_the_chart_is_uninstalled(render: Render) -> None:

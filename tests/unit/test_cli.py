@@ -58,7 +58,24 @@ def test_first_log_line_has_the_version_and_the_task(caplog: pytest.LogCaptureFi
         (["train", "-e", "x"], "-d is missing"),
         (["paint"], "invalid choice: 'paint'"),
         (["launch", "--nodes", "2", "--", "train"], "--rendezvous HOST:PORT is required"),
-        (["launch", "--rendezvous", "here", "--", "train"], "expected HOST:PORT"),
+        *(
+            (["launch", "--rendezvous", rendezvous, "--", "train"], "expected HOST:PORT")
+            for rendezvous in (
+                "here",
+                "a..b:1234",
+                f"{70 * 'a'}:1234",
+                f"{'.'.join(130 * ['a'])}:1",
+                "a b:1",
+                "a-:1",
+                "127.0.0.1/x:1",
+                "user:pw@127.0.0.1:1",
+                "[::1]:1",
+                "::1:1",
+                "h\u00e4st:1",
+                "here:\u0661",
+                f"here:{'0' * 5000}1",
+            )
+        ),
         (["launch", "--processes-per-node", "2", "--", "evaluate"], "only train can use several"),
         (["launch"], "the task is missing"),
         (["launch", "--", ""], "the task is missing"),

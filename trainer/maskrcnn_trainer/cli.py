@@ -8,6 +8,7 @@ import gc
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
     from maskrcnn_trainer.launch import LaunchSettings
 
 Runner = Callable[[argparse.Namespace], int]
+
+_LABEL = r"(?!-)[0-9A-Za-z_-]{1,63}(?<!-)"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_LONGEST_HOST = 254
+"""Letters of a DNS name with its last dot."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -248,8 +254,11 @@ def _host_and_port(text: str | None) -> tuple[str, int] | None:
     if text is None:
         return None
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InvalidInput(f"--rendezvous {text!r}: expected HOST:PORT, such as train-0.train:29500")
+    is_port = port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536
+    if not _HOST.fullmatch(host) or len(host) > _LONGEST_HOST or not is_port:
+        raise InvalidInput(
+            f"--rendezvous {text!r}: expected HOST:PORT, such as train-0.train:29500; HOST is a name or an IPv4 address"
+        )
     return host, int(port)
 
 

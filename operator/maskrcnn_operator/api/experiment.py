@@ -201,7 +201,7 @@ class ExperimentBody(ApiModel):
     object_stores: tuple[ObjectStore, ...] = Field(
         default=(),
         max_length=MOST_STORES,
-        description="How inputs given by URL are reached.",
+        description="How object stores are reached: those of inputs given by URL, and of a workspace by URL.",
     )
     cache: InputCache | None = Field(
         default=None,

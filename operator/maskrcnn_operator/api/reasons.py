@@ -178,8 +178,8 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.WORKSPACE_FULL: "Free space on the volume that the message names, or enlarge it; in object storage, "
     "increase sizeLimit of spec.workspace.objectStorage.scratch. Then suspend and resume.",
     Reason.CACHE_FULL: "Increase sizeLimit of spec.cache, or enlarge its claim, then suspend and resume.",
-    Reason.STORE_REFUSED: "Correct what the message names: the keys in the Secret, the URL, or an entry of "
-    "spec.objectStores. Then suspend and resume.",
+    Reason.STORE_REFUSED: "Correct what the message names: the keys in the Secret, the role of the service account, "
+    "the URL, or an entry of spec.objectStores. Then suspend and resume.",
     Reason.STORE_PERMISSION_DENIED: "Grant the permissions that the message names to the identity of the Secret, or "
     "of the service account, then suspend and resume.",
     Reason.BUCKET_NOT_FOUND: "Create the bucket, or correct its name, region, or endpoint, then suspend and resume.",
@@ -188,8 +188,9 @@ WHAT_TO_DO: dict[Reason, str] = {
     "spec.workspace.objectStorage to the value in the message; otherwise use another url or another name.",
     Reason.SUPERSEDED: "Nothing, unless it repeats: then another experiment or machine writes the same results. Do "
     "what the message names.",
-    Reason.STORE_UNAVAILABLE: "Check the store and the way to it (network, proxy, DNS, a key that has expired), then "
-    "suspend and resume. What the attempts have loaded into a cache that lasts is not loaded again.",
+    Reason.STORE_UNAVAILABLE: "Check the address that the message names and the way to it (networkPolicy.objectStores, "
+    "proxy, DNS, a key that has expired), then suspend and resume. What the attempts have loaded into a cache that "
+    "lasts is not loaded again.",
     Reason.RESULTS_DELETED: "To start the step again from the beginning, run the experiment again, suspend and resume, "
     "or change the step's revision.",
     Reason.POINTER_DELETED: "To start the step again from the beginning, run the experiment again, suspend and resume, "

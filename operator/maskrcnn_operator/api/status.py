@@ -181,6 +181,17 @@ class StepStatus(StatusModel):
         return tuple(name for name in (self.older_fingerprint, self.fingerprint) if name)
 
 
+class UnpublishedStep(StatusModel):
+    """Running step of which a complete checkpoint waits to be published to object storage."""
+
+    step: str = Field(description="Name of the step.")
+    attempt: Count = Field(description="Number of the attempt that has the checkpoint.")
+    since: Time = Field(description="Time since which the checkpoint waits.")
+    checkpoint_step: Size | None = Field(
+        default=None, description="Training step of the newest published checkpoint; absent if none is published."
+    )
+
+
 class Progress(StatusModel):
     """Progress of the running step; written with a field manager of its own."""
 
@@ -191,13 +202,18 @@ class Progress(StatusModel):
     checkpoint_step: Size | None = Field(default=None, description="Training step of the newest checkpoint.")
     estimated_remaining_seconds: Size | None = Field(default=None, description="Estimated time left, in seconds.")
     eta: str | None = Field(default=None, description="Estimated time left, as h:mm:ss.")
-    unpublished_since: Time | None = Field(
-        default=None,
-        description="Time since which a complete checkpoint waits to be published to object storage; absent if none "
-        "has waited for two minutes.",
+    unpublished: tuple[UnpublishedStep, ...] = Field(
+        default=(),
+        description="All running steps of which a complete checkpoint has waited for two minutes to be published to "
+        "object storage.",
     )
     metrics: tuple[Metric, ...] = Field(default=(), description="Newest metrics of the running step.")
     last_updated_time: Time | None = Field(default=None, description="Time of the step's last report.")
+
+    def wait_of(self, step: StepStatus) -> UnpublishedStep | None:
+        """Return the wait of a step's newest attempt, current or not; None if no checkpoint is known to wait."""
+        same = (wait for wait in self.unpublished if (wait.step, wait.attempt) == (step.name, step.attempt))
+        return next(same, None)
 
 
 class ExperimentStatus(StatusModel):
@@ -253,3 +269,8 @@ class ExperimentStatus(StatusModel):
         """Return whether the condition of type ``kind`` is True."""
         condition = self.condition(kind)
         return condition is not None and condition.status == "True"
+
+    def unpublished_since(self, step: StepStatus) -> datetime | None:
+        """Return since when a checkpoint of a step's newest attempt waits to be published; None if none is known to."""
+        wait = self.progress.wait_of(step) if self.progress is not None else None
+        return wait.since if wait is not None else None

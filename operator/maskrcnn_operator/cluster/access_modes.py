@@ -6,6 +6,7 @@ no other experiment is affected.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -13,9 +14,11 @@ from collections.abc import Callable, Mapping
 from maskrcnn_operator.cluster.answers import UNDECODABLE
 from maskrcnn_operator.cluster.cache import OnUnreadable
 from maskrcnn_operator.cluster.client import Client
-from maskrcnn_operator.cluster.errors import ApiError, NotFound
+from maskrcnn_operator.cluster.errors import ApiError, TooManyRequests
 from maskrcnn_operator.cluster.resources import CLAIMS
 from maskrcnn_operator.cluster.single_flight import SingleFlight
+
+log = logging.getLogger(__name__)
 
 SHARED_MODE = "ReadWriteMany"
 KNOWN_SECONDS = 300.0
@@ -50,7 +53,7 @@ class AccessModes:
         """Return whether a claim is ReadWriteMany; None if it does not exist or cannot be read.
 
         Raises:
-            ApiError: the call failed for another reason.
+            TooManyRequests: the API server accepts no calls now.
         """
         key = namespace, claim
         known = self._known.get(key)
@@ -70,15 +73,15 @@ class AccessModes:
     async def _shared_now(self, namespace: str, claim: str) -> bool | None:
         try:
             found = await self._client.get(CLAIMS, namespace, claim)
-        except NotFound:
-            return None
+        except TooManyRequests:
+            # the next try follows as soon as the API server accepts calls
+            raise
         except ApiError as error:
-            if error.status == 403:
-                return None
             if error.reason == UNDECODABLE:
                 self._on_unreadable(CLAIMS, namespace, claim, error)
-                return None
-            raise
+            elif error.status not in (403, 404):
+                log.warning("Could not read the claim %s/%s; its steps wait: %s", namespace, claim, error)
+            return None
         try:
             return SHARED_MODE in _access_modes(found)
         except ValueError as error:

@@ -120,6 +120,10 @@ class Cache:
         seen = self._seen[resource].get(uid)
         return version > self._gone.get(uid, -1) and (seen is None or seen.version < version)
 
+    def has(self, resource: Resource, uid: str) -> bool:
+        """Return whether an object exists as far as is known, readable or not."""
+        return uid in self._seen[resource]
+
     def experiment(self, namespace: str, name: str) -> MaskRCNNExperiment | None:
         """Return the experiment; None if it does not exist or cannot be read."""
         entry = self.entry(Key(namespace, name))
@@ -379,10 +383,10 @@ def _asked_for(entry: ExperimentEntry) -> object:
 
 
 def _waits_differently(before: ExperimentEntry, after: ExperimentEntry) -> bool:
-    """Return whether a checkpoint waits since another time than before; False if the progress was removed."""
+    """Return whether checkpoints wait since other times than before; False if the progress was removed."""
     progress = _progress(after)
     known = _progress(before)
-    return progress is not None and progress.unpublished_since != (known.unpublished_since if known else None)
+    return progress is not None and progress.unpublished != (known.unpublished if known else ())
 
 
 def _progress(entry: ExperimentEntry) -> Progress | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +19,12 @@ from maskrcnn_operator.cluster.errors import ApiError
 POOL = 64
 NO_CONFIGURATION = "NoConfiguration"
 """Reason of the error without a usable service account or kubeconfig."""
+NO_CREDENTIALS = "NoCredentials"
+"""Reason of the error for a kubeconfig whose credential plugin has failed."""
 _DEFAULT_NAMESPACE = "default"
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_LOADER_LOG = logging.getLogger("kubernetes.aio.config.kube_config")
+_PLUGIN_OUTPUT = re.compile(r"""(?<=\. )b(?:'.*'|".*")$""")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -42,9 +49,12 @@ async def load_access(kubeconfig: Path | None = None, context: str | None = None
         context: of the kubeconfig; None for the current one. With one, a pod's service account isn't used.
 
     Raises:
-        ApiError: (status 0) there are no settings, or they are invalid.
+        ApiError: (status 0) there are no settings, they are invalid, or the credential plugin of the kubeconfig failed.
     """
     settings = Configuration()
+    problems = _LoggedProblems()
+    # the library logs a plugin's failure, and continues without credentials
+    _LOADER_LOG.addFilter(problems)
     try:
         if kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # it has no types
@@ -57,7 +67,12 @@ async def load_access(kubeconfig: Path | None = None, context: str | None = None
         )
         chosen = loader.current_context["context"].get("namespace")
     except (config.ConfigException, OSError, RuntimeError) as error:
-        raise ApiError(0, NO_CONFIGURATION, f"no usable service account or kubeconfig: {error}") from error
+        cause = problems.messages[0] if problems.messages else error
+        raise ApiError(0, NO_CONFIGURATION, f"no usable service account or kubeconfig: {cause}") from error
+    finally:
+        _LOADER_LOG.removeFilter(problems)
+    if problems.messages:
+        raise ApiError(0, NO_CREDENTIALS, f"the kubeconfig's credential plugin failed: {problems.messages[0]}")
     return ClusterAccess(settings, str(chosen or _DEFAULT_NAMESPACE))
 
 
@@ -65,9 +80,37 @@ async def load_configuration(kubeconfig: Path | None = None) -> Configuration:
     """Return the settings of a connection, as :func:`load_access`, without the namespace.
 
     Raises:
-        ApiError: (status 0) there are no settings, or they are invalid.
+        ApiError: (status 0) there are no settings, they are invalid, or the credential plugin of the kubeconfig failed.
     """
     return (await load_access(kubeconfig)).configuration
+
+
+class _LoggedProblems(logging.Filter):
+    """Filter that takes warnings and errors out of a log.
+
+    Attributes:
+        messages: that were taken.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is logged."""
+        if record.levelno < logging.WARNING:
+            return True
+        self.messages.append(_with_text(record.getMessage()))
+        return False
+
+
+def _with_text(message: str) -> str:
+    """Return a message of the library, which shows the output of a plugin as a literal of bytes, with its text."""
+    literal = _PLUGIN_OUTPUT.search(message)
+    if literal is None:
+        return message
+    output: bytes = ast.literal_eval(literal.group())
+    return message[: literal.start()] + output.decode("utf-8", "replace")
 
 
 def _namespace_of_the_pod() -> str:

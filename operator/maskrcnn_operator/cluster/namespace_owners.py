@@ -1,12 +1,15 @@
 """Owners of results in object storage: the id of the installation, or else the uid of the experiment's namespace.
 
-A namespace that was deleted and created again has another uid, so a known uid counts only for experiments that existed
-when it was read. A namespace that can't be read has an unknown owner: its experiments in object storage start no more
-steps, running steps continue, and no other experiment is affected.
+A namespace that was deleted and created again has another uid. It can't be deleted while an experiment exists in it. So
+a uid counts for the experiments for which it was read, and for a while also for new ones, if one of these still exists.
+
+A namespace that can't be read has an unknown owner: its experiments in object storage start no more steps, running
+steps continue, and no other experiment is affected.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -16,29 +19,36 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.cluster.answers import UNDECODABLE
 from maskrcnn_operator.cluster.cache import Cache, OnUnreadable
 from maskrcnn_operator.cluster.client import Client
-from maskrcnn_operator.cluster.errors import ApiError, NotFound
-from maskrcnn_operator.cluster.resources import NAMESPACES
+from maskrcnn_operator.cluster.errors import ApiError, TooManyRequests
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, NAMESPACES
 from maskrcnn_operator.cluster.single_flight import SingleFlight
 from maskrcnn_trainer.shared.identifiers import IDENTIFIER, IDENTIFIER_FORM
 
+log = logging.getLogger(__name__)
+
+KNOWN_OWNER_SECONDS = 60.0
+"""Seconds for which a uid counts for new experiments. The cache may still have a deleted experiment while objects are
+listed again after a lost watch, which takes longer than this."""
 UNKNOWN_OWNER_SECONDS = 30.0
 """Seconds for which a namespace that can't be read isn't read again. It equals the time after which an experiment looks
 again, so that many experiments of one namespace make as many calls as one."""
 _KEPT_NAMESPACES = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class _KnownOwner:
     """Result of a read.
 
     Attributes:
-        owner_id: uid of the namespace; None if it can't be read.
-        experiments: uids of the experiments that were known before the read.
-        expires: time until which an unknown owner isn't read again, by the clock.
+        owner_id: uid of the namespace, if there are ``experiments``.
+        experiments: uids of the experiments for which ``owner_id`` counts.
+        is_read: the last read has succeeded, so that ``owner_id`` counts for new experiments, too.
+        expires: time after which the namespace is read for an experiment that isn't among these, by the clock.
     """
 
     owner_id: str | None
-    experiments: frozenset[str]
+    experiments: set[str]
+    is_read: bool
     expires: float
 
 
@@ -70,7 +80,7 @@ class NamespaceOwners:
         """Return the owner of an experiment's results; None if its namespace can't be read.
 
         Raises:
-            ApiError: the call failed for another reason.
+            TooManyRequests: the API server accepts no calls now.
         """
         if self._owner_id is not None:
             return self._owner_id
@@ -79,16 +89,29 @@ class NamespaceOwners:
         while known is None or not self._counts_for(known, uid):
             # a read that another experiment has started may be older than this one
             known = await self._reads.ask(namespace, lambda: self._read(namespace, uid))
-        return known.owner_id
+        return known.owner_id if uid in known.experiments else None
 
     def _counts_for(self, known: _KnownOwner, uid: str) -> bool:
-        return uid in known.experiments if known.owner_id is not None else self._clock() < known.expires
+        if uid in known.experiments:
+            return True
+        if self._clock() >= known.expires:
+            return False
+        if not known.is_read:
+            return True
+        if not any(self._cache.has(EXPERIMENTS, other) for other in known.experiments):
+            return False
+        known.experiments.add(uid)
+        return True
 
     async def _read(self, namespace: str, uid: str) -> _KnownOwner:
-        before = {each.metadata.uid for each in self._cache.experiments() if each.metadata.namespace == namespace}
-        owner_id = await self._uid_now(namespace)
-        self._known.pop(namespace, None)
-        found = _KnownOwner(owner_id, frozenset({*before, uid}), self._clock() + UNKNOWN_OWNER_SECONDS)
+        owner_id, now = await self._uid_now(namespace), self._clock()
+        before = self._known.pop(namespace, None) or _KnownOwner(None, set(), is_read=False, expires=now)
+        existing = {other for other in before.experiments if self._cache.has(EXPERIMENTS, other)}
+        if owner_id is None:
+            found = _KnownOwner(before.owner_id, existing, is_read=False, expires=now + UNKNOWN_OWNER_SECONDS)
+        else:
+            same = existing if before.owner_id == owner_id else set()
+            found = _KnownOwner(owner_id, same | {uid}, is_read=True, expires=now + KNOWN_OWNER_SECONDS)
         self._known[namespace] = found
         while len(self._known) > _KEPT_NAMESPACES:
             self._known.popitem(last=False)
@@ -96,23 +119,23 @@ class NamespaceOwners:
 
     async def _uid_now(self, namespace: str) -> str | None:
         try:
-            return _uid(await self._client.get(NAMESPACES, None, namespace))
-        except NotFound:
-            return None
+            return uid_of_namespace(await self._client.get(NAMESPACES, None, namespace))
+        except TooManyRequests:
+            # the next try follows as soon as the API server accepts calls
+            raise
         except ApiError as error:
-            if error.status == 403:
-                return None
             if error.reason == UNDECODABLE:
                 self._on_unreadable(NAMESPACES, "", namespace, error)
-                return None
-            raise
+            elif error.status not in (403, 404):
+                log.warning("Could not read the namespace %s; steps in object storage wait: %s", namespace, error)
+            return None
         except ValueError as error:
             self._on_unreadable(NAMESPACES, "", namespace, error)
             return None
 
 
-def _uid(namespace: Mapping[str, object]) -> str:
-    """Return ``metadata.uid``.
+def uid_of_namespace(namespace: Mapping[str, object]) -> str:
+    """Return ``metadata.uid``, the owner's id unless the installation has one.
 
     Raises:
         ValueError: it is missing, or can't be an owner's id.

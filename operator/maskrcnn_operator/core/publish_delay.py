@@ -29,7 +29,11 @@ def next_delayed_publish(context: ReconcileContext, steps: Steps) -> datetime | 
 
 
 def _shown(context: ReconcileContext, step: StepStatus) -> StepStatus:
-    since = _waits_since(context, step)
+    status = context.experiment.status
+    since, before = _waits_since(context, step), status.step(step.name)
+    if before is not None and status.progress is None and _just_runs(context, step) and _was_delayed(before, step):
+        # the progress is removed when another step becomes the current one; the next report decides
+        return step.model_copy(update={"reason": before.reason, "message": before.message})
     if since is None or context.now < since + PUBLISH_PATIENCE:
         return step
     resumed = "start from the beginning" if step.checkpoint_step is None else f"resume from step {step.checkpoint_step}"
@@ -40,15 +44,19 @@ def _shown(context: ReconcileContext, step: StepStatus) -> StepStatus:
     return step.model_copy(update={"reason": Reason.PUBLISH_DELAYED.value, "message": message})
 
 
+def _was_delayed(before: StepStatus, step: StepStatus) -> bool:
+    return before.attempt == step.attempt and before.reason == Reason.PUBLISH_DELAYED
+
+
 def _waits_since(context: ReconcileContext, step: StepStatus) -> datetime | None:
     """Return since when a checkpoint of a step's running attempt waits; None if none does, or it doesn't just run."""
-    status = context.experiment.status
-    progress, before = status.progress, status.step(step.name)
-    if progress is None or progress.step != step.name or before is None or before.attempt != step.attempt:
-        return None
-    running = TASK_KINDS[context.experiment.step(step.name).task_name].running
-    is_running = step.state is StepState.RUNNING and step.reason in (running, Reason.PUBLISH_DELAYED)
-    if not is_running or progress.unpublished_since is None:
+    since = context.experiment.status.unpublished_since(step)
+    if since is None or not _just_runs(context, step):
         return None
     # a replica whose clock is ahead may have written it
-    return min(progress.unpublished_since, context.now)
+    return min(since, context.now)
+
+
+def _just_runs(context: ReconcileContext, step: StepStatus) -> bool:
+    running = TASK_KINDS[context.experiment.step(step.name).task_name].running
+    return step.state is StepState.RUNNING and step.reason in (running, Reason.PUBLISH_DELAYED)

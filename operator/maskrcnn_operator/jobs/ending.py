@@ -1,4 +1,8 @@
-"""End of an attempt, computed from its pods: the error that counts, the result of index 0, and disruption."""
+"""End of an attempt, computed from its pods: the error that counts, the result of index 0, and disruption.
+
+Every node of a worker group may leave a termination message. The error is that of the node whose exit code counts;
+checkpoint, metrics, and artifacts are those of index 0 alone.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +25,9 @@ class Ending:
 
     Attributes:
         exit_code: of the pod whose error counts; None if it has none.
-        result: as index 0 reported it, without exit code and error unless they are those of the pod whose error counts.
-        message: the pod whose error counts, its node, and its error.
+        result: as index 0 reported it, with the exit code and the reason of the pod whose error counts. The error's
+            message is only there if that pod is index 0.
+        message: the pod whose error counts, its node, and, unless it is index 0, its error.
         disrupted: the attempt was ended from outside, so it does not count as a failure of the task.
     """
 
@@ -47,7 +52,8 @@ def pod_whose_error_counts(pods: Sequence[PodView]) -> PodView | None:
     """Return the failed pod whose error is that of the attempt; None if no pod failed.
 
     The order of precedence is: exit code 64, out of memory, the first pod to end with a code other than 75, code 75.
-    A pod that ended with 143 after another one had failed was stopped because of it, and does not count.
+    A pod that ended with 143 after another one had failed was stopped because of it, and does not count. If the first
+    pod left nothing about its error, one with the same exit code and a termination message counts instead.
     """
     failed = earliest_first(pods)
     by_precedence = (
@@ -56,7 +62,16 @@ def pod_whose_error_counts(pods: Sequence[PodView]) -> PodView | None:
         [pod for pod in failed if pod.exit_code not in (EXIT_TRY_AGAIN, EXIT_STOPPED) or _stopped_first(pod, failed)],
         [pod for pod in failed if pod.exit_code == EXIT_TRY_AGAIN],
     )
-    return next((found[0] for found in by_precedence if found), None)
+    found = next((found for found in by_precedence if found), None)
+    if found is None:
+        return None
+    first = found[0]
+    reporting = (pod for pod in found if pod.exit_code == first.exit_code and parse_result(pod.termination_message))
+    return first if _leaves_a_trace(first) else next(reporting, first)
+
+
+def _leaves_a_trace(pod: PodView) -> bool:
+    return pod.ran_out_of_memory or bool(pod.message or pod.termination_message.strip() or _unusual_reason(pod))
 
 
 def _stopped_first(pod: PodView, failed: Sequence[PodView]) -> bool:
@@ -111,9 +126,23 @@ def ending(job: JobView | None, pods: Sequence[PodView]) -> Ending:
     newest, result = pods_of_newest_start(job, pods), reported_result(pods)
     pod, disrupted = pod_whose_error_counts(newest), was_disrupted(job, newest)
     exit_code = pod.exit_code if pod else None
-    if result and (pod is None or pod.index != 0 or parse_result(pod.termination_message) is None):
-        result = replace(result, exit_code=exit_code, reason="", message="")
+    error = parse_result(pod.termination_message) if pod else None
+    if error is None or pod is None or pod.index != 0:
+        result = _with_error_of_another_pod(result, exit_code, error)
     return Ending(exit_code, result, _described(pod) if pod else _condition_message(job), disrupted)
+
+
+def _with_error_of_another_pod(
+    result: TaskResult | None, exit_code: int | None, error: TaskResult | None
+) -> TaskResult | None:
+    """Return what index 0 reported with the reason of another pod, whose error counts; None if neither reported."""
+    if result is None and error is None:
+        return None
+    known = result or TaskResult(exit_code)
+    if error is None:
+        return replace(known, exit_code=exit_code, reason="", message="")
+    later = known.later_attempt if error.later_attempt is None else error.later_attempt
+    return replace(known, exit_code=exit_code, reason=error.reason, message="", later_attempt=later)
 
 
 def _condition_message(job: JobView | None) -> str:
@@ -130,15 +159,23 @@ def _described(pod: PodView) -> str:
         how = f"exit code {pod.container_exit_code}"
     else:
         how = "exit code unknown" if pod.has_run else "did not run"
-    if pod.reason and pod.reason not in ("Error", "Completed", OOM_KILLED):
-        how = f"{how} ({pod.reason})"
-    message = pod.message or _last_line(pod.termination_message)
+    if reason := _unusual_reason(pod):
+        how = f"{how} ({reason})"
+    message = pod.message or _reported_message(pod)
     return f"{where}: {how}: {message}" if message else f"{where}: {how}"
 
 
-def _last_line(text: str) -> str:
-    """Return the last line of the log that the kubelet stores for a failed container without a termination message."""
-    if parse_result(text) is not None:
-        return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+def _unusual_reason(pod: PodView) -> str:
+    return "" if pod.reason in ("Error", "Completed", OOM_KILLED) else pod.reason
+
+
+def _reported_message(pod: PodView) -> str:
+    """Return the message in a termination message, or the last line of the log that the kubelet stores without one.
+
+    It is empty for the termination message of index 0, which :attr:`Ending.result` has.
+    """
+    result = parse_result(pod.termination_message)
+    if result is not None:
+        return "" if pod.index == 0 else result.message
+    lines = [line.strip() for line in pod.termination_message.splitlines() if line.strip()]
     return lines[-1][-LOG_LENGTH:] if lines else ""

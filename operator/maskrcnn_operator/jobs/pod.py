@@ -166,7 +166,7 @@ def _container(
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePath": TERMINATION_LOG,
-        # only index 0 writes a message; for other failed pods, the end of the log takes its place
+        # a task that runs on another node than index 0, or is killed, leaves no message: the end of its log replaces it
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if config.defaults.image_pull_policy:

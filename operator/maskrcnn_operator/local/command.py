@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import platform
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +28,7 @@ from maskrcnn_operator.core.workspace_url_inputs import problems_of_workspace_ur
 from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
 from maskrcnn_operator.local.input_variables import input_variables
 from maskrcnn_operator.local.notes import crowding, ignored_fields, owner_to_take_over, shared_gpus, unmet_gpus
+from maskrcnn_operator.local.owner_arguments import owner_id_argument, owner_state_argument
 from maskrcnn_operator.local.path_arguments import page_argument, workspace_argument
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
@@ -53,7 +53,6 @@ from maskrcnn_trainer.spec.reading import read_text
 log = logging.getLogger(__name__)
 
 PLAIN_WIDTH = 100
-_EPOCH = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     store.add_argument(
         "--owner-id",
-        type=_owner_id,
+        type=owner_id_argument,
         metavar="ID",
         help="owner of the results, the same in all runs that may continue each other; of several state directories "
         "with one owner, only the one that was made last continues what isn't finished (default: MASKRCNN_OWNER_ID, or "
@@ -109,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     store.add_argument(
         "--take-over-from",
-        type=_owner_state,
+        type=owner_state_argument,
         metavar="ID/EPOCH",
         help="replace this owner of the results, as a refused run names it; it holds for exactly one state of the "
         "owner, and isn't recorded",
@@ -122,22 +121,6 @@ def _positive(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 9 and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} isn't a whole number from 1 to 999999999")
     return int(text)
-
-
-def _owner_id(text: str) -> str:
-    if not IDENTIFIER.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} isn't {IDENTIFIER_FORM}")
-    return text
-
-
-def _owner_state(text: str) -> str:
-    owner_id, _, epoch = text.rpartition("/")
-    # any owner id, as another program may have chosen it
-    if not (owner_id and owner_id.isprintable() and _EPOCH.fullmatch(epoch)):
-        raise argparse.ArgumentTypeError(
-            f"{one_line(text, 40)!r} isn't an owner's id, a slash, and its epoch, such as my-cluster/3"
-        )
-    return text
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,14 @@ from prometheus_client.registry import Collector
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import EARLIEST, ConditionType, ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.api.status import (
+    EARLIEST,
+    LIVE_STATES,
+    ConditionType,
+    ExperimentStatus,
+    StepState,
+    StepStatus,
+)
 
 _LIVE_RANK = 2
 _RANKS = {Reason.FAILED.value: 1, Reason.SUCCEEDED.value: 0}
@@ -123,11 +130,11 @@ def _progress(reading: Reading) -> float | None:
 
 
 def _unpublished(reading: Reading) -> float | None:
-    progress = reading.experiment.status.progress
-    if progress is None or progress.unpublished_since is None:
-        return None
+    status = reading.experiment.status
+    waits = (status.unpublished_since(step) for step in status.steps if step.state in LIVE_STATES)
+    since = min((moment for moment in waits if moment is not None), default=None)
     # another replica with a clock ahead of ours may have written it
-    return max(0.0, (reading.now - progress.unpublished_since).total_seconds())
+    return None if since is None else max(0.0, (reading.now - since).total_seconds())
 
 
 def _reported(name: str) -> Callable[[Reading], float | None]:
@@ -159,8 +166,8 @@ SERIES: tuple[Series, ...] = (
     ),
     Series(
         "maskrcnn_experiment_unpublished_seconds",
-        "Time for which a checkpoint of the current step has waited to be published to object storage, in seconds;"
-        " absent while none has waited for two minutes.",
+        "Longest time for which a checkpoint of a running step has waited to be published to object storage, in"
+        " seconds; absent while none has waited for two minutes.",
         _unpublished,
     ),
     Series(

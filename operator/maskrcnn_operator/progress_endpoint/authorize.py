@@ -105,17 +105,24 @@ def authorize(  # noqa: PLR0911 - one return for each link of the chain
     return Grant(peer.namespace, experiment.name, owner.uid, step.name, step.attempt, job.name)
 
 
-def speaks_for_current(grant: Grant, experiment: MaskRCNNExperiment | None) -> bool:
-    """Return whether the granted attempt is the one whose progress the experiment's status shows."""
-    if experiment is None or experiment.metadata.uid != grant.experiment_uid:
-        return False
+def speaks_for_a_live_step(grant: Grant, experiment: MaskRCNNExperiment) -> bool:
+    """Return whether the granted attempt is still the newest of its step, and live."""
     step = experiment.status.step(grant.step)
     return (
-        step is not None
+        experiment.metadata.uid == grant.experiment_uid
+        and step is not None
         and (step.attempt, step.job_name) == (grant.attempt, grant.job_name)
         and step.state in LIVE_STATES
-        and experiment.status.current_step == grant.step
     )
+
+
+def current_grant(experiment: MaskRCNNExperiment) -> Grant | None:
+    """Return the attempt whose progress the experiment's status shows; None if none is live."""
+    metadata, status = experiment.metadata, experiment.status
+    step = status.step(status.current_step) if status.current_step is not None else None
+    if step is None or step.state not in LIVE_STATES:
+        return None
+    return Grant(metadata.namespace, experiment.name, metadata.uid, step.name, step.attempt, step.job_name or "")
 
 
 def _contradiction(report: Report, experiment: MaskRCNNExperiment, step: StepStatus, job: JobView) -> str:

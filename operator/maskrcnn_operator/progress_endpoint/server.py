@@ -18,7 +18,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.jobs.views import JobView, PodView
-from maskrcnn_operator.progress_endpoint.authorize import Peer, authorize, speaks_for_current
+from maskrcnn_operator.progress_endpoint.authorize import Peer, authorize, current_grant
 from maskrcnn_operator.progress_endpoint.bounds import Bounds
 from maskrcnn_operator.progress_endpoint.listener import BoundedListener
 from maskrcnn_operator.progress_endpoint.refusal import Refused, ReportRefusal
@@ -85,7 +85,7 @@ class ReportEndpoint:
             raise Refused(grant)
         if self._writer.offer(grant, report.record):
             return web.json_response({"accepted": True})
-        current = speaks_for_current(grant, experiment)
+        current = experiment is not None and current_grant(experiment) == grant
         return web.json_response({"accepted": False, "reason": "NothingNew" if current else "NotCurrentStep"})
 
     async def _peer(self, request: web.Request) -> Peer:

@@ -1,4 +1,8 @@
-"""Writer of progress to the status, at an interval that grows with the number of reporting experiments."""
+"""Writer of progress to the status, at an interval that grows with the number of reporting experiments.
+
+The progress is that of the current step. Of the other running steps it only has since when a checkpoint waits to be
+published, so their reports cost a write only when that changes.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.status import Progress
+from maskrcnn_operator.api.status import LIVE_STATES, Progress, UnpublishedStep
 from maskrcnn_operator.cluster.errors import ApiError
-from maskrcnn_operator.core.progress import progress_of
-from maskrcnn_operator.progress_endpoint.authorize import Grant, speaks_for_current
+from maskrcnn_operator.core.progress import progress_of, reported_wait
+from maskrcnn_operator.progress_endpoint.authorize import Grant, current_grant, speaks_for_a_live_step
 from maskrcnn_operator.progress_endpoint.report import MAX_REPORTED_METRICS
 
 log = logging.getLogger(__name__)
@@ -42,11 +46,19 @@ def interval_of(reporting: int, rate: float) -> float:
 
 @dataclass
 class _Slot:
-    """Newest progress of one experiment; a newer report replaces it."""
+    """Newest progress of one experiment; a newer report replaces it.
+
+    Attributes:
+        grant: attempt of the current step.
+        progress: of that attempt.
+        earliest: time of the next write, by the clock.
+        waits: waits of checkpoints by step and attempt, as reported and not yet written; None for one that has ended.
+    """
 
     grant: Grant
     progress: Progress | None
     earliest: float
+    waits: dict[tuple[str, int], UnpublishedStep | None] = field(default_factory=dict)
     unwritten: bool = False
     task: asyncio.Task[None] | None = None
 
@@ -92,17 +104,26 @@ class ProgressWriter:
         return interval_of(len(self._slots), self._rate)
 
     def offer(self, grant: Grant, record: Mapping[str, Any]) -> bool:
-        """Accept a record; return False if it won't be written, since its step isn't current or nothing changed."""
+        """Accept a record; return False if it won't be written, since nothing changed or its step isn't live.
+
+        If the step isn't the current one, only the wait of its checkpoint counts.
+        """
         experiment = self._lookup(grant.namespace, grant.experiment)
-        if experiment is None or not speaks_for_current(grant, experiment):
+        current = current_grant(experiment) if experiment is not None else None
+        if experiment is None or current is None or not speaks_for_a_live_step(grant, experiment):
             return False
         slot = self._slots.get(grant.experiment_uid)
         if slot is None:
-            slot = _Slot(grant, _written(experiment, grant), self._clock() + self._rest(experiment))
-        elif slot.grant != grant:
-            slot.grant, slot.progress = grant, _written(experiment, grant)
-        progress = _joined(grant.step, record, slot.progress, self._now().replace(microsecond=0))
-        if progress is None or progress == slot.progress:
+            slot = _Slot(current, _written(experiment, current), self._clock() + self._rest(experiment))
+        elif slot.grant != current:
+            slot.grant, slot.progress = current, _written(experiment, current)
+        now, key = self._now().replace(microsecond=0), (grant.step, grant.attempt)
+        known = slot.waits[key] if key in slot.waits else _waits(experiment).get(key)
+        wait = reported_wait(*key, record, known, now)
+        progress = _joined(grant.step, record, slot.progress, now) if grant == current else slot.progress
+        if wait != known:
+            slot.waits[key] = wait
+        if progress == slot.progress and not slot.waits:
             return False
         slot.progress, slot.unwritten = progress, True
         if slot.task is None:
@@ -144,13 +165,17 @@ class ProgressWriter:
             self._on_interval(self.interval)
 
     async def _write(self, slot: _Slot) -> None:
-        grant, progress, slot.unwritten = slot.grant, slot.progress, False
-        if progress is None or not speaks_for_current(grant, self._lookup(grant.namespace, grant.experiment)):
+        grant, reported, slot.unwritten = slot.grant, dict(slot.waits), False
+        experiment = self._lookup(grant.namespace, grant.experiment)
+        if experiment is None or current_grant(experiment) != grant:
             return
+        progress = _with_waits(slot.progress or Progress(step=grant.step), experiment, reported)
         slot.earliest = self._clock() + self.interval
         try:
-            await self._apply(grant.namespace, grant.experiment, progress.to_json())
+            await self._apply(grant.namespace, grant.experiment, _without_empty_lists(progress))
             self._failing = False
+            # a report may have arrived meanwhile
+            slot.waits = {key: wait for key, wait in slot.waits.items() if key not in reported or reported[key] != wait}
         except ApiError as error:
             if not self._failing:
                 log.warning(
@@ -165,6 +190,27 @@ class ProgressWriter:
 def _written(experiment: MaskRCNNExperiment, grant: Grant) -> Progress | None:
     progress = experiment.status.progress
     return progress if progress is not None and progress.step == grant.step else None
+
+
+def _waits(experiment: MaskRCNNExperiment) -> dict[tuple[str, int], UnpublishedStep]:
+    """Return the waits of checkpoints that any replica has written, by step and attempt."""
+    progress = experiment.status.progress
+    return {(wait.step, wait.attempt): wait for wait in progress.unpublished} if progress is not None else {}
+
+
+def _with_waits(
+    progress: Progress, experiment: MaskRCNNExperiment, reported: Mapping[tuple[str, int], UnpublishedStep | None]
+) -> Progress:
+    """Return the progress with the waits of all live steps: the reported ones, and those that others have written."""
+    waits = {**_waits(experiment), **reported}
+    live = ((step.name, step.attempt) for step in experiment.status.steps if step.state in LIVE_STATES)
+    unpublished = tuple(wait for key in live if (wait := waits.get(key)) is not None)
+    return progress.model_copy(update={"unpublished": unpublished})
+
+
+def _without_empty_lists(progress: Progress) -> dict[str, Any]:
+    """Return the progress as JSON without empty lists, since absent means the same."""
+    return {name: value for name, value in progress.to_json().items() if value != []}
 
 
 def _joined(step: str, record: Mapping[str, Any], before: Progress | None, now: datetime) -> Progress | None:

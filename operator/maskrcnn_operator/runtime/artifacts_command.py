@@ -12,40 +12,29 @@ import asyncio
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from maskrcnn_operator.api.base import EXPERIMENT_NAME_PATTERN
 from maskrcnn_operator.local.artifacts import run_artifacts
+from maskrcnn_operator.local.owner_arguments import owner_id_argument
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, TaskError
+from maskrcnn_trainer.shared.artifact_actions import ArtifactAction, add_action_flags
 from maskrcnn_trainer.shared.variables import OBJECT_STORES_VARIABLE
 
-LIST, DELETE = "list", "delete"
-ACTIONS = (LIST, "get", "link", "clean", DELETE)
-"""Actions of ``maskrcnn artifacts``."""
+if TYPE_CHECKING:
+    from maskrcnn_operator.cluster.stored_results import StoredResults
+
 ARTIFACTS_DESCRIPTION = (
     "Work on the results of experiments in object storage, with your own credentials: those of the environment, or of "
     "--store-config. NAME is an experiment of the cluster, a step (EXPERIMENT/STEP), or a file of its results "
     "(EXPERIMENT/STEP/PATH); the kubeconfig is used to find its URL. With a URL in place of NAME, the cluster isn't "
-    "used, and names follow the action, as in `maskrcnn artifacts URL get EXPERIMENT/STEP -o DIR`."
+    "used, and names follow the action, as in `maskrcnn artifacts URL get EXPERIMENT/STEP -o DIR`. By name, delete "
+    "takes only results of the namespace, which it recognizes by the namespace's uid, or by --owner-id, the chart's "
+    "objectStorage.ownerId."
 )
+_ACTIONS = tuple(ArtifactAction)
 _HELP = frozenset({"-h", "--help"})
-
-
-@dataclass(frozen=True)
-class StoredResults:
-    """Place of an experiment's results, and the way to it.
-
-    Attributes:
-        url: of the workspace.
-        stores: value of MASKRCNN_OBJECT_STORES.
-        namespace: of the experiment.
-    """
-
-    url: str
-    stores: str
-    namespace: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         nargs="?",
-        choices=ACTIONS,
-        default=LIST,
-        help="list, load, link, clean, or delete the results; its flags are those of `maskrcnn artifacts URL ACTION`",
+        choices=_ACTIONS,
+        default=ArtifactAction.LIST,
+        help="list, load, link, clean, or delete the results; `NAME ACTION --help` has its flags",
     )
 
 
@@ -95,34 +84,81 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> NoReturn:
     if not rest or rest[0] in _HELP:
         parser.print_help(sys.stdout if rest else sys.stderr)
         sys.exit(EXIT_OK if rest else InvalidInput.exit_code)
-    if "://" in rest[0] or rest[0].startswith(("/", ".")):
-        run_artifacts(arguments)
     try:
-        action, flags_of_action = _action(rest)
-        if _HELP & set(flags_of_action):
-            run_artifacts(["s3://BUCKET", action, "--help"])
-        found = _resolved(rest[0], known)
+        if "://" in rest[0] or rest[0].startswith(("/", ".")):
+            _refuse_cluster_flags(known)
+            run_artifacts(arguments)
+        name, action, flags_of_action = _split(rest)
+        given = _parser_of(action, parser).parse_args(flags_of_action)
+        by_uid = action is ArtifactAction.DELETE and given.owner_id is None
+        found = _resolved(name, known, with_owner=by_uid)
     except TaskError as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         sys.exit(error.exit_code)
-    guard = ["--owner-namespace", found.namespace] if action == DELETE else []
-    run_artifacts([found.url, action, rest[0], *guard, *flags_of_action], {OBJECT_STORES_VARIABLE: found.stores})
+    guard = ["--owner-namespace", found.namespace] if action is ArtifactAction.DELETE else []
+    if found.owner_id is not None:
+        guard += ["--owner-id", found.owner_id]
+    run_artifacts([found.url, action, name, *guard, *flags_of_action], {OBJECT_STORES_VARIABLE: found.stores})
 
 
-def _action(rest: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """Return the action behind a name, and the flags behind the action."""
-    if len(rest) == 1 or rest[1].startswith("-"):
-        return LIST, rest[1:]
-    if rest[1] not in ACTIONS:
-        raise InvalidInput(f"ACTION {rest[1]!r}: must be {', '.join(ACTIONS[:-1])}, or {ACTIONS[-1]}")
-    if len(rest) > 2 and not rest[2].startswith("-"):
-        raise InvalidInput(
-            f"{rest[2]!r} can't follow {rest[1]}: write the name before it, as in EXPERIMENT/STEP {rest[1]}"
+def _parser_of(action: ArtifactAction, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Return the parser of what follows a name and an action."""
+    prog, description = f"{parser.prog} NAME {action}", action.description
+    by_name = type(parser)(prog=prog, description=description, allow_abbrev=False)
+    _add_flags(by_name)
+    add_action_flags(by_name, action)
+    if action is ArtifactAction.DELETE:
+        by_name.add_argument(
+            "--owner-id",
+            type=owner_id_argument,
+            metavar="ID",
+            help="the chart's objectStorage.ownerId; results of another owner, or of another namespace, are refused "
+            "(default: the uid of the namespace, which needs get on it)",
         )
-    return rest[1], rest[2:]
+    return by_name
 
 
-def _resolved(name: str, known: argparse.Namespace) -> StoredResults:
+def _refuse_cluster_flags(known: argparse.Namespace) -> None:
+    """Check that no flag chooses a cluster next to a URL.
+
+    Raises:
+        InvalidInput: one does.
+    """
+    given = {"-n": known.namespace, "--kubeconfig": known.kubeconfig, "--context": known.context}
+    for flag, value in given.items():
+        if value is not None:
+            raise InvalidInput(
+                f"{flag} {value}: with a URL the cluster isn't used; leave {flag} out, and write names after the "
+                "action, as in `artifacts URL delete EXPERIMENT`"
+            )
+
+
+def _split(rest: Sequence[str]) -> tuple[str, ArtifactAction, Sequence[str]]:
+    """Return a name, the action behind it, and the flags behind the action.
+
+    Raises:
+        InvalidInput: the name is missing, or something else is in its place or in that of the action.
+    """
+    name, *behind = rest
+    if name in _ACTIONS and (not behind or behind[0].startswith("-")):
+        if _HELP & set(behind):
+            return name, ArtifactAction(name), behind
+        raise InvalidInput(
+            f"NAME is missing before {name}: write EXPERIMENT {name}, or, for an experiment that is named {name}, "
+            f"{name} {name}"
+        )
+    if not behind or behind[0].startswith("-"):
+        return name, ArtifactAction.LIST, behind
+    if behind[0] not in _ACTIONS:
+        raise InvalidInput(f"ACTION {behind[0]!r}: must be {', '.join(_ACTIONS[:-1])}, or {_ACTIONS[-1]}")
+    if len(behind) > 1 and not behind[1].startswith("-"):
+        raise InvalidInput(
+            f"{behind[1]!r} can't follow {behind[0]}: write the name before it, as in EXPERIMENT/STEP {behind[0]}"
+        )
+    return name, ArtifactAction(behind[0]), behind[1:]
+
+
+def _resolved(name: str, known: argparse.Namespace, *, with_owner: bool) -> StoredResults:
     """Return the place of the results that a name of the command line is about.
 
     Raises:
@@ -133,14 +169,12 @@ def _resolved(name: str, known: argparse.Namespace) -> StoredResults:
     if not re.fullmatch(EXPERIMENT_NAME_PATTERN, experiment):
         raise InvalidInput(f"NAME {name!r}: must begin with the name of an experiment, or be a URL, s3://BUCKET/PREFIX")
     try:
-        from maskrcnn_operator.cluster.stored_results import experiment_object, results_of
+        from maskrcnn_operator.cluster.stored_results import ClusterFlags, find_results
     except ModuleNotFoundError as error:
         raise InvalidInput(
             f"NAME {name}: the Python package {error.name} isn't installed, without which no experiment is found in a "
-            "cluster: install maskrcnn-operator[operator], or give the URL of the workspace"
+            "cluster: install maskrcnn-operator[operator], or use the URL of its workspace, without -n: `artifacts URL "
+            "ACTION NAME`"
         ) from None
-    namespace, item = asyncio.run(
-        experiment_object(experiment, known.namespace, kubeconfig=known.kubeconfig, context=known.context)
-    )
-    url, stores = results_of(item, known.store_config)
-    return StoredResults(url, stores, namespace)
+    flags = ClusterFlags(known.namespace, known.kubeconfig, known.context)
+    return asyncio.run(find_results(experiment, flags, known.store_config, with_owner=with_owner))

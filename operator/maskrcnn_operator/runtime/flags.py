@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from maskrcnn_operator.api.text import one_line
-from maskrcnn_trainer.shared.identifiers import IDENTIFIER, IDENTIFIER_FORM
+from maskrcnn_operator.local.owner_arguments import owner_id_argument
 
 N = TypeVar("N", int, float)
 
@@ -61,7 +60,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     steps.add_argument(
         "--object-storage-owner-id",
-        type=_owner_id,
+        type=owner_id_argument,
         metavar="ID",
         help="owner of all results in object storage, the same in a cluster that replaces this one (default: the uid of"
         " each experiment's namespace)",
@@ -129,12 +128,6 @@ def _own_namespace() -> str:
         return _NAMESPACE_FILE.read_text(encoding="utf-8").strip() or "default"
     except OSError:
         return "default"
-
-
-def _owner_id(text: str) -> str:
-    if not IDENTIFIER.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} isn't {IDENTIFIER_FORM}")
-    return text
 
 
 def _port(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from tests.apiserver.runtime.experiments import CONVERT, GANG, Cluster, conditio
 from tests.apiserver.runtime.running import RunningOperator
 
 from maskrcnn_operator.cluster import namespace_owners
+from maskrcnn_operator.cluster.budget import CallPurpose
+from maskrcnn_operator.cluster.client import Client
+from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.resources import NAMESPACES, Object, Resource
 from maskrcnn_operator.core import readiness
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
@@ -58,6 +63,23 @@ def test_gang_runs_without_a_claim_and_its_namespace_owns_the_results(
         assert "maskrcnn-workspace" not in volumes
     assert jobs["train/1"]["spec"]["parallelism"] == 2
     assert variables(jobs["train/1"])["MASKRCNN_RESULTS_DIR"] == "s3://lab/results/stored/train"
+
+
+def test_gang_shows_the_error_of_the_node_that_failed_first(
+    operator: RunningOperator, bare: Cluster, kubelet: PlayedKubelet
+) -> None:
+    error = {"reason": "BucketNotFound", "message": "s3://lab/results: the bucket doesn't exist"}
+    kubelet.play("train", Play(seconds=None, stop_seconds=1), index=0)
+    message = json.dumps({"version": 1, "task": "train", "code": 64, "attempt": 1, "error": error})
+    kubelet.play("train", Play(seconds=1, exit_code=64, message=message), index=1)
+    bare.apply(manifest("stored", GANG, workspace=BUCKET, objectStores=STORES))
+    failed = bare.wait_step("stored", "train", state="Failed")
+    assert failed["reason"] == "BucketNotFound"
+    assert failed["message"].endswith("exit code 64: s3://lab/results: the bucket doesn't exist")
+    stored = bare.wait("stored", lambda found: condition(found, "Stalled") is not None, "Stalled")
+    stalled = condition(stored, "Stalled")
+    assert stalled is not None
+    assert stalled["reason"] == "BucketNotFound"
 
 
 def test_steps_run_side_by_side_without_a_claim(
@@ -138,6 +160,33 @@ def test_nothing_starts_before_the_namespace_can_be_read(
     cluster.wait_ready("stored", "Succeeded")
     assert may_read(bed, BLIND, cluster.namespace)
     assert not may_read(bed, BLIND, HOME)
+
+
+class WithoutNamespaces(Client):
+    """Client of an API server that fails to read namespaces."""
+
+    async def get(
+        self, resource: Resource, namespace: str | None, name: str, *, purpose: CallPurpose = CallPurpose.RECONCILE
+    ) -> Object:
+        if resource is NAMESPACES:
+            raise ApiError(500, "InternalError", "the authorizer is down")
+        return await super().get(resource, namespace, name, purpose=purpose)
+
+
+def test_running_step_is_followed_while_reads_of_the_namespace_fail(
+    start_operator: StartOperator, bare: Cluster, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("convert", Play(seconds=None))
+    first = start_operator()
+    bare.apply(manifest("stored", CONVERT, {**CONVERT, "name": "second", "dependsOn": ["convert"]}, workspace=BUCKET))
+    bare.wait_step("stored", "convert", state="Running")
+    first.stop()
+    start_operator(WithoutNamespaces).wait_leading()
+    kubelet.finish("convert")
+    bare.wait_step("stored", "convert", state="Succeeded")
+    bare.wait_step("stored", "second", reason="OwnerUnknown")
+    bare.edit("stored", {"suspend": True})
+    bare.wait("stored", lambda found: condition(found, "Suspended") is not None, "Suspended")
 
 
 @pytest.mark.usefixtures("account")

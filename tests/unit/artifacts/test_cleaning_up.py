@@ -50,7 +50,7 @@ def test_step_whose_manifest_is_gone_is_a_problem() -> None:
     bucket = with_garbage("train")
     for key in [key for key in bucket.objects if key.endswith("manifest.json")]:
         del bucket.objects[key]
-    assert "manifest that doesn't exist" in clean_results(bucket, None).problems["exp/train"]
+    assert "names an object that doesn't exist" in clean_results(bucket, None).problems["exp/train"]
 
 
 def test_listing_that_is_incomplete_is_reported() -> None:

@@ -68,7 +68,7 @@ def test_json_is_one_document_on_standard_output(store: Opened, capsys: pytest.C
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nothing", "NAME: the experiment nothing doesn't exist"),
+        ("nothing", f"NAME: nothing has no results below {URL} yet"),
         ("nothing/train", "NAME: nothing/train has no results"),
         ("exp/nothing", "NAME: exp/nothing has no results"),
         ("exp/train/nothing", "NAME: exp/train has no nothing"),
@@ -156,17 +156,28 @@ def test_yes_deletes_without_a_question(store: Opened, monkeypatch: pytest.Monke
     assert sorted(store.bucket.objects) == ["exp/owner.json", "exp/train/run.json"]
 
 
-def test_results_of_another_namespace_are_not_deleted_with_owner_namespace(
-    store: Opened, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("answer", [["--yes"], []])
+@pytest.mark.parametrize("owner", [["--owner-id", "other", "--owner-namespace", "team"], ["--owner-id", "me"]])
+def test_results_of_another_owner_id_are_not_deleted(
+    store: Opened, owner: list[str], answer: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     before = dict(store.bucket.objects)
-    assert main(["artifacts", URL, "delete", "exp", "--yes", "--owner-namespace", "others"]) == 64
-    assert "belong to owner me of namespace team, and not to namespace others" in caplog.text
+    assert main(["artifacts", URL, "delete", "exp", *answer, *owner]) == 64
+    assert "belong to owner me of namespace team, and not to owner" in caplog.text
     assert store.bucket.objects == before
 
 
-def test_results_of_the_namespace_are_deleted_with_owner_namespace(store: Opened) -> None:
-    assert main(["artifacts", URL, "delete", "exp", "--yes", "--owner-namespace", "team"]) == 0
+def test_results_of_another_owner_namespace_are_not_deleted(store: Opened, caplog: pytest.LogCaptureFixture) -> None:
+    before = dict(store.bucket.objects)
+    owner = ["--owner-id", "me", "--owner-namespace", "others"]
+    assert main(["artifacts", URL, "delete", "exp", "--yes", *owner]) == 64
+    assert "belong to owner me of namespace team, and not to owner me of namespace others" in caplog.text
+    assert store.bucket.objects == before
+
+
+def test_results_of_the_given_owner_are_deleted(store: Opened) -> None:
+    owner = ["--owner-id", "me", "--owner-namespace", "team"]
+    assert main(["artifacts", URL, "delete", "exp", "--yes", *owner]) == 0
     assert sorted(store.bucket.objects) == ["exp/owner.json", "exp/train/run.json"]
 
 
@@ -192,7 +203,9 @@ def test_deletion_that_is_not_whole_fails(store: Opened, caplog: pytest.LogCaptu
         ([URL, "link", "exp/train"], "give EXPERIMENT/STEP/PATH"),
         ([URL, "clean", "exp/train/x"], "give EXPERIMENT or EXPERIMENT/STEP"),
         ([URL, "delete", "exp/train", "--yes"], "only whole experiments"),
-        ([URL, "delete", "absent", "--yes"], "the experiment absent doesn't exist"),
+        ([URL, "delete", "exp", "--yes", "--owner-namespace", "team"], "--owner-namespace team: add --owner-id"),
+        ([URL, "delete", "exp", "--yes", "--owner-id", ""], "the value is empty"),
+        ([URL, "delete", "absent", "--yes"], "NAME: absent has no results"),
         ([URL, "remove"], "invalid choice: 'remove'"),
         (["s3://user:s3cr3t@bucket"], "user info"),
     ],

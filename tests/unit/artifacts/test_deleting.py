@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from tests.unit.artifacts.bucket import Bucket, RunningAttempt, Through, attempt, own
 
-from maskrcnn_trainer.artifacts.deleting import delete_results, question
+from maskrcnn_trainer.artifacts.deleting import delete_results, question, refuse_other_owner
 from maskrcnn_trainer.artifacts.names import parse_name
 from maskrcnn_trainer.artifacts.reading import read_overview
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.exchange_types import (
+    CreateRecord,
     DeleteKeys,
     FenceAnswer,
     FenceReply,
@@ -19,9 +20,11 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     run_decision,
 )
 from maskrcnn_trainer.object_store.fence.holding import publish
-from maskrcnn_trainer.object_store.fence.records import FingerprintSlot, PublishedSet
+from maskrcnn_trainer.object_store.fence.records import FingerprintSlot, OwnerIdentity, OwnerRecord, PublishedSet
 
 EXP = parse_name("exp")
+ME = OwnerIdentity("me", "team", "exp")
+OTHERS = [OwnerIdentity("other", "team", "exp"), OwnerIdentity("me", "others", "exp"), OwnerIdentity("me", "", "exp")]
 
 
 def filled() -> Bucket:
@@ -170,7 +173,7 @@ def test_part_of_an_experiment_is_not_deleted(name: str) -> None:
 def test_experiment_that_does_not_exist_is_refused() -> None:
     bucket = filled()
     before = dict(bucket.objects)
-    with pytest.raises(InvalidInput, match="the experiment absent doesn't exist"):
+    with pytest.raises(InvalidInput, match="NAME: absent has no results"):
         delete_results(bucket, parse_name("absent"))
     assert bucket.objects == before
 
@@ -231,5 +234,63 @@ def test_question_names_owner_and_size() -> None:
 
 
 def test_question_about_an_absent_experiment_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="the experiment exp doesn't exist"):
+    with pytest.raises(InvalidInput, match="NAME: exp has no results below s3://b/w yet"):
         question(read_overview(Bucket(), EXP), EXP, "s3://b/w")
+
+
+def test_results_of_the_owner_are_deleted() -> None:
+    bucket = filled()
+    assert delete_results(bucket, EXP, owner=ME).deleted == 4
+
+
+@pytest.mark.parametrize("owner", OTHERS, ids=str)
+def test_results_of_another_owner_are_left(owner: OwnerIdentity) -> None:
+    bucket = filled()
+    before = dict(bucket.objects)
+    with pytest.raises(InvalidInput, match="the results belong to owner me of namespace team, and not to owner"):
+        delete_results(bucket, EXP, owner=owner)
+    assert bucket.objects == before
+
+
+def test_results_that_another_owner_has_taken_over_meanwhile_are_left() -> None:
+    bucket = filled()
+    changed: list[FenceRequest] = []
+
+    def send(request: FenceRequest) -> FenceAnswer:
+        if isinstance(request, UpdateRecord) and request.key == "exp/owner.json" and not changed:
+            changed.append(request)
+            bucket.objects.pop("exp/owner.json")
+            own(bucket, owner="other")
+        return bucket.send(request)
+
+    with pytest.raises(InvalidInput, match="belong to owner other of namespace team"):
+        delete_results(Through(bucket, send), EXP, owner=ME)
+    assert any(key.startswith("exp/train/o/") for key in bucket.objects)
+
+
+def test_deletion_of_the_owner_is_continued_after_its_tombstone() -> None:
+    bucket = filled()
+    bucket.deletes = FenceReply.FORBIDDEN
+    delete_results(bucket, EXP, owner=ME)
+    bucket.deletes = FenceReply.DELETED
+    assert delete_results(bucket, EXP, owner=ME).deleted == 4
+
+
+@pytest.mark.parametrize("owner", OTHERS, ids=str)
+def test_other_owner_is_refused_before_the_question(owner: OwnerIdentity) -> None:
+    with pytest.raises(InvalidInput, match="belong to owner me of namespace team"):
+        refuse_other_owner(read_overview(filled(), EXP), EXP, owner)
+
+
+def test_refusal_names_the_id_that_owns_the_results_of_the_namespace() -> None:
+    with pytest.raises(InvalidInput, match="if me is yours, too, add --owner-id me; to delete them nevertheless"):
+        delete_results(filled(), EXP, owner=OTHERS[0])
+
+
+@pytest.mark.parametrize(("owner", "given"), [("me", OTHERS[1]), ("m e; x", OTHERS[0])])
+def test_refusal_names_no_id_that_would_be_refused_again(owner: str, given: OwnerIdentity) -> None:
+    bucket = Bucket()
+    bucket.send(CreateRecord("exp/owner.json", OwnerRecord("aa-0", OwnerIdentity(owner, "team", "exp"), 1)))
+    with pytest.raises(InvalidInput, match="the results belong to owner m") as error:
+        delete_results(bucket, EXP, owner=given)
+    assert "add --owner-id" not in str(error.value)

@@ -189,7 +189,7 @@ def test_url_without_results_is_shown_as_empty() -> None:
     found = list_results(Bucket(), None)
     assert found.document == {"experiments": {}}
     assert found.table == "No results.\n"
-    assert found.absent.startswith("URL: no experiment has results directly below it")
+    assert found.absence("s3://b/w").startswith("URL: no experiment has results directly below it")
 
 
 def test_experiment_with_a_key_that_cannot_be_listed_is_shown_without_steps() -> None:

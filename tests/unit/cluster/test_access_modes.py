@@ -11,7 +11,7 @@ from tests.unit.progress_endpoint.conftest import FakeTime
 
 from maskrcnn_operator.cluster.access_modes import KNOWN_SECONDS, MISSING_SECONDS, AccessModes
 from maskrcnn_operator.cluster.answers import UNDECODABLE
-from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.errors import ApiError, TooManyRequests
 from maskrcnn_operator.cluster.resources import CLAIMS, Resource
 
 
@@ -86,11 +86,21 @@ async def test_a_claim_that_is_created_is_noticed_after_half_a_minute(
     assert await known.shared("ns", "data") is True
 
 
-async def test_claim_that_may_not_be_read_is_requested_once_in_half_a_minute(
-    server: Server, time: FakeTime, known: AccessModes
+@pytest.mark.parametrize(
+    "error",
+    [
+        ApiError(403, "Forbidden", "no"),
+        ApiError(401, "Unauthorized", "no"),
+        ApiError(500, "InternalError", "the authorizer is down"),
+        ApiError(0, "TimeoutError", "no response"),
+    ],
+    ids=["forbidden", "unauthorized", "failed", "silent"],
+)
+async def test_claim_that_cannot_be_read_is_requested_once_in_half_a_minute(
+    server: Server, time: FakeTime, known: AccessModes, error: ApiError
 ) -> None:
     server.add_claim("ReadWriteMany")
-    server.fail["get", "persistentvolumeclaims"] = [ApiError(403, "Forbidden", "no")]
+    server.fail["get", "persistentvolumeclaims"] = [error]
     for _ in range(10):
         assert await known.shared("ns", "data") is None
     assert server.reads == 1
@@ -98,10 +108,10 @@ async def test_claim_that_may_not_be_read_is_requested_once_in_half_a_minute(
     assert await known.shared("ns", "data") is True
 
 
-async def test_failed_read_is_not_cached(server: Server, known: AccessModes) -> None:
+async def test_read_that_the_api_server_puts_off_is_tried_again_at_once(server: Server, known: AccessModes) -> None:
     server.add_claim("ReadWriteMany")
-    server.fail["get", "persistentvolumeclaims"] = [ApiError(500, "InternalError", "no")]
-    with pytest.raises(ApiError):
+    server.fail["get", "persistentvolumeclaims"] = [TooManyRequests(429, "TooManyRequests", "later", 1.0)]
+    with pytest.raises(TooManyRequests):
         await known.shared("ns", "data")
     assert await known.shared("ns", "data") is True
 

@@ -397,16 +397,21 @@ def test_progress_write_is_reported_when_a_checkpoint_begins_or_ceases_to_wait(
         status = {"progress": {"step": "train", **progress}}
         return cache.put_progress({**at(experiment_object, version), "status": status})
 
-    waiting = {"unpublishedSince": "2026-11-22T12:00:00Z"}
+    def waits(since: str, step: str = "train") -> dict[str, Any]:
+        return {"unpublished": [{"step": step, "attempt": 1, "since": since}]}
+
+    waiting = waits("2026-11-22T12:00:00Z")
     assert written(2, **waiting) == KEY
     assert written(3, **waiting, iteration=5) is None
-    assert written(4, unpublishedSince="2026-11-22T12:05:00Z") == KEY
-    assert written(5) == KEY
+    assert written(4, **waits("2026-11-22T12:05:00Z")) == KEY
+    assert written(5, **waits("2026-11-22T12:05:00Z", "retrain")) == KEY
+    assert written(6) == KEY
 
 
 def test_removed_progress_is_not_reported_although_a_checkpoint_waited(experiment_object: dict[str, Any]) -> None:
     cache = Cache()
-    waiting = {"progress": {"step": "train", "unpublishedSince": "2026-11-22T12:00:00Z"}}
+    wait = {"step": "train", "attempt": 1, "since": "2026-11-22T12:00:00Z"}
+    waiting = {"progress": {"step": "train", "unpublished": [wait]}}
     cache.put(EXPERIMENTS, {**at(experiment_object, 1), "status": waiting})
     assert cache.put_progress(at(experiment_object, 2)) is None
 

@@ -1,4 +1,4 @@
-"""Namespaces are read seldom, and once for any number of experiments, but never taken for one of the same name."""
+"""Namespaces are read seldom, and once for many experiments, but never taken for one of the same name."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.cluster.answers import UNDECODABLE
 from maskrcnn_operator.cluster.cache import Cache
-from maskrcnn_operator.cluster.errors import ApiError
-from maskrcnn_operator.cluster.namespace_owners import UNKNOWN_OWNER_SECONDS, NamespaceOwners
+from maskrcnn_operator.cluster.errors import ApiError, TooManyRequests
+from maskrcnn_operator.cluster.namespace_owners import KNOWN_OWNER_SECONDS, UNKNOWN_OWNER_SECONDS, NamespaceOwners
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, NAMESPACES, Resource
 
 
@@ -61,6 +61,10 @@ class Stage:
             self.cache.put(EXPERIMENTS, stored)
         return read_object(stored)
 
+    def delete(self, name: str, namespace: str = "ns") -> None:
+        """Remove an experiment, of which the operator learns by its watch."""
+        self.cache.drop(EXPERIMENTS, f"uid-of-{name}-in-{namespace}")
+
 
 @pytest.fixture
 def stage() -> Stage:
@@ -81,21 +85,69 @@ async def test_owner_of_the_installation_counts_in_all_namespaces_and_nothing_is
     assert stage.server.count == 0
 
 
-async def test_one_read_is_enough_for_all_experiments_that_are_known(stage: Stage) -> None:
+async def test_one_read_is_enough_for_an_experiment(stage: Stage) -> None:
     stage.server.add_namespace("1-2")
-    experiments = [stage.experiment(f"e{number}") for number in range(20)]
-    for experiment in (*experiments, *experiments):
+    experiment = stage.experiment()
+    for _ in range(5):
         assert await stage.owners.owner_of(experiment) == "1-2"
         stage.time.seconds += 3600
     assert stage.server.count == 1
 
 
+async def test_one_read_a_minute_is_enough_for_new_experiments(stage: Stage) -> None:
+    stage.server.add_namespace("1-2")
+    for number in range(20):
+        assert await stage.owners.owner_of(stage.experiment(f"e{number}")) == "1-2"
+        stage.time.seconds += KNOWN_OWNER_SECONDS / 10
+    assert stage.server.count == 2
+
+
+async def test_read_for_a_new_experiment_counts_for_those_before(stage: Stage) -> None:
+    stage.server.add_namespace("1-2")
+    before = stage.experiment("before")
+    assert await stage.owners.owner_of(before) == "1-2"
+    stage.time.seconds += KNOWN_OWNER_SECONDS
+    assert await stage.owners.owner_of(stage.experiment("after")) == "1-2"
+    stage.time.seconds += KNOWN_OWNER_SECONDS
+    assert await stage.owners.owner_of(before) == "1-2"
+    assert stage.server.count == 2
+
+
+async def test_uid_counts_for_a_new_experiment_as_long_as_any_before_it_exists(stage: Stage) -> None:
+    stage.server.add_namespace("1-2")
+    for number in range(20):
+        assert await stage.owners.owner_of(stage.experiment(f"e{number}")) == "1-2"
+        if number:
+            stage.delete(f"e{number - 1}")
+    assert stage.server.count == 1
+
+
 async def test_experiment_of_a_namespace_that_was_created_again_has_the_new_uid(stage: Stage) -> None:
+    stage.server.add_namespace("1-2")
+    assert await stage.owners.owner_of(stage.experiment("before")) == "1-2"
+    stage.delete("before")
+    stage.server.add_namespace("3-4")
+    assert await stage.owners.owner_of(stage.experiment("after")) == "3-4"
+
+
+async def test_uid_is_read_again_after_a_minute_even_if_a_deletion_was_missed(stage: Stage) -> None:
+    stage.server.add_namespace("1-2")
+    assert await stage.owners.owner_of(stage.experiment("before")) == "1-2"
+    stage.server.add_namespace("3-4")
+    stage.time.seconds += KNOWN_OWNER_SECONDS
+    assert await stage.owners.owner_of(stage.experiment("after")) == "3-4"
+
+
+async def test_experiments_of_the_namespace_before_do_not_count_for_its_new_uid(stage: Stage) -> None:
     stage.server.add_namespace("1-2")
     before = stage.experiment("before")
     assert await stage.owners.owner_of(before) == "1-2"
     stage.server.add_namespace("3-4")
-    assert await stage.owners.owner_of(stage.experiment("after")) == "3-4"
+    stage.time.seconds += KNOWN_OWNER_SECONDS
+    after = stage.experiment("after", known=False)
+    assert await stage.owners.owner_of(after) == "3-4"
+    stage.server.add_namespace("5-6")
+    assert await stage.owners.owner_of(stage.experiment("later")) == "5-6"
 
 
 async def test_read_that_began_before_an_experiment_was_known_does_not_count_for_it(stage: Stage) -> None:
@@ -103,6 +155,7 @@ async def test_read_that_began_before_an_experiment_was_known_does_not_count_for
     stage.server.gate.clear()
     first = asyncio.create_task(stage.owners.owner_of(stage.experiment("before")))
     await FakeTime.settle()
+    stage.delete("before")
     stage.server.add_namespace("3-4")
     second = asyncio.create_task(stage.owners.owner_of(stage.experiment("after")))
     await FakeTime.settle()
@@ -126,7 +179,17 @@ async def test_experiment_that_has_left_the_cache_has_an_owner(stage: Stage) -> 
     assert await stage.owners.owner_of(stage.experiment(known=False)) == "1-2"
 
 
-@pytest.mark.parametrize("error", [ApiError(403, "Forbidden", "no"), None], ids=["forbidden", "absent"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ApiError(403, "Forbidden", "no"),
+        ApiError(401, "Unauthorized", "no"),
+        ApiError(500, "InternalError", "the authorizer is down"),
+        ApiError(0, "TimeoutError", "no response"),
+        None,
+    ],
+    ids=["forbidden", "unauthorized", "failed", "silent", "absent"],
+)
 async def test_namespace_that_cannot_be_read_is_requested_once_in_half_a_minute(
     stage: Stage, error: ApiError | None
 ) -> None:
@@ -141,11 +204,21 @@ async def test_namespace_that_cannot_be_read_is_requested_once_in_half_a_minute(
     assert await stage.owners.owner_of(stage.experiment()) == "1-2"
 
 
-async def test_read_that_failed_is_not_cached(stage: Stage) -> None:
+async def test_failed_read_for_a_new_experiment_changes_nothing_for_those_before(stage: Stage) -> None:
     stage.server.add_namespace("1-2")
-    stage.server.fail["get", "namespaces"] = [ApiError(500, "InternalError", "no")]
+    before = stage.experiment("before")
+    assert await stage.owners.owner_of(before) == "1-2"
+    stage.time.seconds += KNOWN_OWNER_SECONDS
+    stage.server.fail["get", "namespaces"] = [ApiError(500, "InternalError", "the authorizer is down")]
+    assert await stage.owners.owner_of(stage.experiment("after")) is None
+    assert await stage.owners.owner_of(before) == "1-2"
+
+
+async def test_read_that_the_api_server_puts_off_is_tried_again_at_once(stage: Stage) -> None:
+    stage.server.add_namespace("1-2")
+    stage.server.fail["get", "namespaces"] = [TooManyRequests(429, "TooManyRequests", "later", 1.0)]
     experiment = stage.experiment()
-    with pytest.raises(ApiError):
+    with pytest.raises(TooManyRequests):
         await stage.owners.owner_of(experiment)
     assert await stage.owners.owner_of(experiment) == "1-2"
 

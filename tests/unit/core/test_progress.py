@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_operator.api.status import Metric, Progress
-from maskrcnn_operator.core.progress import progress_of
+from maskrcnn_operator.api.status import Metric, Progress, UnpublishedStep
+from maskrcnn_operator.core.progress import progress_of, reported_wait
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -77,33 +77,32 @@ def test_percentage_is_bounded(total: int, percentage: int | None) -> None:
     assert progress.percentage == percentage
 
 
-def waiting(seconds: object, before: Progress | None = None, now: datetime = NOW) -> datetime | None:
-    found = progress_of("train", {"step": 1, "unpublishedSeconds": seconds}, before, now)
-    assert found is not None
-    return found.unpublished_since
+def waiting(seconds: object, before: datetime | None = None, now: datetime = NOW) -> datetime | None:
+    known = None if before is None else UnpublishedStep(step="train", attempt=2, since=before)
+    found = reported_wait("train", 2, {"step": 1, "unpublishedSeconds": seconds}, known, now)
+    return None if found is None else found.since
 
 
 def test_wait_of_a_checkpoint_is_kept_as_the_time_of_its_start() -> None:
-    assert waiting(150) == NOW - timedelta(seconds=150)
+    record = {"step": 400, "unpublishedSeconds": 150, "checkpointStep": 300}
+    since = NOW - timedelta(seconds=150)
+    expected = UnpublishedStep(step="train", attempt=2, since=since, checkpoint_step=300)
+    assert reported_wait("train", 2, record, None, NOW) == expected
 
 
 def test_wait_ends_with_a_record_that_states_none() -> None:
-    before = Progress(step="train", unpublished_since=NOW)
-    found = progress_of("train", {"step": 1}, before, NOW)
-    assert found is not None
-    assert found.unpublished_since is None
+    before = UnpublishedStep(step="train", attempt=2, since=NOW)
+    assert reported_wait("train", 2, {"step": 1}, before, NOW) is None
 
 
 @pytest.mark.parametrize("late", [-60, 0, 60])
 def test_wait_keeps_its_start_although_records_take_a_time_to_arrive(late: int) -> None:
-    before = Progress(step="train", unpublished_since=NOW)
-    assert waiting(300, before, NOW + timedelta(seconds=300 + late)) == NOW
+    assert waiting(300, NOW, NOW + timedelta(seconds=300 + late)) == NOW
 
 
 @pytest.mark.parametrize("late", [-61, 61])
 def test_wait_of_another_checkpoint_has_another_start(late: int) -> None:
-    before = Progress(step="train", unpublished_since=NOW)
-    assert waiting(300, before, NOW + timedelta(seconds=300 + late)) == NOW + timedelta(seconds=late)
+    assert waiting(300, NOW, NOW + timedelta(seconds=300 + late)) == NOW + timedelta(seconds=late)
 
 
 @pytest.mark.parametrize("seconds", [2**53, 10**10])
@@ -116,10 +115,8 @@ def test_invalid_wait_is_none(seconds: object) -> None:
     assert waiting(seconds) is None
 
 
-def test_record_without_a_step_changes_only_the_wait() -> None:
-    before = progress_of("train", {"step": 300, "total_steps": 1000}, None, NOW)
-    assert before is not None
-    later = NOW + timedelta(seconds=10)
-    after = progress_of("train", {"message": "Loading", "unpublishedSeconds": 130}, before, later)
-    update = {"unpublished_since": NOW - timedelta(seconds=120), "last_updated_time": later}
-    assert after == before.model_copy(update=update)
+def test_waits_of_all_steps_stay() -> None:
+    waits = (UnpublishedStep(step="retrain", attempt=1, since=NOW),)
+    found = progress_of("train", {"step": 1}, Progress(step="train", unpublished=waits), NOW)
+    assert found is not None
+    assert found.unpublished == waits

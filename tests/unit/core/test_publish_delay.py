@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from maskrcnn_operator.api.status import Progress, StepState
+from maskrcnn_operator.api.status import Progress, StepState, UnpublishedStep
 from maskrcnn_operator.core.plan import Plan
 from maskrcnn_operator.core.runs import RunKey, RunState
 
@@ -19,7 +19,12 @@ MESSAGE = (
 
 
 def report(world: World, since: datetime | None, *, checkpoint: int | None = None, step: str = "train") -> None:
-    progress = Progress(step=step, iteration=500, checkpoint_step=checkpoint, unpublished_since=since)
+    """Write that a checkpoint of a step waits, next to the progress of the current step."""
+    attempt, current = world.step(step).attempt, world.experiment.status.current_step or step
+    wait = (
+        None if since is None else UnpublishedStep(step=step, attempt=attempt, since=since, checkpoint_step=checkpoint)
+    )
+    progress = Progress(step=current, iteration=500, unpublished=() if wait is None else (wait,))
     world.experiment = world.experiment.with_status(world.experiment.status.model_copy(update={"progress": progress}))
 
 
@@ -34,6 +39,51 @@ def test_step_shows_a_checkpoint_that_has_waited_ten_minutes(training: World) ->
     look_after(training, 10 * MINUTE)
     step = training.step("train")
     assert (step.state, step.reason) == (StepState.RUNNING, "PublishDelayed")
+
+
+@pytest.fixture
+def converting(world: World) -> World:
+    """Return the experiment with two conversions that run side by side, of which the first is the current step."""
+    world.settle()
+    for step in ("convert-train", "convert-val"):
+        world.change(step, state=RunState.RUNNING, ran=world.now)
+    world.settle()
+    assert world.experiment.status.current_step == "convert-train"
+    return world
+
+
+def test_step_that_is_not_the_current_one_shows_its_wait(converting: World) -> None:
+    report(converting, converting.now, step="convert-val")
+    plan = look_after(converting, 10 * MINUTE)
+    assert converting.step("convert-val").reason == "PublishDelayed"
+    assert converting.step("convert-train").reason == "Converting"
+    assert [event.reason for event in plan.events] == ["PublishDelayed"]
+
+
+def test_message_names_the_published_checkpoint_of_a_step_that_is_not_the_current_one(converting: World) -> None:
+    report(converting, converting.now, checkpoint=300, step="convert-val")
+    look_after(converting, 10 * MINUTE)
+    assert converting.step("convert-val").message.endswith("resume from step 300")
+    assert converting.step("convert-train").checkpoint_step is None
+
+
+def test_reconciliation_is_due_for_the_wait_of_a_step_that_is_not_the_current_one(converting: World) -> None:
+    report(converting, converting.now, step="convert-val")
+    assert look_after(converting, 3 * MINUTE).wake_at == converting.now + 7 * MINUTE
+
+
+def test_delay_stays_until_the_next_report_when_another_step_becomes_the_current_one(converting: World) -> None:
+    report(converting, converting.now, step="convert-val")
+    look_after(converting, 10 * MINUTE)
+    converting.succeed("convert-train")
+    look_after(converting, MINUTE)
+    plan = look_after(converting, MINUTE)
+    assert converting.experiment.status.progress is None
+    assert converting.step("convert-val").reason == "PublishDelayed"
+    assert "PublishDelayed" not in {event.reason for event in plan.events}
+    report(converting, None, step="convert-val")
+    look_after(converting, MINUTE)
+    assert converting.step("convert-val").reason == "Converting"
 
 
 def test_step_does_not_show_a_checkpoint_that_has_waited_less(training: World) -> None:

@@ -61,6 +61,21 @@ def test_list_permission_is_on_the_bucket_and_the_others_on_the_objects() -> Non
         assert statement["Resource"] == expected
 
 
+def test_lifecycle_rule_of_aws_covers_broken_uploads_old_versions_and_delete_markers() -> None:
+    [document] = [found for found in map(json.loads, fenced("json")) if "Rules" in found]
+    [rule] = document["Rules"]
+    assert {name: rule[name] for name in rule if name not in ("ID", "Status", "Filter")} == {
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+        # S3 refuses it together with a number of days
+        "Expiration": {"ExpiredObjectDeleteMarker": True},
+    }
+
+
+def test_bucket_is_tried_after_identities_are_explained() -> None:
+    assert TEXT.index("## Give the pods an identity") < TEXT.index("make prove-store")
+
+
 def test_values_have_the_fields_of_the_charts_schema() -> None:
     [values] = [document for document in map(yaml.safe_load, fenced("yaml")) if "networkPolicy" in document]
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["networkPolicy"]["properties"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from maskrcnn_operator.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[3]
 DEVELOPMENT = (ROOT / "docs" / "contributing" / "development.md").read_text(encoding="utf-8")
@@ -55,6 +58,12 @@ def test_files_of_a_walk_are_there(walk: str) -> None:
 def test_table_of_walks_has_the_length_of_each_list() -> None:
     counted = re.findall(r"^\| .+? \| \d+ \| (\d+) \|", section(ARCHITECTURE, WALKS), re.MULTILINE)
     assert [int(count) for count in counted] == [len(files) for files in walks().values()]
+
+
+def test_architecture_names_each_command_of_the_operator() -> None:
+    [commands] = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    [row] = re.findall(r"^\| `cli` \| (.+?) \|", section(ARCHITECTURE, "Operator"), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", row)) == set(commands.choices)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -56,6 +56,21 @@ def test_commands_name_one_namespace() -> None:
     assert {"docs/how-to/install.md", "docs/how-to/alerts.md"} <= named[NAMESPACE]
 
 
+def test_installations_make_their_namespace() -> None:
+    commands = matches(rf"({HELM}{RELEASE} charts/[^\n]*)")
+    made = [command for command in commands if " install " in command or "--install " in command]
+    assert len(made) > 3
+    assert [command for command in made if "--create-namespace" not in command] == []
+
+
+def test_upgrades_take_new_defaults() -> None:
+    """With ``--reuse-values`` the values that only the newer chart has would be absent."""
+    commands = matches(rf"({HELM}{RELEASE} charts/[^\n]*)")
+    upgrades = [command for command in commands if "helm upgrade " in command]
+    assert upgrades
+    assert [command for command in upgrades if "--reset-then-reuse-values" not in command] == []
+
+
 @pytest.mark.parametrize(
     "pattern",
     [

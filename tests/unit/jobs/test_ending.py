@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from maskrcnn_operator.core.result import RESULT_NAME_LENGTH, TaskResult
 from maskrcnn_operator.jobs.ending import (
     LOG_LENGTH,
     ending,
@@ -98,7 +99,92 @@ def test_message_of_another_pod_does_not_replace_result_of_index_0() -> None:
         None, pods({"code": 75, "said": said(75, checkpointStep=500), "ended": 60}, {"code": 1, "said": other})
     )
     assert how.result is not None
-    assert (how.result.exit_code, how.result.checkpoint_step, how.result.reason) == (1, 500, "")
+    assert (how.result.exit_code, how.result.checkpoint_step) == (1, 500)
+
+
+MISSING_BUCKET = {"reason": "BucketNotFound", "message": "s3://lab/results: the bucket doesn't exist"}
+
+
+def test_reason_and_message_of_another_pod_are_reported() -> None:
+    how = ending(None, pods({"phase": "Running"}, {"code": 64, "said": said(64, error=MISSING_BUCKET)}))
+    assert how.result is not None
+    assert (how.result.exit_code, how.result.reason) == (64, "BucketNotFound")
+    assert how.message == (
+        "pod nuclei-train-1-1 on node node-a: exit code 64: s3://lab/results: the bucket doesn't exist"
+    )
+
+
+def test_pod_stopped_because_of_another_one_does_not_hide_its_reason() -> None:
+    stopped = said(143, checkpointStep=500, error={"reason": "Stopped", "message": "stopped by SIGTERM"})
+    how = ending(
+        None,
+        pods(
+            {"code": 143, "said": stopped, "ended": 60},
+            {"code": 75, "said": said(75, error={"reason": "StoreUnavailable", "message": "HTTP 503"}), "ended": 50},
+        ),
+    )
+    assert how.result is not None
+    assert (how.exit_code, how.result.reason, how.result.checkpoint_step) == (75, "StoreUnavailable", 500)
+    assert not how.disrupted
+
+
+def test_only_the_error_of_another_pod_is_used() -> None:
+    more = {"metrics": {"AP": 0.5}, "artifacts": {"model": {"path": "/workspace/m", "bytes": 1}}, "modelPath": "/m"}
+    how = ending(
+        None, pods({"code": 75}, {"code": 64, "said": said(64, error=MISSING_BUCKET, checkpointStep=9, **more)})
+    )
+    assert how.result is not None
+    assert how.result == TaskResult(64, reason="BucketNotFound")
+
+
+@pytest.mark.parametrize(("own", "other", "shown"), [(None, 7, 7), (5, None, 5), (5, 7, 7)])
+def test_later_attempt_is_that_of_either_pod(own: int | None, other: int | None, shown: int) -> None:
+    def superseded(later: int | None) -> str:
+        return said(75, error={"reason": "Superseded", "message": "a later attempt has it", "laterAttempt": later})
+
+    how = ending(
+        None,
+        pods({"code": 75, "said": superseded(own), "ended": 60}, {"code": 75, "said": superseded(other), "ended": 50}),
+    )
+    assert how.result is not None
+    assert how.result.later_attempt == shown
+
+
+def test_reason_of_another_pod_is_bounded() -> None:
+    error = {"reason": "R" * 900, "message": "m", "laterAttempt": 10**9}
+    how = ending(None, pods({"code": 75}, {"code": 64, "said": said(64, error=error)}))
+    assert how.result is not None
+    assert (len(how.result.reason), how.result.later_attempt) == (RESULT_NAME_LENGTH, None)
+
+
+@pytest.mark.parametrize(
+    "message", ['{"code": 64', '{"code": 64, "error": "no"}', '{"code": 640}', "[]", "\x00" * 5000]
+)
+def test_unreadable_message_of_another_pod_has_no_reason(message: str) -> None:
+    how = ending(None, pods({"code": 75, "said": said(75)}, {"code": 64, "said": message}))
+    assert how.result is not None
+    assert (how.exit_code, how.result.reason) == (64, "")
+
+
+def test_error_without_a_message_gives_way_to_one_of_the_same_code() -> None:
+    how = ending(
+        None, pods({"code": 64, "said": said(64, error=MISSING_BUCKET), "ended": 60}, {"code": 64, "ended": 50})
+    )
+    assert how.result is not None
+    assert (how.exit_code, how.result.reason, how.result.message) == (64, *MISSING_BUCKET.values())
+
+
+def test_error_without_a_message_counts_before_one_of_another_code() -> None:
+    reported = said(1, error={"reason": "Failed", "message": "ncclUnhandledCudaError"})
+    how = ending(None, pods({"code": 1, "said": reported, "ended": 60}, {"code": 2, "ended": 50}))
+    assert how.exit_code == 2
+
+
+def test_error_with_a_line_of_a_log_counts_before_a_later_one() -> None:
+    """The later one may be its consequence, even with the same code."""
+    reported = said(1, error={"reason": "Failed", "message": "ncclUnhandledCudaError"})
+    how = ending(None, pods({"code": 1, "said": reported, "ended": 60}, {"code": 1, "said": "ValueError", "ended": 50}))
+    assert how.message == "pod nuclei-train-1-1 on node node-a: exit code 1: ValueError"
 
 
 def test_last_line_of_a_log_is_cut_at_its_start() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.launch import LaunchSettings, command, launch
 from maskrcnn_trainer.launch.group_member import GroupMember
 from maskrcnn_trainer.launch.rendezvous import RendezvousBoard
+from maskrcnn_trainer.launch.stop_request import GroupStopRequest
 from maskrcnn_trainer.launch.store_results import RunProcesses
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.stored_step import StoredStep
@@ -211,3 +212,27 @@ def test_node_joins_once_its_inputs_are_staged_and_starts_no_process_before_all_
     assert launch(settings, environment, prepare=prepare) == 0
     closed = ["host closed"] if rank == 0 else []
     assert done == ["staged", "join", "127.0.0.1:29500", "start", "end", *closed]
+
+
+@pytest.mark.parametrize("when", ["waiting", "joined"])
+def test_node_that_is_superseded_before_its_processes_starts_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, when: str
+) -> None:
+    stops: list[GroupStopRequest] = []
+
+    def launch_in_copy(
+        settings: LaunchSettings, environment: TaskEnvironment, _: StoredStep, stop: GroupStopRequest, run: RunProcesses
+    ) -> int:
+        stops.append(stop)
+        return run(settings, replace(environment, stored_step=None), None, None, GroupMember())
+
+    def join(*_: object, stopping: Callable[[], bool]) -> bool:
+        assert not stopping()
+        stops[0].abandon()
+        return when == "joined" or not stopping()
+
+    monkeypatch.setattr(command, "launch_stored", launch_in_copy)
+    monkeypatch.setattr(command, "NodeProcesses", None)
+    monkeypatch.setattr(command, "join", join)
+    settings = LaunchSettings(2, 1, 1, ("127.0.0.1", 29500), ("train", "-d", str(tmp_path)))
+    assert launch(settings, TaskEnvironment(fingerprint=FINGERPRINT, stored_step=STORED)) == 143

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.unit.launch.boards import MemoryBoard
-from tests.unit.launch.stored_launches import StartedTask, StoredLaunches
+from tests.unit.launch.stored_launches import StartedTask, StoredLaunches, wait_until
 from tests.unit.publishing.file_store import IDENTITY, KEYS, FileStore, claimed
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, Superseded, TryAgain
@@ -20,11 +21,15 @@ from maskrcnn_trainer.launch.log_collecting import SECONDS_FOR_LAST_LOGS
 from maskrcnn_trainer.launch.log_upload import CLAIM_MESSAGE, NodeLogUploads
 from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.object_store.fence.encoding import encode_claim_name
-from maskrcnn_trainer.object_store.fence.exchange_types import FenceRequest, GetRecord, PutFiles
-from maskrcnn_trainer.object_store.fence.records import ClaimName
+from maskrcnn_trainer.object_store.fence.exchange_types import FenceRequest, GetRecord, PutFiles, run_decision
+from maskrcnn_trainer.object_store.fence.records import ClaimName, OwnerIdentity
+from maskrcnn_trainer.object_store.fence.tombstones import DeletedExperiment, delete_experiment
 from maskrcnn_trainer.object_store.fence.untrusted import parse_node_log
+from maskrcnn_trainer.publishing.step_session import StepSession
 
 SECONDS = 30.0
+LATER = "bb"
+"""Token of another attempt."""
 Run = Callable[[KeptLog, GroupMember], int]
 
 
@@ -38,7 +43,9 @@ class OtherNode:
         self.interrupted = threading.Event()
         self.joined = threading.Event()
 
-    def run(self, run: Run, *, between_looks: float = 0.01, between_logs: float = 300.0) -> int:
+    def run(
+        self, run: Run, *, between_looks: float = 0.01, between_logs: float = 300.0, for_claim: float = 1800.0
+    ) -> int:
         node = FollowingNode(
             self.store,
             IDENTITY.follow_terms,
@@ -47,12 +54,22 @@ class OtherNode:
             on_joined=self.joined.set,
             between_looks=between_looks,
             between_logs=between_logs,
+            for_claim=for_claim,
         )
         return node.run(self.log_path, run)
 
     @property
     def looks(self) -> int:
         return sum(request == GetRecord(KEYS.pointer) for request in list(self.store.memory.requests))
+
+    def delete(self) -> None:
+        """Delete the results of the experiment."""
+        assert isinstance(run_decision(delete_experiment("exp", "dd"), self.store.memory.send), DeletedExperiment)
+
+    def wait_for_looks(self, number: int) -> None:
+        """Wait for looks that begin from now on."""
+        before = self.looks
+        wait_until(lambda: self.looks > before + number)
 
     def claim(self) -> None:
         """Claim the step as node 0, and name the claim."""
@@ -112,7 +129,7 @@ def test_wait_ends_once_the_step_is_done(node: OtherNode, launches: StoredLaunch
 
 def test_wait_ends_once_a_later_attempt_has_the_step(node: OtherNode) -> None:
     def run(kept: KeptLog, member: GroupMember) -> int:
-        claimed(node.store, "bb", attempt=2)
+        claimed(node.store, LATER, attempt=2)
         return wait_for_node_0(kept, member)
 
     with pytest.raises(Superseded, match="attempt 2") as ended:
@@ -121,9 +138,90 @@ def test_wait_ends_once_a_later_attempt_has_the_step(node: OtherNode) -> None:
 
 
 def test_step_of_a_later_attempt_starts_no_process(node: OtherNode) -> None:
-    claimed(node.store, "bb", attempt=2)
+    claimed(node.store, LATER, attempt=2)
     with pytest.raises(Superseded):
         node.run(nothing)
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_wait_for_a_claim_that_does_not_come_ends_after_its_time(node: OtherNode, *, is_deleted: bool) -> None:
+    assert following.SECONDS_FOR_CLAIM == 21_600.0
+    if is_deleted:
+        claimed(node.store)
+        node.delete()
+    with pytest.raises(TryAgain, match="Node 0 hasn't claimed exp/train for") as ended:
+        node.run(wait_for_node_0, for_claim=0.05)
+    assert (ended.value.exit_code, ended.value.reason) == (75, "PeerLost")
+
+
+def test_step_that_another_experiment_has_taken_meanwhile_ends_the_wait(node: OtherNode) -> None:
+    owner = OwnerIdentity("other", "", "exp")
+    taker = replace(IDENTITY, owner=owner, uid="uid-2", created="2026-02-01T12:00:00Z")
+    assert not StepSession(node.store, taker, token=LATER).claim().is_done
+    with pytest.raises(TryAgain, match="the experiment of uid uid-2, created 2026-02-01T12:00:00Z"):
+        node.run(wait_for_node_0, for_claim=0.05)
+
+
+def test_claim_that_comes_late_but_in_time_is_waited_for(node: OtherNode) -> None:
+    def run(_kept: KeptLog, member: GroupMember) -> int:
+        node.wait_for_looks(3)
+        claimed(node.store)
+        node.wait_for_looks(3)
+        member.while_waiting()
+        return 7
+
+    claimed(node.store)
+    node.delete()
+    assert node.run(run) == 7
+
+
+def test_claimed_step_is_waited_for_without_a_limit(node: OtherNode) -> None:
+    def run(_kept: KeptLog, member: GroupMember) -> int:
+        node.wait_for_looks(3)
+        member.while_waiting()
+        return 7
+
+    claimed(node.store)
+    assert node.run(run, for_claim=0.0) == 7
+
+
+def test_deletion_after_the_claim_ends_the_wait(node: OtherNode) -> None:
+    def run(kept: KeptLog, member: GroupMember) -> int:
+        node.delete()
+        return wait_for_node_0(kept, member)
+
+    claimed(node.store)
+    with pytest.raises(Superseded) as ended:
+        node.run(run)
+    assert (ended.value.exit_code, ended.value.reason) == (75, "ResultsDeleted")
+
+
+def test_pointer_that_is_deleted_by_hand_after_the_claim_ends_the_wait(node: OtherNode) -> None:
+    def run(kept: KeptLog, member: GroupMember) -> int:
+        del node.store.memory.objects[KEYS.pointer]
+        return wait_for_node_0(kept, member)
+
+    claimed(node.store)
+    with pytest.raises(TryAgain) as ended:
+        node.run(run)
+    assert (ended.value.exit_code, ended.value.reason) == (75, "PointerDeleted")
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(60.0, 1), (0.0, 4)])
+def test_claim_that_is_waited_for_is_logged_once_a_minute(
+    node: OtherNode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, seconds: float, lines: int
+) -> None:
+    def run(_kept: KeptLog, _member: GroupMember) -> int:
+        node.wait_for_looks(3)
+        return 7
+
+    assert following.SECONDS_BETWEEN_CLAIM_LINES == 60.0
+    caplog.set_level("INFO")
+    monkeypatch.setattr(following, "SECONDS_BETWEEN_CLAIM_LINES", seconds)
+    node.run(run)
+    found = [record.message for record in caplog.records if "Waiting for node 0 to claim exp/train" in record.message]
+    assert found[0].endswith("(no pointer yet), for 1800 s more")
+    assert len(found) == lines if lines == 1 else len(found) >= lines
 
 
 def test_pointer_is_read_at_most_once_in_ten_seconds(node: OtherNode) -> None:
@@ -314,3 +412,31 @@ def test_last_upload_that_hangs_is_interrupted(node: OtherNode, monkeypatch: pyt
     begin = time.monotonic()
     assert node.run(run) == 0
     assert time.monotonic() - begin < SECONDS
+
+
+def test_last_upload_that_no_interruption_ends_is_waited_for_once(
+    node: OtherNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, waits = threading.Event(), []
+
+    def hang(request: FenceRequest) -> None:
+        if isinstance(request, PutFiles):
+            go_on.wait(SECONDS)
+
+    class CountedThread(threading.Thread):
+        def join(self, timeout: float | None = None) -> None:
+            waits.append(timeout)
+            super().join(timeout)
+
+    def run(_kept: KeptLog, member: GroupMember) -> int:
+        with member.joined(node.board):
+            node.store.fail = hang
+        return 0
+
+    monkeypatch.setattr(following, "SECONDS_FOR_LAST_LOGS", 0.1)
+    monkeypatch.setattr(following, "_SECONDS_TO_END", 0.05)
+    monkeypatch.setattr(threading, "Thread", CountedThread)
+    node.claim()
+    assert node.run(run) == 0
+    go_on.set()
+    assert waits == [0.1, 0.05]

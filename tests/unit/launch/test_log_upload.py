@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.launch.boards import MemoryBoard
+from tests.unit.object_store.fence.steps import order
 from tests.unit.publishing.file_store import KEYS, FileStore, Outage
 
 from maskrcnn_trainer.launch.log_upload import CLAIM_MESSAGE, NodeLogUploads, log_message
@@ -13,7 +14,7 @@ from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.object_store.fence.encoding import encode_claim_name
 from maskrcnn_trainer.object_store.fence.exchange_types import FenceRequest, PutFiles
 from maskrcnn_trainer.object_store.fence.node_logs import LARGEST_LOG, is_nameable_log
-from maskrcnn_trainer.object_store.fence.records import ClaimName, NodeLog
+from maskrcnn_trainer.object_store.fence.records import ClaimName, NodeLog, StepPointer
 from maskrcnn_trainer.object_store.fence.untrusted import parse_node_log
 
 CLAIM = ClaimName(4, "aa")
@@ -25,6 +26,7 @@ class LoggingNode:
 
     def __init__(self, directory: Path) -> None:
         self.store = FileStore()
+        self.store.memory.put(KEYS.pointer, StepPointer("aa-0", 1, CLAIM.epoch, order(), CLAIM.token))
         self.board = MemoryBoard()
         self.board.messages[CLAIM_MESSAGE] = encode_claim_name(CLAIM)
         self.kept = KeptLog(directory / NAME, lambda: True)
@@ -85,7 +87,8 @@ def test_failed_upload_is_not_announced_and_its_key_not_used_again(node: Logging
     assert log_message(3) not in node.board.messages
     node.store.lose = lambda _: None
     assert node.upload()
-    assert len(node.store.memory.objects) == 2
+    logs = [key for key in node.store.memory.objects if key != KEYS.pointer]
+    assert len(logs) == 2
 
 
 def test_rotated_part_comes_first_and_the_end_of_a_long_log_is_kept(tmp_path: Path, node: LoggingNode) -> None:
@@ -109,6 +112,23 @@ def test_forged_claim_is_not_used(node: LoggingNode, claim: bytes) -> None:
     node.board.messages[CLAIM_MESSAGE] = claim
     assert not node.upload()
     assert node.store.memory.requests == []
+
+
+@pytest.mark.parametrize("claim", [ClaimName(7, "aa"), ClaimName(4, "ff")])
+def test_claim_that_is_not_that_of_the_pointer_is_not_used(
+    node: LoggingNode, caplog: pytest.LogCaptureFixture, claim: ClaimName
+) -> None:
+    caplog.set_level("INFO")
+    node.board.messages[CLAIM_MESSAGE] = encode_claim_name(claim)
+    assert not node.upload()
+    assert node.store.requests(PutFiles) == []
+    assert f"a claim of epoch {claim.epoch}" in caplog.text
+
+
+def test_step_without_a_pointer_gets_no_log(node: LoggingNode) -> None:
+    del node.store.memory.objects[KEYS.pointer]
+    assert not node.upload()
+    assert node.store.requests(PutFiles) == []
 
 
 def test_node_0_that_is_gone_fails_nothing_and_is_logged_once(

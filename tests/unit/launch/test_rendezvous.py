@@ -5,10 +5,14 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
+from tests.unit.launch.boards import MemoryBoard
 
+from maskrcnn_trainer.launch import rendezvous
 from maskrcnn_trainer.launch.rendezvous import (
     MOST_MESSAGE_BYTES,
     RendezvousBoard,
@@ -50,8 +54,8 @@ def test_no_node_continues_before_all_have_joined() -> None:
     tries, tried_again, ended = itertools.count(), threading.Event(), threading.Event()
 
     def stopping() -> bool:
-        # called before each try
-        if next(tries) == 2:
+        # called before each request; a try has at most five
+        if next(tries) == 6:
             tried_again.set()
         return ended.is_set()
 
@@ -81,6 +85,56 @@ def test_waiting_ends_at_a_stop_request() -> None:
     assert not join(RendezvousBoard("127.0.0.1", 1), 1, 2, stopping=lambda: next(asked), poll=0.01)
 
 
+@pytest.mark.parametrize("is_noticed", [False, True])
+def test_node_joins_a_rendezvous_that_was_started_again(*, is_noticed: bool) -> None:
+    board = MemoryBoard()
+    board.write("0", b"here")
+    requests = itertools.count()
+
+    def stopping() -> bool:
+        number = next(requests)
+        if number == 10:
+            board.messages.clear()
+            board.down = is_noticed
+        if number == 20:
+            board.down = False
+            board.write("2", b"here")
+        if number == 40:
+            board.write("0", b"here")
+        return number > 80
+
+    assert join(board, 1, 3, stopping=stopping, poll=0)
+    assert set(board.messages) == {"0", "1", "2"}
+
+
+def test_node_is_missing_until_it_joins_a_rendezvous_that_was_started_again() -> None:
+    board = MemoryBoard()
+    board.write("0", b"here")
+    requests = itertools.count()
+
+    def stopping() -> bool:
+        number = next(requests)
+        if number == 10:
+            board.messages.clear()
+            board.write("2", b"here")
+        return number > 40
+
+    assert not join(board, 1, 3, stopping=stopping, poll=0)
+
+
+def test_stop_request_ends_the_wait_between_two_requests() -> None:
+    class SlowBoard(MemoryBoard):
+        reads = 0
+
+        def read(self, name: str) -> bytes | None:
+            self.reads += 1
+            return super().read(name)
+
+    board = SlowBoard()
+    assert not join(board, 1, 100, stopping=lambda: board.reads > 0, poll=0)
+    assert board.reads == 1
+
+
 def test_the_loopback_is_reached_by_its_own_interface() -> None:
     assert interface_towards("127.0.0.1") == "lo"
 
@@ -105,7 +159,7 @@ def test_message_that_was_not_written_is_absent(board: RendezvousBoard) -> None:
 
 
 def test_only_the_beginning_of_a_long_message_is_read(board: RendezvousBoard) -> None:
-    board.write("log-1", b"x" * 100_000)
+    board.write("log-1", b"x" * 60_000)
     assert board.read("log-1") == b"x" * MOST_MESSAGE_BYTES
 
 
@@ -117,16 +171,93 @@ def test_node_0_that_can_not_be_reached_is_an_error_of_the_system() -> None:
         board.write("log-1", b"")
 
 
-def test_answer_of_another_program_is_an_error_of_the_system() -> None:
-    def answer() -> None:
+@pytest.mark.parametrize("host", ["a..b", 70 * "a"])
+def test_name_that_is_not_one_of_a_host_is_an_error_of_the_system(host: str) -> None:
+    with pytest.raises(OSError, match="isn't a host name"):
+        RendezvousBoard(host, 1).read("log-1")
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[RendezvousBoard]:
+    """Yield the board of a server that answers one request."""
+
+    def serve() -> None:
         connection, _ = server.accept()
-        with connection:
+        with connection, suppress(OSError):
             connection.recv(1000)
-            connection.sendall(b"SSH-2.0-x\r\n")
+            answer(connection)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=serve)
         thread.start()
-        with pytest.raises(OSError, match="isn't one of a rendezvous"):
-            RendezvousBoard("127.0.0.1", server.getsockname()[1]).read("log-1")
+        yield RendezvousBoard("127.0.0.1", server.getsockname()[1])
         thread.join()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"SSH-2.0-x\r\n",
+        b"",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\ncut off",
+        b"HTTP/1.0 200 OK\r\n\r\nof unknown length",
+        b"HTTP/1.0 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"x" * 100_000,
+    ],
+)
+def test_answer_of_another_program_is_an_error_of_the_system(content: bytes) -> None:
+    with (
+        answering(lambda connection: connection.sendall(content)) as board,
+        pytest.raises(OSError, match="isn't one of a rendezvous|reset by peer"),
+    ):
+        board.read("log-1")
+
+
+@pytest.mark.parametrize("first", [b"HTTP/1.0 200 OK\r\nContent-Length: 5000\r\n\r\n", b""])
+def test_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
+    assert rendezvous.SECONDS_FOR_REQUEST == 5.0
+    monkeypatch.setattr(rendezvous, "SECONDS_FOR_REQUEST", 0.2)
+    given_up = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(first)
+        deadline = time.monotonic() + 30
+        while not given_up.wait(0.02) and time.monotonic() < deadline:
+            connection.sendall(b"x")
+
+    with answering(drip) as board:
+        with pytest.raises(TimeoutError):
+            board.read("log-1")
+        given_up.set()
+
+
+def test_answer_ends_with_its_length_if_the_connection_stays_open() -> None:
+    has_read = threading.Event()
+
+    def stay(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length:5\r\n\r\nfirst")
+        has_read.wait(30)
+
+    with answering(stay) as board:
+        assert board.read("log-1") == b"first"
+        has_read.set()
+
+
+def test_answer_that_comes_in_pieces_is_read_whole() -> None:
+    def send(connection: socket.socket) -> None:
+        for piece in (b"HTTP/1.0 200 OK\r\nConte", b"nt-Length: 10\r\n\r", b"\nfirst", b" part"):
+            connection.sendall(piece)
+            time.sleep(0.02)
+
+    with answering(send) as board:
+        assert board.read("log-1") == b"first part"
+
+
+@pytest.mark.parametrize("status", [404, 413])
+def test_message_that_is_refused_is_an_error_of_the_system(status: int) -> None:
+    content = f"HTTP/1.0 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+    with (
+        answering(lambda connection: connection.sendall(content)) as board,
+        pytest.raises(OSError, match=f"has refused log-1: {status}"),
+    ):
+        board.write("log-1", b"")

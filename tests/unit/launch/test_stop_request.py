@@ -72,3 +72,13 @@ def test_processes_are_abandoned_before_or_after_their_start(group: RecordingGro
     if first == "abandon":
         stop.follow(group)
     assert group.requests == ["abandon"]
+
+
+def test_launch_ends_at_a_signal_or_once_it_is_abandoned() -> None:
+    with GroupStopRequest() as stopped:
+        assert not stopped.ends_launch
+        send(signal.SIGTERM)
+        assert stopped.ends_launch
+    abandoned = GroupStopRequest()
+    abandoned.abandon()
+    assert abandoned.ends_launch

@@ -18,7 +18,7 @@ from tests.unit.launch.boards import MemoryBoard
 from tests.unit.launch.stored_launches import STORED, URL, StartedTask, StoredLaunches, wait_until
 from tests.unit.publishing.file_store import FINGERPRINT, KEYS, claimed
 
-from maskrcnn_trainer.errors import InvalidInput, Stopped, Superseded, TryAgain
+from maskrcnn_trainer.errors import InvalidInput, Stopped, Superseded, TryAgain, WorkspaceFull
 from maskrcnn_trainer.launch import store_results
 from maskrcnn_trainer.launch.group_member import GroupMember
 from maskrcnn_trainer.launch.logs import KeptLog
@@ -29,6 +29,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import FenceRequest, Put
 from maskrcnn_trainer.object_store.fence.keys import NUMBERS_PER_NODE
 from maskrcnn_trainer.object_store.fence.records import NodeLog
 from maskrcnn_trainer.object_store.fence.untrusted import parse_claim_name
+from maskrcnn_trainer.publishing import step_publisher
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
 
@@ -448,3 +449,71 @@ def test_log_of_another_node_is_published_and_kept_by_the_next_attempt_without_a
     launches.nodes = 1
     assert launches.launch(resume, attempt=2) == 0
     assert launches.store.contents()[path] == b"of node 1"
+
+
+def test_published_files_beyond_the_scratch_limit_are_not_loaded(
+    launches: StoredLaunches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(task: StartedTask) -> int:
+        task.write_checkpoint(10, b"x" * 50_000)
+        return 1
+
+    assert launches.launch(fail) == 1
+    monkeypatch.setenv("MASKRCNN_SCRATCH_LIMIT", "40000")
+    directory = launches.with_working_dir()
+    with pytest.raises(WorkspaceFull):
+        launches.launch(nothing, attempt=2)
+    error = launches.message()["error"]
+    assert error["reason"] == "WorkspaceFull"
+    assert "the published files to load need 50." in error["message"]
+    assert "but the limit is 40.0 kB" in error["message"]
+    assert not (directory / "model.step-10.tlt").exists()
+
+
+def denied(request: FenceRequest) -> None:
+    if isinstance(request, PutFiles):
+        raise InvalidInput("writing failed: permission was refused", reason="StorePermissionDenied")
+
+
+def test_success_that_may_not_be_published_ends_with_the_reason_of_the_refusal(launches: StoredLaunches) -> None:
+    launches.store.fail = denied
+    started = time.monotonic()
+    with pytest.raises(InvalidInput):
+        launches.launch(succeed)
+    message = launches.message()
+    assert (message["code"], message["error"]["reason"]) == (64, "StorePermissionDenied")
+    assert time.monotonic() - started < 30
+
+
+def test_training_continues_while_it_may_not_publish(launches: StoredLaunches, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_publisher, "SECONDS_BEFORE_RETRY", 0.05)
+    refused = threading.Event()
+
+    def deny(request: FenceRequest) -> None:
+        if isinstance(request, PutFiles) and not refused.is_set():
+            refused.set()
+            denied(request)
+
+    def run(task: StartedTask) -> int:
+        task.write_checkpoint(10)
+        wait_until(refused.is_set)
+        wait_until(lambda: task.channel.published_step == 10)
+        return succeed(task)
+
+    launches.store.fail = deny
+    assert launches.launch(run) == 0
+
+
+@pytest.mark.parametrize("in_pod", [False, True])
+def test_next_attempt_is_promised_only_what_it_will_find(
+    launches: StoredLaunches, monkeypatch: pytest.MonkeyPatch, *, in_pod: bool
+) -> None:
+    if in_pod:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr(store_results, "FINAL_SECONDS", 0.3)
+    launches.with_working_dir()
+    launches.store.fail = refuse_publishing
+    with pytest.raises(TryAgain):
+        launches.launch(succeed)
+    promised = "the next attempt in the same working directory publishes them" in launches.message()["error"]["message"]
+    assert promised is not in_pod

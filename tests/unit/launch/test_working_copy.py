@@ -13,6 +13,7 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.launch.working_copy import (
     local_task,
     make_room_for_log,
+    outlasts_attempt,
     refuse_other_outputs,
     variables_set,
     working_copy,
@@ -109,3 +110,13 @@ def test_directory_of_a_log_is_created_only_in_the_working_copy(tmp_path: Path, 
     file = tmp_path / below / "termination.json"
     make_room_for_log(TaskEnvironment(termination_log=str(file)), replace(STORED, working_dir=str(tmp_path / "work")))
     assert file.parent.is_dir() is made
+
+
+@pytest.mark.parametrize(
+    ("directory", "environ", "expected"),
+    [("/state", {}, True), (None, {}, False), ("/scratch", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False)],
+)
+def test_working_copy_outlasts_an_attempt_in_a_directory_of_this_machine(
+    directory: str | None, environ: dict[str, str], *, expected: bool
+) -> None:
+    assert outlasts_attempt(replace(STORED, working_dir=directory), environ) is expected

@@ -13,7 +13,15 @@ from prometheus_client.openmetrics import exposition, parser
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_object
-from maskrcnn_operator.api.status import Condition, ExperimentStatus, Metric, Progress, StepState, StepStatus
+from maskrcnn_operator.api.status import (
+    Condition,
+    ExperimentStatus,
+    Metric,
+    Progress,
+    StepState,
+    StepStatus,
+    UnpublishedStep,
+)
 from maskrcnn_operator.metrics.experiments import SERIES, ExperimentCollector
 
 MANIFEST = yaml.safe_load((Path(__file__).parents[1] / "core" / "nine_steps.yaml").read_text())
@@ -25,11 +33,12 @@ TRAINING = ExperimentStatus(
     current_step="train",
     steps=(
         StepStatus(name="convert-train", state=StepState.SUCCEEDED, reason="Completed"),
-        StepStatus(name="train", state=StepState.RUNNING, reason="Training"),
+        StepStatus(name="train", state=StepState.RUNNING, reason="Training", attempt=2),
         StepStatus(name="evaluate", reason="WaitingForSteps"),
     ),
     progress=Progress(
-        step="train", iteration=50_400, total_iterations=120_000, percentage=42, unpublished_since=CREATED,
+        step="train", iteration=50_400, total_iterations=120_000, percentage=42,
+        unpublished=(UnpublishedStep(step="train", attempt=2, since=CREATED),),
         metrics=(
             Metric(name="loss", value="0.61"), Metric(name="images_per_second", value="112.4"),
             Metric(name="AP", value="0.3"), Metric(name="mask_AP", value="0.28"), Metric(name="AP50", value="0.5"),
@@ -76,20 +85,39 @@ def of_experiments(collector: ExperimentCollector) -> dict[tuple[str, ...], floa
     return {key: value for key, value in samples(collector).items() if key[0].startswith("maskrcnn_experiment_")}
 
 
-def unpublished(since: datetime) -> float:
-    """Return the value of the series at noon, for a checkpoint that waits since ``since``."""
-    status = TRAINING.model_copy(update={"progress": Progress(step="train", unpublished_since=since)})
+def unpublished(*waits: UnpublishedStep) -> float | None:
+    """Return the value of the series at noon, for the checkpoints that wait; None if it is absent."""
+    status = TRAINING.model_copy(
+        update={
+            "progress": Progress(step="train", unpublished=waits),
+            "steps": (*TRAINING.steps, StepStatus(name="retrain", state=StepState.RUNNING, attempt=1)),
+        }
+    )
     cache = Cache(experiment(status=status))
     found = samples(ExperimentCollector(cache, lambda: True, 10, now=lambda: CREATED))
-    return found["maskrcnn_experiment_unpublished_seconds", "lab", "nuclei"]
+    return found.get(("maskrcnn_experiment_unpublished_seconds", "lab", "nuclei"))
+
+
+def wait_of(seconds: float, step: str = "train", attempt: int = 2) -> UnpublishedStep:
+    return UnpublishedStep(step=step, attempt=attempt, since=CREATED - timedelta(seconds=seconds))
 
 
 def test_wait_of_a_checkpoint_grows_without_another_report() -> None:
-    assert unpublished(CREATED - timedelta(seconds=750)) == 750
+    assert unpublished(wait_of(750)) == 750
 
 
 def test_wait_from_a_clock_that_is_ahead_is_none() -> None:
-    assert unpublished(CREATED + timedelta(seconds=5)) == 0
+    assert unpublished(wait_of(-5)) == 0
+
+
+@pytest.mark.parametrize("seconds", [(750, 3000), (3000, 750)])
+def test_longest_wait_of_all_running_steps_counts(seconds: tuple[int, int]) -> None:
+    assert unpublished(wait_of(seconds[0]), wait_of(seconds[1], "retrain", 1)) == 3000
+
+
+@pytest.mark.parametrize(("step", "attempt"), [("train", 1), ("convert-train", 0), ("gone", 1)])
+def test_wait_of_an_attempt_that_does_not_run_has_no_series(step: str, attempt: int) -> None:
+    assert unpublished(wait_of(750, step, attempt)) is None
 
 
 def test_running_training_has_nine_series() -> None:

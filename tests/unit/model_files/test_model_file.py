@@ -343,3 +343,20 @@ def test_unreadable_content_is_refused_with_its_cause(
             archive.writestr(name, data)
     with pytest.raises(InvalidInput, match=f"m.tlt: not a model file, or damaged: {words}"):
         read_model_file(tmp_path / "m.tlt")
+
+
+@pytest.mark.parametrize("key", [None, "secret"])
+def test_size_of_the_file_is_known_before_it_is_written(tmp_path: Path, model: ModelFile, key: str | None) -> None:
+    path = tmp_path / "model.step-40.tlt"
+    sizes: list[int] = []
+    write_model_file(path, model, key, before_write=sizes.append)
+    assert sizes == [path.stat().st_size]
+
+
+def test_file_whose_size_is_refused_is_not_begun(tmp_path: Path, model: ModelFile) -> None:
+    def refuse(_: int) -> None:
+        raise WorkspaceFull("the limit is reached")
+
+    with pytest.raises(WorkspaceFull):
+        write_model_file(tmp_path / "model.step-40.tlt", model, before_write=refuse)
+    assert list(tmp_path.iterdir()) == []

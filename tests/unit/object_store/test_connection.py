@@ -168,3 +168,17 @@ def test_store_that_cannot_be_used_is_refused_with_a_reason(
     with pytest.raises(InvalidInput) as caught:
         connection(url, *stores, **environment)
     assert caught.value.reason == "StoreRefused"
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "expected"),
+    [
+        ("s3://b", {"AWS_REGION": "eu-west-1"}, "https://sts.eu-west-1.amazonaws.com"),
+        ("s3://b", {"AWS_ENDPOINT_URL_STS": "https://sts.test"}, "https://sts.test"),
+        ("gs://b", {}, ""),
+    ],
+)
+def test_token_service_is_that_of_the_environment_or_of_the_region(
+    url: str, environment: dict[str, str], expected: str
+) -> None:
+    assert connection(url, **environment).token_service == expected

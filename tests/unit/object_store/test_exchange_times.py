@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.unit.object_store.clients import Clock, connection_to
+from tests.unit.object_store.clients import AT_ONCE, Clock, client_of, connection_to
 from tests.unit.object_store.stub_server import Answer, Seen, etag_of, refusal, serving
 
-from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_TRY_AGAIN, TaskError
-from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_TRY_AGAIN, TaskError, TryAgain
+from maskrcnn_trainer.object_store import exchange
+from maskrcnn_trainer.object_store.client import ObjectInfo, Part, StoreClient
+from maskrcnn_trainer.object_store.exchange import StoreRequest
+from maskrcnn_trainer.object_store.explanations import Operation
 
 INFO = ObjectInfo("k", 1, etag_of(b"x"))
 FORBIDDEN = refusal(403, "AccessDenied")
@@ -148,3 +155,71 @@ def test_unknown_storage_account_is_looked_up_for_five_minutes(tmp_path: Path) -
     assert "the name of https://account.blob.invalid is unknown; correct the endpoint" in str(caught.value)
     assert "or the account, or the DNS" in str(caught.value)
     assert 300 <= clock.now < 301
+
+
+def test_refused_upload_ends_within_a_minute_though_records_were_written(tmp_path: Path) -> None:
+    clock = Clock()
+    with serving(b={}) as server:
+        client = StoreClient(connection_to(server, tmp_path), clock=clock, pause=clock.pause)
+        with client:
+            client.create("ws/run.json", b"x")
+            server.plan = lambda seen: FORBIDDEN if "/o/" in seen.path else None
+            with pytest.raises(TaskError) as caught:
+                client.overwrite("ws/o/1", b"x")
+    assert (caught.value.exit_code, caught.value.reason) == (EXIT_INVALID, "StorePermissionDenied")
+    assert 60 <= clock.now < 61
+
+
+def test_suspended_helper_is_replaced_within_two_minutes(tmp_path: Path) -> None:
+    fast = 30.0
+    with serving(b={"k": b"x"}) as server:
+        client = StoreClient(connection_to(server, tmp_path), clock=lambda: time.monotonic() * fast)
+        with client:
+            client.head("k")
+            helper = client.pid
+            assert helper is not None
+            os.kill(helper, signal.SIGSTOP)
+            began = time.monotonic()
+            assert client.head("k") is not None
+            assert client.pid != helper
+    assert (time.monotonic() - began) * fast < 120
+
+
+def test_store_that_is_too_slow_is_named_as_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "SECONDS_OF_A_SMALL_REQUEST", 0.3)
+    answered = threading.Event()
+
+    def wait(_: Seen) -> Answer | None:
+        answered.wait(30)
+        return None
+
+    with serving(b={"k": b"x"}) as server, StoreClient(connection_to(server, tmp_path), policy=AT_ONCE) as client:
+        server.plan = wait
+        with pytest.raises(TryAgain, match=f"{server.url} didn't answer in time"):
+            client.read("k", 10)
+        answered.set()
+
+
+@pytest.mark.parametrize(("op", "slow"), [("upload", False), ("read", True)])
+def test_large_request_waits_for_others_that_move_on(op: str, *, slow: bool) -> None:
+    sent = exchange._Sent(StoreRequest(Operation.READ, "k", {"op": op}), exchange._Run(), since=0.0)
+    assert sent.is_slow(now=400.0, moved=399.0) is slow
+
+
+def test_request_that_was_under_way_with_a_slow_one_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "SECONDS_OF_LARGE_REQUESTS", 0.3)
+    waits = [True]
+
+    def first_of_slow(seen: Seen) -> Answer | None:
+        if seen.path.endswith("/slow") and waits:
+            waits.clear()
+            time.sleep(2)
+        return None
+
+    infos = [ObjectInfo(key, 1, etag_of(b"x")) for key in ("slow", "k")]
+    with serving(b={"k": b"x", "slow": b"x"}) as server, client_of(server, tmp_path) as client:
+        server.plan = first_of_slow
+        parts = [Part(info, tmp_path / info.key, 0, 1) for info in infos]
+        assert sorted(part.info.key for part, _ in client.fetch(parts)) == ["k", "slow"]

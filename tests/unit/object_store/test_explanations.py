@@ -37,6 +37,7 @@ REGION = r"region in objectStores \(now us-east-1\)"
         ("s3", 400, "AuthorizationHeaderMalformed", REGION),
         ("s3", 403, "", "s3:ListBucket"),
         ("s3", 403, "SomethingNew", "s3:ListBucket"),
+        ("s3", 501, "NotImplemented", "doesn't have this kind of request; use another store"),
         # Cloud Storage, "HTTP response codes" of the XML API
         ("gs", 401, "AuthenticationRequired", "GOOGLE_SERVICE_ACCOUNT_KEY"),
         ("gs", 403, "SignatureDoesNotMatch", "GOOGLE_SERVICE_ACCOUNT_KEY"),
@@ -163,6 +164,7 @@ def test_answer_about_the_object_is_distinguished(
         (Failure(FailureKind.SECRET, detail="it has no AWS_ACCESS_KEY_ID"), "it has no AWS_ACCESS_KEY_ID"),
         (Failure(FailureKind.UNLISTABLE, detail="a//b\n"), r"'a//b\\n'.*rename"),
         (Failure(FailureKind.HELPER, detail="-9"), "exit code -9"),
+        (Failure(FailureKind.HELPER), "stopped answering"),
         (Failure(FailureKind.OTHER), "the request failed"),
         (Failure(FailureKind.INTERRUPTED), "broke off"),
     ],

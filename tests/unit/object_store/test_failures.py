@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from maskrcnn_trainer.object_store.failures import EXPIRED, ISSUER, METADATA, NAME, Failure, FailureKind, failure_of
+from maskrcnn_trainer.object_store.failures import (
+    EXPIRED,
+    ISSUER,
+    METADATA,
+    NAME,
+    POD_IDENTITY,
+    WEB_IDENTITY,
+    Failure,
+    FailureKind,
+    failure_of,
+)
 
 URL = "http://store.test:9000"
 
@@ -109,9 +121,34 @@ def test_redirect_without_a_place_is_an_answer() -> None:
 
 def test_request_to_another_host_was_for_credentials() -> None:
     metadata = answered(404, "", uri="http://169.254.169.254/latest/api/token")
-    assert read(metadata) == Failure(FailureKind.CREDENTIALS, 404, detail=METADATA)
-    sts = answered(403, "<Code>AccessDenied</Code>", uri="https://sts.eu-west-1.amazonaws.com/")
-    assert failure_of("GenericError", sts, "s3", None) == Failure(FailureKind.CREDENTIALS, 403, "AccessDenied")
+    address = "http://169.254.169.254"
+    assert read(metadata) == Failure(FailureKind.CREDENTIALS, 404, detail=METADATA, address=address)
+
+
+def hidden(status: int, body: str) -> str:
+    """Return the text of an error about an HTTP answer to a request whose URL has a token."""
+    return answered(status, body).replace(f"uri: Some(\n                {URL}/b/a/k,\n            )", "uri: None")
+
+
+def test_request_to_the_token_service_of_aws_was_for_credentials() -> None:
+    service = "https://sts.eu-west-1.amazonaws.com"
+    found = failure_of("GenericError", hidden(403, "<Code>AccessDenied</Code>"), "s3", URL, f"{service}/?a=b")
+    assert found == Failure(FailureKind.CREDENTIALS, 403, "AccessDenied", WEB_IDENTITY, service)
+
+
+def test_hidden_request_to_azure_was_for_an_object() -> None:
+    found = failure_of("GenericError", hidden(403, "<Code>AuthorizationFailure</Code>"), "az", URL)
+    assert found == Failure(FailureKind.ANSWER, 403, "AuthorizationFailure")
+
+
+@pytest.mark.parametrize("imitated", ["uri: None,", "source: TokenRequest {", "(AccessDeniedException)"])
+def test_answer_that_imitates_a_source_of_credentials_is_one_of_the_store(imitated: str) -> None:
+    assert read(answered(404, f"{imitated}<Code>NoSuchKey</Code>")) == Failure(FailureKind.ANSWER, 404, "NoSuchKey")
+
+
+def test_user_of_the_address_of_a_source_is_left_out() -> None:
+    found = read(answered(403, "", uri="http://user:password@agent.test:80/v1/credentials?token=x"))
+    assert (found.detail, found.address) == (POD_IDENTITY, "http://agent.test:80")
 
 
 @pytest.mark.parametrize(
@@ -151,5 +188,8 @@ def test_key_that_cannot_be_listed_is_named(source: str, key: str) -> None:
 
 
 def test_failure_survives_the_way_through_a_message() -> None:
-    failure = Failure(FailureKind.ANSWER, 403, "AccessDenied", "x")
-    assert Failure.from_record(failure.as_record()) == failure
+    for failure in (
+        Failure(FailureKind.ANSWER, 403, "AccessDenied", "x"),
+        Failure(FailureKind.CREDENTIALS, detail=METADATA, address="http://a", cause=FailureKind.TIMEOUT),
+    ):
+        assert Failure.from_record(json.loads(json.dumps(failure.as_record()))) == failure

@@ -15,7 +15,7 @@ from tests.unit.object_store.fence_stores import (
     published_file,
     published_set,
 )
-from tests.unit.object_store.stub_server import Answer, Seen, StubServer, refusal, serving
+from tests.unit.object_store.stub_server import Answer, Plan, Seen, StubServer, refusal, serving
 from tests.unit.object_store.stub_writes import BATCH
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain, WorkspaceFull
@@ -37,7 +37,9 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     UpdateRecord,
     UploadedKeys,
     WrittenRecord,
+    run_decision,
 )
+from maskrcnn_trainer.object_store.fence.probing import probe_store
 from maskrcnn_trainer.object_store.fence.records import ObjectVersion
 from maskrcnn_trainer.object_store.fence_store import FenceStore, open_fence_store
 from maskrcnn_trainer.object_store.helper_writes import UPLOAD_PART
@@ -164,12 +166,13 @@ def test_refused_write_is_64_although_reads_were_answered(
         send(UpdateRecord(OWNER, owner(), ObjectVersion('"x"', "7")))
 
 
-def test_permission_to_write_that_is_lost_later_is_75(server: StubServer, tmp_path: Path) -> None:
+def test_write_that_is_refused_after_another_one_was_allowed_is_64(server: StubServer, tmp_path: Path) -> None:
     send = fence_store(server, tmp_path, policy=AT_ONCE).sender()
     send(CreateRecord(OWNER, owner()))
     server.plan = lambda _: refusal(403, "AccessDenied")
-    with pytest.raises(TryAgain):
+    with pytest.raises(InvalidInput) as error:
         send(CreateRecord("exp/train/run.json", pointer()))
+    assert error.value.reason == "StorePermissionDenied"
 
 
 def test_writes_of_one_record_are_a_second_apart(server: StubServer, tmp_path: Path) -> None:
@@ -424,3 +427,43 @@ def test_environment_cannot_turn_conditions_off(server: StubServer, tmp_path: Pa
         assert send(CreateRecord(OWNER, owner("w-2"))) is FenceReply.ALREADY_EXISTS
         assert send(DeleteKeys((OWNER,))) is FenceReply.DELETED
     assert [seen.method for seen in server.seen] == ["PUT", "PUT", "DELETE"]
+
+
+def without_condition(name: str, answer: Answer) -> Plan:
+    """Return a plan of a store that lacks writes with a condition of a header."""
+    return lambda seen: answer if seen.method == "PUT" and name in seen.headers else None
+
+
+@pytest.mark.parametrize("answer", [refusal(501, "NotImplemented"), refusal(400, "InvalidArgument"), Answer(501)])
+@pytest.mark.parametrize("name", ["if-none-match", "if-match"])
+def test_store_that_refuses_conditions_is_found_by_the_probe_at_once(
+    server: StubServer, tmp_path: Path, name: str, answer: Answer
+) -> None:
+    server.plan = without_condition(name, answer)
+    send = fence_store(server, tmp_path).sender()
+    with pytest.raises(InvalidInput, match="^s3://b/ws can't hold results: the store refuses a conditional") as error:
+        run_decision(probe_store("exp/", "t"), send)
+    assert error.value.reason == "ConditionalWritesMissing"
+    assert len(writes(server)) <= 4
+
+
+def test_object_of_the_trial_is_deleted(server: StubServer, tmp_path: Path) -> None:
+    server.plan = without_condition("if-none-match", refusal(501, "NotImplemented"))
+    with pytest.raises(InvalidInput):
+        fence_store(server, tmp_path).sender()(CreateRecord("exp/probe-t-0", b"x"))
+    assert server.objects["b"] == {}
+
+
+def test_store_of_results_that_moved_to_one_without_conditions_is_found(server: StubServer, tmp_path: Path) -> None:
+    server.plan = without_condition("if-match", refusal(501, "NotImplemented"))
+    server.objects["b"][STORED] = encode_record(owner())
+    with pytest.raises(InvalidInput) as error:
+        fence_store(server, tmp_path).sender()(UpdateRecord(OWNER, owner("w-2"), ObjectVersion('"x"')))
+    assert error.value.reason == "ConditionalWritesMissing"
+
+
+def test_store_that_refuses_every_write_is_not_one_without_conditions(server: StubServer, tmp_path: Path) -> None:
+    server.plan = lambda seen: refusal(400, "InvalidRequest") if seen.method == "PUT" else None
+    with pytest.raises(InvalidInput) as error:
+        fence_store(server, tmp_path).sender()(CreateRecord("exp/probe-t-0", b"x"))
+    assert error.value.reason == "StoreRefused"

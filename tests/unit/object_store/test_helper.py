@@ -16,9 +16,11 @@ from tests.unit.object_store.identities import visible_of
 from tests.unit.object_store.stub_server import StubServer, etag_of, serving
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient, parts_of
+from maskrcnn_trainer.object_store import helper as helper_process
+from maskrcnn_trainer.object_store.client import MOST_SMALL, ObjectInfo, StoreClient, parts_of
 from maskrcnn_trainer.object_store.connection import StoreConnection
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
+from maskrcnn_trainer.object_store.fence.records import ObjectVersion
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -146,3 +148,13 @@ def test_file_whose_name_is_not_utf_8_is_written(tmp_path: Path) -> None:
         parts = parts_of(ObjectInfo("k", 1, etag_of(b"x")), path)
         assert [outcome for _, outcome in client.fetch(parts)] == [ReadOutcome.DONE]
         assert path.read_bytes() == b"x"
+
+
+def test_suspended_helper_that_reads_no_message_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(b={"k": b"x"}) as server, client_of(server, tmp_path) as client:
+        assert client.head("k") is not None
+        assert client.pid
+        os.kill(client.pid, signal.SIGSTOP)
+        monkeypatch.setattr(helper_process, "SECONDS_TO_TAKE", 0.3)
+        monkeypatch.setattr(helper_process, "SECONDS_TO_EXIT", 0.1)
+        assert isinstance(client.overwrite("large", b"x" * MOST_SMALL), ObjectVersion)

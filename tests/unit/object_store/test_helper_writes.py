@@ -15,17 +15,18 @@ from tests.unit.object_store.stub_server import Answer, Seen, refusal, serving
 
 from maskrcnn_trainer.errors import TryAgain
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
+from maskrcnn_trainer.object_store.fence.records import ObjectVersion
 from maskrcnn_trainer.object_store.helper_errors import Failed
 from maskrcnn_trainer.object_store.helper_writes import UPLOAD_PART, UploadRoom, sign_link
-from maskrcnn_trainer.object_store.writing import Upload
+from maskrcnn_trainer.object_store.writing import Upload, WriteOutcome
 
 LARGE = bytes(range(256)) * (UPLOAD_PART // 256 + 100)
 
 
-def upload_of(file: Path, content: bytes) -> Upload:
+def upload_of(file: Path, content: bytes, key: str = "k") -> Upload:
     """Write a file, and return its upload."""
     file.write_bytes(content)
-    return Upload("k", file, len(content), sha256(content).hexdigest())
+    return Upload(key, file, len(content), sha256(content).hexdigest())
 
 
 def test_room_is_taken_until_it_is_given_back() -> None:
@@ -99,3 +100,39 @@ def test_link_of_azure_without_the_accounts_key_is_refused_for_a_name_that_is_en
     with pytest.raises(Failed) as error:
         sign_link(store, {"key": "a b", "seconds": 60})
     assert error.value.failure == Failure(FailureKind.UNSIGNABLE, detail="a b")
+
+
+def types_of(seen: list[Seen]) -> list[str]:
+    """Return the media types that requests give to objects."""
+    names = ("x-ms-blob-content-type", "content-type")
+    return [next((request.headers[name] for name in names if name in request.headers), "") for request in seen]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_upload_has_the_type_of_its_name(tmp_path: Path, scheme: str) -> None:
+    uploads = [upload_of(tmp_path / "a", b"x", "o/1-t-0-report.html"), upload_of(tmp_path / "b", b"x", "o/1-t-1-model")]
+    with serving(b={}) as server, client_of(server, tmp_path, scheme, concurrency=1) as client:
+        assert list(client.upload(uploads)) == uploads
+        page, other = server.seen
+    assert types_of([page]) == ["text/html; charset=utf-8"]
+    assert types_of([other])[0] in ("", "application/octet-stream")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_upload_in_parts_has_the_type_of_its_name(tmp_path: Path, scheme: str) -> None:
+    upload = upload_of(tmp_path / "large", LARGE, "o/1-t-0-report.html")
+    with serving(b={}) as server, client_of(server, tmp_path, scheme) as client:
+        assert list(client.upload([upload])) == [upload]
+        assert server.objects["b"][upload.key] == LARGE
+        assert "text/html; charset=utf-8" in types_of(server.seen)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_conditional_write_has_the_type_of_its_name(tmp_path: Path, scheme: str) -> None:
+    with serving(b={}) as server, client_of(server, tmp_path, scheme) as client:
+        created = client.create("run.json", b"{}")
+        assert isinstance(created, ObjectVersion)
+        assert isinstance(client.update("run.json", b"[]", created), ObjectVersion)
+        assert client.create("run.json", b"{}") is WriteOutcome.EXISTS
+        assert client.update("run.json", b"{}", created) is WriteOutcome.CHANGED
+        assert types_of(server.seen) == ["application/json"] * 4

@@ -6,7 +6,15 @@ import pytest
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.object_store.explanations import Operation, Reached
-from maskrcnn_trainer.object_store.failures import METADATA, UNUSABLE, Failure, FailureKind
+from maskrcnn_trainer.object_store.failures import (
+    LOGIN,
+    METADATA,
+    POD_IDENTITY,
+    UNUSABLE,
+    WEB_IDENTITY,
+    Failure,
+    FailureKind,
+)
 from maskrcnn_trainer.object_store.retries import Episode, ObjectAbsent, ObjectChanged, RetryPolicy, error_of
 
 FORBIDDEN = Failure(FailureKind.ANSWER, 403, "AccessDenied")
@@ -16,6 +24,7 @@ UNAVAILABLE = Failure(FailureKind.ANSWER, 503)
 THROTTLED = Failure(FailureKind.ANSWER, 503, "SlowDown")
 RESET = Failure(FailureKind.INTERRUPTED)
 UNTRUSTED = Failure(FailureKind.CERTIFICATE, detail="issuer")
+NO_METADATA = Failure(FailureKind.CREDENTIALS, detail=METADATA, cause=FailureKind.UNREACHABLE)
 NO_BUCKET = Failure(FailureKind.ANSWER, 404, "NoSuchBucket")
 
 
@@ -41,8 +50,8 @@ def wait(
     )
 
 
-def error(failure: Failure, *, answered: bool) -> TaskError:
-    return error_of(failure, Operation.READ, "s3://b/k", Reached("s3", "b"), answered=answered)
+def error(failure: Failure, *, answered: bool, in_pod: bool = False) -> TaskError:
+    return error_of(failure, Operation.READ, "s3://b/k", Reached("s3", "b", in_pod=in_pod), answered=answered)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +112,35 @@ def test_machine_without_an_identity_is_refused_at_once(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_metadata_of_a_machine_that_fail_are_requested_for_a_minute(status: int) -> None:
-    assert wait(Failure(FailureKind.CREDENTIALS, status, detail=METADATA), after=59.0) is not None
+def test_metadata_of_a_machine_that_fail_are_requested_for_five_minutes(status: int) -> None:
+    failing = Failure(FailureKind.CREDENTIALS, status, detail=METADATA)
+    assert wait(failing, after=299.0) is not None
+    assert isinstance(error(failing, answered=False), TryAgain)
+
+
+def test_machine_whose_metadata_cannot_be_reached_has_no_identity() -> None:
+    assert wait(NO_METADATA) is None
+    assert isinstance(error(NO_METADATA, answered=False), InvalidInput)
+
+
+def test_pod_whose_metadata_cannot_be_reached_waits_for_five_minutes() -> None:
+    assert wait(NO_METADATA, after=299.0, in_pod=True) is not None
+    assert isinstance(error(NO_METADATA, answered=False, in_pod=True), TryAgain)
+
+
+@pytest.mark.parametrize("in_pod", [False, True])
+def test_source_of_an_identity_that_cannot_be_reached_is_requested_for_five_minutes(in_pod: bool) -> None:
+    failing = Failure(FailureKind.CREDENTIALS, detail=POD_IDENTITY, cause=FailureKind.TIMEOUT)
+    assert wait(failing, after=299.0, in_pod=in_pod) is not None
+    assert wait(failing, after=300.0, in_pod=in_pod) is None
+    assert isinstance(error(failing, answered=False, in_pod=in_pod), TryAgain)
+
+
+@pytest.mark.parametrize("detail", [POD_IDENTITY, WEB_IDENTITY, LOGIN])
+def test_refusal_of_a_source_of_an_identity_is_tried_for_a_minute(detail: str) -> None:
+    refused = Failure(FailureKind.CREDENTIALS, 403, detail=detail)
+    assert wait(refused, after=59.0, in_pod=True) is not None
+    assert wait(refused, after=60.0, in_pod=True) is None
 
 
 def test_service_account_of_a_pod_may_get_its_identity_within_a_minute() -> None:
@@ -146,3 +182,40 @@ def test_absent_and_changed_objects_have_errors_of_their_own() -> None:
     assert isinstance(error(Failure(FailureKind.ANSWER, 404, "NoSuchKey"), answered=True), ObjectAbsent)
     assert isinstance(error(Failure(FailureKind.ANSWER, 412), answered=True), ObjectChanged)
     assert (ObjectAbsent.exit_code, ObjectChanged.exit_code) == (64, 75)
+
+
+def wait_of(failure: Failure, operation: Operation, *, after: float, answered: bool) -> float | None:
+    """Return the wait for a request whose refusal began ``after`` seconds ago, 100 s after its first failure."""
+    return RetryPolicy().wait(
+        failure,
+        operation,
+        "s3",
+        episode=Episode(0.0, 3, refused_since=100.0),
+        now=100.0 + after,
+        answered=answered,
+        in_pod=False,
+        jitter=1.0,
+    )
+
+
+UNSUPPORTED = Failure(FailureKind.ANSWER, 501, "NotImplemented")
+
+
+@pytest.mark.parametrize(("failure", "reason"), [(FORBIDDEN, "StorePermissionDenied"), (UNSUPPORTED, "StoreRefused")])
+def test_write_refused_by_its_kind_is_tried_for_a_minute_after_answers_to_others(failure: Failure, reason: str) -> None:
+    assert wait_of(failure, Operation.WRITE, after=59.0, answered=True) is not None
+    assert wait_of(failure, Operation.WRITE, after=60.0, answered=True) is None
+    found = error_of(failure, Operation.WRITE, "s3://b/k", Reached("s3", "b"), answered=True)
+    assert (found.exit_code, found.reason) == (64, reason)
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_request_that_the_store_does_not_have_is_refused_at_once_before_any_answer(operation: Operation) -> None:
+    assert wait_of(UNSUPPORTED, operation, after=0.0, answered=False) is None
+
+
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, EXPIRED_TOKEN, NO_BUCKET])
+def test_write_refused_by_an_identity_or_a_bucket_that_was_accepted_is_tried_longer(failure: Failure) -> None:
+    assert wait_of(failure, Operation.WRITE, after=199.0, answered=True) is not None
+    found = error_of(failure, Operation.WRITE, "s3://b/k", Reached("s3", "b"), answered=True)
+    assert isinstance(found, TryAgain)

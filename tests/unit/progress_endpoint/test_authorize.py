@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from maskrcnn_operator.api.status import StepState
-from maskrcnn_operator.progress_endpoint.authorize import Grant, Peer, authorize, peer_of, speaks_for_current
+from maskrcnn_operator.progress_endpoint.authorize import (
+    Grant,
+    Peer,
+    authorize,
+    current_grant,
+    peer_of,
+    speaks_for_a_live_step,
+)
 from maskrcnn_operator.progress_endpoint.refusal import ReportRefusal
 from maskrcnn_operator.progress_endpoint.report import Report
 
@@ -139,23 +147,36 @@ def test_an_image_of_an_older_release_names_the_fingerprint_that_it_knows(cluste
 
 
 def test_only_the_current_step_is_written(cluster: Any) -> None:
-    assert speaks_for_current(GRANT, cluster.nuclei)
-    cluster.change_status(current_step="convert-train")
-    assert not speaks_for_current(GRANT, cluster.nuclei)
-    cluster.change_status(current_step="train")
+    assert current_grant(cluster.nuclei) == GRANT
     cluster.change_step(attempt=3, job_name="nuclei-train-3-abcde")
-    assert not speaks_for_current(GRANT, cluster.nuclei)
-    assert not speaks_for_current(GRANT, None)
+    assert current_grant(cluster.nuclei) == replace(GRANT, attempt=3, job_name="nuclei-train-3-abcde")
+
+
+@pytest.mark.parametrize("current", [None, "convert-train", "gone"])
+def test_no_attempt_is_current_unless_the_current_step_is_live(cluster: Any, current: str | None) -> None:
+    cluster.change_status(current_step=current)
+    assert current_grant(cluster.nuclei) is None
+
+
+def test_attempt_speaks_for_its_step_although_another_one_is_current(cluster: Any) -> None:
+    cluster.change_status(current_step="retrain")
+    assert speaks_for_a_live_step(GRANT, cluster.nuclei)
+
+
+def test_attempt_before_the_newest_does_not_speak_for_its_step(cluster: Any) -> None:
+    cluster.change_step(attempt=3, job_name="nuclei-train-3-abcde")
+    assert not speaks_for_a_live_step(GRANT, cluster.nuclei)
 
 
 def test_step_that_has_ended_is_not_written(cluster: Any) -> None:
     cluster.change_step(state=StepState.SUCCEEDED)
-    assert not speaks_for_current(GRANT, cluster.nuclei)
+    assert not speaks_for_a_live_step(GRANT, cluster.nuclei)
+    assert current_grant(cluster.nuclei) is None
 
 
 def test_another_experiment_of_the_same_name_is_not_written(cluster: Any) -> None:
     metadata = cluster.nuclei.metadata.model_copy(update={"uid": "of another"})
-    assert not speaks_for_current(GRANT, cluster.nuclei.model_copy(update={"metadata": metadata}))
+    assert not speaks_for_a_live_step(GRANT, cluster.nuclei.model_copy(update={"metadata": metadata}))
 
 
 def test_experiment_of_another_namespace_is_refused(cluster: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_operator.api.status import Progress, StepState
+from maskrcnn_operator.api.status import Progress, StepState, StepStatus, UnpublishedStep
 from maskrcnn_operator.cluster.budget import CallBudget, CallPurpose, rate_of
 from maskrcnn_operator.cluster.errors import api_error
 from maskrcnn_operator.progress_endpoint.authorize import Grant
@@ -32,6 +33,7 @@ class Api:
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.on_applied: Callable[[Mapping[str, Any]], None] = lambda _: None
         self.under_way = self.most = 0
 
     async def __call__(self, namespace: str, name: str, progress: Mapping[str, Any]) -> None:
@@ -42,6 +44,7 @@ class Api:
         if self.error is not None:
             raise self.error
         self.applied.append((self._time.seconds - 1000.0, dict(progress)))
+        self.on_applied(progress)
 
     @property
     def iterations(self) -> list[tuple[float, int]]:
@@ -354,3 +357,101 @@ async def test_interval_shrinks_when_an_experiment_stops_reporting(cluster: Any,
     await time.settle()
     await time.advance(40)
     assert intervals == [30.0, 40.0, 30.0]
+
+
+RETRAIN = Grant("lab", "nuclei", "experiment-uid", "retrain", 1, "nuclei-retrain-1-abcde")
+
+
+@pytest.fixture
+def side_by_side(cluster: Any, api: Api) -> Any:
+    """Return the cluster with a second training that isn't the current step, and a cache that shows each write."""
+    second = StepStatus(name="retrain", state=StepState.RUNNING, attempt=1, job_name=RETRAIN.job_name)
+    cluster.change_status(steps=(*cluster.nuclei.status.steps, second))
+    api.on_applied = lambda progress: cluster.change_status(progress=Progress.model_validate_json(json.dumps(progress)))
+    return cluster
+
+
+def waits(progress: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+    return [(wait["step"], wait["attempt"], wait["since"]) for wait in progress.get("unpublished", ())]
+
+
+@pytest.mark.usefixtures("side_by_side")
+async def test_wait_of_another_step_is_written_with_the_progress_of_the_current_one(
+    writer: ProgressWriter, time: Any, api: Api
+) -> None:
+    assert writer.offer(GRANT, record(7))
+    assert writer.offer(RETRAIN, record(3, unpublishedSeconds=600))
+    await time.settle()
+    [(_, progress)] = api.applied
+    assert (progress["step"], progress["iteration"]) == ("train", 7)
+    assert waits(progress) == [("retrain", 1, "2026-11-22T11:50:00Z")]
+
+
+@pytest.mark.usefixtures("side_by_side")
+async def test_wait_of_another_step_is_written_before_the_current_one_reports(
+    writer: ProgressWriter, time: Any, api: Api
+) -> None:
+    assert writer.offer(RETRAIN, record(3, checkpointStep=2, unpublishedSeconds=600))
+    await time.settle()
+    [(_, progress)] = api.applied
+    wait = {"step": "retrain", "attempt": 1, "since": "2026-11-22T11:50:00Z", "checkpointStep": 2}
+    assert progress == {"step": "train", "unpublished": [wait]}
+
+
+@pytest.mark.usefixtures("side_by_side")
+async def test_reports_of_another_step_cost_a_write_only_when_its_wait_changes(
+    writer: ProgressWriter, time: Any, api: Api
+) -> None:
+    for seconds in (None, None, 130, 160, 190, None, None):
+        writer.offer(RETRAIN, record(3, unpublishedSeconds=seconds))
+        await time.advance(30)
+    assert [waits(progress) for _, progress in api.applied] == [[("retrain", 1, "2026-11-22T11:58:50Z")], []]
+
+
+@pytest.mark.usefixtures("side_by_side")
+async def test_both_steps_together_are_written_once_in_an_interval(writer: ProgressWriter, time: Any, api: Api) -> None:
+    for second in range(0, 300, 10):
+        writer.offer(GRANT, record(second, unpublishedSeconds=200 + second))
+        writer.offer(RETRAIN, record(second, unpublishedSeconds=second))
+        await time.advance(10)
+    moments = [moment for moment, _ in api.applied]
+    assert all(later - earlier >= 30 for earlier, later in itertools.pairwise(moments))
+    assert [wait[:2] for wait in waits(api.applied[-1][1])] == [("train", 2), ("retrain", 1)]
+
+
+async def test_wait_that_another_replica_has_written_stays(
+    writer: ProgressWriter, side_by_side: Any, time: Any, api: Api
+) -> None:
+    writer.offer(GRANT, record(1))
+    await time.settle()
+    wait = UnpublishedStep(step="retrain", attempt=1, since=time.now())
+    side_by_side.change_status(progress=Progress(step="train", iteration=1, unpublished=(wait,)))
+    writer.offer(GRANT, record(2))
+    await time.advance(30)
+    assert waits(api.applied[-1][1]) == [("retrain", 1, "2026-11-22T12:00:00Z")]
+
+
+async def test_wait_of_a_step_that_has_ended_is_removed(
+    writer: ProgressWriter, side_by_side: Any, time: Any, api: Api
+) -> None:
+    writer.offer(RETRAIN, record(3, unpublishedSeconds=600))
+    await time.advance(30)
+    steps = side_by_side.nuclei.status.steps
+    side_by_side.change_status(steps=(*steps[:-1], steps[-1].model_copy(update={"state": StepState.SUCCEEDED})))
+    assert not writer.offer(RETRAIN, record(3, unpublishedSeconds=600))
+    writer.offer(GRANT, record(1))
+    await time.advance(30)
+    assert "unpublished" not in api.applied[-1][1]
+
+
+@pytest.mark.usefixtures("side_by_side")
+async def test_wait_whose_write_failed_is_written_with_the_next_report(
+    writer: ProgressWriter, time: Any, api: Api
+) -> None:
+    api.error = api_error(503, "ServiceUnavailable", "down")
+    writer.offer(RETRAIN, record(3, unpublishedSeconds=600))
+    await time.advance(29)
+    api.error = None
+    assert writer.offer(RETRAIN, record(3, unpublishedSeconds=629))
+    await time.advance(1)
+    assert waits(api.applied[-1][1]) == [("retrain", 1, "2026-11-22T11:50:00Z")]

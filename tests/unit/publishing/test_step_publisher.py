@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.unit.publishing.file_store import FileStore, Outage, claimed, write_file, write_result
 
-from maskrcnn_trainer.errors import Stopped, Superseded, TaskError, TryAgain
+from maskrcnn_trainer.errors import InvalidInput, Stopped, Superseded, TaskError, TryAgain
 from maskrcnn_trainer.object_store.fence.exchange_types import FenceRequest, ListKeys, PutFiles, PutRecord, UpdateRecord
 from maskrcnn_trainer.object_store.fence.records import PublishedSet
 from maskrcnn_trainer.publishing import step_publisher
@@ -481,3 +481,37 @@ def test_failed_cleaning_is_not_a_failed_publish(bed: Bed, caplog: pytest.LogCap
     bed.checkpoint(LATER)
     bed.wait_for_publishes(2)
     assert "could not be published" not in caplog.text
+
+
+def deny(request: FenceRequest) -> None:
+    if isinstance(request, PutFiles):
+        raise InvalidInput("permission was refused", reason="StorePermissionDenied")
+
+
+def test_finish_that_is_refused_ends_at_once_with_the_refusal(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    bed.store.fail = deny
+    write_file(bed.results, CHECKPOINT, "one")
+    with pytest.raises(InvalidInput) as error:
+        bed.publisher.finish(seconds=10 * LONG)
+    assert error.value.reason == "StorePermissionDenied"
+    assert "tried again" not in caplog.text
+
+
+def test_refused_publish_in_the_middle_is_tried_again(bed: Bed) -> None:
+    bed.store.fail = deny
+    bed.checkpoint(CHECKPOINT)
+    bed.wait_for(lambda: bed.publisher._failure is not None)
+    bed.store.fail = lambda _: None
+    bed.wait_for_publishes(1)
+    assert bed.superseded == []
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_finish_that_fails_names_the_next_attempt_if_it_finds_the_directory(tmp_path: Path, *, is_kept: bool) -> None:
+    bed = Bed(tmp_path)
+    bed.store.fail = Outage(PutFiles)
+    write_file(bed.results, CHECKPOINT, "one")
+    publisher = StepPublisher(bed.session, bed.results, on_superseded=bed.superseded.append, is_kept=is_kept)
+    with publisher, pytest.raises(TryAgain) as error:
+        publisher.finish(seconds=0.2)
+    assert ("the next attempt in the same working directory" in str(error.value)) is is_kept

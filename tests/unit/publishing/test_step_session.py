@@ -20,7 +20,7 @@ from tests.unit.publishing.file_store import (
     write_result,
 )
 
-from maskrcnn_trainer.errors import InvalidInput, Superseded, TryAgain
+from maskrcnn_trainer.errors import InvalidInput, Superseded, TryAgain, WorkspaceFull
 from maskrcnn_trainer.object_store.fence.exchange_types import (
     DeleteKeys,
     FenceReply,
@@ -573,3 +573,25 @@ def test_log_under_another_claim_is_never_named(store: FileStore, session: StepS
 def test_claim_is_named_by_epoch_and_token(store: FileStore) -> None:
     claimed(store)
     assert claimed(store, B, attempt=2).claim_name == ClaimName(2, B)
+
+
+def test_files_whose_bytes_are_refused_are_not_loaded(
+    store: FileStore, session: StepSession, results: Path, tmp_path: Path
+) -> None:
+    write_file(results, CHECKPOINT, "one")
+    write_file(results, LATER, "three")
+    publish(session, results)
+    again = session_of(store, "bb", attempt=2)
+    published = again.claim().published
+    sizes: list[int] = []
+
+    def refuse(size: int) -> None:
+        sizes.append(size)
+        raise WorkspaceFull("the limit is reached")
+
+    with pytest.raises(WorkspaceFull):
+        again.restore(published, tmp_path / "new", before_load=refuse)
+    assert sizes == [8]
+    assert store.requests(FetchFiles) == []
+    again.restore(published, tmp_path / "new", before_load=sizes.append)
+    assert sizes == [8, 8]

@@ -13,6 +13,7 @@ import pytest
 
 from maskrcnn_operator.cli import main
 from maskrcnn_operator.cluster import stored_results
+from maskrcnn_operator.cluster.stored_results import ClusterFlags, StoredResults
 from maskrcnn_operator.runtime import artifacts_command
 from maskrcnn_trainer.errors import TryAgain
 
@@ -28,22 +29,26 @@ class Cluster:
     """Stand-in for the cluster and for the trainer's command.
 
     Attributes:
-        asked: name, namespace, kubeconfig, and context of each experiment that was asked for.
+        asked: name, namespace, kubeconfig, context, and file of stores of each experiment that was asked for.
+        with_owner: whether the owner of each was asked for, too.
         started: arguments and variables of the trainer's command.
     """
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
+        self.with_owner: list[bool] = []
         self.started: list[tuple[list[str], Mapping[str, str] | None]] = []
         self.error: Exception | None = None
 
     async def find(
-        self, name: str, namespace: str | None, *, kubeconfig: Path | None, context: str | None
-    ) -> tuple[str, Mapping[str, Any]]:
-        self.asked.append((name, namespace, kubeconfig, context))
+        self, name: str, flags: ClusterFlags, store_config: Path | None, *, with_owner: bool
+    ) -> StoredResults:
+        self.asked.append((name, flags.namespace, flags.kubeconfig, flags.context, store_config))
+        self.with_owner.append(with_owner)
         if self.error is not None:
             raise self.error
-        return namespace or "of-the-context", {"metadata": {"name": name}}
+        namespace = flags.namespace or "of-the-context"
+        return StoredResults(URL, f"stores of {store_config}", namespace, "uid-1" if with_owner else None)
 
     def replace(self, arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> NoReturn:
         self.started.append((list(arguments), variables))
@@ -65,8 +70,7 @@ class Cluster:
 @pytest.fixture(name="cluster")
 def _cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     cluster = Cluster()
-    monkeypatch.setattr(stored_results, "experiment_object", cluster.find)
-    monkeypatch.setattr(stored_results, "results_of", lambda item, store_config: (URL, f"stores of {store_config}"))
+    monkeypatch.setattr(stored_results, "find_results", cluster.find)
     monkeypatch.setattr(artifacts_command, "run_artifacts", cluster.replace)
     return cluster
 
@@ -86,9 +90,21 @@ def test_name_goes_behind_the_action(cluster: Cluster, given: list[str], started
     assert cluster.call(*given) == started
 
 
-def test_results_of_another_namespace_are_not_deleted(cluster: Cluster) -> None:
+def test_uid_of_the_namespace_is_the_owner_whose_results_are_deleted(cluster: Cluster) -> None:
     started = cluster.call("shapes", "delete", "--yes", "-n", "team")
-    assert started == [URL, "delete", "shapes", "--owner-namespace", "team", "--yes"]
+    assert started == [URL, "delete", "shapes", "--owner-namespace", "team", "--owner-id", "uid-1", "--yes"]
+
+
+def test_given_owner_id_replaces_the_uid(cluster: Cluster) -> None:
+    started = cluster.call("shapes", "delete", "--owner-id", "my-clusters", "-n", "team")
+    assert started == [URL, "delete", "shapes", "--owner-namespace", "team", "--owner-id", "my-clusters"]
+    assert cluster.with_owner == [False]
+
+
+@pytest.mark.parametrize("action", ["list", "link", "clean"])
+def test_owner_is_needed_for_a_deletion_only(cluster: Cluster, action: str) -> None:
+    cluster.call("shapes", action)
+    assert cluster.with_owner == [False]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +116,7 @@ def test_results_of_another_namespace_are_not_deleted(cluster: Cluster) -> None:
 )
 def test_flags_of_the_cluster_are_read_before_and_after_the_name(cluster: Cluster, given: list[str]) -> None:
     assert cluster.call(*given) == [URL, "get", "shapes", "-o", "out"]
-    assert cluster.asked == [("shapes", "team", Path("f"), "lab")]
+    assert cluster.asked == [("shapes", "team", Path("f"), "lab", None)]
 
 
 def test_stores_go_to_the_trainer_in_place_of_the_file(cluster: Cluster) -> None:
@@ -115,9 +131,20 @@ def test_url_and_path_are_passed_on_without_the_cluster(cluster: Cluster, place:
     assert cluster.asked == []
 
 
-def test_help_of_an_action_needs_no_cluster(cluster: Cluster) -> None:
-    assert cluster.call("shapes", "get", "--help")[1:] == ["get", "--help"]
+@pytest.mark.parametrize("given", [["shapes", "get"], ["get"], ["-n", "team", "shapes/train", "get"]])
+def test_help_of_an_action_has_the_order_that_is_accepted(
+    cluster: Cluster, given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cluster.exit_code(*given, "--help") == 0
+    usage = capsys.readouterr().out.partition("\n\n")[0]
+    assert usage.startswith("usage: maskrcnn-operator artifacts NAME get [-h] [-n NS]")
+    assert usage.split()[-3:] == ["-o", "DIR", "[--overwrite]"]
     assert cluster.asked == []
+
+
+def test_help_of_a_name_is_that_of_its_list(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cluster.exit_code("shapes", "--help") == 0
+    assert capsys.readouterr().out.startswith("usage: maskrcnn-operator artifacts NAME list ")
 
 
 @pytest.mark.parametrize(
@@ -127,6 +154,19 @@ def test_help_of_an_action_needs_no_cluster(cluster: Cluster) -> None:
         (["shapes", "take"], "ACTION 'take': must be list, get, link, clean, or delete"),
         (["shapes", "get", "shapes/train"], "'shapes/train' can't follow get: write the name before it"),
         (["shapes", "-n"], "expected one argument"),
+        (
+            ["list", "-n", "research"],
+            "NAME is missing before list: write EXPERIMENT list, or, for an experiment that is",
+        ),
+        (["delete", "--yes"], "NAME is missing before delete"),
+        (["shapes", "get"], "the following arguments are required: -o/--output"),
+        (["shapes", "clean", "--yes"], "unrecognized arguments: --yes"),
+        (["shapes", "clean", "--owner-id", "me"], "unrecognized arguments: --owner-id me"),
+        (["shapes", "delete", "--owner-namespace", "other"], "unrecognized arguments: --owner-namespace other"),
+        (["shapes", "delete", "--owner-id", ""], "argument --owner-id: '' isn't 1 to 128 letters"),
+        ([URL, "-n", "research"], "-n research: with a URL the cluster isn't used; leave -n out"),
+        ([URL, "delete", "shapes", "--context", "lab"], "--context lab: with a URL the cluster isn't used"),
+        (["--kubeconfig", "f", URL], "--kubeconfig f: with a URL the cluster isn't used"),
     ],
 )
 def test_command_line_that_cannot_work_is_refused(
@@ -135,6 +175,10 @@ def test_command_line_that_cannot_work_is_refused(
     assert cluster.exit_code(*given) == 64
     assert message in capsys.readouterr().err
     assert cluster.asked == []
+
+
+def test_experiment_with_the_name_of_an_action_is_found(cluster: Cluster) -> None:
+    assert cluster.call("list", "list") == [URL, "list", "list"]
 
 
 def test_exit_code_is_that_of_the_error(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,4 +213,4 @@ def test_name_without_the_kubernetes_client_names_what_to_install() -> None:
     program = f"{block} from maskrcnn_operator.cli import main; main(['artifacts', 'shapes', 'list'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 64
-    assert "install maskrcnn-operator[operator], or give the URL of the workspace" in done.stderr
+    assert "install maskrcnn-operator[operator], or use the URL of its workspace" in done.stderr

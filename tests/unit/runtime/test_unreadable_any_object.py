@@ -31,7 +31,7 @@ from maskrcnn_operator.jobs.manifests import job_manifest
 from maskrcnn_operator.jobs.observe import missing_jobs, observe
 from maskrcnn_operator.jobs.parse import event_view, job_view, pod_view
 from maskrcnn_operator.metrics.experiments import ExperimentCollector
-from maskrcnn_operator.progress_endpoint.authorize import Peer, authorize, peer_of, speaks_for_current
+from maskrcnn_operator.progress_endpoint.authorize import Peer, authorize, current_grant, peer_of
 from maskrcnn_operator.progress_endpoint.refusal import Refused, ReportRefusal
 from maskrcnn_operator.progress_endpoint.report import Report, parse_report
 from maskrcnn_operator.runtime.unreadable import UnreadableObjects
@@ -303,11 +303,7 @@ def report(cache: Cache, record: Object) -> None:
             job = cache.job(pod.job_uid)
             experiment = cache.experiment(job.namespace, job.experiment) if job else None
             grant = authorize(Peer(pod.namespace, pod.name, pod.uid), said, pod, job, experiment)
-            if (
-                not isinstance(grant, ReportRefusal)
-                and experiment is not None
-                and speaks_for_current(grant, experiment)
-            ):
+            if not isinstance(grant, ReportRefusal) and experiment is not None and current_grant(experiment) == grant:
                 progress = progress_of(grant.step, said.record, experiment.status.progress, NOW)
                 assert progress is None or list(refused({"progress": progress.to_json()})) == []
 

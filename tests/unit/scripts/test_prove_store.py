@@ -62,7 +62,7 @@ def test_command_prints_each_request_with_its_answer(tmp_path: Path, capsys: pyt
     with serving(b={}) as server:
         assert main(["s3://b/ws", "--store-config", config(server, tmp_path), "--rounds", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split("  ")[0] == "create an object"
+    assert lines[0].split("  ")[0] == "write an object without a condition"
     assert lines[0].endswith("written               ok")
     assert lines[-1] == "All answers are right."
 
@@ -84,3 +84,16 @@ def test_store_that_refuses_writes_is_named(tmp_path: Path, capsys: pytest.Captu
 def test_invalid_url_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["/a/path"]) == 64
     assert "URL: a URL must be s3://BUCKET/KEY" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["if-none-match", "if-match"])
+@pytest.mark.parametrize("answer", [refusal(501, "NotImplemented"), refusal(400, "InvalidArgument")])
+def test_store_that_refuses_conditional_writes_is_found_and_left_empty(
+    tmp_path: Path, name: str, answer: Answer
+) -> None:
+    with serving(b={}) as server:
+        server.plan = lambda seen: answer if seen.method == "PUT" and name in seen.headers else None
+        wrong = [row for row in rows(server, tmp_path) if not row.is_right]
+        assert server.objects["b"] == {}
+    condition = "it doesn't exist" if name == "if-none-match" else "it is of a version"
+    assert [(row.request, row.answer) for row in wrong] == [(f"write an object if {condition}", "no (StoreRefused)")]

@@ -30,16 +30,33 @@ def test_directory_that_does_not_exist_is_empty(tmp_path: Path) -> None:
 
 def test_file_within_the_limit_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"x" * MB)
-    ScratchLimit(tmp_path, 3 * MB).refuse_beyond(MB)
+    ScratchLimit(tmp_path, 3 * MB).refuse_checkpoint(MB)
+    ScratchLimit(tmp_path, 3 * MB).refuse_loading(MB)
 
 
-def test_file_beyond_the_limit_is_refused_with_the_numbers(tmp_path: Path) -> None:
+def test_checkpoint_beyond_the_limit_is_refused_with_the_numbers(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"x" * (1024 * 1024))
     with pytest.raises(
         WorkspaceFull, match=r"1\.0 MB are in use .* needs 2\.5 MB, but the limit is 3\.0 MB"
     ) as refused:
-        ScratchLimit(tmp_path, 3 * MB).refuse_beyond(2_500_000)
+        ScratchLimit(tmp_path, 3 * MB).refuse_checkpoint(2_500_000)
     assert (refused.value.exit_code, refused.value.reason) == (70, "WorkspaceFull")
+
+
+def test_published_files_beyond_the_limit_are_refused_with_the_numbers(tmp_path: Path) -> None:
+    with pytest.raises(
+        WorkspaceFull,
+        match=r"0 bytes are in use and the published files to load need 89\.1 MB, but the limit is 300\.0 kB",
+    ) as refused:
+        ScratchLimit(tmp_path, 300_000).refuse_loading(89_100_000)
+    # a smaller keepCheckpoints removes none of the published ones
+    assert str(refused.value).endswith("increase sizeLimit of spec.workspace.objectStorage.scratch")
+
+
+@pytest.mark.parametrize(("size", "shown"), [(999, "999 bytes"), (1_500, "1.5 kB"), (20_000_000_000, "20,000.0 MB")])
+def test_number_of_bytes_is_shown_in_a_unit_that_fits(tmp_path: Path, size: int, shown: str) -> None:
+    with pytest.raises(WorkspaceFull, match=f"the next checkpoint needs {shown}, but the limit is 5 bytes"):
+        ScratchLimit(tmp_path, 5).refuse_checkpoint(size)
 
 
 @pytest.mark.parametrize("missing", ["MASKRCNN_SCRATCH_LIMIT", "MASKRCNN_WORKING_DIR"])

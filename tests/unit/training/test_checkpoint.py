@@ -341,3 +341,15 @@ def test_checkpoint_that_would_exceed_the_scratch_limit_is_not_written(tmp_path:
     assert limited[0].steps() == [10]
     limited[1].write(model(20))
     assert limited[1].steps() == [10, 20]
+
+
+def test_first_checkpoint_is_checked_against_the_scratch_limit(tmp_path: Path) -> None:
+    store(tmp_path / "elsewhere").write(model(10))
+    size = (tmp_path / "elsewhere" / "model.step-10.tlt").stat().st_size
+    directory = tmp_path / "results"
+    directory.mkdir()
+    limit = ScratchLimit(directory, bytes_below(directory) + size - 1)
+    limited = CheckpointStore(directory, key=None, keep=5, guard=lambda: None, scratch=limit)
+    with pytest.raises(WorkspaceFull, match=f"the next checkpoint needs {size} bytes"):
+        limited.write(model(10))
+    assert list(directory.iterdir()) == []

@@ -7,12 +7,12 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.artifacts.cleaning_up import clean_results, cleaning_lines
-from maskrcnn_trainer.artifacts.deleting import check_namespace, delete_results, question
+from maskrcnn_trainer.artifacts.deleting import delete_results, question, refuse_other_owner
 from maskrcnn_trainer.artifacts.getting import get_results
 from maskrcnn_trainer.artifacts.linking import link_to_file
 from maskrcnn_trainer.artifacts.listing import list_results
@@ -20,14 +20,27 @@ from maskrcnn_trainer.artifacts.names import FORM_OF_NAME, ArtifactName, parse_n
 from maskrcnn_trainer.artifacts.overview import shown_size
 from maskrcnn_trainer.artifacts.reading import read_overview
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
+from maskrcnn_trainer.object_store.fence.records import OwnerIdentity
 from maskrcnn_trainer.object_store.fence_store import FenceStore, open_fence_store
 from maskrcnn_trainer.object_store.task_inputs import staging_settings
+from maskrcnn_trainer.shared.artifact_actions import ArtifactAction, add_action_flags
 from maskrcnn_trainer.shared.object_url import STORE_SCHEMES, is_url, parse_url
 from maskrcnn_trainer.task.arguments import TaskParser
 from maskrcnn_trainer.task.output import write_output
 from maskrcnn_trainer.task.stopping import StopRequest
 
 log = logging.getLogger(__name__)
+
+_FORMS = {
+    ArtifactAction.LIST: f"{FORM_OF_NAME} (default: all experiments)",
+    ArtifactAction.GET: FORM_OF_NAME,
+    ArtifactAction.LINK: "EXPERIMENT/STEP/PATH of a file",
+    ArtifactAction.CLEAN: "EXPERIMENT or EXPERIMENT/STEP (default: all experiments)",
+    ArtifactAction.DELETE: "EXPERIMENT",
+}
+"""Forms of NAME."""
+_FOR_ALL_EXPERIMENTS = (ArtifactAction.LIST, ArtifactAction.CLEAN)
+"""Actions whose NAME may be left out."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,50 +50,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_list)
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", parser_class=TaskParser)
 
-    def add(name: str, run: Callable[[argparse.Namespace], int], description: str) -> Any:
-        action = actions.add_parser(name, help=_first_sentence(description), description=description)
+    runs: Mapping[ArtifactAction, Callable[[argparse.Namespace], int]] = {
+        ArtifactAction.LIST: _list,
+        ArtifactAction.GET: _get,
+        ArtifactAction.LINK: _link,
+        ArtifactAction.CLEAN: _clean,
+        ArtifactAction.DELETE: _delete,
+    }
+    for name, run in runs.items():
+        action = actions.add_parser(name, help=_first_sentence(name.description), description=name.description)
         _add_store_config(action, default=argparse.SUPPRESS)
+        number = "?" if name in _FOR_ALL_EXPERIMENTS else None
+        action.add_argument("name", nargs=number, metavar="NAME", help=_FORMS[name])
+        add_action_flags(action, name)
         action.set_defaults(run=run)
-        return action
+        if name is ArtifactAction.DELETE:
+            _add_owner(action)
 
-    listing = add("list", _list, "List experiments and steps: owner, number of files, and size of the results.")
-    listing.add_argument("name", nargs="?", metavar="NAME", help=f"{FORM_OF_NAME} (default: all experiments)")
-    listing.add_argument("--json", action="store_true", help="print JSON")
-    getting = add("get", _get, "Load results to a directory, verified; an interrupted call is continued by the next.")
-    getting.add_argument("name", metavar="NAME", help=FORM_OF_NAME)
-    getting.add_argument("-o", "--output", required=True, metavar="DIR", help="directory for the files below NAME")
-    getting.add_argument("--overwrite", action="store_true", help="replace files in DIR that have another content")
-    linking = add("link", _link, "Print a URL by which anybody can read one file for an hour.")
-    linking.add_argument("name", metavar="NAME", help="EXPERIMENT/STEP/PATH of a file")
-    cleaning = add(
-        "clean",
-        _clean,
-        "Delete objects that no results name any more. Those that it finds are deleted by another call an hour later. "
-        "Objects of the newest attempt are found only once it has published its result, an hour after its last "
-        "publish. A running attempt keeps its step and cleans it itself; what one that ended without a result has left "
-        "is deleted by the next attempt, or by delete.",
+
+def _add_owner(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--owner-id",
+        metavar="ID",
+        help="refuse to delete results of another owner than this one (default: delete those of any owner)",
     )
-    cleaning.add_argument(
-        "name", nargs="?", metavar="NAME", help="EXPERIMENT or EXPERIMENT/STEP (default: all experiments)"
-    )
-    deleting = add(
-        "delete",
-        _delete,
-        "Delete the results of an experiment. A running attempt ends with exit code 75 at its next publish, and its "
-        "step fails without another attempt. One small object of the experiment and one of each step remain, so that "
-        "no late request brings anything back.",
-    )
-    deleting.add_argument("name", metavar="NAME", help="EXPERIMENT")
-    deleting.add_argument("--yes", action="store_true", help="don't ask")
-    deleting.add_argument(
+    parser.add_argument(
         "--owner-namespace",
         metavar="NS",
-        help="refuse to delete results whose owner is of another namespace (default: delete those of any owner)",
-    )
-    deleting.add_argument(
-        "--purge",
-        action="store_true",
-        help="remove the small objects as well; only for an experiment of which no process runs any more",
+        help="namespace of that owner, for an experiment of a cluster (default: none, for a run without a cluster)",
     )
 
 
@@ -141,8 +138,8 @@ def _list(arguments: argparse.Namespace) -> int:
         # a program, such as maskrcnn-operator run, finds by the document that an experiment is absent
         write_output(json.dumps(found.document, indent=2) + "\n")
         return EXIT_OK
-    if found.absent:
-        raise InvalidInput(found.absent, reason="NotPublished")
+    if absence := found.absence(arguments.url):
+        raise InvalidInput(absence, reason="NotPublished")
     write_output(found.table)
     return EXIT_OK
 
@@ -187,15 +184,17 @@ def _clean(arguments: argparse.Namespace) -> int:
 
 def _delete(arguments: argparse.Namespace) -> int:
     name = parse_name(arguments.name)
-    if not arguments.yes or arguments.owner_namespace is not None:
+    owner = _owner(arguments, name)
+    if not arguments.yes:
         with _store(arguments) as store:
             found = read_overview(store, name)
-        check_namespace(found, name, arguments.owner_namespace)
-        if not arguments.yes and not _is_confirmed(question(found, name, arguments.url)):
+        if owner is not None:
+            refuse_other_owner(found, name, owner)
+        if not _is_confirmed(question(found, name, arguments.url)):
             log.info("Nothing was deleted")
             return EXIT_OK
     with _store(arguments) as store:
-        done = delete_results(store, name, purge=arguments.purge)
+        done = delete_results(store, name, owner=owner, purge=arguments.purge)
     for step, one in done.steps.items():
         if one.left_to is not None:
             log.warning("Step %s belongs to a later owner of the experiment and is left", step)
@@ -208,6 +207,19 @@ def _delete(arguments: argparse.Namespace) -> int:
         log.warning("The small objects of %s are left: another process has written one of them, or forbids it", name)
     log.info("%s is deleted: %s objects of %s steps", name, f"{done.deleted:,}", f"{len(done.steps):,}")
     return EXIT_OK
+
+
+def _owner(arguments: argparse.Namespace, name: ArtifactName) -> OwnerIdentity | None:
+    """Return the owner whose results may be deleted; None for any."""
+    if arguments.owner_id is None:
+        if arguments.owner_namespace is not None:
+            raise InvalidInput(
+                f"--owner-namespace {arguments.owner_namespace}: add --owner-id, as a namespace of another cluster can "
+                "have the same name",
+                reason="InvalidCommandLine",
+            )
+        return None
+    return OwnerIdentity(arguments.owner_id, arguments.owner_namespace or "", name.experiment)
 
 
 def _is_confirmed(text: str) -> bool:

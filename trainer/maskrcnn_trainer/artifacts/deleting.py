@@ -10,6 +10,7 @@ from maskrcnn_trainer.artifacts.overview import Overview, shown_size
 from maskrcnn_trainer.artifacts.reading import ResultsSource, SendRequest, steps_below
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.exchange_types import (
+    AnothersOwner,
     DamagedStore,
     Decision,
     DecisionRun,
@@ -20,13 +21,15 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     GetRecord,
 )
 from maskrcnn_trainer.object_store.fence.keys import StepKeys, owner_key
-from maskrcnn_trainer.object_store.fence.records import OwnerRecord, StepPointer
+from maskrcnn_trainer.object_store.fence.ownership import is_same_owner
+from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, OwnerRecord, StepPointer
 from maskrcnn_trainer.object_store.fence.tombstones import (
     DeletedExperiment,
     DeletedStep,
     delete_experiment,
     leave_step,
 )
+from maskrcnn_trainer.shared.identifiers import IDENTIFIER
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,11 @@ def question(found: Overview, name: ArtifactName, url: str) -> str:
     """Return the question before a deletion: whose results these are, and how many.
 
     Raises:
-        InvalidInput: the experiment doesn't exist.
+        InvalidInput: the experiment has no results.
     """
     one = found.experiments.get(name.experiment)
     if one is None or (one.owner is None and one.owner_epoch == 0 and not one.problem):
-        raise InvalidInput(f"NAME: the experiment {name} doesn't exist", reason="NotPublished")
+        raise InvalidInput(f"NAME: {name} has no results below {url} yet", reason="NotPublished")
     sets = [each for step in one.steps.values() for each in (step.current, step.previous) if each is not None]
     whose = "" if one.owner is None else f" of owner {printable(one.owner.owner_id)}"
     where = "" if one.owner is None or not one.owner.namespace else f", namespace {printable(one.owner.namespace)}"
@@ -84,29 +87,42 @@ def question(found: Overview, name: ArtifactName, url: str) -> str:
     )
 
 
-def check_namespace(found: Overview, name: ArtifactName, namespace: str | None) -> None:
-    """Check that the results belong to a namespace of a cluster, and not to another one that shares the URL.
+def refuse_other_owner(found: Overview, name: ArtifactName, owner: OwnerIdentity) -> None:
+    """Check that the results belong to an owner, before a question; the deletion checks it again.
 
     Args:
         found: overview of the experiment.
         name: of the experiment.
-        namespace: that the owner must have; None for any.
+        owner: that the results must have.
 
     Raises:
-        InvalidInput: the owner is of another namespace, or of a run without a cluster.
+        InvalidInput: they have another one.
     """
     one = found.experiments.get(name.experiment)
-    if namespace is None or one is None or one.owner is None or one.owner.namespace == namespace:
-        return
-    where = f"namespace {printable(one.owner.namespace)}" if one.owner.namespace else "a run without a cluster"
-    raise InvalidInput(
-        f"NAME {name}: the results belong to owner {printable(one.owner.owner_id)} of {where}, and not to namespace "
-        f"{printable(namespace)}; to delete them nevertheless, give the URL of the workspace in place of the name",
+    if one is not None and one.owner is not None and not is_same_owner(one.owner, owner):
+        raise _refusal(name, one.owner, owner)
+
+
+def _refusal(name: ArtifactName, found: OwnerIdentity, owner: OwnerIdentity) -> InvalidInput:
+    by_url = (
+        f"to delete them nevertheless, use `artifacts URL delete {name}`, without -n, --owner-id, --owner-namespace"
+    )
+    is_of_the_namespace = found.namespace == owner.namespace and IDENTIFIER.fullmatch(found.owner_id)
+    same = f"if {found.owner_id} is yours, too, add --owner-id {found.owner_id}; " if is_of_the_namespace else ""
+    return InvalidInput(
+        f"NAME {name}: the results belong to {_shown(found)}, and not to {_shown(owner)}; {same}{by_url}",
         reason="AnothersOwner",
     )
 
 
-def delete_results(store: ResultsSource, name: ArtifactName, *, purge: bool = False) -> DeletedResults:
+def _shown(owner: OwnerIdentity) -> str:
+    where = f"namespace {printable(owner.namespace)}" if owner.namespace else "a run without a cluster"
+    return f"owner {printable(owner.owner_id)} of {where}"
+
+
+def delete_results(
+    store: ResultsSource, name: ArtifactName, *, owner: OwnerIdentity | None = None, purge: bool = False
+) -> DeletedResults:
     """Delete the results of an experiment.
 
     Its owner becomes a tombstone first. So does the pointer of each step that is listed then; the objects of earlier
@@ -115,11 +131,12 @@ def delete_results(store: ResultsSource, name: ArtifactName, *, purge: bool = Fa
     Args:
         store: of the experiments.
         name: of the experiment.
+        owner: whose results alone are deleted; None for those of any owner.
         purge: whether to remove the tombstones as well. Then a late request, or an attempt that still runs, can write
             the experiment again.
 
     Raises:
-        InvalidInput: the experiment doesn't exist, its owner is damaged, or the store refuses.
+        InvalidInput: the experiment has no results, its owner is damaged or another one, or the store refuses.
         TryAgain: the store is unavailable; another call continues.
     """
     if name.step is not None:
@@ -131,11 +148,13 @@ def delete_results(store: ResultsSource, name: ArtifactName, *, purge: bool = Fa
     send = store.sender()
     below = steps_below(store, name)
     named = tuple(keys.step for keys in below.steps)
-    outcome = _run(delete_experiment(name.experiment, secrets.token_hex(16), named), send)
+    outcome = _run(delete_experiment(name.experiment, secrets.token_hex(16), named, owner=owner), send)
+    if isinstance(outcome, AnothersOwner) and owner is not None and outcome.record.owner is not None:
+        raise _refusal(name, outcome.record.owner, owner)
     if isinstance(outcome, DamagedStore):
         raise InvalidInput(f"{outcome.key} {outcome.problem}", reason="StoreRefused")
     if not isinstance(outcome, DeletedExperiment):
-        raise InvalidInput(f"NAME: the experiment {name} doesn't exist", reason="NotPublished")
+        raise InvalidInput(f"NAME: {name} has no results", reason="NotPublished")
     done = DeletedResults(name.experiment, dict(outcome.steps), below.complete and not outcome.incomplete)
     if purge and not done.failures:
         return replace(done, purged=_purged(send, name.experiment, done, outcome.record))

@@ -42,15 +42,14 @@ class ListedResults:
                 ]
         return document
 
-    @property
-    def absent(self) -> str:
-        """Return a sentence about what doesn't exist, with URL or NAME before it; empty if there is a list to show."""
+    def absence(self, url: str) -> str:
+        """Return a sentence about what isn't below a URL, with URL or NAME before it; empty if a list can be shown."""
         name = self.name
         if name is None:
             is_empty = not self.overview.experiments and self.overview.complete
             return f"URL: {NOTHING_BELOW}" if is_empty else ""
         if name.experiment not in self.overview.experiments:
-            return f"NAME: the experiment {name.experiment} doesn't exist"
+            return f"NAME: {name.experiment} has no results below {url} yet"
         if self.published is not None and not self.published.files and name.path is not None:
             return f"NAME: {name.experiment}/{name.step} has no {name.path}"
         return ""

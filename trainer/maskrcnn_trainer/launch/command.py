@@ -92,7 +92,7 @@ def _run_processes(
 
     def stopping() -> bool:
         member.while_waiting()
-        return stop.asked
+        return stop.ends_launch
 
     several = settings.nodes * settings.processes > 1
     address, port, interface = "127.0.0.1", 0, "lo"
@@ -112,7 +112,7 @@ def _run_processes(
                     return say_stopped(environment, settings)
                 interface = interface_towards(address)
                 stack.enter_context(member.joined(board))
-        if stop.asked:
+        if stop.ends_launch:
             return say_stopped(environment, settings)
         threads = threads_per_process(settings.processes, settings.threads)
         common = {THREADS_VARIABLE: str(threads), "OMP_NUM_THREADS": str(threads)}

@@ -12,6 +12,7 @@ from maskrcnn_trainer.errors import (
     EXIT_STOPPED,
     EXIT_WORKSPACE_FULL,
     WHAT_TO_LOWER,
+    Stopped,
     Superseded,
     TaskError,
     WorkspaceFull,
@@ -36,8 +37,7 @@ def conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: Lau
         elif cause.failure is not None:
             reason, text = cause.failure.reason, f"process {cause.rank}: {cause.failure.message}"
         else:
-            reason = "ProcessFailed"
-            text = f"process {cause.rank} ended with exit code {cause.code}; see its log for the cause"
+            reason, text = _unreported(f"process {cause.rank}", cause.code)
         error = TaskFailure(reason, text)
         write_termination_message(
             environment, termination_message(settings.task[0], cause.code, environment, error=error)
@@ -95,7 +95,7 @@ def message_of_code(
     checkpoint_step: int | None,
 ) -> TerminationMessage:
     """Return the termination message of a task that has left none in its working copy."""
-    error = TaskFailure("ProcessFailed", f"the task ended with exit code {code}; see its log for the cause")
+    error = TaskFailure(*_unreported("the task", code))
     if code == EXIT_WORKSPACE_FULL:
         # its message is in the working copy, which has no room for it
         full = WorkspaceFull(f"{working_dir}: no space left; free some space, or enlarge the volume")
@@ -109,6 +109,14 @@ def message_of_code(
     )
 
 
+def _unreported(what: str, code: int) -> tuple[str, str]:
+    """Return reason and message of a process that has reported nothing."""
+    if code == EXIT_STOPPED:
+        # a signal that arrives before the process handles it
+        return Stopped.default_reason, f"{what} was stopped before it had begun to work"
+    return "ProcessFailed", f"{what} ended with exit code {code}; see its log for the cause"
+
+
 def say_refused(error: TaskError, environment: TaskEnvironment, settings: LaunchSettings) -> None:
     """Write the termination message of a start that couldn't claim its directory, unless the file is in there."""
     results_dir, termination_log = Path(str(environment.results_dir)), environment.termination_log
@@ -118,7 +126,7 @@ def say_refused(error: TaskError, environment: TaskEnvironment, settings: Launch
 
 def say_stopped(environment: TaskEnvironment, settings: LaunchSettings) -> int:
     """Write the termination message of a start that was stopped before its processes, and return its exit code."""
-    error = TaskFailure("Stopped", "stopped before the processes were started")
+    error = TaskFailure(Stopped.default_reason, "stopped before the processes were started")
     write_termination_message(
         environment, termination_message(settings.task[0], EXIT_STOPPED, environment, error=error)
     )

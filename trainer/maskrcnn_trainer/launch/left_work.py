@@ -82,6 +82,7 @@ def publish_left_result(
     session: StepSession,
     *,
     seconds: float,
+    is_kept: bool,
     others: tuple[PublishedFile, ...],
     interrupted: threading.Event,
     on_start: Callable[[StepPublisher], None],
@@ -92,13 +93,14 @@ def publish_left_result(
         results_dir: the working copy of the step, which this start has claimed.
         session: that holds the step.
         seconds: time after which it is given up.
+        is_kept: see :class:`StepPublisher`.
         others: logs of other nodes of earlier attempts, which the published set names and the next one names again.
         interrupted: see :class:`StepPublisher`.
         on_start: called with the publisher, to hurry it.
 
     Raises:
         TryAgain: the store has failed for that time, or the result is gone (75).
-        Superseded, UnpublishableResults: see :meth:`StepPublisher.finish`.
+        Superseded, InvalidInput: see :meth:`StepPublisher.finish`.
     """
     published: list[PublishedSet] = []
     publisher = StepPublisher(
@@ -107,6 +109,7 @@ def publish_left_result(
         on_superseded=lambda error: log.error("%s", error),
         on_published=published.append,
         others=lambda: others,
+        is_kept=is_kept,
         interrupted=interrupted,
     )
     on_start(publisher)

@@ -14,10 +14,10 @@ from maskrcnn_trainer.errors import InvalidInput, TaskError
 from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.launch.rendezvous import RendezvousBoard
 from maskrcnn_trainer.object_store.fence.encoding import encode_node_log
-from maskrcnn_trainer.object_store.fence.exchange_types import PutFiles, UploadedKeys
+from maskrcnn_trainer.object_store.fence.exchange_types import FoundRecord, GetRecord, PutFiles, UploadedKeys
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.node_logs import LARGEST_LOG, LogNames
-from maskrcnn_trainer.object_store.fence.records import ClaimName, NodeLog, PublishedFile
+from maskrcnn_trainer.object_store.fence.records import ClaimName, NodeLog, PublishedFile, StepPointer
 from maskrcnn_trainer.object_store.fence.untrusted import parse_claim_name
 from maskrcnn_trainer.publishing.step_session import SessionStore
 
@@ -87,8 +87,25 @@ class NodeLogUploads:
         content = board.read(CLAIM_MESSAGE)
         if content is None:
             return None
-        claim: ClaimName = parse_claim_name(content)
+        claim = parse_claim_name(content)
+        self._check(claim)
         return LogNames(self._keys, claim, self._node, secrets.token_hex(8))
+
+    def _check(self, claim: ClaimName) -> None:
+        """Check that a claim which the rendezvous names is the pointer's: any process can write to the rendezvous.
+
+        No cleaning would delete a log of an epoch that the step hasn't reached.
+
+        Raises:
+            InvalidInput: it isn't.
+        """
+        answer = self._store.sender()(GetRecord(self._keys.pointer))
+        pointer = answer.content if isinstance(answer, FoundRecord) else None
+        if not isinstance(pointer, StepPointer) or (pointer.epoch, pointer.token) != (claim.epoch, claim.token):
+            raise InvalidInput(
+                f"the rendezvous names a claim of epoch {claim.epoch}, which {self._store.url}/{self._keys.pointer} "
+                "doesn't have"
+            )
 
     def _stored(self, kept: KeptLog, names: LogNames, *, is_last: bool) -> NodeLog:
         with tempfile.TemporaryDirectory(prefix="maskrcnn-log-") as folder:

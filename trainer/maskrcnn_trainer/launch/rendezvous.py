@@ -6,20 +6,19 @@ called before every node is up: each node puts its rank into the store and waits
 
 from __future__ import annotations
 
-import http.client
+import http
 import logging
 import os
+import re
 import socket
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from horovod.runner.http.http_server import RendezvousHTTPServer
+    from maskrcnn_trainer.launch.rendezvous_server import LimitedRendezvousServer
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +28,9 @@ NCCL_INTERFACE_VARIABLE = "NCCL_SOCKET_IFNAME"
 SECONDS_BETWEEN_LINES = 30.0
 MOST_MESSAGE_BYTES = 8192
 """Most bytes of a message that are read."""
+SECONDS_FOR_REQUEST = 5.0
+"""Longest time of a request to one address of node 0, however slowly the bytes of its answer arrive."""
+_MOST_HEAD_BYTES = 8192
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def node_name(rank: int) -> str:
 class RendezvousHost:
     """Rendezvous server of Horovod, in a thread of this process."""
 
-    def __init__(self, server: RendezvousHTTPServer) -> None:
+    def __init__(self, server: LimitedRendezvousServer) -> None:
         """Store a server that is serving."""
         self._server = server
         self.port: int = server.server_address[1]
@@ -103,16 +105,17 @@ class RendezvousHost:
             OSError: this process cannot listen on the port.
         """
         from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
-        from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
+
+        from maskrcnn_trainer.launch.rendezvous_server import LimitedRendezvousServer
 
         hosts = ",".join(f"{node_name(rank)}:{processes}" for rank in range(nodes))
-        server = RendezvousHTTPServer((address, port), RendezvousHandler, 0)
+        server = LimitedRendezvousServer((address, port), nodes * processes)
         server.init(get_host_assignments(parse_hosts(hosts), nodes * processes))
         threading.Thread(target=server.serve_forever, name="rendezvous", daemon=True).start()
         return cls(server)
 
     def close(self) -> None:
-        """Stop the server and release its port."""
+        """Stop the server and release its port, without waiting for requests that are under way."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -145,23 +148,69 @@ class RendezvousBoard:
         Raises:
             OSError: node 0 can't be reached.
         """
-        try:
-            return self._request(name)
-        except urllib.error.HTTPError as error:
-            if error.code == http.HTTPStatus.NOT_FOUND:
-                return None
-            raise
+        return self._request(name)
 
-    def _request(self, name: str, content: bytes | None = None) -> bytes:
-        url = f"http://{self.host}:{self.port}/{SCOPE}/{name}"
-        request = urllib.request.Request(url, data=content, method="GET" if content is None else "PUT")
-        # pods connect to each other directly, without the proxy that the environment may name
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    def _request(self, name: str, content: bytes | None = None) -> bytes | None:
+        head = f"GET /{SCOPE}/{name} HTTP/1.0\r\n\r\n"
+        if content is not None:
+            head = f"PUT /{SCOPE}/{name} HTTP/1.0\r\nContent-Length: {len(content)}\r\n\r\n"
+        deadline = time.monotonic() + SECONDS_FOR_REQUEST
         try:
-            with opener.open(request, timeout=3) as answer:
-                return bytes(answer.read(MOST_MESSAGE_BYTES))
-        except http.client.HTTPException as error:
-            raise ConnectionError(f"{url}: the answer isn't one of a rendezvous") from error
+            with socket.create_connection((self.host, self.port), timeout=SECONDS_FOR_REQUEST) as connection:
+                connection.settimeout(_seconds_until(deadline))
+                connection.sendall(head.encode() + (content or b""))
+                answer = _received(connection, deadline)
+        except UnicodeError as error:
+            raise ConnectionError(f"{self.host!r} isn't a host name") from error
+        if answer.status == http.HTTPStatus.NOT_FOUND and content is None:
+            return None
+        if answer.status != http.HTTPStatus.OK:
+            raise ConnectionError(f"the rendezvous at {self.host}:{self.port} has refused {name}: {answer.status}")
+        return answer.content[:MOST_MESSAGE_BYTES]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Answer of a rendezvous, whose content is cut to what is read of it."""
+
+    status: int
+    content: bytes
+
+
+_HEAD = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
+
+
+def _received(connection: socket.socket, deadline: float) -> _Answer:
+    """Return an answer; the server may keep the connection open after it.
+
+    Raises:
+        OSError: it doesn't arrive whole before the deadline, or isn't one of a rendezvous.
+    """
+    received = b""
+    while (answer := _parsed(received)) is None:
+        connection.settimeout(_seconds_until(deadline))
+        more = connection.recv(65_536)
+        if not more or len(received) > _MOST_HEAD_BYTES + MOST_MESSAGE_BYTES:
+            raise ConnectionError("the answer isn't one of a rendezvous")
+        received += more
+    return answer
+
+
+def _parsed(received: bytes) -> _Answer | None:
+    """Return the answer that the received bytes begin with; None if they don't have it whole."""
+    head, end, content = received.partition(b"\r\n\r\n")
+    status, length = _HEAD.match(head), _LENGTH.search(head + b"\r\n")
+    if not end or status is None or length is None or len(content) < min(int(length[1]), MOST_MESSAGE_BYTES):
+        return None
+    return _Answer(int(status[1]), content[: int(length[1])])
+
+
+def _seconds_until(deadline: float) -> float:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError(f"node 0 hasn't answered within {SECONDS_FOR_REQUEST:.0f} s")
+    return seconds
 
 
 def join(
@@ -172,34 +221,42 @@ def join(
     A node must be ready to start its processes: once all have joined, the processes wait for each other for five
     minutes only. So its inputs are staged before, and ``stopping`` doesn't block.
 
+    A rendezvous that was started again has lost all announcements. So this node announces itself with each try, and
+    all the others must be there in one try.
+
     Args:
         board: of the rendezvous.
         node_rank: rank of this node.
         nodes: number of nodes.
-        stopping: returns whether to stop waiting; called between two tries.
+        stopping: returns whether to stop waiting; called before each request.
         poll: seconds between two tries.
 
     Returns:
         True once all nodes are up, False if stopped before.
     """
-    announced, missing, next_line = False, set(range(nodes)), time.monotonic() + SECONDS_BETWEEN_LINES
+    everyone = frozenset(range(nodes))
+    missing, next_line = everyone, time.monotonic() + SECONDS_BETWEEN_LINES
     while not stopping():
         try:
-            if not announced:
-                board.write(str(node_rank), b"here")
-                announced = True
-            missing = {rank for rank in missing if board.read(str(rank)) is None}
+            board.write(str(node_rank), b"here")
+            missing = _absent(board, missing, stopping)
+            if not missing:
+                missing = _absent(board, everyone, stopping)
             if not missing:
                 return True
+            reason: object = f"missing: {', '.join(node_name(rank) for rank in sorted(missing))}"
         except OSError as error:
-            reason: object = error
-        else:
-            reason = f"missing: {', '.join(node_name(rank) for rank in sorted(missing))}"
+            missing, reason = everyone, error
         if time.monotonic() >= next_line:
             log.info("Waiting for the other nodes at %s:%d (%s)", board.host, board.port, reason)
             next_line = time.monotonic() + SECONDS_BETWEEN_LINES
         time.sleep(poll)
     return False
+
+
+def _absent(board: RendezvousBoard, ranks: Iterable[int], stopping: Callable[[], bool]) -> frozenset[int]:
+    """Return the nodes that haven't announced themselves; those that weren't looked for before a stop count, too."""
+    return frozenset(rank for rank in ranks if stopping() or board.read(str(rank)) is None)
 
 
 def interface_towards(host: str) -> str:

@@ -22,6 +22,11 @@ class GroupStopRequest(StopSignals):
         self.abandoned = False
         self._group: NodeProcesses | None = None
 
+    @property
+    def ends_launch(self) -> bool:
+        """Return whether this node must start no processes, by a signal or because another run has the directory."""
+        return self.asked or self.abandoned
+
     def follow(self, group: NodeProcesses) -> None:
         """Apply this request and those that come to a group that was just started."""
         self._group = group

@@ -39,6 +39,7 @@ from maskrcnn_trainer.launch.stop_request import GroupStopRequest
 from maskrcnn_trainer.launch.stored_endings import StoredEnding
 from maskrcnn_trainer.launch.working_copy import (
     local_task,
+    outlasts_attempt,
     refuse_other_outputs,
     variables_set,
     working_copy,
@@ -63,6 +64,7 @@ from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.publication import LaunchPublication
+from maskrcnn_trainer.task.scratch import ScratchLimit
 from maskrcnn_trainer.task.stored_step import StoredStep
 
 log = logging.getLogger(__name__)
@@ -132,11 +134,11 @@ def launch_stored(
         open_store: opens the store.
 
     Raises:
-        InvalidInput: the task names another URL for its results, the store refuses, or another owner has the
-            experiment (64).
+        InvalidInput: the task names another URL for its results, the store refuses, also the results of a task that
+            has succeeded, or another owner has the experiment (64).
         Superseded: a later attempt has the step (75).
         TryAgain: the store has failed for too long, at the claim or at the end of a task that has succeeded (75).
-        WorkspaceFull: the disk of this machine is full (70).
+        WorkspaceFull: the disk of this machine is full, or published files exceed the limit of its directory (70).
         Stopped: a signal arrived before the processes were started (143).
     """
     ending = StoredEnding(settings, environment, stored)
@@ -199,12 +201,17 @@ class _StoredLaunch:
         return self.interrupted.is_set() or (self.claiming and self.stop.asked)
 
     @property
+    def _is_kept(self) -> bool:
+        return outlasts_attempt(self.stored, os.environ)
+
+    @property
     def results_dir(self) -> Path:
         """Return the working copy of the step."""
         return self.working_dir / self.stored.experiment / self.stored.step
 
     def carry_out(self, session: StepSession) -> int:
         """Claim the step, run its processes unless it is done, and return the exit code."""
+        scratch = ScratchLimit.from_environ(os.environ | self._variables())
         claimed = session.claim()
         if claimed.is_done and claimed.published is not None:
             self.ending.report_done(session, claimed.published)
@@ -220,7 +227,12 @@ class _StoredLaunch:
                     self.stored.url,
                     self.ending.checkpoint_step,
                 )
-            session.restore(claimed.published, self.results_dir, left_out=frozenset(file.path for file in others))
+            session.restore(
+                claimed.published,
+                self.results_dir,
+                left_out=frozenset(file.path for file in others),
+                before_load=scratch.refuse_loading if scratch is not None else None,
+            )
         # the task's own message is kept back until its results are published
         held_back = self.results_dir.with_name(f".{self.stored.step}.termination.json")
         held_back.unlink(missing_ok=True)
@@ -235,6 +247,7 @@ class _StoredLaunch:
                 self.results_dir,
                 session,
                 seconds=FINAL_SECONDS,
+                is_kept=self._is_kept,
                 others=others,
                 interrupted=self.interrupted,
                 on_start=self._hurried_by_interrupts,
@@ -299,6 +312,7 @@ class _StoredLaunch:
             on_superseded=self._on_superseded,
             on_published=on_published,
             others=copy.logs.files,
+            is_kept=self._is_kept,
             every_seconds=None if writes_checkpoints(copy.settings.task) else SECONDS_BETWEEN_PUBLISHES,
             interrupted=self.interrupted,
         )

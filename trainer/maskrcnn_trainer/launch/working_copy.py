@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.object_store.connection import is_in_pod
 from maskrcnn_trainer.shared.object_url import is_url
 from maskrcnn_trainer.shared.variables import RESULTS_DIR_VARIABLE
 from maskrcnn_trainer.spec.url_fields import OUTPUT_FLAGS
@@ -28,6 +29,11 @@ def working_copy(stored: StoredStep) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="maskrcnn-results-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def outlasts_attempt(stored: StoredStep, environ: Mapping[str, str]) -> bool:
+    """Return whether the next attempt finds the working copy: neither a temporary directory nor a pod's emptyDir."""
+    return stored.working_dir is not None and not is_in_pod(environ)
 
 
 def make_room_for_log(environment: TaskEnvironment, stored: StoredStep) -> None:

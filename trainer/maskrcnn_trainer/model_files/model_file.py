@@ -85,7 +85,12 @@ class ModelFile:
 
 
 def write_model_file(
-    path: Path, model: ModelFile, key: str | None = None, *, before_rename: Callable[[], None] | None = None
+    path: Path,
+    model: ModelFile,
+    key: str | None = None,
+    *,
+    before_write: Callable[[int], None] | None = None,
+    before_rename: Callable[[], None] | None = None,
 ) -> None:
     """Write a model file atomically.
 
@@ -93,6 +98,7 @@ def write_model_file(
         path: the file, which is replaced if it exists; its directory must exist.
         model: the content.
         key: encryption key; None for an unencrypted file.
+        before_write: called with the bytes of the file before the first one is written; if it raises, none is.
         before_rename: called when all bytes are on the disk; if it raises, the old file is kept.
 
     Raises:
@@ -101,6 +107,8 @@ def write_model_file(
     payload = _archive(model)
     if key is not None:
         payload = encrypt(payload, key)
+    if before_write is not None:
+        before_write(len(payload))
     write_atomically(path, payload, before_rename=before_rename)
 
 

@@ -155,22 +155,26 @@ class StoreClient:
         content = None if answer["content"] is None else base64.b64decode(answer["content"])
         return SmallObject(info, ObjectVersion(answer["etag"], answer["version"]), content)
 
-    def create(self, key: str, content: bytes) -> ObjectVersion | WriteOutcome:
+    def create(self, key: str, content: bytes, *, is_trial: bool = False) -> ObjectVersion | WriteOutcome:
         """Write an object of at most ``MOST_SMALL`` bytes if it doesn't exist, and return its version, or EXISTS.
 
-        A request whose answer was lost is sent again, so that EXISTS may be about this very write.
+        A request whose answer was lost is sent again, so that EXISTS may be about this very write. A trial finds out
+        what the store has: a refusal of it isn't tried again because other writes were answered.
         """
-        return self._written(create_request(key, _small(content), self._scheme))
+        return self._written(create_request(key, _small(content), self._scheme, is_trial=is_trial))
 
-    def update(self, key: str, content: bytes, version: ObjectVersion) -> ObjectVersion | WriteOutcome:
+    def update(
+        self, key: str, content: bytes, version: ObjectVersion, *, is_trial: bool = False
+    ) -> ObjectVersion | WriteOutcome:
         """Replace an object by at most ``MOST_SMALL`` bytes if it is of a version, and return its new version.
 
-        A request whose answer was lost is sent again, so that a refusal may be about this very write.
+        A request whose answer was lost is sent again, so that a refusal may be about this very write. A trial: see
+        :meth:`create`.
 
         Returns:
             the version, or CHANGED, EXISTS (another request is changing it), or ABSENT.
         """
-        return self._written(update_request(key, _small(content), version, self._scheme))
+        return self._written(update_request(key, _small(content), version, self._scheme, is_trial=is_trial))
 
     def overwrite(self, key: str, content: bytes) -> ObjectVersion:
         """Write an object of at most ``MOST_SMALL`` bytes, and return its version."""
@@ -220,7 +224,7 @@ class StoreClient:
 
         def refusal(failure: Failure) -> ReadOutcome | None:
             refused = meaning_of(failure, Operation.READ, self._scheme) is Meaning.REFUSED
-            return ReadOutcome.ABSENT if refused else None
+            return ReadOutcome.ABSENT if refused and failure.kind is FailureKind.ANSWER else None
 
         # the answer to HEAD would not distinguish an absent object from a refusal
         message = {"op": "read", "key": key, "most": 0}

@@ -25,6 +25,7 @@ DEFAULT_REGION = "us-east-1"
 ACCOUNT_VARIABLE = "AZURE_STORAGE_ACCOUNT_NAME"
 _POD_VARIABLE = "KUBERNETES_SERVICE_HOST"
 """Set by the kubelet in each container."""
+_TOKEN_SERVICE_VARIABLE = "AWS_ENDPOINT_URL_STS"  # noqa: S105 - the name of a variable
 _REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _ALWAYS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables of proxies and certificates, which every helper gets; those of proxies also in lowercase."""
@@ -72,7 +73,15 @@ class StoreConnection:
             self.region,
             ambient=self.secret_dir is None,
             secret=str(self.secret_dir or ""),
+            in_pod=self.in_pod,
         )
+
+    @property
+    def token_service(self) -> str:
+        """Return the URL at which the library exchanges the token of a service account of AWS; empty elsewhere."""
+        if self.scheme != "s3":
+            return ""
+        return self.environment.get(_TOKEN_SERVICE_VARIABLE) or f"https://sts.{self.region}.amazonaws.com"
 
     def url_of(self, key: str) -> str:
         """Return the URL of a key or prefix; that of the container for an empty one."""
@@ -90,6 +99,7 @@ class StoreConnection:
             "endpoint": self.endpoint,
             "account": self.account,
             "region": self.region,
+            "tokenService": self.token_service,
             "secretDir": None if self.secret_dir is None else str(self.secret_dir.absolute()),
             "caBundle": self.ca_bundle,
             "allowHttp": self.allow_http,
@@ -130,8 +140,13 @@ def connection_for(
         ca_bundle=(store.ca_bundle or "") if store is not None else "",
         allow_http=allow_http,
         environment=_environment_of_helper(url.scheme, environment, ambient=secret_dir is None),
-        in_pod=_POD_VARIABLE in environment,
+        in_pod=is_in_pod(environment),
     )
+
+
+def is_in_pod(environment: Mapping[str, str]) -> bool:
+    """Return whether this process runs in a pod, by its environment."""
+    return _POD_VARIABLE in environment
 
 
 def _endpoint(

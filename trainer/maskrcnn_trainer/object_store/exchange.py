@@ -24,8 +24,13 @@ from maskrcnn_trainer.object_store.retries import Episode, RetryPolicy, error_of
 CONCURRENCY = 16
 TICK_SECONDS = 0.2
 """Time within which a stop is noticed."""
-SECONDS_OF_SILENCE = 300.0
-"""Time without a message after which a helper is taken for lost: far more than the limits of a request in it."""
+SECONDS_OF_SILENCE = 60.0
+"""Time without a message after which a helper that carries out requests is taken for lost: it sends one every 10 s."""
+SECONDS_OF_A_SMALL_REQUEST = 150.0
+"""Time after which a request with a short answer is ended, as its limits in the helper are about each byte."""
+SECONDS_OF_LARGE_REQUESTS = 300.0
+"""The same for reads of parts, uploads, and listings, since any of them has moved on: uploads wait for each other."""
+_LARGE = frozenset({"fetch", "upload", "list"})
 
 
 class ReadOutcome(Enum):
@@ -53,6 +58,7 @@ class StoreRequest:
         on_sent: called with the number of bytes that an upload has sent, from 0 again at each try.
         after_failure: changes of the message when it is sent again.
         answers_absence: whether an absent or changed object is an answer, and not an error.
+        is_trial: whether it finds out what the store has, so that a refusal is one whatever was answered before.
         answer_of: returns the answer that a failure is; None: it is none.
         episode: its failures in a row.
     """
@@ -64,6 +70,7 @@ class StoreRequest:
     on_sent: Callable[[int], None] = lambda _sent: None
     after_failure: Message = field(default_factory=dict)
     answers_absence: bool = False
+    is_trial: bool = False
     answer_of: Callable[[Failure], Enum | None] = lambda _failure: None
     episode: Episode | None = None
 
@@ -108,6 +115,32 @@ class _Run:
         return max(0.0, self._waiting[0][0] - now) if self._waiting else TICK_SECONDS
 
 
+@dataclass
+class _Sent:
+    """Request that the helper has.
+
+    Attributes:
+        request: the request.
+        run: its iteration.
+        since: time at which it was sent.
+    """
+
+    request: StoreRequest
+    run: _Run
+    since: float
+
+    def is_slow(self, now: float, moved: float) -> bool:
+        """Return whether it takes too long.
+
+        Args:
+            now: time, in seconds.
+            moved: time of the last message about any request.
+        """
+        if self.request.message["op"] in _LARGE:
+            return now - max(self.since, moved) > SECONDS_OF_LARGE_REQUESTS
+        return now - self.since > SECONDS_OF_A_SMALL_REQUEST
+
+
 class _NotStarted(Exception):
     """A helper process that has started and can't reach its store."""
 
@@ -144,8 +177,8 @@ class Exchange:
         self._jitter = jitter
         self._numbers = itertools.count()
         self._helper: HelperProcess | None = None
-        self._sent: dict[int, tuple[StoreRequest, _Run]] = {}
-        self._heard = 0.0
+        self._sent: dict[int, _Sent] = {}
+        self._heard = self._moved = 0.0
         self._answered: set[Permission] = set()
 
     @property
@@ -156,12 +189,13 @@ class Exchange:
     def close(self) -> None:
         """End the helper process; a later request starts another one, and iterations that are open continue."""
         helper, self._helper = self._helper, None
-        sent, self._sent = self._sent, {}
+        taken, self._sent = self._sent, {}
         if helper is not None:
             helper.kill()
-        for request, run in sent.values():
-            run.sent -= 1
-            run.wait(request, self._clock())
+        for sent in taken.values():
+            sent.run.sent -= 1
+            sent.request.message.update(sent.request.after_failure)
+            sent.run.wait(sent.request, self._clock())
 
     def single(self, request: StoreRequest) -> StoreAnswer:
         """Return the answer to one request."""
@@ -196,30 +230,32 @@ class Exchange:
                     yield run.answers.popleft()
         finally:
             if run.sent:
-                self._sent = {number: sent for number, sent in self._sent.items() if sent[1] is not run}
+                self._sent = {number: sent for number, sent in self._sent.items() if sent.run is not run}
                 self.close()
 
-    def error(self, failure: Failure, operation: Operation, key: str) -> TaskError:
+    def error(self, failure: Failure, operation: Operation, key: str, *, is_trial: bool = False) -> TaskError:
         """Return the error for a failure that isn't tried again."""
         connection = self._connection
-        answered = operation.permission in self._answered
+        answered = operation.permission in self._answered and not is_trial
         return error_of(failure, operation, connection.url_of(key), connection.reached, answered=answered)
 
     def _send(self, request: StoreRequest, run: _Run) -> None:
         number = next(self._numbers)
         try:
             helper = self._started()
-            self._sent[number] = request, run
-            run.sent += 1
+            self._note_sent(number, request, run)
             helper.send({**request.message, "id": number})
         except _NotStarted as error:
             self._try_again(request, error.failure, run)
         except HelperLost as error:
             if number not in self._sent:
-                self._sent[number] = request, run
-                run.sent += 1
+                self._note_sent(number, request, run)
             self._lost(error.code)
         self._heard = self._clock()
+
+    def _note_sent(self, number: int, request: StoreRequest, run: _Run) -> None:
+        self._sent[number] = _Sent(request, run, self._clock())
+        run.sent += 1
 
     def _started(self) -> HelperProcess:
         """Return the helper of this process.
@@ -261,10 +297,27 @@ class Exchange:
             self._take(message)
         elif self._clock() - self._heard > SECONDS_OF_SILENCE:
             self._lost(None)
+            return
+        self._end_slow_requests()
+
+    def _end_slow_requests(self) -> None:
+        """End requests that take too long, by ending the helper; send its others again."""
+        now = self._clock()
+        slow = [number for number, sent in self._sent.items() if sent.is_slow(now, self._moved)]
+        taken = [self._sent.pop(number) for number in slow]
+        if taken:
+            self.close()
+        for sent in taken:
+            sent.run.sent -= 1
+            self._try_again(sent.request, Failure(FailureKind.TIMEOUT), sent.run)
 
     def _take(self, message: Message) -> None:
         """Pass a message to its request."""
-        request, run = self._sent[message["id"]]
+        if "alive" in message:
+            return
+        self._moved = self._clock()
+        sent = self._sent[message["id"]]
+        request, run = sent.request, sent.run
         if "written" in message:
             request.written(message["written"])
             return
@@ -297,11 +350,12 @@ class Exchange:
 
     def _lost(self, code: int | None) -> None:
         """Send all again that a helper which has ended can't answer."""
-        sent, self._sent = self._sent, {}
+        taken, self._sent = self._sent, {}
         self.close()
-        for request, run in sent.values():
-            run.sent -= 1
-            self._try_again(request, Failure(FailureKind.HELPER, detail="" if code is None else str(code)), run)
+        for sent in taken.values():
+            sent.run.sent -= 1
+            failure = Failure(FailureKind.HELPER, detail="" if code is None else str(code))
+            self._try_again(sent.request, failure, sent.run)
 
     def _try_again(self, request: StoreRequest, failure: Failure, run: _Run) -> None:
         """Let a request wait for its next try.
@@ -318,12 +372,12 @@ class Exchange:
             self._connection.scheme,
             episode=request.episode,
             now=now,
-            answered=request.operation.permission in self._answered,
+            answered=request.operation.permission in self._answered and not request.is_trial,
             in_pod=self._connection.in_pod,
             jitter=self._jitter(),
         )
         if seconds is None:
-            raise self.error(failure, request.operation, request.key)
+            raise self.error(failure, request.operation, request.key, is_trial=request.is_trial)
         reached = self._connection.reached
         self._on_wait(sentence(failure, request.operation, self._connection.url_of(request.key), reached))
         request.message.update(request.after_failure)

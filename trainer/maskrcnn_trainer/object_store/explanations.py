@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from maskrcnn_trainer.object_store import failures
+from maskrcnn_trainer.object_store.credential_failures import (
+    answer_shown,
+    explained_credentials,
+    is_source_unavailable,
+)
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 from maskrcnn_trainer.object_store.permissions import LACKS_READING, Permission, explained_lack
 from maskrcnn_trainer.object_store.providers import PROVIDERS
@@ -19,6 +24,10 @@ REFUSED = "StoreRefused"
 PERMISSION_DENIED = "StorePermissionDenied"
 BUCKET_NOT_FOUND = "BucketNotFound"
 REASONS_OF_REFUSALS = frozenset({REFUSED, PERMISSION_DENIED, BUCKET_NOT_FOUND})
+
+
+UNSUPPORTED = 501
+"""Status of a request that the store doesn't have (RFC 9110, section 15.6.2)."""
 
 
 class Meaning(Enum):
@@ -66,6 +75,7 @@ class Reached:
         region: as given; None: not given.
         ambient: whether the identity is that of the environment, and not of a secret.
         secret: directory of the secret; empty for an ambient identity.
+        in_pod: whether this process runs in a pod.
     """
 
     scheme: str
@@ -75,6 +85,7 @@ class Reached:
     region: str | None = None
     ambient: bool = False
     secret: str = ""
+    in_pod: bool = False
 
     @property
     def url(self) -> str:
@@ -219,6 +230,8 @@ def meaning_of(failure: Failure, operation: Operation, scheme: str) -> Meaning:
         return Meaning.LASTING
     if failure.kind is FailureKind.SOURCE:
         return Meaning.CHANGED
+    if failure.kind is FailureKind.CREDENTIALS:
+        return Meaning.PASSING if is_source_unavailable(failure) or failure.code in _PASSING else Meaning.REFUSED
     if failure.kind is not FailureKind.ANSWER:
         passing = failure.kind in _PASSING_KINDS and failure.status != 407
         return Meaning.PASSING if passing else Meaning.REFUSED
@@ -252,6 +265,8 @@ _WITHOUT_KEY = (Operation.LIST, Operation.WRITE)
 
 
 def _meaning_of_status(status: int, operation: Operation) -> Meaning:
+    if status == UNSUPPORTED:
+        return Meaning.REFUSED
     if status >= 500 or status in _PASSING_STATUSES:
         return Meaning.PASSING
     if status in (412, 416):
@@ -267,8 +282,8 @@ def is_throttled(failure: Failure) -> bool:
 def sentence(failure: Failure, operation: Operation, url: str, reached: Reached) -> str:
     """Return the sentence for a failure: the URL, what is wrong, the answer, and what would be right."""
     what, remedy = _explained(failure, operation, reached)
-    answer = ", ".join(part for part in (str(failure.status or ""), failure.code) if part)
-    shown = f" (HTTP {answer})" if answer else ""
+    # the answer of a source of the identity isn't the store's
+    shown = "" if failure.kind is FailureKind.CREDENTIALS else answer_shown(failure)
     return f"{url if url.isprintable() else ascii(url)}: {operation.value} failed{shown}: {what}; {remedy}"
 
 
@@ -307,6 +322,7 @@ def _of_answer(failure: Failure, operation: Operation, scheme: str) -> tuple[str
         403: permission,
         401: ("the store refused the identity", "correct {keys}"),
         404: _CONTAINER if scheme == "az" else _BUCKET,
+        UNSUPPORTED: ("the store doesn't have this kind of request", "use another store, or correct {endpoint}"),
     }
     redirect = _REGION if scheme == "s3" else ("the store redirects the request", "correct {endpoint}")
     other = ("the store refused the request", "correct the URL, {region}, or {endpoint}")
@@ -317,7 +333,6 @@ def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
     account = ", or the account" if reached.scheme == "az" else ""
     secret = f" in {reached.secret}" if reached.secret else ""
     table: dict[FailureKind, tuple[str, str]] = {
-        FailureKind.CREDENTIALS: ("no usable identity was found", "correct {keys}" + _PROFILES.get(reached.scheme, "")),
         FailureKind.SECRET: (f"the store's secret{secret} can't be used: {failure.detail}", "correct {keys}"),
         FailureKind.UNKNOWN_HOST: ("the name of {server} is unknown", f"correct {{endpoint}}{account}, or the DNS"),
         FailureKind.UNREACHABLE: ("there is no connection to {server}", "correct {endpoint}, or allow the way to it"),
@@ -337,8 +352,13 @@ def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
         ),
         FailureKind.SOURCE: ("the local file has changed since its SHA-256 was computed", "publish it again"),
         FailureKind.UNSIGNABLE: _unsignable(failure, reached),
-        FailureKind.HELPER: (f"the helper process ended with exit code {failure.detail or 'unknown'}", "try again"),
+        FailureKind.HELPER: (_helper_end(failure.detail), "try again"),
     }
+    if failure.kind is FailureKind.CREDENTIALS:
+        passing = meaning_of(failure, Operation.READ, reached.scheme) is Meaning.PASSING
+        return explained_credentials(
+            failure, reached.scheme, passing=passing, ambient=reached.ambient, in_pod=reached.in_pod
+        )
     if failure.kind is FailureKind.CERTIFICATE:
         what, remedy = _CERTIFICATES[failure.detail]
         return f"{reached.server} can't be trusted: {what}", remedy
@@ -346,12 +366,15 @@ def _of_kind(failure: Failure, reached: Reached) -> tuple[str, str]:
     return what.replace("{server}", reached.server), remedy.replace("{server}", reached.server)
 
 
+def _helper_end(code: str) -> str:
+    return f"the helper process ended with exit code {code}" if code else "the helper process stopped answering"
+
+
 _SIGNERS = {
     "s3": "use an access key",
     "gs": "use the key of a service account, or an identity with the role Service Account Token Creator",
     "az": "use the account's key, or an identity with the role Storage Blob Delegator",
 }
-_PROFILES = {"s3": " (profiles in ~/.aws aren't read: aws configure export-credentials --format env prints variables)"}
 
 
 def _unsignable(failure: Failure, reached: Reached) -> tuple[str, str]:

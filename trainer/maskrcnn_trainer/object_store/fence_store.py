@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from maskrcnn_trainer.errors import InvalidInput, TryAgain, WorkspaceFull, as_task_error
 from maskrcnn_trainer.object_store.client import MOST_SMALL, SmallObject, StoreClient
 from maskrcnn_trainer.object_store.connection import connection_for
+from maskrcnn_trainer.object_store.explanations import REFUSED
 from maskrcnn_trainer.object_store.fence.encoding import encode_record
 from maskrcnn_trainer.object_store.fence.exchange_types import (
     CreateRecord,
@@ -34,7 +36,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
     UploadedKeys,
     WrittenRecord,
 )
-from maskrcnn_trainer.object_store.fence.explaining import remedy_of_damage
+from maskrcnn_trainer.object_store.fence.explaining import conditional_writes_missing, remedy_of_damage
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import ObjectVersion, PublishedFile
 from maskrcnn_trainer.object_store.fence.untrusted import most_bytes, parse_record, refuse_unsafe_path
@@ -252,12 +254,30 @@ class FenceStore:
         return answer
 
     def _sent(self, request: CreateRecord | UpdateRecord, content: bytes) -> FenceAnswer:
-        key = self._key(request.key)
-        if isinstance(request, CreateRecord):
-            written = self._client.create(key, content)
-        else:
-            written = self._client.update(key, content, request.version)
+        key, is_probe = self._key(request.key), isinstance(request.body, bytes)
+        try:
+            if isinstance(request, CreateRecord):
+                written = self._client.create(key, content, is_trial=is_probe)
+            else:
+                written = self._client.update(key, content, request.version, is_trial=is_probe)
+        except InvalidInput as error:
+            if error.reason == REFUSED and self._accepts_unconditional(request.key):
+                problem = "the store refuses a conditional write that it accepts without the condition"
+                raise conditional_writes_missing(self.url, problem) from error
+            raise
         return WrittenRecord(written) if isinstance(written, ObjectVersion) else _REFUSALS[written]
+
+    def _accepts_unconditional(self, key: str) -> bool:
+        """Return whether the store accepts a write without a condition, of an object next to the experiment's owner."""
+        trial = self._key(f"{key.partition('/')[0]}/probe-{secrets.token_hex(16)}")
+        try:
+            self._client.overwrite(trial, b"unconditional")
+        except (InvalidInput, TryAgain):
+            return False
+        with suppress(InvalidInput, TryAgain):
+            for _ in self._client.delete([trial]):
+                pass
+        return True
 
     def _put(self, key: str, content: bytes) -> ObjectVersion:
         if len(content) <= MOST_SMALL:

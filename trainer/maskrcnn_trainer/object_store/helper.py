@@ -16,6 +16,8 @@ from maskrcnn_trainer.shared.parent_death import end_with_parent
 
 SECONDS_TO_START = 60.0
 SECONDS_TO_EXIT = 5.0
+SECONDS_TO_TAKE = 60.0
+"""Time in which the helper reads a message: it carries requests out in other threads, and so reads at once."""
 _RECEIVED = 256 * 1024
 _KEPT = (
     "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH", "TMPDIR", "TZ",
@@ -83,9 +85,9 @@ class HelperProcess:
         """Send a message.
 
         Raises:
-            HelperLost: the helper has ended.
+            HelperLost: the helper has ended, or doesn't read.
         """
-        self._socket.settimeout(None)
+        self._socket.settimeout(SECONDS_TO_TAKE)
         try:
             self._socket.sendall(encoded(message))
         except OSError:

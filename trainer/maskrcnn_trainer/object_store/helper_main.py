@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from maskrcnn_trainer.object_store.failures import UNUSABLE, Failure, FailureKind, failure_of
 from maskrcnn_trainer.object_store.frames import BrokenFrame, FrameReader, Message, encoded
 from maskrcnn_trainer.object_store.helper_errors import Failed, LocalFailure
+from maskrcnn_trainer.object_store.helper_heartbeat import Heartbeat
 from maskrcnn_trainer.object_store.helper_writes import (
     UploadRoom,
     delete_one,
@@ -82,12 +84,11 @@ class ReachedStore:
 
     def failure(self, error: BaseException) -> Failure:
         """Return the facts about an exception of the library."""
-        text = str(error)
-        failure = failure_of(type(error).__name__, text, self._settings["scheme"], self._settings["endpoint"])
+        failure = _failure_of(error, self._settings)
         values = (*self._secret.values(), *self._settings["environment"].values())
         repeated = failure.code and any(failure.code in value for value in values)
         # a server may answer with what it was sent
-        return Failure(failure.kind, failure.status, "", failure.detail) if repeated else failure
+        return replace(failure, code="") if repeated else failure
 
     def _read_secret(self) -> dict[str, str]:
         directory = self._settings["secretDir"]
@@ -148,6 +149,8 @@ class Helper:
 
     def __init__(self, settings: Message, send: Callable[[Message], None]) -> None:
         self._send = send
+        self._heartbeat = Heartbeat(send)
+        self._heartbeat.start()
         self._listings: dict[int, Iterator[Message]] = {}
         self._room = UploadRoom()
         self._operations: dict[str, Callable[[Store, Message], Message]] = {
@@ -172,7 +175,9 @@ class Helper:
     def answer(self, request: Message) -> None:
         """Carry out a request, and send its answer, or its failure."""
         try:
-            self._send({"id": request["id"], "done": self._carried_out(request)})
+            with self._heartbeat.during_request():
+                done = self._carried_out(request)
+            self._send({"id": request["id"], "done": done})
         except Failed as error:
             self._send({"id": request["id"], "failed": error.failure.as_record()})
         except LocalFailure as error:
@@ -201,7 +206,7 @@ class Helper:
         if isinstance(error, ValueError) and "key" in request:
             return Failure(FailureKind.UNLISTABLE, detail=request["key"])
         failure = self._reached.failure(error)
-        if request["op"] == "link" and failure.kind in (FailureKind.OTHER, FailureKind.CREDENTIALS):
+        if request["op"] == "link" and _cannot_sign(failure, self._reached.store):
             return Failure(FailureKind.UNSIGNABLE)
         return failure
 
@@ -316,6 +321,18 @@ def _is_answer(failure: Failure) -> bool:
     return failure.kind is FailureKind.ANSWER and 400 <= failure.status < 500
 
 
+def _cannot_sign(failure: Failure, store: Store) -> bool:
+    """Return whether a link failed because the identity can't sign, and not since it could not be obtained."""
+    from obstore.store import GCSStore
+
+    if failure.kind is not FailureKind.CREDENTIALS:
+        return failure.kind is FailureKind.OTHER
+    if isinstance(store, GCSStore):
+        # without a private key, the metadata server gives the account, and another service the signature
+        return failure.status != 429 and failure.status < 500
+    return failure.cause is None and not failure.status
+
+
 def _is_refused(failure: Failure) -> bool:
     if failure.kind is FailureKind.CREDENTIALS:
         return True
@@ -324,12 +341,18 @@ def _is_refused(failure: Failure) -> bool:
 
 def _unmade(error: BaseException, settings: Message) -> Failure:
     """Return why a store can't be made: its only inputs are the CA, the secret, and the environment."""
-    failure = failure_of(type(error).__name__, str(error), settings["scheme"], settings["endpoint"])
+    failure = _failure_of(error, settings)
     if failure.kind is FailureKind.CA_BUNDLE:
         return failure
     if settings["secretDir"] is None:
         return Failure(FailureKind.CREDENTIALS, detail=UNUSABLE)
     return Failure(FailureKind.SECRET, detail="the library can't read the keys in it")
+
+
+def _failure_of(error: BaseException, settings: Message) -> Failure:
+    """Return the facts about an exception of the library."""
+    raised, scheme, endpoint = type(error).__name__, settings["scheme"], settings["endpoint"]
+    return failure_of(raised, str(error), scheme, endpoint, settings["tokenService"])
 
 
 @contextlib.contextmanager

@@ -13,11 +13,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
+from maskrcnn_trainer.object_store.content_types import content_type_of
 from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 from maskrcnn_trainer.object_store.frames import Message
 from maskrcnn_trainer.object_store.helper_errors import Failed, LocalFailure
 
 if TYPE_CHECKING:
+    from obstore import Attributes
     from obstore.store import AzureStore, GCSStore, S3Store
 
     Store = S3Store | GCSStore | AzureStore
@@ -84,8 +86,20 @@ def put_small(store: Store, request: Message) -> Message:
     import obstore
 
     content = base64.b64decode(request["content"])
-    result = obstore.put(store, request["key"], content, mode=request["mode"], use_multipart=False)
+    result = obstore.put(
+        store,
+        request["key"],
+        content,
+        attributes=_attributes_of(request["key"]),
+        mode=request["mode"],
+        use_multipart=False,
+    )
     return {"etag": result["e_tag"], "version": result["version"]}
+
+
+def _attributes_of(key: str) -> Attributes | None:
+    content_type = content_type_of(key)
+    return {"Content-Type": content_type} if content_type else None
 
 
 def delete_one(store: Store, request: Message) -> Message:
@@ -148,17 +162,19 @@ def upload_file(store: Store, request: Message, room: UploadRoom, on_sent: Calla
     import obstore
 
     size: int = request["size"]
+    attributes = _attributes_of(request["key"])
     with _SourceFile(request["path"], size, on_sent) as source, room.taken(size):
         if size <= UPLOAD_PART:
             content: Any = source.read(size + 1)
             source.verify(request["sha256"])
-            obstore.put(store, request["key"], content, use_multipart=False)
+            obstore.put(store, request["key"], content, attributes=attributes, use_multipart=False)
             return {}
         try:
             obstore.put(
                 store,
                 request["key"],
                 source.pieces(),
+                attributes=attributes,
                 use_multipart=True,
                 chunk_size=UPLOAD_PART,
                 max_concurrency=PARTS_AT_ONCE,

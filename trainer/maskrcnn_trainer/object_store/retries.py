@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
+from maskrcnn_trainer.object_store.credential_failures import is_source_unavailable
 from maskrcnn_trainer.object_store.explanations import (
+    PERMISSION_DENIED,
+    UNSUPPORTED,
     Meaning,
     Operation,
     Reached,
@@ -56,7 +59,8 @@ class RetryPolicy:
         longest_wait: upper limit of a wait.
         limit: time after which a failing request is given up.
         limit_of_new_permission: the same for a refusal (403), or a missing identity, before the store has answered any
-            request: a new permission or service account takes some seconds to be known everywhere.
+            request, and for each refusal that answers to others don't disprove: a new permission or service account
+            takes some seconds to be known everywhere.
     """
 
     first_wait: float = 0.2
@@ -90,10 +94,11 @@ class RetryPolicy:
             jitter: random number in [0, 1].
         """
         meaning = meaning_of(failure, operation, scheme)
-        limit = self._limit(failure, meaning, answered=answered, in_pod=in_pod)
+        disproved = answered and not is_of_one_kind(failure, operation, scheme)
+        limit = self._limit(failure, meaning, answered=answered, disproved=disproved, in_pod=in_pod)
         refused_since = episode.refused_since
         # a refusal that follows other failures has its minute, too
-        began = episode.began if answered or refused_since is None else refused_since
+        began = episode.began if disproved or refused_since is None else refused_since
         left = began + limit - now
         if left <= 0:
             return None
@@ -101,21 +106,37 @@ class RetryPolicy:
         longest = min(self.longest_wait, first * 2.0 ** min(episode.count - 1, 30))
         return min(longest * (0.5 + jitter / 2), left)
 
-    def _limit(self, failure: Failure, meaning: Meaning, *, answered: bool, in_pod: bool) -> float:
-        if meaning is Meaning.PASSING or (meaning is Meaning.REFUSED and answered):
+    def _limit(self, failure: Failure, meaning: Meaning, *, answered: bool, disproved: bool, in_pod: bool) -> float:
+        lacks_an_identity = _lacks_an_identity(failure, in_pod=in_pod)
+        if (meaning is Meaning.PASSING and answered) or (meaning is Meaning.REFUSED and disproved):
             return self.limit
-        if meaning is not Meaning.REFUSED or _lacks_an_identity(failure, in_pod=in_pod):
+        if meaning is Meaning.PASSING and not lacks_an_identity:
+            return self.limit
+        if meaning is not Meaning.REFUSED or lacks_an_identity:
             return 0.0
-        new = failure.status == 403 or failure.kind is FailureKind.CREDENTIALS
+        new = answered or failure.status == 403 or failure.kind is FailureKind.CREDENTIALS
         return self.limit_of_new_permission if new else 0.0
+
+
+def is_of_one_kind(failure: Failure, operation: Operation, scheme: str) -> bool:
+    """Return whether a refusal is about requests of its kind, so that answers to others don't disprove it.
+
+    A permission to write can be limited to some keys, and a store can lack conditional writes or uploads in parts.
+    """
+    if meaning_of(failure, operation, scheme) is not Meaning.REFUSED or failure.kind is not FailureKind.ANSWER:
+        return False
+    denied = reason_of_refusal(failure, operation, scheme) == PERMISSION_DENIED
+    return failure.status == UNSUPPORTED or (operation is Operation.WRITE and denied)
 
 
 def _lacks_an_identity(failure: Failure, *, in_pod: bool) -> bool:
     """Return whether no identity will appear: nothing names one, and this machine has none, or the one named is bad."""
     if failure.kind is not FailureKind.CREDENTIALS:
         return False
-    busy = failure.status == 429 or failure.status >= 500
-    return failure.detail == UNUSABLE or (failure.detail == METADATA and not in_pod and not busy)
+    if failure.detail == UNUSABLE:
+        return True
+    busy = failure.status != 0 and is_source_unavailable(failure)
+    return failure.detail == METADATA and not in_pod and not busy
 
 
 class ObjectAbsent(InvalidInput):
@@ -145,7 +166,8 @@ def error_of(failure: Failure, operation: Operation, url: str, reached: Reached,
         url: of the object or the prefix, without a query.
         reached: how the store is reached.
         answered: whether the store has answered any request of this attempt; a store that has did know the identity,
-            so a refusal may pass (75), and is the user's mistake before that (64).
+            so a refusal may pass (75) unless it is about one kind of request, and is the user's mistake before that
+            (64).
     """
     text = sentence(failure, operation, url, reached)
     meaning = meaning_of(failure, operation, reached.scheme)
@@ -155,8 +177,9 @@ def error_of(failure: Failure, operation: Operation, url: str, reached: Reached,
         return ObjectChanged(text)
     if failure.kind is FailureKind.UNLISTABLE:
         return KeyUnlistable(text)
-    if meaning is Meaning.LASTING or (meaning is Meaning.REFUSED and not answered):
-        refused = meaning is Meaning.REFUSED
+    refused = meaning is Meaning.REFUSED or _lacks_an_identity(failure, in_pod=reached.in_pod)
+    disproved = answered and not is_of_one_kind(failure, operation, reached.scheme)
+    if meaning is Meaning.LASTING or (refused and not disproved):
         reason = reason_of_refusal(failure, operation, reached.scheme) if refused else "InvalidData"
         return InvalidInput(text, reason=reason)
     return TryAgain(text, reason="StoreUnavailable")

@@ -47,17 +47,34 @@ class Upload:
     on_bytes: Callable[[int], None] = lambda _: None
 
 
-def create_request(key: str, content: bytes, scheme: str) -> StoreRequest:
-    """Return the write of an object that doesn't exist. Its answer can be EXISTS."""
+def create_request(key: str, content: bytes, scheme: str, *, is_trial: bool = False) -> StoreRequest:
+    """Return the write of an object that doesn't exist. Its answer can be EXISTS.
+
+    Args:
+        key: of the object.
+        content: of the object.
+        scheme: of the store.
+        is_trial: see :class:`StoreRequest`.
+    """
 
     def refusal(failure: Failure) -> WriteOutcome | None:
         return WriteOutcome.EXISTS if _is_conflict(failure, (304, 409, 412), scheme) else None
 
-    return _put(key, content, "create", refusal)
+    return _put(key, content, "create", refusal, is_trial=is_trial)
 
 
-def update_request(key: str, content: bytes, version: ObjectVersion, scheme: str) -> StoreRequest:
-    """Return the write of an object that is of a version. Its answer can be CHANGED, EXISTS, or ABSENT."""
+def update_request(
+    key: str, content: bytes, version: ObjectVersion, scheme: str, *, is_trial: bool = False
+) -> StoreRequest:
+    """Return the write of an object that is of a version. Its answer can be CHANGED, EXISTS, or ABSENT.
+
+    Args:
+        key: of the object.
+        content: of the object.
+        version: that is replaced.
+        scheme: of the store.
+        is_trial: see :class:`StoreRequest`.
+    """
 
     def refusal(failure: Failure) -> WriteOutcome | None:
         if not _is_conflict(failure, (404, 409, 412), scheme):
@@ -66,7 +83,8 @@ def update_request(key: str, content: bytes, version: ObjectVersion, scheme: str
 
     # the library refuses a part that is None
     parts = {"e_tag": version.e_tag, "version": version.version}
-    return _put(key, content, {name: value for name, value in parts.items() if value is not None}, refusal)
+    mode = {name: value for name, value in parts.items() if value is not None}
+    return _put(key, content, mode, refusal, is_trial=is_trial)
 
 
 def overwrite_request(key: str, content: bytes) -> StoreRequest:
@@ -98,10 +116,15 @@ def delete_request(key: str, scheme: str) -> StoreRequest:
 
 
 def _put(
-    key: str, content: bytes, mode: str | dict[str, str], refusal: Callable[[Failure], WriteOutcome | None]
+    key: str,
+    content: bytes,
+    mode: str | dict[str, str],
+    refusal: Callable[[Failure], WriteOutcome | None],
+    *,
+    is_trial: bool = False,
 ) -> StoreRequest:
     message = {"op": "put", "key": key, "content": base64.b64encode(content).decode("ascii"), "mode": mode}
-    return StoreRequest(Operation.WRITE, key, message, answer_of=refusal)
+    return StoreRequest(Operation.WRITE, key, message, is_trial=is_trial, answer_of=refusal)
 
 
 class _Rise:

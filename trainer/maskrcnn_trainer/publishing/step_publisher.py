@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from maskrcnn_trainer.errors import TaskError, TryAgain, describe_error
+from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain, describe_error
 from maskrcnn_trainer.object_store.fence.records import PublishedFile, PublishedSet
 from maskrcnn_trainer.publishing.published_files import UnpublishableResults
 from maskrcnn_trainer.publishing.snapshot import ResultsSnapshot, Snapshots
@@ -45,6 +45,7 @@ class StepPublisher:
             :meth:`finish` is raised there.
         on_published: called by the thread after each publish.
         others: returns the files that other nodes have uploaded; called by the thread before each publish.
+        is_kept: whether the next attempt finds the results directory as this one leaves it.
         every_seconds: time between publishes of a task that announces no checkpoints; None: only on announcements.
         interrupted: set once requests under way must end; the store's ``stop`` returns its ``is_set()``.
         clock: seconds of a clock that only rises.
@@ -58,6 +59,7 @@ class StepPublisher:
         on_superseded: Callable[[TaskError], None],
         on_published: Callable[[PublishedSet], None] = lambda _: None,
         others: Callable[[], Sequence[PublishedFile]] = tuple,
+        is_kept: bool = False,
         every_seconds: float | None = None,
         interrupted: threading.Event | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -67,6 +69,7 @@ class StepPublisher:
         self._on_superseded = on_superseded
         self._on_published = on_published
         self._others = others
+        self._is_kept = is_kept
         self._every_seconds = every_seconds
         self._interrupted = interrupted or threading.Event()
         self._clock = clock
@@ -129,7 +132,8 @@ class StepPublisher:
         Raises:
             TryAgain: the store has failed for that time (75).
             Superseded: a later attempt has taken the step (75).
-            UnpublishableResults: a file has a name that can't be published, or there are too many (64).
+            InvalidInput: the identity may not write, the store refuses the results or has damaged records, a file has a
+                name that can't be published, or there are too many files (64).
         """
         self.hurry(seconds)
         with self._changed:
@@ -143,11 +147,8 @@ class StepPublisher:
             raise self._error
         if not self._finished:
             cause = "the upload was still under way" if self._failure is None else describe_error(self._failure)[2]
-            raise TryAgain(
-                "The results could not be published in time; the next attempt in the same working directory publishes "
-                f"them: {cause}",
-                reason="NotPublished",
-            )
+            later = "; the next attempt in the same working directory publishes them" if self._is_kept else ""
+            raise TryAgain(f"The results could not be published in time{later}: {cause}", reason="NotPublished")
 
     def hurry(self, seconds: float) -> None:
         """Shorten the time of a finish that is under way, or to come, to a number of seconds from now.
@@ -269,14 +270,15 @@ class StepPublisher:
             self._failure = error
             if ended is not None:
                 self._error = ended
-            elif hopeless and isinstance(error, TaskError) and finishing:
+            elif finishing and isinstance(error, InvalidInput):
+                # it would not pass either if it were tried until the time is over
                 self._error = error
             self._retake = not hopeless
             self._retry_at = self._clock() + (SECONDS_BEFORE_LAST_RETRY if finishing else SECONDS_BEFORE_RETRY)
         if ended is not None:
             if not finishing:
                 self._on_superseded(ended)
-        elif is_first:
+        elif is_first and self._error is None:
             unexpected = None if isinstance(error, TaskError | OSError) else error
             log.warning(
                 "%s could not be published, which is tried again: %s",

@@ -166,6 +166,7 @@ class StepSession:
         paths: frozenset[str] | None = None,
         *,
         left_out: frozenset[str] = frozenset(),
+        before_load: Callable[[int], None] | None = None,
         on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> None:
         """Make a working directory equal to a published set, and mark it as that of this attempt by ``run.json``.
@@ -177,6 +178,8 @@ class StepSession:
             into: the working directory of the step; created if missing.
             paths: the only files that are loaded; nothing else in the directory changes then. None: all.
             left_out: files that the directory shall not have.
+            before_load: called with the bytes of all files to load, before the first one is loaded; if it raises, none
+                is.
             on_progress: called with the bytes loaded so far, and those of all files to load.
 
         Raises:
@@ -202,6 +205,8 @@ class StepSession:
             remove_others(plan, into)
         make_folders(plan.loaded, into)
         if published is not None and plan.loaded:
+            if before_load is not None:
+                before_load(sum(file.size for file in plan.loaded))
             self._load(published, plan.groups, into, on_progress)
         if paths is None:
             self._known = MappingProxyType({**plan.kept, **stamps_of(plan.loaded, into)})

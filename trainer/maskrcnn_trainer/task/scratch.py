@@ -42,22 +42,42 @@ class ScratchLimit:
             raise InvalidInput(f"{SCRATCH_LIMIT_VARIABLE}: {text!r} must be a whole number of bytes")
         return cls(Path(directory), int(text))
 
-    def refuse_beyond(self, size: int) -> None:
-        """Refuse to write a file with which the directory would have more than the limit.
+    def refuse_checkpoint(self, size: int) -> None:
+        """Refuse to write a checkpoint with which the directory would have more than the limit.
 
         Args:
-            size: expected bytes of the file.
+            size: bytes of the file.
 
         Raises:
             WorkspaceFull: it would (70).
         """
+        self._refuse_beyond(size, "the next checkpoint needs", remedy=", or decrease keepCheckpoints")
+
+    def refuse_loading(self, size: int) -> None:
+        """Refuse to load published files with which the directory would have more than the limit.
+
+        Args:
+            size: bytes of the files.
+
+        Raises:
+            WorkspaceFull: it would (70).
+        """
+        self._refuse_beyond(size, "the published files to load need")
+
+    def _refuse_beyond(self, size: int, needs: str, *, remedy: str = "") -> None:
         used = bytes_below(self.directory)
         if used + size > self.size:
             raise WorkspaceFull(
-                f"{self.directory}: {used / 1e6:,.1f} MB are in use and the next checkpoint needs {size / 1e6:,.1f} "
-                f"MB, but the limit is {self.size / 1e6:,.1f} MB: increase sizeLimit of "
-                "spec.workspace.objectStorage.scratch, or decrease keepCheckpoints"
+                f"{self.directory}: {_shown(used)} are in use and {needs} {_shown(size)}, but the limit is "
+                f"{_shown(self.size)}: increase sizeLimit of spec.workspace.objectStorage.scratch{remedy}"
             )
+
+
+def _shown(size: int) -> str:
+    """Return a number of bytes in the largest unit of which it has at least one."""
+    if size < 1000:
+        return f"{size} bytes"
+    return f"{size / 1e3:,.1f} kB" if size < 1e6 else f"{size / 1e6:,.1f} MB"
 
 
 def bytes_below(directory: Path) -> int:

@@ -130,20 +130,14 @@ class CheckpointStore:
 
         Raises:
             TryAgain: another run owns the directory now.
-            WorkspaceFull: the disk is full, or the limit leaves no room for a file as large as the newest one.
+            WorkspaceFull: the disk is full, or the limit leaves no room for the file.
         """
-        if self._scratch is not None:
-            self._scratch.refuse_beyond(self._newest_size())
         path = self.path(model.step)
         self._hashes.pop(model.step, None)
-        write_model_file(path, model, self._key, before_rename=self.guard)
+        refuse = self._scratch.refuse_checkpoint if self._scratch is not None else None
+        write_model_file(path, model, self._key, before_write=refuse, before_rename=self.guard)
         self._remove_old(model.step)
         return path
-
-    def _newest_size(self) -> int:
-        """Return the bytes of the newest checkpoint; 0 if there is none."""
-        steps = self.steps()
-        return self.path(steps[-1]).stat().st_size if steps else 0
 
     def metrics(self, step: int) -> Metrics | None:
         """Return the metrics of exactly this checkpoint file on the validation data of this run, None if it has none.

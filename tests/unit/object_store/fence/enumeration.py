@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.unit.object_store.fence.processes import (
@@ -110,6 +110,7 @@ class Enumeration(WorldStore):
         self._after: dict[tuple[int, int, int], tuple[int, tuple[Event, ...]]] = {}
         self._fares: dict[int, FenceRequest] = {}
         self._good: set[tuple[int, int, frozenset[int], int, int]] = set()
+        self._followed: set[tuple[int, int, frozenset[int], int, int]] = set()
         number = self.numbers.of
         stored = frozenset(number(pair) for pair in (objects or {}).items())
         processes = tuple(number(started(actor, 1)) for actor in actors)
@@ -292,6 +293,45 @@ class Enumeration(WorldStore):
             f"5 {actor.name} alone doesn't end in success: {self.value[world.processes[place]].end or 'never'}"
         )
 
+    def check_follower(self, world: World, place: int) -> None:
+        """Check that a follower ends only if node 0 starts no rendezvous, and doesn't wait for one that has ended.
+
+        Raises:
+            Broken: it does.
+        """
+        actor = self.actors[place]
+        node_0 = next(number for number, other in enumerate(self.actors) if other.name == actor.of)
+        world = world._replace(late=frozenset(), faults=0, crashes=0)
+        here = (world.pointer, world.owner, world.objects, world.processes[node_0], world.processes[place])
+        if here in self._followed:
+            return
+        state: ProcessState = self.value[world.processes[place]]
+        if state.end == "lost" and self._publishes_alone(world, node_0):
+            raise Broken(f"11 {actor.name} has ended, and {actor.of} would wait for it")
+        if not state.end and self.value[world.processes[node_0]].end == "done":
+            self._check_end_of_wait(world, place)
+        self._followed.add(here)
+
+    def _publishes_alone(self, world: World, place: int) -> bool:
+        """Return whether a process that runs alone publishes and ends in success."""
+        phases = []
+        while not (state := self.value[world.processes[place]]).end:
+            phases.append(state.phase)
+            world, answer = self.carry_out(world, self._request(world.processes[place]))
+            world = self.deliver(world, place, answer)
+        return state.end == "done" and "publish" in phases
+
+    def _check_end_of_wait(self, world: World, place: int) -> None:
+        begun = replace(self.value[world.processes[place]], phase="follow")
+        world = self._with_process(world, place, self.numbers.of(begun))
+        for _ in range(20):
+            state: ProcessState = self.value[world.processes[place]]
+            if state.end or state.phase == "unclaimed":
+                return
+            after, answer = self.carry_out(world, self._request(world.processes[place]))
+            world = self.deliver(after, place, answer)
+        raise Broken(f"12 {self.actors[place].name} waits for {self.actors[place].of}, which has ended")
+
     # ---------------------------------------------------------------- search
 
     def run(self, most_states: int = 3_000_000, *, progress: bool = True) -> Found:
@@ -322,9 +362,11 @@ class Enumeration(WorldStore):
     def _broken(self, world: World, progress: bool) -> Broken | None:
         try:
             self.check(world)
-            for place in range(len(self.actors)) if progress else ():
+            for place, actor in enumerate(self.actors) if progress else ():
                 if self._must_succeed(world, place):
                     self.check_progress(world, place)
+                if actor.kind == "follower":
+                    self.check_follower(world, place)
         except Broken as broken:
             return broken
         return None

@@ -11,6 +11,7 @@ import pytest
 from maskrcnn_trainer.object_store.fence import (
     claiming,
     cleaning,
+    following,
     holding,
     node_logs,
     outside_cleaning,
@@ -372,6 +373,29 @@ def earlier_log_of_a_node_is_named_again(patch: pytest.MonkeyPatch) -> None:
         return log != newest and nameable(log, keys=keys, claim=claim, node=node, newest=None)
 
     patch.setattr(node_logs, "is_nameable_log", without_order)
+
+
+@mutant(2, "follow", "12")
+def other_node_waits_for_an_unclaimed_step_without_limit(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(following, "UnclaimedStep", lambda found=None: following.FollowedStepOpen())
+
+
+@mutant(2, "follow-deleted", "11")
+def other_node_ends_at_a_deletion_before_any_claim(patch: pytest.MonkeyPatch) -> None:
+    compared = following._FoundPointer.compared
+
+    def at_once(self: Any, owner: OwnerRecord | None) -> Any:
+        return compared(self, owner) if self.pointer.order.uid else holding.superseded(self.pointer, self.terms.uid)
+
+    patch.setattr(following._FoundPointer, "compared", at_once)
+
+
+@mutant(2, "follow", "11")
+def claim_of_node_0_ends_the_other_nodes(patch: pytest.MonkeyPatch) -> None:
+    def at_once(self: Any, mine: AttemptOrder) -> Any:
+        return holding.superseded(self.pointer, self.terms.uid)
+
+    patch.setattr(following._FoundPointer, "without_result", at_once)
 
 
 def claim_drops_the_garbage(patch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from tests.unit.object_store.fence.group_logs import (
 from maskrcnn_trainer.object_store.fence import (
     claiming,
     cleaning,
+    following,
     holding,
     node_logs,
     outside_cleaning,
@@ -59,9 +60,9 @@ class Actor:
 
     Attributes:
         name: with the number of the incarnation, its token.
-        kind: attempt, reader, admin (who deletes), outside (who cleans without a claim), or node (another one of a
-            worker group, which uploads its log ``publishes`` times).
-        of: of a node: name of the attempt's process on node 0.
+        kind: attempt, reader, admin (who deletes), outside (who cleans without a claim), node (another one of a worker
+            group, which uploads its log ``publishes`` times), or follower (such a node before it has joined).
+        of: of a node or follower: name of the attempt's process on node 0.
         logs: whether each publish names the log of another node.
         owner: id of its owner.
         created: rank of the experiment's creationTimestamp.
@@ -122,8 +123,9 @@ class ProcessState:
 
     Attributes:
         incarnation: number of its start.
-        end: empty while it runs; else done, superseded, refused, or lost.
-        phase: own, claim, confirm, upload, publish, clean, last, read, delete.
+        end: empty while it runs; else done, superseded, refused, or lost (of a follower: superseded).
+        phase: own, claim, confirm, upload, publish, clean, last, read, delete, follow, unclaimed (of a follower whose
+            last look has found the step unclaimed).
         decision: of the product.
         owner_epoch: 0 until it is known.
         owned: record of the owner that was checked.
@@ -133,6 +135,7 @@ class ProcessState:
         uploaded: slot and set whose publish is to come.
         newest: log of another node that was accepted last.
         log_names: source of keys of a node.
+        claimed: order of node 0 that a follower has seen.
     """
 
     incarnation: int
@@ -147,6 +150,7 @@ class ProcessState:
     uploaded: tuple[FingerprintSlot, PublishedSet] | None = None
     newest: NodeLog | None = None
     log_names: node_logs.LogNames | None = None
+    claimed: AttemptOrder | None = None
 
 
 Settled = tuple[ProcessState, tuple[Event, ...]]
@@ -159,29 +163,51 @@ def token_of(actor: Actor, incarnation: int) -> str:
 
 def started(actor: Actor, incarnation: int) -> ProcessState:
     """Return the state of a process that was just started."""
-    token = token_of(actor, incarnation)
-    if actor.kind == "reader":
-        terms = result_reading.ReadTerms(KEYS, actor.fingerprint)
-        return ProcessState(incarnation, phase="read", decision=result_reading.read_results(terms))
-    if actor.kind == "admin":
-        decision = tombstones.delete_experiment(KEYS.experiment, token)
-        return ProcessState(incarnation, phase="delete", decision=decision)
-    if actor.kind == "node":
-        return ProcessState(incarnation, phase="await", decision=AwaitedClaim(KEYS, actor.of))
-    if actor.kind == "outside":
-        outside = outside_cleaning.OutsideTerms(KEYS, token, 0.0)
-        return ProcessState(incarnation, phase="clean", decision=outside_cleaning.clean_outside(outside))
+    if actor.kind != "attempt":
+        phase, decision = _first_of(actor, token_of(actor, incarnation))
+        return ProcessState(incarnation, phase=phase, decision=decision)
     if actor.check_owner:
         take = OwnerState(*actor.take) if actor.take else None
         identity = OwnerIdentity(actor.owner, "n", KEYS.experiment)
+        token = token_of(actor, incarnation)
         owner_terms = ownership.OwnershipTerms(KEYS.experiment, identity, token, take, "probed")
         return ProcessState(incarnation, phase="own", decision=ownership.own_prefix(owner_terms))
     return _claiming(actor, ProcessState(incarnation), 1)
 
 
+def _first_of(actor: Actor, token: str) -> tuple[str, Decision]:
+    """Return the first phase and decision of a process that isn't an attempt."""
+    match actor.kind:
+        case "reader":
+            return "read", result_reading.read_results(result_reading.ReadTerms(KEYS, actor.fingerprint))
+        case "admin":
+            return "delete", tombstones.delete_experiment(KEYS.experiment, token)
+        case "node":
+            return "await", AwaitedClaim(KEYS, actor.of)
+        case "follower":
+            return "follow", _look(actor, None)
+        case "outside":
+            return "clean", outside_cleaning.clean_outside(outside_cleaning.OutsideTerms(KEYS, token, 0.0))
+    raise AssertionError(f"unknown kind {actor.kind}")
+
+
 def _claiming(actor: Actor, state: ProcessState, owner_epoch: int) -> ProcessState:
     terms = claiming.ClaimTerms(KEYS, actor.order(owner_epoch), actor.fingerprint, token_of(actor, state.incarnation))
     return replace(state, phase="claim", owner_epoch=owner_epoch, decision=claiming.claim_step(terms))
+
+
+def _look(actor: Actor, claimed: AttemptOrder | None) -> Decision:
+    order, identity = actor.order(0), OwnerIdentity(actor.owner, "n", KEYS.experiment)
+    terms = following.FollowTerms(
+        KEYS,
+        identity,
+        order.created,
+        order.uid,
+        order.attempt,
+        str(actor.fingerprint),
+        OwnerState(*actor.take) if actor.take else None,
+    )
+    return following.follow_step(terms, claimed)
 
 
 def stepped(actor: Actor, state: ProcessState, answer: FenceAnswer) -> Settled:
@@ -218,6 +244,8 @@ def on_outcome(actor: Actor, state: ProcessState, outcome: FenceOutcome) -> Foll
 
 
 def _on_superseded(actor: Actor, state: ProcessState, outcome: Any) -> Followed:
+    if actor.kind == "follower":
+        return ended(state, "lost"), None, ()
     token = token_of(actor, state.incarnation)
     event = Event("superseded", order=actor.order(state.owner_epoch), token=token)
     return ended(state, "superseded"), None, (event,)
@@ -276,6 +304,14 @@ def _on_end(actor: Actor, state: ProcessState, outcome: Any) -> Followed:
     if isinstance(outcome, result_reading.ReadResults) and actor.fingerprint is not None:
         assert outcome.published.fingerprint == actor.fingerprint, "the reader got another fingerprint"
     return ended(state, "done"), None, ()
+
+
+def _on_open(actor: Actor, state: ProcessState, outcome: following.FollowedStepOpen) -> Followed:
+    return replace(state, phase="follow", claimed=outcome.claimed), _look(actor, outcome.claimed), ()
+
+
+def _on_unclaimed(actor: Actor, state: ProcessState, outcome: following.UnclaimedStep) -> Followed:
+    return replace(state, phase="unclaimed"), _look(actor, None), ()
 
 
 def _held(state: ProcessState) -> holding.StepHolder:
@@ -366,5 +402,8 @@ FOLLOWED: tuple[tuple[type[FenceOutcome], Callable[[Actor, ProcessState, Any], F
     (result_reading.ReadResults, _on_end),
     (result_reading.NotPublished, _on_end),
     (outside_cleaning.OutsideCleaned, _on_end),
+    (following.FollowedStepDone, _on_end),
+    (following.FollowedStepOpen, _on_open),
+    (following.UnclaimedStep, _on_unclaimed),
 )
 """What a process does after an outcome."""

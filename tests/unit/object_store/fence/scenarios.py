@@ -18,6 +18,7 @@ from maskrcnn_trainer.object_store.fence.records import (
     PublishedSet,
     StepPointer,
 )
+from maskrcnn_trainer.object_store.fence.tombstones import deletion_order
 
 SCENARIOS: dict[str, Callable[[], Enumeration]] = {}
 """Enumerations by name."""
@@ -212,3 +213,17 @@ scenario("group-logs-three", [with_(GROUP[0], publishes=3), with_(NODE, publishe
 scenario("group-logs-next", [*both(A, C, clean=True, logs=True), NODE], 0, **seeded())
 scenario("group-logs-crash", GROUP, 0, 1, **seeded())
 scenario("group-logs-outside", [with_(GROUP[0], result=True), NODE, OUTSIDE], 0, **seeded())
+FOLLOWER = Actor("f", kind="follower", of="a")
+FOLLOWED = with_(A, check_owner=True, result=True)
+scenario("follow", [FOLLOWED, FOLLOWER, ADMIN], 0, quick=True, **OWNED)
+scenario("follow-fault", [FOLLOWED, FOLLOWER, ADMIN], 1, **OWNED)
+scenario("follow-back", [FOLLOWED, FOLLOWER, ADMIN, with_(NEXT, created=2)], 0, **OWNED)
+scenario("follow-next", [FOLLOWED, FOLLOWER, with_(EDITOR, publishes=1)], 0, quick=True, **seeded())
+FOLLOWED_TAKER = Actor("b", created=2, owner="B", take=("A", 1), check_owner=True, fingerprint="F2")
+scenario("follow-takeover", [FOLLOWED, FOLLOWER, FOLLOWED_TAKER], 0, quick=True, **seeded(), **OWNED)
+# Run again after a deletion: what this node finds first is the tombstone of results before.
+DELETED: dict[str, Any] = {
+    "owner": OwnerRecord("seed-1", None, 2, "probed"),
+    "pointer": StepPointer("z1-9", 10, 1, deletion_order(2), "z1"),
+}
+scenario("follow-deleted", [FOLLOWED, FOLLOWER], 0, quick=True, **DELETED)

@@ -124,6 +124,23 @@ def test_later_owner_is_not_replaced_by_the_state_of_this_one() -> None:
     assert "take-over-from" not in message(SupersededOutcome(order(1, 4)), OwnerState("ci", 3))
 
 
+@pytest.mark.parametrize(
+    ("theirs", "own", "difference"),
+    [
+        ("", "ns2", "of owner lab without a namespace; this attempt has the same id and the namespace ns2; to take"),
+        ("ns1", "ns2", "of owner lab in namespace ns1; this attempt has the same id and the namespace ns2; to take"),
+        ("ns1", "", "of owner lab in namespace ns1; this attempt has the same id and no namespace; to take"),
+    ],
+)
+def test_same_id_in_another_namespace_is_named_and_not_to_be_given_again(
+    theirs: str, own: str, difference: str
+) -> None:
+    record = OwnerRecord("x-0", OwnerIdentity("lab", theirs, "exp"), 3)
+    found = message(AnothersOwner(record, "lab/3", OwnerIdentity("lab", own, "exp")))
+    assert difference in found
+    assert "continues it" not in found
+
+
 @pytest.mark.parametrize("namespace", ["", "team"])
 def test_another_owner_is_taken_over_by_a_flag_a_variable_or_a_field_and_continued_by_its_id(namespace: str) -> None:
     record = OwnerRecord("x-0", OwnerIdentity("$(id)", namespace, "exp"), 3)

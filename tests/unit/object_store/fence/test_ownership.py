@@ -57,6 +57,7 @@ def test_record_of_another_id_or_namespace_is_refused_with_the_value_to_pass(own
     outcome = check(store)
     assert isinstance(outcome, AnothersOwner)
     assert outcome.take_over_from == f"{owner.owner_id}/3"
+    assert outcome.by == ME
     assert store.writes == 1
 
 

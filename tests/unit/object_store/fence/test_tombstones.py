@@ -11,6 +11,7 @@ from tests.unit.object_store.fence.steps import claim, held, order, publisher
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.fence.claiming import ClaimTerms, claim_step
 from maskrcnn_trainer.object_store.fence.exchange_types import (
+    AnothersOwner,
     DecisionRun,
     FenceAnswer,
     FenceReply,
@@ -38,6 +39,24 @@ def test_owner_becomes_a_tombstone_with_the_next_epoch() -> None:
     store = MemoryStore()
     store.put(KEYS.owner, OwnerRecord("x-0", OwnerIdentity("a", "b", "exp"), 3, "able"))
     outcome = run_decision(disown_prefix("exp", "t"), store.send)
+    assert outcome == DisownedPrefix(OwnerRecord("t-0", None, 4, "able"))
+
+
+@pytest.mark.parametrize(("owner_id", "namespace"), [("a", "c"), ("c", "b")])
+def test_prefix_of_another_owner_than_the_given_one_is_left_alone(owner_id: str, namespace: str) -> None:
+    store = MemoryStore()
+    record = OwnerRecord("x-0", OwnerIdentity("a", "b", "exp"), 3, "able")
+    store.put(KEYS.owner, record)
+    given = OwnerIdentity(owner_id, namespace, "exp")
+    before = dict(store.objects)
+    assert run_decision(disown_prefix("exp", "t", given), store.send) == AnothersOwner(record, "a/3")
+    assert store.objects == before
+
+
+def test_prefix_of_the_given_owner_gets_a_tombstone() -> None:
+    store = MemoryStore()
+    store.put(KEYS.owner, OwnerRecord("x-0", OwnerIdentity("a", "b", "exp"), 3, "able"))
+    outcome = run_decision(disown_prefix("exp", "t", OwnerIdentity("a", "b", "exp")), store.send)
     assert outcome == DisownedPrefix(OwnerRecord("t-0", None, 4, "able"))
 
 

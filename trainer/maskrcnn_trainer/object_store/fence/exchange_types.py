@@ -11,6 +11,7 @@ from maskrcnn_trainer.object_store.fence.records import (
     AttemptOrder,
     FenceRecord,
     ObjectVersion,
+    OwnerIdentity,
     OwnerRecord,
     PublishedFile,
     PublishedSet,
@@ -181,10 +182,17 @@ class PointerGone(FenceOutcome):
 
 @dataclass(frozen=True, slots=True)
 class AnothersOwner(FenceOutcome):
-    """The prefix is another's (exit code 64); ``take_over_from`` is the value that would replace its owner."""
+    """The prefix is another's (exit code 64).
+
+    Attributes:
+        record: of the owner.
+        take_over_from: value that would replace it.
+        by: who has found it; None: it isn't known.
+    """
 
     record: OwnerRecord
     take_over_from: str
+    by: OwnerIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.ownership import OwnershipLost
 from maskrcnn_trainer.object_store.fence.probing import ProbeInconclusive, UnableStore
+from maskrcnn_trainer.object_store.fence.records import OwnerIdentity
 from maskrcnn_trainer.object_store.fence.result_reading import NotPublished
 from maskrcnn_trainer.shared.owner_state import OwnerState
 from maskrcnn_trainer.shared.variables import CREATED_VARIABLE, OWNER_ID_VARIABLE, TAKE_OVER_VARIABLE
@@ -46,23 +47,24 @@ def fence_error(
             if outcome.record is None or outcome.record.owner is None:
                 return _deleted(f"{experiment} below {url} was")
             return TryAgain(f"{experiment} below {url} was taken over by another owner", reason=SUPERSEDED)
-        case AnothersOwner(record, take_over_from) if record.owner is not None:
-            owner = record.owner
-            place = f" in namespace {owner.namespace}" if owner.namespace else ""
-            # an id of a namespace isn't continued by the id alone
-            same = "" if place else f"; if that is an earlier run of yours, {_by_id(owner.owner_id)} continues it"
-            return InvalidInput(
-                f"{url} holds the experiment {owner.name} of owner {owner.owner_id}{place}; to take it over for good, "
-                f"give {_by_taking_over(take_over_from)}{same}",
-                reason="AnothersOwner",
-            )
+        case AnothersOwner(record, take_over_from, by) if record.owner is not None:
+            return _others(record.owner, by, take_over_from, url)
         case UnableStore(accepted):
-            return InvalidInput(
-                f"{url} can't hold results: the store accepted {accepted}, so two attempts could mix; use a store "
-                "that has conditional writes",
-                reason="ConditionalWritesMissing",
-            )
+            return conditional_writes_missing(url, f"the store accepted {accepted}")
     return _of_store(outcome, url)
+
+
+def conditional_writes_missing(url: str, problem: str) -> InvalidInput:
+    """Return the error of a store that can't hold results.
+
+    Args:
+        url: of all experiments.
+        problem: what it has accepted or refused.
+    """
+    return InvalidInput(
+        f"{url} can't hold results: {problem}, so two attempts could mix; use a store that has conditional writes",
+        reason="ConditionalWritesMissing",
+    )
 
 
 def remedy_of_damage(key: str, url: str) -> str:
@@ -89,6 +91,25 @@ def remedy_of_results(key: str) -> str:
         "change the step's revision, or delete the experiment (maskrcnn-operator artifacts URL delete "
         f"{key.partition('/')[0]}), and run it again"
     )
+
+
+def _others(owner: OwnerIdentity, by: OwnerIdentity | None, take_over_from: str, url: str) -> InvalidInput:
+    place = f" in namespace {owner.namespace}" if owner.namespace else ""
+    same = ""
+    if by is not None and by.owner_id == owner.owner_id:
+        place = f"{place or ' without a namespace'}; this attempt has the same id and {_namespace(by)}"
+    elif not place:
+        # an id of a namespace isn't continued by the id alone
+        same = f"; if that is an earlier run of yours, {_by_id(owner.owner_id)} continues it"
+    return InvalidInput(
+        f"{url} holds the experiment {owner.name} of owner {owner.owner_id}{place}; to take it over for good, "
+        f"give {_by_taking_over(take_over_from)}{same}",
+        reason="AnothersOwner",
+    )
+
+
+def _namespace(owner: OwnerIdentity) -> str:
+    return f"the namespace {owner.namespace}" if owner.namespace else "no namespace"
 
 
 def _superseded(

@@ -59,12 +59,20 @@ def own_prefix(terms: OwnershipTerms) -> Decision:
     return _OwnerRead(terms)
 
 
-def is_same_owner(record: OwnerRecord, owner: OwnerIdentity) -> bool:
-    """Return whether a record is one's own: id and namespace are equal."""
-    return record.owner is not None and (record.owner.owner_id, record.owner.namespace) == (
-        owner.owner_id,
-        owner.namespace,
-    )
+def is_same_owner(found: OwnerIdentity | None, owner: OwnerIdentity) -> bool:
+    """Return whether the owner in a record is this one: id and namespace are equal."""
+    return found is not None and (found.owner_id, found.namespace) == (owner.owner_id, owner.namespace)
+
+
+def of_another_owner(record: OwnerRecord, owner: OwnerIdentity, by: OwnerIdentity) -> AnothersOwner:
+    """Return the outcome for a record of another owner.
+
+    Args:
+        record: that was read.
+        owner: of the record.
+        by: owner that has found it.
+    """
+    return AnothersOwner(record, str(OwnerState(owner.owner_id, record.epoch)), by)
 
 
 def is_to_be_replaced(record: OwnerRecord, take_over_from: OwnerState | None) -> bool:
@@ -152,9 +160,9 @@ class _OwnerRead:
             return OwnedPrefix(record)
         if record.owner is None or is_to_be_replaced(record, self.terms.take_over_from):
             return self._write(record, version)
-        if is_same_owner(record, self.terms.owner):
+        if is_same_owner(record.owner, self.terms.owner):
             return OwnedPrefix(record)
-        return AnothersOwner(record, str(OwnerState(record.owner.owner_id, record.epoch)))
+        return of_another_owner(record, record.owner, self.terms.owner)
 
     def _write(self, before: OwnerRecord | None, version: ObjectVersion | None) -> Decision | FenceOutcome:
         terms = self.terms

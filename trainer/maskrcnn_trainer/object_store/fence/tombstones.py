@@ -24,7 +24,8 @@ from maskrcnn_trainer.object_store.fence.exchange_types import (
 )
 from maskrcnn_trainer.object_store.fence.holding import StepHolder
 from maskrcnn_trainer.object_store.fence.keys import StepKeys, owner_key, steps_in
-from maskrcnn_trainer.object_store.fence.records import AttemptOrder, OwnerRecord
+from maskrcnn_trainer.object_store.fence.ownership import is_same_owner, of_another_owner
+from maskrcnn_trainer.object_store.fence.records import AttemptOrder, OwnerIdentity, OwnerRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,12 @@ class DeletedExperiment(FenceOutcome):
     incomplete: bool = False
 
 
-def delete_experiment(experiment: str, token: str, steps: tuple[str, ...] = ()) -> Decision:
-    """Return the decision that deletes an experiment: DeletedExperiment, NothingOwned, DamagedStore (of its owner).
+def delete_experiment(
+    experiment: str, token: str, steps: tuple[str, ...] = (), *, owner: OwnerIdentity | None = None
+) -> Decision:
+    """Return the decision that deletes an experiment.
+
+    Its outcomes are DeletedExperiment, NothingOwned, AnothersOwner, and DamagedStore (of its owner).
 
     A damaged step is left, and the others are deleted. :func:`leave_step` has the same for a step whose pointer the
     sender of the requests refuses to read.
@@ -82,8 +87,10 @@ def delete_experiment(experiment: str, token: str, steps: tuple[str, ...] = ()) 
         experiment: name.
         token: of this process.
         steps: steps that are deleted even if a listing shows nothing of them.
+        owner: whose results alone are deleted; None for those of any owner. Steps that another deletion has left are
+            deleted in both cases.
     """
-    return _Experiment(experiment, token, steps, disown_prefix(experiment, token))
+    return _Experiment(experiment, token, steps, disown_prefix(experiment, token, owner))
 
 
 def leave_step(deletion: Decision | FenceOutcome, problem: str) -> Decision | FenceOutcome | None:
@@ -93,9 +100,9 @@ def leave_step(deletion: Decision | FenceOutcome, problem: str) -> Decision | Fe
     return deletion.follow(DeletedStep(problem=problem))
 
 
-def disown_prefix(experiment: str, token: str) -> Decision:
-    """Return the decision that puts a tombstone in place of an experiment's owner."""
-    return _OwnerForDelete(experiment, token)
+def disown_prefix(experiment: str, token: str, owner: OwnerIdentity | None = None) -> Decision:
+    """Return the decision that puts a tombstone in place of an experiment's owner, or only in place of ``owner``."""
+    return _OwnerForDelete(experiment, token, owner)
 
 
 def delete_step(keys: StepKeys, owner_epoch: int, token: str) -> Decision | FenceOutcome:
@@ -124,6 +131,7 @@ def deletable(holder: StepHolder, keys: tuple[str, ...]) -> tuple[str, ...]:
 class _OwnerForDelete:
     experiment: str
     token: str
+    owner: OwnerIdentity | None
     writes: int = 0
 
     @property
@@ -139,6 +147,8 @@ class _OwnerForDelete:
             return DamagedStore(owner_key(self.experiment), "isn't an owner")
         if answer.content.owner is None:
             return DisownedPrefix(answer.content)
+        if self.owner is not None and not is_same_owner(answer.content.owner, self.owner):
+            return of_another_owner(answer.content, answer.content.owner, self.owner)
         body = tombstone(answer.content, f"{self.token}-{self.writes}")
         return _OwnerTombstone(self, body, answer)
 
@@ -156,7 +166,7 @@ class _OwnerTombstone:
     def after(self, answer: FenceAnswer) -> Decision | FenceOutcome:
         if isinstance(answer, WrittenRecord):
             return DisownedPrefix(self.body)
-        return _OwnerForDelete(self.read.experiment, self.read.token, self.read.writes + 1)
+        return replace(self.read, writes=self.read.writes + 1)
 
 
 @dataclass(frozen=True, slots=True)
