@@ -6,14 +6,14 @@ called before every node is up: each node puts its rank into the store and waits
 
 from __future__ import annotations
 
-import http
+import http.client
 import logging
 import os
-import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,6 @@ MOST_MESSAGE_BYTES = 8192
 """Most bytes of a message that are read."""
 SECONDS_FOR_REQUEST = 5.0
 """Longest time of a request to one address of node 0, however slowly the bytes of its answer arrive."""
-_MOST_HEAD_BYTES = 8192
 
 
 @dataclass(frozen=True)
@@ -151,66 +150,51 @@ class RendezvousBoard:
         return self._request(name)
 
     def _request(self, name: str, content: bytes | None = None) -> bytes | None:
-        head = f"GET /{SCOPE}/{name} HTTP/1.0\r\n\r\n"
-        if content is not None:
-            head = f"PUT /{SCOPE}/{name} HTTP/1.0\r\nContent-Length: {len(content)}\r\n\r\n"
-        deadline = time.monotonic() + SECONDS_FOR_REQUEST
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=SECONDS_FOR_REQUEST)
         try:
-            with socket.create_connection((self.host, self.port), timeout=SECONDS_FOR_REQUEST) as connection:
-                connection.settimeout(_seconds_until(deadline))
-                connection.sendall(head.encode() + (content or b""))
-                answer = _received(connection, deadline)
+            connection.connect()
+            with _cut_off(connection.sock, SECONDS_FOR_REQUEST):
+                connection.request("GET" if content is None else "PUT", f"/{SCOPE}/{name}", content)
+                answer = connection.getresponse()
+                received = answer.read(MOST_MESSAGE_BYTES)
         except UnicodeError as error:
             raise ConnectionError(f"{self.host!r} isn't a host name") from error
+        except http.client.HTTPException as error:
+            raise ConnectionError("the answer isn't one of a rendezvous") from error
+        finally:
+            connection.close()
         if answer.status == http.HTTPStatus.NOT_FOUND and content is None:
             return None
         if answer.status != http.HTTPStatus.OK:
             raise ConnectionError(f"the rendezvous at {self.host}:{self.port} has refused {name}: {answer.status}")
-        return answer.content[:MOST_MESSAGE_BYTES]
+        if answer.length is None or (answer.length and len(received) < MOST_MESSAGE_BYTES):
+            raise ConnectionError("the answer isn't one of a rendezvous: it isn't whole")
+        return received
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """Answer of a rendezvous, whose content is cut to what is read of it."""
-
-    status: int
-    content: bytes
-
-
-_HEAD = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
-
-
-def _received(connection: socket.socket, deadline: float) -> _Answer:
-    """Return an answer; the server may keep the connection open after it.
+@contextmanager
+def _cut_off(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """Disconnect after a time: the timeout of a socket begins again with every byte that arrives.
 
     Raises:
-        OSError: it doesn't arrive whole before the deadline, or isn't one of a rendezvous.
+        TimeoutError: the time has passed.
     """
-    received = b""
-    while (answer := _parsed(received)) is None:
-        connection.settimeout(_seconds_until(deadline))
-        more = connection.recv(65_536)
-        if not more or len(received) > _MOST_HEAD_BYTES + MOST_MESSAGE_BYTES:
-            raise ConnectionError("the answer isn't one of a rendezvous")
-        received += more
-    return answer
+    is_cut_off = threading.Event()
 
+    def disconnect() -> None:
+        is_cut_off.set()
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
-def _parsed(received: bytes) -> _Answer | None:
-    """Return the answer that the received bytes begin with; None if they don't have it whole."""
-    head, end, content = received.partition(b"\r\n\r\n")
-    status, length = _HEAD.match(head), _LENGTH.search(head + b"\r\n")
-    if not end or status is None or length is None or len(content) < min(int(length[1]), MOST_MESSAGE_BYTES):
-        return None
-    return _Answer(int(status[1]), content[: int(length[1])])
-
-
-def _seconds_until(deadline: float) -> float:
-    seconds = deadline - time.monotonic()
-    if seconds <= 0:
-        raise TimeoutError(f"node 0 hasn't answered within {SECONDS_FOR_REQUEST:.0f} s")
-    return seconds
+    timer = threading.Timer(seconds, disconnect)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if is_cut_off.is_set():
+            raise TimeoutError(f"node 0 hasn't answered within {seconds:.0f} s")
 
 
 def join(
