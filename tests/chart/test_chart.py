@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,38 @@ def test_invalid_value_is_refused_by_name(helm: Run, setting: str, words: str) -
     done = helm("template", str(CHART), "--set", setting)
     assert done.returncode != 0
     assert words in done.stderr
+
+
+def texts_of(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the paths and values of all fields whose name is one of a name, a namespace, or a label."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in ("labels", "matchLabels", "selector") and isinstance(inner, dict):
+                yield from ((f"{path}.{key}.{label}", text) for label, text in inner.items() if label != "matchLabels")
+            elif key.lower().endswith(("name", "namespace")) and not isinstance(inner, dict | list):
+                yield f"{path}.{key}", inner
+            yield from texts_of(inner, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from texts_of(inner, f"{path}[{index}]")
+
+
+@pytest.mark.parametrize("namespaces", ["null", '["789", "1e3"]'])
+def test_names_of_digits_are_rendered_as_texts(helm: Run, namespaces: str) -> None:
+    settings = (
+        f"namespaces={namespaces}",
+        'networkPolicy={"enabled": true, "apiServer": ["10.0.0.1/32"], "gangs": ["789"]}',
+        'priorityClass={"name": "12"}',
+        'metrics={"serviceMonitor": {"enabled": true}, "prometheusRule": {"enabled": true}}',
+        'reports={"certManager": {"enabled": true}}',
+    )
+    flags = [flag for setting in settings for flag in ("--set-json", setting)]
+    done = helm("template", "123", str(CHART), "-n", "456", *flags)
+    assert done.returncode == 0, done.stderr
+    objects = [item for item in yaml.safe_load_all(done.stdout) if item and item["kind"] != "CustomResourceDefinition"]
+    found = [text for item in objects for text in texts_of(item)]
+    assert {"123", "456"} <= {text for _, text in found}
+    assert [(path, text) for path, text in found if not isinstance(text, str)] == []
 
 
 @pytest.mark.parametrize(
