@@ -26,6 +26,8 @@ KNOWN_SECONDS = 300.0
 MISSING_SECONDS = 30.0
 """The same for a claim that is missing or cannot be read. It equals the time after which an experiment looks again, so
 that many experiments on one missing claim make as many calls as one."""
+FAILED_READ_SECONDS = 10.0
+"""The same for a read that failed, which may pass at any time; an experiment looks again after it, too."""
 _KEPT = 10_000
 
 
@@ -47,6 +49,7 @@ class AccessModes:
         self._client, self._clock, self._on_unreadable = client, clock, on_unreadable
         self._known: OrderedDict[tuple[str, str], tuple[float, bool | None]] = OrderedDict()
         """By namespace and name: when the entry expires, and the result of :meth:`shared`."""
+        self._failed: set[tuple[str, str]] = set()
         self._reads: SingleFlight[tuple[str, str], bool | None] = SingleFlight()
 
     async def shared(self, namespace: str, claim: str) -> bool | None:
@@ -61,13 +64,18 @@ class AccessModes:
             return known[1]
         return await self._reads.ask(key, lambda: self._read(namespace, claim))
 
+    def has_failed(self, namespace: str, claim: str) -> bool:
+        """Return whether the last read of a claim failed, other than by a refusal, so that another may succeed."""
+        return (namespace, claim) in self._failed
+
     async def _read(self, namespace: str, claim: str) -> bool | None:
+        self._failed.discard((namespace, claim))
         shared = await self._shared_now(namespace, claim)
         self._known.pop((namespace, claim), None)
-        holds = MISSING_SECONDS if shared is None else KNOWN_SECONDS
-        self._known[namespace, claim] = (self._clock() + holds, shared)
+        unknown = FAILED_READ_SECONDS if self.has_failed(namespace, claim) else MISSING_SECONDS
+        self._known[namespace, claim] = (self._clock() + (unknown if shared is None else KNOWN_SECONDS), shared)
         while len(self._known) > _KEPT:
-            self._known.popitem(last=False)
+            self._failed.discard(self._known.popitem(last=False)[0])
         return shared
 
     async def _shared_now(self, namespace: str, claim: str) -> bool | None:
@@ -80,6 +88,7 @@ class AccessModes:
             if error.reason == UNDECODABLE:
                 self._on_unreadable(CLAIMS, namespace, claim, error)
             elif error.status not in (403, 404):
+                self._failed.add((namespace, claim))
                 log.warning("Could not read the claim %s/%s; its steps wait: %s", namespace, claim, error)
             return None
         try:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.cluster.access_modes import FAILED_READ_SECONDS
 from maskrcnn_operator.cluster.answers import UNDECODABLE
 from maskrcnn_operator.cluster.cache import Cache, OnUnreadable
 from maskrcnn_operator.cluster.client import Client
@@ -74,6 +75,7 @@ class NamespaceOwners:
         self._client, self._cache, self._owner_id = client, cache, owner_id
         self._clock, self._on_unreadable = clock, on_unreadable
         self._known: OrderedDict[str, _KnownOwner] = OrderedDict()
+        self._failed: set[str] = set()
         self._reads: SingleFlight[str, _KnownOwner] = SingleFlight()
 
     async def owner_of(self, experiment: MaskRCNNExperiment) -> str | None:
@@ -91,6 +93,10 @@ class NamespaceOwners:
             known = await self._reads.ask(namespace, lambda: self._read(namespace, uid))
         return known.owner_id if uid in known.experiments else None
 
+    def has_failed(self, namespace: str) -> bool:
+        """Return whether the last read of a namespace failed, other than by a refusal, so that another may succeed."""
+        return namespace in self._failed
+
     def _counts_for(self, known: _KnownOwner, uid: str) -> bool:
         if uid in known.experiments:
             return True
@@ -104,17 +110,19 @@ class NamespaceOwners:
         return True
 
     async def _read(self, namespace: str, uid: str) -> _KnownOwner:
+        self._failed.discard(namespace)
         owner_id, now = await self._uid_now(namespace), self._clock()
         before = self._known.pop(namespace, None) or _KnownOwner(None, set(), is_read=False, expires=now)
         existing = {other for other in before.experiments if self._cache.has(EXPERIMENTS, other)}
         if owner_id is None:
-            found = _KnownOwner(before.owner_id, existing, is_read=False, expires=now + UNKNOWN_OWNER_SECONDS)
+            expires = now + (FAILED_READ_SECONDS if self.has_failed(namespace) else UNKNOWN_OWNER_SECONDS)
+            found = _KnownOwner(before.owner_id, existing, is_read=False, expires=expires)
         else:
             same = existing if before.owner_id == owner_id else set()
             found = _KnownOwner(owner_id, same | {uid}, is_read=True, expires=now + KNOWN_OWNER_SECONDS)
         self._known[namespace] = found
         while len(self._known) > _KEPT_NAMESPACES:
-            self._known.popitem(last=False)
+            self._failed.discard(self._known.popitem(last=False)[0])
         return found
 
     async def _uid_now(self, namespace: str) -> str | None:
@@ -127,6 +135,7 @@ class NamespaceOwners:
             if error.reason == UNDECODABLE:
                 self._on_unreadable(NAMESPACES, "", namespace, error)
             elif error.status not in (403, 404):
+                self._failed.add(namespace)
                 log.warning("Could not read the namespace %s; steps in object storage wait: %s", namespace, error)
             return None
         except ValueError as error:

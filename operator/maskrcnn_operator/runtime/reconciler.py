@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, StepState, StepStatus
-from maskrcnn_operator.cluster.access_modes import AccessModes
+from maskrcnn_operator.cluster.access_modes import FAILED_READ_SECONDS, AccessModes
 from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.executor import Executor
@@ -145,8 +145,21 @@ class Reconciler:
             if not more:
                 if self._reader is not None:
                     self._reader.request(key, seen.to_read)
-                return plan, min((at for at in (plan.wake_at, seen.wake_at) if at is not None), default=None)
+                times = [at for at in (plan.wake_at, seen.wake_at) if at is not None]
+                if self._reads_have_failed(experiment, desired):
+                    times.append(now + timedelta(seconds=FAILED_READ_SECONDS))
+                return plan, min(times, default=None)
             refused |= more
+
+    def _reads_have_failed(self, experiment: MaskRCNNExperiment, desired: DesiredState) -> bool:
+        """Return whether what :meth:`_settings_of` lacks may be known soon."""
+        if _finished(experiment):
+            return False
+        namespace, workspace = experiment.metadata.namespace, experiment.spec.workspace
+        claims = (workspace.claim_name, cache_claim(experiment, desired))
+        return any(claim is not None and self._access_modes.has_failed(namespace, claim) for claim in claims) or (
+            workspace.url is not None and self._owners.has_failed(namespace)
+        )
 
     async def _settings_of(self, experiment: MaskRCNNExperiment, desired: DesiredState) -> Settings:
         """Return the settings with what is known of the claims that the experiment's pods mount, or of the owner."""

@@ -9,9 +9,9 @@ import pytest
 from tests.unit.cluster.conftest import FakeServer
 from tests.unit.progress_endpoint.conftest import FakeTime
 
-from maskrcnn_operator.cluster.access_modes import KNOWN_SECONDS, MISSING_SECONDS, AccessModes
+from maskrcnn_operator.cluster.access_modes import FAILED_READ_SECONDS, KNOWN_SECONDS, MISSING_SECONDS, AccessModes
 from maskrcnn_operator.cluster.answers import UNDECODABLE
-from maskrcnn_operator.cluster.errors import ApiError, TooManyRequests
+from maskrcnn_operator.cluster.errors import ApiError, NotFound, TooManyRequests
 from maskrcnn_operator.cluster.resources import CLAIMS, Resource
 
 
@@ -106,6 +106,28 @@ async def test_claim_that_cannot_be_read_is_requested_once_in_half_a_minute(
     assert server.reads == 1
     time.seconds += MISSING_SECONDS
     assert await known.shared("ns", "data") is True
+
+
+@pytest.mark.parametrize(
+    ("error", "has_failed"),
+    [
+        (ApiError(500, "InternalError", "the authorizer is down"), True),
+        (ApiError(0, "TimeoutError", "no response"), True),
+        (ApiError(403, "Forbidden", "no"), False),
+        (NotFound(404, "NotFound", "no"), False),
+    ],
+    ids=["failed", "silent", "forbidden", "absent"],
+)
+async def test_claim_whose_read_failed_is_read_again_soon(
+    server: Server, time: FakeTime, known: AccessModes, error: ApiError, *, has_failed: bool
+) -> None:
+    server.add_claim("ReadWriteMany")
+    server.fail["get", "persistentvolumeclaims"] = [error]
+    await known.shared("ns", "data")
+    assert known.has_failed("ns", "data") is has_failed
+    time.seconds += FAILED_READ_SECONDS
+    assert await known.shared("ns", "data") is (True if has_failed else None)
+    assert not known.has_failed("ns", "data")
 
 
 async def test_read_that_the_api_server_puts_off_is_tried_again_at_once(server: Server, known: AccessModes) -> None:

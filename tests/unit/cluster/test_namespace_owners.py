@@ -12,6 +12,7 @@ from tests.unit.progress_endpoint.conftest import FakeTime
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_object
+from maskrcnn_operator.cluster.access_modes import FAILED_READ_SECONDS
 from maskrcnn_operator.cluster.answers import UNDECODABLE
 from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.errors import ApiError, TooManyRequests
@@ -202,6 +203,24 @@ async def test_namespace_that_cannot_be_read_is_requested_once_in_half_a_minute(
     stage.server.add_namespace("1-2")
     stage.time.seconds += UNKNOWN_OWNER_SECONDS
     assert await stage.owners.owner_of(stage.experiment()) == "1-2"
+
+
+@pytest.mark.parametrize(
+    ("error", "has_failed"),
+    [(ApiError(500, "InternalError", "the authorizer is down"), True), (ApiError(403, "Forbidden", "no"), False)],
+    ids=["failed", "forbidden"],
+)
+async def test_namespace_whose_read_failed_is_read_again_soon(
+    stage: Stage, error: ApiError, *, has_failed: bool
+) -> None:
+    stage.server.add_namespace("1-2")
+    stage.server.fail["get", "namespaces"] = [error]
+    experiment = stage.experiment()
+    await stage.owners.owner_of(experiment)
+    assert stage.owners.has_failed("ns") is has_failed
+    stage.time.seconds += FAILED_READ_SECONDS
+    assert await stage.owners.owner_of(experiment) == ("1-2" if has_failed else None)
+    assert not stage.owners.has_failed("ns")
 
 
 async def test_failed_read_for_a_new_experiment_changes_nothing_for_those_before(stage: Stage) -> None:

@@ -36,11 +36,14 @@ class Claims:
     """Access modes by which all claims are shared, except those in ``not_shared``."""
 
     def __init__(self) -> None:
-        self.not_shared, self.read = set[str](), list[tuple[str, str]]()
+        self.not_shared, self.failed, self.read = set[str](), set[str](), list[tuple[str, str]]()
 
     async def shared(self, namespace: str, claim: str) -> bool | None:
         self.read.append((namespace, claim))
-        return claim not in self.not_shared
+        return None if claim in self.failed else claim not in self.not_shared
+
+    def has_failed(self, _: str, claim: str) -> bool:
+        return claim in self.failed
 
 
 class Owners:
@@ -48,11 +51,15 @@ class Owners:
 
     def __init__(self) -> None:
         self.owner_id: str | None = "uid-of-ns"
+        self.failed = False
         self.read = list[str]()
 
     async def owner_of(self, experiment: MaskRCNNExperiment) -> str | None:
         self.read.append(experiment.metadata.name)
         return self.owner_id
+
+    def has_failed(self, _: str) -> bool:
+        return self.failed
 
 
 class Stage:
@@ -96,8 +103,9 @@ class Stage:
         """Return the experiment after a write that changes only its version."""
         return self.server.add(EXPERIMENTS, "ns", self.stored)
 
-    async def look(self) -> None:
-        await self.reconciler.reconcile(KEY)
+    async def look(self) -> float | None:
+        """Reconcile, and return the seconds until the next time."""
+        return await self.reconciler.reconcile(KEY)
 
     async def fail(self, verb: str, plural: str, error: ApiError) -> None:
         """Reconcile while a call fails."""

@@ -9,6 +9,8 @@ import pytest
 from tests.unit.cluster.conftest import EXPERIMENT
 from tests.unit.runtime.test_reconciler import Stage
 
+from maskrcnn_operator.cluster.access_modes import FAILED_READ_SECONDS
+
 CACHE = {"cache": {"persistentVolumeClaim": {"claimName": "copies"}}}
 STORES = {"objectStores": [{"prefix": "s3://data"}]}
 
@@ -39,3 +41,10 @@ async def test_worker_group_on_a_claim_of_one_node_is_stalled(claim: str, reason
     stage.claims.not_shared.add(claim)
     await stage.look()
     assert stage.reasons["Stalled"] == reason
+
+
+@pytest.mark.parametrize("claim", ["maskrcnn", "copies"])
+async def test_claim_whose_read_failed_is_read_again_soon(claim: str) -> None:
+    stage = stage_with(CACHE | STORES)
+    stage.claims.failed.add(claim)
+    assert await stage.look() == FAILED_READ_SECONDS

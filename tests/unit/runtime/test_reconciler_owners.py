@@ -7,6 +7,8 @@ from typing import Any
 from tests.unit.runtime.test_reconciler import Stage
 from tests.unit.runtime.test_reconciler_claims import stage_with
 
+from maskrcnn_operator.cluster.access_modes import FAILED_READ_SECONDS
+
 BUCKET = {"workspace": {"objectStorage": {"url": "s3://lab/results"}}}
 
 
@@ -45,3 +47,9 @@ async def test_experiment_whose_owner_is_unknown_starts_nothing_and_shows_it() -
     stage.owners.owner_id = "uid-of-ns"
     await stage.look()
     assert set(owners_of_jobs(stage)) == {"uid-of-ns"}
+
+
+async def test_namespace_whose_read_failed_is_read_again_soon() -> None:
+    stage = stage_with(BUCKET)
+    stage.owners.owner_id, stage.owners.failed = None, True
+    assert await stage.look() == FAILED_READ_SECONDS

@@ -49,7 +49,7 @@ def test_prefix_of_another_owner_than_the_given_one_is_left_alone(owner_id: str,
     store.put(KEYS.owner, record)
     given = OwnerIdentity(owner_id, namespace, "exp")
     before = dict(store.objects)
-    assert run_decision(disown_prefix("exp", "t", given), store.send) == AnothersOwner(record, "a/3")
+    assert run_decision(disown_prefix("exp", "t", given), store.send) == AnothersOwner(record, "a/3", given)
     assert store.objects == before
 
 
