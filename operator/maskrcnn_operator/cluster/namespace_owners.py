@@ -9,30 +9,22 @@ steps continue, and no other experiment is affected.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.cluster.access_modes import FAILED_READ_SECONDS
-from maskrcnn_operator.cluster.answers import UNDECODABLE
 from maskrcnn_operator.cluster.cache import Cache, OnUnreadable
 from maskrcnn_operator.cluster.client import Client
-from maskrcnn_operator.cluster.errors import ApiError, TooManyRequests
+from maskrcnn_operator.cluster.optional_reads import read_optional
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, NAMESPACES
 from maskrcnn_operator.cluster.single_flight import SingleFlight
 from maskrcnn_trainer.shared.identifiers import IDENTIFIER, IDENTIFIER_FORM
 
-log = logging.getLogger(__name__)
-
 KNOWN_OWNER_SECONDS = 60.0
 """Seconds for which a uid counts for new experiments. The cache may still have a deleted experiment while objects are
 listed again after a lost watch, which takes longer than this."""
-UNKNOWN_OWNER_SECONDS = 30.0
-"""Seconds for which a namespace that can't be read isn't read again. It equals the time after which an experiment looks
-again, so that many experiments of one namespace make as many calls as one."""
 _KEPT_NAMESPACES = 10_000
 
 
@@ -44,12 +36,14 @@ class _KnownOwner:
         owner_id: uid of the namespace, if there are ``experiments``.
         experiments: uids of the experiments for which ``owner_id`` counts.
         is_read: the last read has succeeded, so that ``owner_id`` counts for new experiments, too.
+        has_failed: the last read has failed, other than by a refusal.
         expires: time after which the namespace is read for an experiment that isn't among these, by the clock.
     """
 
     owner_id: str | None
     experiments: set[str]
     is_read: bool
+    has_failed: bool
     expires: float
 
 
@@ -75,7 +69,6 @@ class NamespaceOwners:
         self._client, self._cache, self._owner_id = client, cache, owner_id
         self._clock, self._on_unreadable = clock, on_unreadable
         self._known: OrderedDict[str, _KnownOwner] = OrderedDict()
-        self._failed: set[str] = set()
         self._reads: SingleFlight[str, _KnownOwner] = SingleFlight()
 
     async def owner_of(self, experiment: MaskRCNNExperiment) -> str | None:
@@ -95,7 +88,8 @@ class NamespaceOwners:
 
     def has_failed(self, namespace: str) -> bool:
         """Return whether the last read of a namespace failed, other than by a refusal, so that another may succeed."""
-        return namespace in self._failed
+        known = self._known.get(namespace)
+        return known is not None and known.has_failed
 
     def _counts_for(self, known: _KnownOwner, uid: str) -> bool:
         if uid in known.experiments:
@@ -110,37 +104,23 @@ class NamespaceOwners:
         return True
 
     async def _read(self, namespace: str, uid: str) -> _KnownOwner:
-        self._failed.discard(namespace)
-        owner_id, now = await self._uid_now(namespace), self._clock()
-        before = self._known.pop(namespace, None) or _KnownOwner(None, set(), is_read=False, expires=now)
-        existing = {other for other in before.experiments if self._cache.has(EXPERIMENTS, other)}
-        if owner_id is None:
-            expires = now + (FAILED_READ_SECONDS if self.has_failed(namespace) else UNKNOWN_OWNER_SECONDS)
-            found = _KnownOwner(before.owner_id, existing, is_read=False, expires=expires)
+        read = await read_optional(
+            self._client, NAMESPACES, None, namespace, uid_of_namespace, on_unreadable=self._on_unreadable
+        )
+        before, now = self._known.pop(namespace, None), self._clock()
+        existing = {other for other in before.experiments if self._cache.has(EXPERIMENTS, other)} if before else set()
+        owner_id = before.owner_id if before else None
+        if read.value is None:
+            expires = now + read.unknown_seconds
+            found = _KnownOwner(owner_id, existing, is_read=False, has_failed=read.has_failed, expires=expires)
         else:
-            same = existing if before.owner_id == owner_id else set()
-            found = _KnownOwner(owner_id, same | {uid}, is_read=True, expires=now + KNOWN_OWNER_SECONDS)
+            same = existing if owner_id == read.value else set()
+            expires = now + KNOWN_OWNER_SECONDS
+            found = _KnownOwner(read.value, same | {uid}, is_read=True, has_failed=False, expires=expires)
         self._known[namespace] = found
         while len(self._known) > _KEPT_NAMESPACES:
-            self._failed.discard(self._known.popitem(last=False)[0])
+            self._known.popitem(last=False)
         return found
-
-    async def _uid_now(self, namespace: str) -> str | None:
-        try:
-            return uid_of_namespace(await self._client.get(NAMESPACES, None, namespace))
-        except TooManyRequests:
-            # the next try follows as soon as the API server accepts calls
-            raise
-        except ApiError as error:
-            if error.reason == UNDECODABLE:
-                self._on_unreadable(NAMESPACES, "", namespace, error)
-            elif error.status not in (403, 404):
-                self._failed.add(namespace)
-                log.warning("Could not read the namespace %s; steps in object storage wait: %s", namespace, error)
-            return None
-        except ValueError as error:
-            self._on_unreadable(NAMESPACES, "", namespace, error)
-            return None
 
 
 def uid_of_namespace(namespace: Mapping[str, object]) -> str:

@@ -207,7 +207,7 @@ def final_tables(
     for step in status.steps:
         for name, artifact in step.artifacts.items():
             size = _size(artifact.size_bytes) if artifact.size_bytes is not None else ""
-            # with a retrieval, a path outside the workspace is none that the command could load
+            # the command loads only what is in the workspace
             place = local(artifact.path) if retrieval is None else name_of_artifact(artifact.path) or "-"
             artifacts.add_row(step.name, Text(name), size, Text(place))
     if artifacts.row_count and retrieval is not None:

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, StepState, StepStatus
-from maskrcnn_operator.cluster.access_modes import FAILED_READ_SECONDS, AccessModes
+from maskrcnn_operator.cluster.access_modes import AccessModes
 from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.executor import Executor
 from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.namespace_owners import NamespaceOwners
+from maskrcnn_operator.cluster.optional_reads import FAILED_READ_SECONDS
 from maskrcnn_operator.cluster.unreadable import report_on_unreadable
 from maskrcnn_operator.core.claims import cache_claim
 from maskrcnn_operator.core.desired import DesiredState

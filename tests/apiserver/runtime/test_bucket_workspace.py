@@ -17,7 +17,7 @@ from tests.apiserver.runtime.conftest import StartOperator
 from tests.apiserver.runtime.experiments import CONVERT, GANG, Cluster, condition, manifest
 from tests.apiserver.runtime.running import RunningOperator
 
-from maskrcnn_operator.cluster import namespace_owners
+from maskrcnn_operator.cluster import optional_reads
 from maskrcnn_operator.cluster.budget import CallPurpose
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import ApiError
@@ -143,7 +143,7 @@ def test_nothing_starts_before_the_namespace_can_be_read(
 ) -> None:
     """A Role with the namespace's name, as the chart makes one for each listed namespace, is enough."""
     monkeypatch.setattr(readiness, "OWNER_CHECK_INTERVAL", timedelta(seconds=2))
-    monkeypatch.setattr(namespace_owners, "UNKNOWN_OWNER_SECONDS", 2.0)
+    monkeypatch.setattr(optional_reads, "UNKNOWN_SECONDS", 2.0)
     start_operator(kubeconfig=blind)
     cluster.apply(manifest("stored", CONVERT, workspace=BUCKET))
     cluster.apply(manifest("on-claim", CONVERT))

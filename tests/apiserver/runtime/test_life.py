@@ -23,7 +23,7 @@ from tests.apiserver.runtime.experiments import (
 )
 from tests.apiserver.runtime.running import RunningOperator
 
-from maskrcnn_operator.cluster import access_modes
+from maskrcnn_operator.cluster import optional_reads
 from maskrcnn_operator.core import readiness
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
@@ -154,7 +154,7 @@ def test_nothing_starts_before_the_claim_exists(
     operator: RunningOperator, bed: Bed, namespace: str, kubelet: PlayedKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "CLAIM_CHECK_INTERVAL", timedelta(seconds=2))
-    monkeypatch.setattr(access_modes, "MISSING_SECONDS", 2.0)
+    monkeypatch.setattr(optional_reads, "UNKNOWN_SECONDS", 2.0)
     cluster = Cluster(bed, namespace)
     cluster.apply(manifest("early", CONVERT))
     waiting = cluster.wait_step("early", "convert", reason="WaitingForClaim")

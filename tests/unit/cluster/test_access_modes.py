@@ -9,9 +9,10 @@ import pytest
 from tests.unit.cluster.conftest import FakeServer
 from tests.unit.progress_endpoint.conftest import FakeTime
 
-from maskrcnn_operator.cluster.access_modes import FAILED_READ_SECONDS, KNOWN_SECONDS, MISSING_SECONDS, AccessModes
+from maskrcnn_operator.cluster.access_modes import KNOWN_SECONDS, AccessModes
 from maskrcnn_operator.cluster.answers import UNDECODABLE
 from maskrcnn_operator.cluster.errors import ApiError, NotFound, TooManyRequests
+from maskrcnn_operator.cluster.optional_reads import FAILED_READ_SECONDS, UNKNOWN_SECONDS
 from maskrcnn_operator.cluster.resources import CLAIMS, Resource
 
 
@@ -82,7 +83,7 @@ async def test_a_claim_that_is_created_is_noticed_after_half_a_minute(
 ) -> None:
     assert await known.shared("ns", "data") is None
     server.add_claim("ReadWriteMany")
-    time.seconds += MISSING_SECONDS
+    time.seconds += UNKNOWN_SECONDS
     assert await known.shared("ns", "data") is True
 
 
@@ -104,7 +105,7 @@ async def test_claim_that_cannot_be_read_is_requested_once_in_half_a_minute(
     for _ in range(10):
         assert await known.shared("ns", "data") is None
     assert server.reads == 1
-    time.seconds += MISSING_SECONDS
+    time.seconds += UNKNOWN_SECONDS
     assert await known.shared("ns", "data") is True
 
 
@@ -185,6 +186,6 @@ async def test_unreadable_claim_is_reported_and_its_modes_are_unknown_for_half_a
         assert await known.shared("ns", "data") is None
     assert told == [(CLAIMS, "ns", "data")]
     server.add_claim("ReadWriteMany")
-    time.seconds += MISSING_SECONDS
+    time.seconds += UNKNOWN_SECONDS
     assert await known.shared("ns", "data") is True
     assert len(told) == 1

@@ -12,11 +12,11 @@ from tests.unit.progress_endpoint.conftest import FakeTime
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_object
-from maskrcnn_operator.cluster.access_modes import FAILED_READ_SECONDS
 from maskrcnn_operator.cluster.answers import UNDECODABLE
 from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.errors import ApiError, TooManyRequests
-from maskrcnn_operator.cluster.namespace_owners import KNOWN_OWNER_SECONDS, UNKNOWN_OWNER_SECONDS, NamespaceOwners
+from maskrcnn_operator.cluster.namespace_owners import KNOWN_OWNER_SECONDS, NamespaceOwners
+from maskrcnn_operator.cluster.optional_reads import FAILED_READ_SECONDS, UNKNOWN_SECONDS
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, NAMESPACES, Resource
 
 
@@ -201,7 +201,7 @@ async def test_namespace_that_cannot_be_read_is_requested_once_in_half_a_minute(
         assert await stage.owners.owner_of(stage.experiment(f"e{number}")) is None
     assert stage.server.count == 1
     stage.server.add_namespace("1-2")
-    stage.time.seconds += UNKNOWN_OWNER_SECONDS
+    stage.time.seconds += UNKNOWN_SECONDS
     assert await stage.owners.owner_of(stage.experiment()) == "1-2"
 
 

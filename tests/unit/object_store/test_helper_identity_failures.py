@@ -129,7 +129,7 @@ def test_source_that_fails_or_is_busy_is_unavailable(tmp_path: Path, name: str, 
     error = answered(name, tmp_path, Answer(status, b"x"))
     assert isinstance(error, TryAgain)
     assert error.reason == "StoreUnavailable"
-    assert f"gives the identity, {'gives none for now' if status == 429 else 'fails'} (HTTP {status})" in str(error)
+    assert f"gives the identity, {'is busy' if status == 429 else 'fails'} (HTTP {status})" in str(error)
 
 
 @pytest.mark.parametrize("name", SOURCES)

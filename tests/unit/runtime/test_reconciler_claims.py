@@ -9,7 +9,7 @@ import pytest
 from tests.unit.cluster.conftest import EXPERIMENT
 from tests.unit.runtime.test_reconciler import Stage
 
-from maskrcnn_operator.cluster.access_modes import FAILED_READ_SECONDS
+from maskrcnn_operator.cluster.optional_reads import FAILED_READ_SECONDS
 
 CACHE = {"cache": {"persistentVolumeClaim": {"claimName": "copies"}}}
 STORES = {"objectStores": [{"prefix": "s3://data"}]}

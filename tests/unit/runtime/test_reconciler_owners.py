@@ -7,7 +7,7 @@ from typing import Any
 from tests.unit.runtime.test_reconciler import Stage
 from tests.unit.runtime.test_reconciler_claims import stage_with
 
-from maskrcnn_operator.cluster.access_modes import FAILED_READ_SECONDS
+from maskrcnn_operator.cluster.optional_reads import FAILED_READ_SECONDS
 
 BUCKET = {"workspace": {"objectStorage": {"url": "s3://lab/results"}}}
 

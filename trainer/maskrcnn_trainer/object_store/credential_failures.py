@@ -34,7 +34,7 @@ _REFUSALS: dict[str, tuple[str, str]] = {
         "correct the identity's federated credential (issuer, namespace, and name of the service account), or {keys}",
     ),
 }
-"""What is wrong and what would be right if a source refuses, by source."""
+"""Problem and remedy if a source refuses, by source."""
 _REFUSALS_BY_CODE: dict[tuple[str, str], tuple[str, str]] = {
     (WEB_IDENTITY, "InvalidIdentityToken"): (
         "{source} doesn't accept the token of this service account",
@@ -133,7 +133,7 @@ def _unavailable(failure: Failure, scheme: str, *, in_pod: bool) -> tuple[str, s
     if failure.cause is FailureKind.INTERRUPTED:
         return f"{source} broke off the connection", "try again later"
     if failure.status == 429 or not failure.status or failure.status < 500:
-        return f"{source} gives none for now{answer_shown(failure)}", "try again later, or with fewer pods at once"
+        return f"{source} is busy{answer_shown(failure)}", "try again later, or with fewer pods at once"
     return f"{source} fails{answer_shown(failure)}", "try again later, or name it in NO_PROXY if a proxy is set"
 
 
