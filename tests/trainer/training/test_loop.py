@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -245,3 +246,49 @@ def test_seconds_of_a_step_and_of_an_epoch_end_when_it_ends(
     assert training.seconds == [INPUT + STEP] * 5
     # the epoch ends with step 3, after an evaluation, and not when that is reported, after step 4
     assert training.epochs == [3 * (INPUT + STEP) + EVALUATION]
+
+
+class AsynchronousTraining(Training):
+    """Training on a device that returns at once, and computes one step after the other.
+
+    The clock of the thread that reads a result shows when that result was computed.
+    """
+
+    def __init__(self, total: int, per_eval: int, *, input_seconds: float) -> None:
+        super().__init__(total, per_eval)
+        self._input_seconds = input_seconds
+        self._ends: list[float] = [0.0, 0.0]
+        self._reader = threading.local()
+
+    def monotonic(self) -> float:
+        return getattr(self._reader, "now", self.now)
+
+    def __call__(self, batch: int, flags: tf.Tensor) -> Measured:
+        self._given += 1
+        self._ends.append(max(self._ends[-1], self.now) + STEP)
+        vector: Any = SimpleNamespace(numpy=partial(self._copy, self._ends[-1]))
+        return Measured(vector, NAMES)
+
+    def _copy(self, ends: float) -> np.ndarray:
+        self._reader.now = ends
+        return np.array([1.0, 1.0, -1.0, 0.0], np.float32)
+
+    def _batches(self) -> Iterator[int]:
+        for number in range(1, self._loop.plan.total_steps + 1):
+            self.now = max(self.now, self._ends[-2]) + self._input_seconds
+            yield number
+
+    def _evaluate(self, done: int) -> None:
+        self.now = max(self.now, self._ends[-1]) + EVALUATION
+
+
+@pytest.mark.parametrize(("input_seconds", "seconds"), [(1.0, [11.0, 10.0] * 2), (30.0, [40.0, 30.0] * 2)])
+def test_step_after_an_evaluation_lasts_as_long_as_its_computation(
+    monkeypatch: pytest.MonkeyPatch, input_seconds: float, seconds: list[float]
+) -> None:
+    training = AsynchronousTraining(4, per_eval=2, input_seconds=input_seconds)
+    clock = SimpleNamespace(monotonic=training.monotonic)
+    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(step_reports, "time", clock)
+    training.run()
+    assert training.seconds == seconds

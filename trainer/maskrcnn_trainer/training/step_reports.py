@@ -16,23 +16,27 @@ from maskrcnn_trainer.training.step import TrainStep
 from maskrcnn_trainer.training.telemetry import Telemetry
 
 
-@dataclass
+@dataclass(frozen=True)
 class _UnreadStep:
     """Step that was given to the device.
 
     Attributes:
         number: of the step, from 1.
         measured: its result.
-        copy: ends when the result is on the host.
-        seconds: its duration, including its input.
-        ended: when it ended, in seconds of the monotonic clock.
+        copy: returns the step's end, in seconds of the monotonic clock, when the result is on the host.
+        started: when its batch was requested, in seconds of the monotonic clock.
     """
 
     number: int
     measured: Measured
-    copy: Future[object]
-    seconds: float = 0.0
-    ended: float = 0.0
+    copy: Future[float]
+    started: float
+
+
+def _end_of(measured: Measured) -> float:
+    """Wait for the step's end, and return its time in seconds of the monotonic clock."""
+    measured.read()
+    return time.monotonic()
 
 
 class StepReports:
@@ -42,8 +46,8 @@ class StepReports:
     host reads. The copy of a result waits for all work that the device was given before it: it is started by a thread
     right after the step, and therefore ends before the next step does.
 
-    A step lasts from the request of its batch until the step before was read and it was given to the device itself:
-    on a CPU that is its computation, on a GPU the rate at which steps end.
+    A step lasts from the end of the step before, or from the request of its batch if that is later, to its own end. So
+    the durations of the steps between two evaluations add up to the time that passed, however far the host is ahead.
 
     Args:
         step: the training step.
@@ -71,6 +75,7 @@ class StepReports:
         self._meter = meter
         self._reader = reader
         self._unread: _UnreadStep | None = None
+        self._ended = float("-inf")
 
     def add(self, number: int, measured: Measured, *, started: float) -> bool:
         """Take the result of a step that was just given to the device, and report the step before, if it is unread.
@@ -86,12 +91,8 @@ class StepReports:
         Raises:
             InvalidInput: training cannot continue after the reported step.
         """
-        unread = _UnreadStep(number, measured, self._reader.submit(measured.read))
-        before, self._unread = self._unread, unread
-        if before is not None:
-            before.copy.result()
-        unread.ended = time.monotonic()
-        unread.seconds = unread.ended - started
+        before = self._unread
+        self._unread = _UnreadStep(number, measured, self._reader.submit(_end_of, measured), started)
         return self._report(before) if before is not None else False
 
     def read(self) -> bool:
@@ -104,21 +105,16 @@ class StepReports:
             InvalidInput: training cannot continue after this step.
         """
         last, self._unread = self._unread, None
-        if last is None:
-            return False
-        waiting = time.monotonic()
-        last.copy.result()
-        last.ended = time.monotonic()
-        last.seconds += last.ended - waiting
-        return self._report(last)
+        return self._report(last) if last is not None else False
 
     def _report(self, unread: _UnreadStep) -> bool:
-        number, measured = unread.number, unread.measured
+        number, measured, ended = unread.number, unread.measured, unread.copy.result()
+        seconds, self._ended = ended - max(unread.started, self._ended), ended
         if not measured["finite"]:
             raise InvalidInput(not_finite(number, measured, self._step), reason="LossNotFinite")
         images_before, images = self._progress.after(number - 1).images, self._progress.after(number).images
-        self._telemetry.step(number, self._plan.epoch_of(images), measured, unread.seconds, self._meter)
+        self._telemetry.step(number, self._plan.epoch_of(images), measured, seconds, self._meter)
         finished = self._plan.epochs_finished(images)
         if finished > self._plan.epochs_finished(images_before):
-            self._telemetry.epoch_finished(finished, number, ended=unread.ended)
+            self._telemetry.epoch_finished(finished, number, ended=ended)
         return bool(measured.flags[0] > 0)
