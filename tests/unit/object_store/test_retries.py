@@ -78,13 +78,13 @@ def test_refusal_before_any_answer_is_the_users_mistake(failure: Failure) -> Non
 
 
 @pytest.mark.parametrize("failure", [FORBIDDEN, Failure(FailureKind.CREDENTIALS)])
-def test_missing_permission_or_identity_is_tried_for_a_minute_before_any_answer(failure: Failure) -> None:
-    assert wait(failure, after=59.0, answered=False) is not None
-    assert wait(failure, after=60.0, answered=False) is None
+def test_missing_permission_or_identity_is_tried_for_45_seconds_before_any_answer(failure: Failure) -> None:
+    assert wait(failure, after=44.0, answered=False) is not None
+    assert wait(failure, after=45.0, answered=False) is None
     assert isinstance(error(failure, answered=False), InvalidInput)
 
 
-def test_refusal_after_other_failures_is_tried_for_a_minute() -> None:
+def test_refusal_after_other_failures_is_tried_for_45_seconds() -> None:
     unavailable = Episode.of(Episode.of(None, 0.0, refused=False), 100.0, refused=False)
     refused = Episode.of(Episode.of(unavailable, 200.0, refused=True), 230.0, refused=True)
     assert (refused.began, refused.count, refused.refused_since) == (0.0, 4, 200.0)
@@ -97,8 +97,8 @@ def test_refusal_after_other_failures_is_tried_for_a_minute() -> None:
             is not None
         )
 
-    assert left(259.0)
-    assert not left(260.0)
+    assert left(244.0)
+    assert not left(245.0)
 
 
 def test_other_failure_ends_the_time_of_a_refusal() -> None:
@@ -137,16 +137,16 @@ def test_source_of_an_identity_that_cannot_be_reached_is_requested_for_five_minu
 
 
 @pytest.mark.parametrize("detail", [POD_IDENTITY, WEB_IDENTITY, LOGIN])
-def test_refusal_of_a_source_of_an_identity_is_tried_for_a_minute(detail: str) -> None:
+def test_refusal_of_a_source_of_an_identity_is_tried_for_45_seconds(detail: str) -> None:
     refused = Failure(FailureKind.CREDENTIALS, 403, detail=detail)
-    assert wait(refused, after=59.0, in_pod=True) is not None
-    assert wait(refused, after=60.0, in_pod=True) is None
+    assert wait(refused, after=44.0, in_pod=True) is not None
+    assert wait(refused, after=45.0, in_pod=True) is None
 
 
-def test_service_account_of_a_pod_may_get_its_identity_within_a_minute() -> None:
+def test_service_account_of_a_pod_may_get_its_identity_within_45_seconds() -> None:
     absent = Failure(FailureKind.CREDENTIALS, 404, detail=METADATA)
-    assert wait(absent, after=59.0, in_pod=True) is not None
-    assert wait(absent, after=60.0, in_pod=True) is None
+    assert wait(absent, after=44.0, in_pod=True) is not None
+    assert wait(absent, after=45.0, in_pod=True) is None
 
 
 @pytest.mark.parametrize("in_pod", [False, True])
@@ -202,9 +202,9 @@ UNSUPPORTED = Failure(FailureKind.ANSWER, 501, "NotImplemented")
 
 
 @pytest.mark.parametrize(("failure", "reason"), [(FORBIDDEN, "StorePermissionDenied"), (UNSUPPORTED, "StoreRefused")])
-def test_write_refused_by_its_kind_is_tried_for_a_minute_after_answers_to_others(failure: Failure, reason: str) -> None:
-    assert wait_of(failure, Operation.WRITE, after=59.0, answered=True) is not None
-    assert wait_of(failure, Operation.WRITE, after=60.0, answered=True) is None
+def test_write_refused_by_its_kind_is_tried_for_45_seconds_after_answers_to_others(failure: Failure, reason: str) -> None:
+    assert wait_of(failure, Operation.WRITE, after=44.0, answered=True) is not None
+    assert wait_of(failure, Operation.WRITE, after=45.0, answered=True) is None
     found = error_of(failure, Operation.WRITE, "s3://b/k", Reached("s3", "b"), answered=True)
     assert (found.exit_code, found.reason) == (64, reason)
 

@@ -60,14 +60,15 @@ class RetryPolicy:
         limit: time after which a failing request is given up.
         limit_of_new_permission: the same for a refusal (403), or a missing identity, before the store has answered any
             request, and for each refusal that answers to others don't disprove: a new permission or service account
-            takes some seconds to be known everywhere.
+            takes some seconds to be known everywhere. With the start and the end of a pod it leaves a condition on the
+            experiment within a minute.
     """
 
     first_wait: float = 0.2
     throttled_wait: float = 1.0
     longest_wait: float = 20.0
     limit: float = 300.0
-    limit_of_new_permission: float = 60.0
+    limit_of_new_permission: float = 45.0
 
     def wait(
         self,
@@ -97,7 +98,7 @@ class RetryPolicy:
         disproved = answered and not is_of_one_kind(failure, operation, scheme)
         limit = self._limit(failure, meaning, answered=answered, disproved=disproved, in_pod=in_pod)
         refused_since = episode.refused_since
-        # a refusal that follows other failures has its minute, too
+        # a refusal that follows other failures has its whole time, too
         began = episode.began if disproved or refused_since is None else refused_since
         left = began + limit - now
         if left <= 0:
