@@ -24,7 +24,7 @@ pytestmark = pytest.mark.trainer
 
 PATIENCE_SECONDS = 20.0
 NAMES = ("total_loss", "finite", "overflowed")
-STEP, INPUT, EVALUATION = 10.0, 1.0, 1000.0
+STEP, EVALUATION = 10.0, 1000.0
 Event = tuple[str, int]
 
 
@@ -41,7 +41,7 @@ class Vector:
 
 
 class Training:
-    """Training loop of one rank with recorded events, and with a clock that only its parts advance.
+    """Training loop of one rank with recorded events.
 
     Args:
         total: number of steps.
@@ -72,7 +72,6 @@ class Training:
         self.seconds: list[float] = []
         self.epochs: list[float] = []
         self.flushes: list[int] = []
-        self.now = 0.0
         self.step = SimpleNamespace(numpy=lambda: np.int64(0))
         self._given = 0
         self._bad, self._stop_in, self._no_batch, self._average = bad, stop_in, no_batch, average
@@ -100,7 +99,6 @@ class Training:
     def __call__(self, batch: int, flags: tf.Tensor) -> Measured:
         self._given += 1
         self.events.append(("step", self._given))
-        self.now += STEP
         self._ended.set()
         self._ended = threading.Event()
         if not self._slow or self._loop.plan.is_evaluated_at(self._given):
@@ -116,7 +114,6 @@ class Training:
 
     def _batches(self) -> Iterator[int]:
         for number in range(1, self._loop.plan.total_steps + 1):
-            self.now += INPUT
             if number == self._no_batch:
                 raise InvalidInput("a damaged record")
             yield number
@@ -138,7 +135,6 @@ class Training:
 
     def _evaluate(self, done: int) -> None:
         self.events.append(("evaluate", done))
-        self.now += EVALUATION
 
 
 def test_each_result_is_read_after_the_device_was_given_the_next_step() -> None:
@@ -235,60 +231,62 @@ def test_loss_that_is_not_finite_is_the_fault_also_before_a_damaged_record() -> 
         Training(9, no_batch=3, bad=(2,)).run()
 
 
-def test_seconds_of_a_step_and_of_an_epoch_end_when_it_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    training = Training(5, per_eval=2, images_per_epoch=3)
-    clock = SimpleNamespace(monotonic=lambda: training.now)
-    monkeypatch.setattr(loop, "time", clock)
-    monkeypatch.setattr(step_reports, "time", clock)
-    training.run()
-    assert training.seconds == [INPUT + STEP] * 5
-    # the epoch ends with step 3, after an evaluation, and not when that is reported, after step 4
-    assert training.epochs == [3 * (INPUT + STEP) + EVALUATION]
+class TimedTraining(Training):
+    """Training with clocks that only its parts advance; the reader's shows when the result it reads was computed.
 
+    The loop gives the next step after the end of the step before the last.
 
-class AsynchronousTraining(Training):
-    """Training on a device that returns at once, and computes one step after the other.
-
-    The clock of the thread that reads a result shows when that result was computed.
+    Args:
+        input_seconds: for a batch.
+        asynchronous: whether the device returns before it has computed a step.
     """
 
-    def __init__(self, total: int, per_eval: int, *, input_seconds: float) -> None:
-        super().__init__(total, per_eval)
-        self._input_seconds = input_seconds
-        self._ends: list[float] = [0.0, 0.0]
+    def __init__(self, *, input_seconds: float, asynchronous: bool) -> None:
+        super().__init__(5, per_eval=2, images_per_epoch=3)
+        self._input_seconds, self._asynchronous = input_seconds, asynchronous
+        self._now = 0.0
+        self._ends = [0.0, 0.0]
         self._reader = threading.local()
 
     def monotonic(self) -> float:
-        return getattr(self._reader, "now", self.now)
+        return getattr(self._reader, "now", self._now)
 
     def __call__(self, batch: int, flags: tf.Tensor) -> Measured:
-        self._given += 1
-        self._ends.append(max(self._ends[-1], self.now) + STEP)
+        self._ends.append(max(self._ends[-1], self._now) + STEP)
+        if not self._asynchronous:
+            self._now = self._ends[-1]
         vector: Any = SimpleNamespace(numpy=partial(self._copy, self._ends[-1]))
         return Measured(vector, NAMES)
 
-    def _copy(self, ends: float) -> np.ndarray:
-        self._reader.now = ends
+    def _copy(self, ended: float) -> np.ndarray:
+        self._reader.now = ended
         return np.array([1.0, 1.0, -1.0, 0.0], np.float32)
 
     def _batches(self) -> Iterator[int]:
         for number in range(1, self._loop.plan.total_steps + 1):
-            self.now = max(self.now, self._ends[-2]) + self._input_seconds
+            self._now = max(self._now, self._ends[-2]) + self._input_seconds
             yield number
 
     def _evaluate(self, done: int) -> None:
-        self.now = max(self.now, self._ends[-1]) + EVALUATION
+        self._now = max(self._now, self._ends[-1]) + EVALUATION
 
 
-@pytest.mark.parametrize(("input_seconds", "seconds"), [(1.0, [11.0, 10.0] * 2), (30.0, [40.0, 30.0] * 2)])
-def test_step_after_an_evaluation_lasts_as_long_as_its_computation(
-    monkeypatch: pytest.MonkeyPatch, input_seconds: float, seconds: list[float]
+@pytest.mark.parametrize(
+    ("input_seconds", "asynchronous", "seconds"),
+    [
+        (1.0, False, [11.0] * 5),
+        (1.0, True, [11.0, 10.0, 11.0, 10.0, 11.0]),
+        (30.0, True, [40.0, 30.0, 40.0, 30.0, 40.0]),
+    ],
+)
+def test_seconds_of_a_step_and_of_an_epoch_end_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch, input_seconds: float, asynchronous: bool, seconds: list[float]
 ) -> None:
-    training = AsynchronousTraining(4, per_eval=2, input_seconds=input_seconds)
+    training = TimedTraining(input_seconds=input_seconds, asynchronous=asynchronous)
     clock = SimpleNamespace(monotonic=training.monotonic)
     monkeypatch.setattr(loop, "time", clock)
     monkeypatch.setattr(step_reports, "time", clock)
     training.run()
     assert training.seconds == seconds
+    # the epoch ends with step 3, after an evaluation, and not when that is reported, after step 4
+    assert training.epochs == [sum(seconds[:3]) + EVALUATION]
