@@ -202,7 +202,7 @@ UNSUPPORTED = Failure(FailureKind.ANSWER, 501, "NotImplemented")
 
 
 @pytest.mark.parametrize(("failure", "reason"), [(FORBIDDEN, "StorePermissionDenied"), (UNSUPPORTED, "StoreRefused")])
-def test_write_refused_by_its_kind_is_tried_for_45_seconds_after_answers_to_others(failure: Failure, reason: str) -> None:
+def test_write_refused_by_its_kind_is_tried_for_45_seconds_despite_other_answers(failure: Failure, reason: str) -> None:
     assert wait_of(failure, Operation.WRITE, after=44.0, answered=True) is not None
     assert wait_of(failure, Operation.WRITE, after=45.0, answered=True) is None
     found = error_of(failure, Operation.WRITE, "s3://b/k", Reached("s3", "b"), answered=True)
