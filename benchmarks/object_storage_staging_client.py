@@ -10,12 +10,12 @@ from pathlib import Path
 from maskrcnn_trainer.object_store.client import Part, StoreClient, parts_of
 from maskrcnn_trainer.object_store.connection import connection_for
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
-from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSettings
-from maskrcnn_trainer.object_store.staging_display import StagingDisplay
-from maskrcnn_trainer.object_store.staging_work import UrlInput
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.display import StagingDisplay
+from maskrcnn_trainer.staging.input_staging import InputStaging, StagingSettings
+from maskrcnn_trainer.staging.work import UrlInput
 from maskrcnn_trainer.task.staged_inputs import staged_path
 
 URL = ObjectUrl("s3", "bench", "images")

@@ -11,9 +11,9 @@ from tests.object_storage.proxy import Answer, Fault, FaultProxy
 from tests.object_storage.user_stores import UserStore, listed, md5
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.object_store.needed_objects import objects_at
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.needed_objects import objects_at
 
 MANY = [f"many/{number // 100:02}/{number:05}.jpg" for number in range(1250)]
 LATER_PAGES = {"continuation-token", "start-after"}

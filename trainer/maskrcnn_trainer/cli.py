@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, NoReturn
 from maskrcnn_trainer.artifacts import command as artifacts_command
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
 from maskrcnn_trainer.importing import command as import_command
-from maskrcnn_trainer.object_store.task_inputs import add_store_flags, inputs_staged
 from maskrcnn_trainer.report import command as report_command
 from maskrcnn_trainer.shared.messages import TaskFailure
 from maskrcnn_trainer.shared.standard_streams import open_closed_streams
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.spelling import use_flags_of, use_names
+from maskrcnn_trainer.staging.task_inputs import add_store_flags, inputs_staged
 from maskrcnn_trainer.task.arguments import TaskParser, add_key, key_of, with_hyphens
 from maskrcnn_trainer.task.environment import TaskEnvironment, horovod_number
 from maskrcnn_trainer.task.log_setup import setup_logging

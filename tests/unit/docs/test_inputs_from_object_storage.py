@@ -18,7 +18,7 @@ from maskrcnn_trainer.object_store.failures import Failure, FailureKind
 from maskrcnn_trainer.object_store.helper_main import PAGE as LISTED
 from maskrcnn_trainer.object_store.providers import PROVIDERS
 from maskrcnn_trainer.object_store.retries import ObjectChanged, RetryPolicy
-from maskrcnn_trainer.object_store.staging_plan import LARGEST_SHARE
+from maskrcnn_trainer.staging.plan import LARGEST_SHARE
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs" / "how-to" / "inputs-from-object-storage.md").read_text("utf-8")

@@ -28,16 +28,16 @@ from tests.unit.object_store.identities import (
 from tests.unit.object_store.stub_server import Answer, Plan, Seen, StubServer, etag_of, refusal, serving
 
 from maskrcnn_trainer.errors import TaskError
-from maskrcnn_trainer.object_store.cache_names import cached_name
-from maskrcnn_trainer.object_store.cache_owner import CacheOwner
 from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient
 from maskrcnn_trainer.object_store.connection import StoreConnection
 from maskrcnn_trainer.object_store.fence.records import ObjectVersion
-from maskrcnn_trainer.object_store.inputs_record import inputs_file, inputs_summary
-from maskrcnn_trainer.object_store.object_cache import ObjectCache
-from maskrcnn_trainer.object_store.staging import load_planned
-from maskrcnn_trainer.object_store.staging_plan import NeededObject
 from maskrcnn_trainer.object_store.writing import Upload
+from maskrcnn_trainer.staging.cache_names import cached_name
+from maskrcnn_trainer.staging.cache_owner import CacheOwner
+from maskrcnn_trainer.staging.inputs_record import inputs_file, inputs_summary
+from maskrcnn_trainer.staging.loading import load_planned
+from maskrcnn_trainer.staging.object_cache import ObjectCache
+from maskrcnn_trainer.staging.plan import NeededObject
 
 KINDS = identities()
 NAMED_IN_LINKS = ("AKIDOFTHEIDENTITY", "token+of/the//session==")

@@ -22,9 +22,9 @@ from maskrcnn_trainer.artifacts.reading import read_overview
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity
 from maskrcnn_trainer.object_store.fence_store import FenceStore, open_fence_store
-from maskrcnn_trainer.object_store.task_inputs import staging_settings
 from maskrcnn_trainer.shared.artifact_actions import ArtifactAction, add_action_flags
 from maskrcnn_trainer.shared.object_url import STORE_SCHEMES, is_url, parse_url
+from maskrcnn_trainer.staging.task_inputs import staging_settings
 from maskrcnn_trainer.task.arguments import TaskParser
 from maskrcnn_trainer.task.output import write_output
 from maskrcnn_trainer.task.stopping import StopRequest

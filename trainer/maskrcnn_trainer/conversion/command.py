@@ -8,9 +8,9 @@ from pathlib import Path
 
 from maskrcnn_trainer.conversion.dataset import MAX_SHARDS
 from maskrcnn_trainer.errors import EXIT_OK
-from maskrcnn_trainer.object_store.task_inputs import Argument, CommandInputs
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.url_fields import InputKind, output_problem
+from maskrcnn_trainer.staging.task_inputs import Argument, CommandInputs
 from maskrcnn_trainer.task.arguments import IgnoredFlag
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.workspace import is_path

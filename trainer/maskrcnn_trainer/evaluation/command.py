@@ -7,19 +7,19 @@ import os
 from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
-from maskrcnn_trainer.object_store.task_inputs import (
-    VALIDATION_FIELDS,
-    Argument,
-    CommandInputs,
-    inputs_of_spec,
-    model_companions,
-)
 from maskrcnn_trainer.results.evaluated_images import begins_as_evaluated_images
 from maskrcnn_trainer.results.recorded import beginning_of
 from maskrcnn_trainer.shared.messages import STATUS_FILE
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, EVALUATED_FILE, METRICS_FILE
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.task_inputs import (
+    VALIDATION_FIELDS,
+    Argument,
+    CommandInputs,
+    inputs_of_spec,
+    model_companions,
+)
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.workspace import is_path

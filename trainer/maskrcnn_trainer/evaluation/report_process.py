@@ -22,10 +22,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, TaskError, TryAgain
-from maskrcnn_trainer.object_store.workspace_inputs import WorkspaceInStore
 from maskrcnn_trainer.results.report_files import may_be_replaced
 from maskrcnn_trainer.shared.messages import REPORT_FILE, REPORT_NUMBERS_FILE
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE
+from maskrcnn_trainer.staging.workspace_inputs import WorkspaceInStore
 from maskrcnn_trainer.task.cpus import CGROUP_ROOT
 from maskrcnn_trainer.task.files import write_atomically
 from maskrcnn_trainer.task.memory import container_memory_left, memory_left

@@ -10,12 +10,12 @@ from maskrcnn_trainer.evaluation.evaluator import write_evaluation
 from maskrcnn_trainer.evaluation.report_process import make_report
 from maskrcnn_trainer.evaluation.validation_data import open_validation
 from maskrcnn_trainer.model_files.model_file import require_model
-from maskrcnn_trainer.object_store.task_inputs import VALIDATION_FIELDS
 from maskrcnn_trainer.results.evaluated_images import write_evaluated_images
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
 from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.staging.task_inputs import VALIDATION_FIELDS
 from maskrcnn_trainer.task.cpus import task_threads
 from maskrcnn_trainer.task.device import device_name
 from maskrcnn_trainer.task.environment import TaskEnvironment

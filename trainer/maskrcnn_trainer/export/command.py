@@ -9,16 +9,16 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.images.names import is_image_name
-from maskrcnn_trainer.object_store.task_inputs import (
+from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
+from maskrcnn_trainer.spec.task_table import CALIBRATION_CACHE_FILE
+from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.task_inputs import (
     TRAINING_PATTERN,
     Argument,
     CommandInputs,
     inputs_of_spec,
     model_companions,
 )
-from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
-from maskrcnn_trainer.spec.task_table import CALIBRATION_CACHE_FILE
-from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.workspace import is_path

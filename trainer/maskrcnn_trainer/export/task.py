@@ -28,12 +28,12 @@ from maskrcnn_trainer.export.half import half_precision
 from maskrcnn_trainer.export.outputs import PLAIN, ExportFiles, write_model
 from maskrcnn_trainer.export.quantize import FLOAT_LAYERS, calibrated_tensors, quantized
 from maskrcnn_trainer.model.restore import network_of
-from maskrcnn_trainer.object_store.task_inputs import TRAINING_PATTERN
 from maskrcnn_trainer.results.facts import ModelFacts
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
 from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.staging.task_inputs import TRAINING_PATTERN
 from maskrcnn_trainer.task.cpus import task_threads
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_failures

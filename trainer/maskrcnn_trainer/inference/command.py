@@ -8,9 +8,9 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.images.names import is_visible_image_name
-from maskrcnn_trainer.object_store.task_inputs import Argument, CommandInputs, model_companions
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.task_inputs import Argument, CommandInputs, model_companions
 from maskrcnn_trainer.task.arguments import (
     IgnoredFlag,
     add_gpu_index,

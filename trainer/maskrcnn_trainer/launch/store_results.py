@@ -47,7 +47,6 @@ from maskrcnn_trainer.launch.working_copy import (
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
 from maskrcnn_trainer.object_store.fence.records import OwnerIdentity, PublishedSet
 from maskrcnn_trainer.object_store.fence_store import open_fence_store
-from maskrcnn_trainer.object_store.task_inputs import stores_of_command
 from maskrcnn_trainer.publishing.step_claiming import StepIdentity
 from maskrcnn_trainer.publishing.step_publisher import SECONDS_BETWEEN_PUBLISHES, StepPublisher
 from maskrcnn_trainer.publishing.step_session import SessionStore, StepSession
@@ -61,6 +60,7 @@ from maskrcnn_trainer.shared.variables import (
     WORKSPACE_VARIABLE,
 )
 from maskrcnn_trainer.spec.task_table import TASKS
+from maskrcnn_trainer.staging.task_inputs import stores_of_command
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.publication import LaunchPublication

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.model_files.model_file import require_model
-from maskrcnn_trainer.object_store.task_inputs import Argument, CommandInputs
 from maskrcnn_trainer.pruning.norms import CRITERIA, NORMALIZERS
 from maskrcnn_trainer.pruning.retain import PruneSettings
 from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_table import PRUNED_MODEL_FILE
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.task_inputs import Argument, CommandInputs
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_key, key_of, results_dir_of
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.gpus import hide_gpus

@@ -8,14 +8,14 @@ import os
 from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, TryAgain
-from maskrcnn_trainer.object_store.staging_work import UrlInput
-from maskrcnn_trainer.object_store.task_inputs import CommandInputs
 from maskrcnn_trainer.report.inputs.by_url import experiment_around, is_report_input, named_in_store
 from maskrcnn_trainer.report.inputs.experiment_directory import ExperimentDirectory, open_directory
 from maskrcnn_trainer.results.report_files import may_be_replaced
 from maskrcnn_trainer.shared.files import LONGEST_NAME
 from maskrcnn_trainer.shared.messages import REPORT_FILE, REPORT_NUMBERS_FILE
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.task_inputs import CommandInputs
+from maskrcnn_trainer.staging.work import UrlInput
 from maskrcnn_trainer.task.files import directory_fault
 from maskrcnn_trainer.task.staged_inputs import staged_path
 from maskrcnn_trainer.task.workspace import is_in_store

@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterator
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError
-from maskrcnn_trainer.object_store.task_inputs import TRAINING_PATTERN, VALIDATION_FIELDS, CommandInputs, inputs_of_spec
 from maskrcnn_trainer.shared.variables import KEY_VARIABLE
 from maskrcnn_trainer.shared.worker_group import MOST_PROCESSES
 from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.staging.task_inputs import TRAINING_PATTERN, VALIDATION_FIELDS, CommandInputs, inputs_of_spec
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_key, add_spec, key_of, results_dir_of, use_gpus
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.gpus import request_gpus

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.object_store.staging_work import UrlInput
 from maskrcnn_trainer.report.inputs.experiment_directory import open_directory
 from maskrcnn_trainer.report.inputs.siblings import OF_OTHERS, siblings_in_store
 from maskrcnn_trainer.results.evaluated_images import EvaluatedImageList, read_evaluated_images
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import IMAGES_DIR, LABELS_DIR
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.work import UrlInput
 from maskrcnn_trainer.task.workspace import is_path
 
 _NOT_READ = (".onnx", ".etlt", ".engine", ".png", ".log", ".gz", ".tlt", ".tfrecord")

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from maskrcnn_trainer.object_store.workspace_inputs import WorkspaceInStore
 from maskrcnn_trainer.shared.messages import RESULT_FILE
 from maskrcnn_trainer.shared.resource import WORKSPACE_MOUNT
 from maskrcnn_trainer.spec.task_table import METRICS_FILE
+from maskrcnn_trainer.staging.workspace_inputs import WorkspaceInStore
 from maskrcnn_trainer.task.staged_inputs import staged_inputs
 from maskrcnn_trainer.task.workspace import manifest_path
 

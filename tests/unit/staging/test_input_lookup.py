@@ -13,11 +13,11 @@ from tests.unit.object_store.stub_server import Answer, Seen, StubServer, refusa
 
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.object_store.client import StoreClient
-from maskrcnn_trainer.object_store.input_lookup import FoundInput, InputLookup
-from maskrcnn_trainer.object_store.staging_work import UrlInput
-from maskrcnn_trainer.object_store.workspace_inputs import WorkspaceInStore
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.input_lookup import FoundInput, InputLookup
+from maskrcnn_trainer.staging.work import UrlInput
+from maskrcnn_trainer.staging.workspace_inputs import WorkspaceInStore
 
 WS = ObjectUrl("s3", "b", "ws")
 CURRENT = ("f2", {"model.tlt": b"new model", "records/t-0": b"t0", "records/t-1": b"t1", "result.json": b"{}"})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_trainer.object_store.staging_display import MB, StagingDisplay
+from maskrcnn_trainer.staging.display import MB, StagingDisplay
 
 
 class Records:

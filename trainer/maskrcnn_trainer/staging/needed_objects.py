@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.object_store.cache_names import cached_content_name, cached_name
 from maskrcnn_trainer.object_store.client import ObjectInfo
-from maskrcnn_trainer.object_store.published_inputs import ObjectLookup, PublishedInfo
-from maskrcnn_trainer.object_store.staging_plan import NeededObject, refuse_impossible_places
 from maskrcnn_trainer.shared.object_url import ObjectPattern, ObjectUrl
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.cache_names import cached_content_name, cached_name
+from maskrcnn_trainer.staging.plan import NeededObject, refuse_impossible_places
+from maskrcnn_trainer.staging.published_inputs import ObjectLookup, PublishedInfo
 
 Companions = Callable[[str], str | None]
 """Given the name of an object, return the beginning of the names of others next to it that belong to it, or None."""

@@ -16,18 +16,6 @@ from tests.unit.object_store.stub_server import StubServer, serving
 
 from maskrcnn_trainer.cli import build_parser
 from maskrcnn_trainer.errors import InvalidInput, Stopped
-from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSettings
-from maskrcnn_trainer.object_store.staging_display import StagingDisplay
-from maskrcnn_trainer.object_store.staging_work import UrlInput
-from maskrcnn_trainer.object_store.task_inputs import (
-    Argument,
-    CommandInputs,
-    checkpoint_companions,
-    default_cache,
-    inputs_staged,
-    model_companions,
-    staging_settings,
-)
 from maskrcnn_trainer.shared.variables import (
     CACHE_LIMIT_VARIABLE,
     CACHE_VARIABLE,
@@ -39,6 +27,18 @@ from maskrcnn_trainer.shared.variables import (
 from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, stores_from_json, stores_to_json
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.display import StagingDisplay
+from maskrcnn_trainer.staging.input_staging import InputStaging, StagingSettings
+from maskrcnn_trainer.staging.task_inputs import (
+    Argument,
+    CommandInputs,
+    checkpoint_companions,
+    default_cache,
+    inputs_staged,
+    model_companions,
+    staging_settings,
+)
+from maskrcnn_trainer.staging.work import UrlInput
 from maskrcnn_trainer.task.staged_inputs import staged_path
 from maskrcnn_trainer.task.workspace import is_in_store
 

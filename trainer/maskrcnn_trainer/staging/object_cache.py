@@ -20,8 +20,9 @@ import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from maskrcnn_trainer.object_store.cache_names import is_cached_name
-from maskrcnn_trainer.object_store.cache_owner import (
+from maskrcnn_trainer.object_store.loading_record import DATA, recorded_bytes
+from maskrcnn_trainer.staging.cache_names import is_cached_name
+from maskrcnn_trainer.staging.cache_owner import (
     CLAIM_FILE,
     LOADING_DIR,
     OWNERS_DIR,
@@ -32,8 +33,7 @@ from maskrcnn_trainer.object_store.cache_owner import (
     is_owner_name,
     keep_partial,
 )
-from maskrcnn_trainer.object_store.eviction import CachedObject
-from maskrcnn_trainer.object_store.loading_record import DATA, recorded_bytes
+from maskrcnn_trainer.staging.eviction import CachedObject
 
 _OBJECTS, _STAGED = "objects", "staged"
 

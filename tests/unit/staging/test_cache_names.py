@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskrcnn_trainer.object_store.cache_names import cached_content_name, cached_name, is_cached_name
+from maskrcnn_trainer.staging.cache_names import cached_content_name, cached_name, is_cached_name
 
 
 def test_each_part_changes_the_name() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer.object_store import cache_owner
-from maskrcnn_trainer.object_store.cache_owner import (
+from maskrcnn_trainer.staging import cache_owner
+from maskrcnn_trainer.staging.cache_owner import (
     DEAD_SECONDS,
     OWNERS_DIR,
     REMOVAL_SECONDS,
@@ -24,7 +24,7 @@ from maskrcnn_trainer.object_store.cache_owner import (
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from maskrcnn_trainer.object_store.cache_owner import CacheOwner
+from maskrcnn_trainer.staging.cache_owner import CacheOwner
 owner = CacheOwner(Path(sys.argv[1]))
 owner.__enter__()
 (owner.directory / "staged").mkdir()

@@ -10,9 +10,9 @@ from tests.unit.object_store.clients import client_of
 from tests.unit.object_store.stub_server import serving
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.object_store.needed_objects import NamedObjects, objects_at, objects_of_pattern
 from maskrcnn_trainer.shared.object_url import parse_pattern, parse_url
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.needed_objects import NamedObjects, objects_at, objects_of_pattern
 
 OBJECTS = {
     "raw/images/a.jpg": b"a",

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer.object_store.cache_names import cached_name
-from maskrcnn_trainer.object_store.cache_owner import CacheOwner, remove_dead_owners
-from maskrcnn_trainer.object_store.object_cache import ObjectCache
+from maskrcnn_trainer.staging.cache_names import cached_name
+from maskrcnn_trainer.staging.cache_owner import CacheOwner, remove_dead_owners
+from maskrcnn_trainer.staging.object_cache import ObjectCache
 
 NAME = cached_name("store", "images/a.jpg", "etag", 3)
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from maskrcnn_trainer.object_store.cache_owner import CacheOwner
-from maskrcnn_trainer.object_store.object_cache import ObjectCache
+from maskrcnn_trainer.staging.cache_owner import CacheOwner
+from maskrcnn_trainer.staging.object_cache import ObjectCache
 owner = CacheOwner(Path(sys.argv[1]))
 owner.__enter__()
 cache = ObjectCache(Path(sys.argv[1]), owner)

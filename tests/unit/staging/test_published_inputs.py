@@ -10,8 +10,8 @@ from tests.unit.object_store.fence.memory_store import KEYS, MemoryStore
 from tests.unit.object_store.published_steps import published_step, stored_key
 
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.object_store.published_inputs import PublishedSteps, StepObjects, StepPlace
 from maskrcnn_trainer.shared.object_url import ObjectUrl
+from maskrcnn_trainer.staging.published_inputs import PublishedSteps, StepObjects, StepPlace
 
 ROOT = ObjectUrl("s3", "lab", "ws")
 PLACE = StepPlace(ROOT, KEYS)

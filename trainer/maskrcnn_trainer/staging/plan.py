@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import ObjectInfo
-from maskrcnn_trainer.object_store.published_inputs import PublishedInfo
+from maskrcnn_trainer.staging.published_inputs import PublishedInfo
 
 LONGEST_SEGMENT = 255
 """Longest name of a file in bytes, on all common file systems."""

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from maskrcnn_trainer.object_store.client import ObjectInfo
-from maskrcnn_trainer.object_store.inputs_record import inputs_file, inputs_summary
+from maskrcnn_trainer.staging.inputs_record import inputs_file, inputs_summary
 
 A, B = ObjectInfo("a.jpg", 3, "e1"), ObjectInfo("b c.jpg", 4, "")
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskrcnn_trainer.object_store.cache_names import cached_name
 from maskrcnn_trainer.object_store.client import ObjectInfo
 from maskrcnn_trainer.object_store.connection import StoreConnection
-from maskrcnn_trainer.object_store.needed_objects import Companions, NamedObjects
-from maskrcnn_trainer.object_store.staging_plan import NeededObject
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.cache_names import cached_name
+from maskrcnn_trainer.staging.needed_objects import Companions, NamedObjects
+from maskrcnn_trainer.staging.plan import NeededObject
 
 
 @dataclass(frozen=True)

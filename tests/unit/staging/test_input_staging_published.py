@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from tests.unit.object_store.published_steps import published_step, stored_key
 from tests.unit.object_store.stub_server import Answer, Seen, StubServer, refusal, serving
-from tests.unit.object_store.test_input_staging import Silent, settings_of
+from tests.unit.staging.test_input_staging import Silent, settings_of
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.object_store.input_staging import InputStaging
-from maskrcnn_trainer.object_store.staging_work import UrlInput
-from maskrcnn_trainer.object_store.workspace_inputs import WorkspaceInStore
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.spelling import as_written
+from maskrcnn_trainer.staging.input_staging import InputStaging
+from maskrcnn_trainer.staging.work import UrlInput
+from maskrcnn_trainer.staging.workspace_inputs import WorkspaceInStore
 from maskrcnn_trainer.task.staged_inputs import staged_inputs, staged_path
 from maskrcnn_trainer.task.workspace import manifest_path, real_path
 

@@ -14,29 +14,29 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from maskrcnn_trainer.errors import NO_SPACE, CacheFull, InvalidInput, Stopped, TaskError, TryAgain
-from maskrcnn_trainer.object_store.cache_owner import CLAIM_FILE, CacheOwner, remove_dead_owners
 from maskrcnn_trainer.object_store.client import ObjectInfo, StoreClient
 from maskrcnn_trainer.object_store.connection import StoreConnection, connection_for
-from maskrcnn_trainer.object_store.eviction import CachedObject, evict_for
 from maskrcnn_trainer.object_store.explanations import REFUSED
-from maskrcnn_trainer.object_store.input_lookup import InputLookup
-from maskrcnn_trainer.object_store.inputs_record import inputs_file, inputs_summary
-from maskrcnn_trainer.object_store.object_cache import ObjectCache
-from maskrcnn_trainer.object_store.published_inputs import PublishedInfo
-from maskrcnn_trainer.object_store.staging import load_planned
-from maskrcnn_trainer.object_store.staging_plan import (
+from maskrcnn_trainer.shared.messages import INPUTS_FILE
+from maskrcnn_trainer.shared.object_url import ObjectUrl
+from maskrcnn_trainer.shared.variables import STAGED_INPUTS_VARIABLE
+from maskrcnn_trainer.spec.object_stores import ObjectStore, ObjectStoreSpec, local_stores
+from maskrcnn_trainer.staging.cache_owner import CLAIM_FILE, CacheOwner, remove_dead_owners
+from maskrcnn_trainer.staging.eviction import CachedObject, evict_for
+from maskrcnn_trainer.staging.input_lookup import InputLookup
+from maskrcnn_trainer.staging.inputs_record import inputs_file, inputs_summary
+from maskrcnn_trainer.staging.loading import load_planned
+from maskrcnn_trainer.staging.object_cache import ObjectCache
+from maskrcnn_trainer.staging.plan import (
     LARGEST_SHARE,
     NeededObject,
     StagingPlan,
     plan_staging,
     space_missing,
 )
-from maskrcnn_trainer.object_store.staging_work import ListedInput, StagingWork, UrlInput
-from maskrcnn_trainer.object_store.workspace_inputs import WorkspaceInStore
-from maskrcnn_trainer.shared.messages import INPUTS_FILE
-from maskrcnn_trainer.shared.object_url import ObjectUrl
-from maskrcnn_trainer.shared.variables import STAGED_INPUTS_VARIABLE
-from maskrcnn_trainer.spec.object_stores import ObjectStore, ObjectStoreSpec, local_stores
+from maskrcnn_trainer.staging.published_inputs import PublishedInfo
+from maskrcnn_trainer.staging.work import ListedInput, StagingWork, UrlInput
+from maskrcnn_trainer.staging.workspace_inputs import WorkspaceInStore
 from maskrcnn_trainer.task.files import make_directory
 from maskrcnn_trainer.task.staged_inputs import (
     StagedInputs,

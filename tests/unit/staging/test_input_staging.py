@@ -15,14 +15,14 @@ from tests.unit.object_store.clients import secret_in
 from tests.unit.object_store.stub_server import StubServer, serving
 
 from maskrcnn_trainer.errors import CacheFull, InvalidInput, Stopped, TryAgain
-from maskrcnn_trainer.object_store.cache_owner import CacheOwner
-from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSettings
-from maskrcnn_trainer.object_store.object_cache import ObjectCache
-from maskrcnn_trainer.object_store.staging_work import UrlInput
 from maskrcnn_trainer.shared.variables import STAGED_INPUTS_VARIABLE
 from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec
 from maskrcnn_trainer.spec.url_fields import InputKind
 from maskrcnn_trainer.spelling import as_written
+from maskrcnn_trainer.staging.cache_owner import CacheOwner
+from maskrcnn_trainer.staging.input_staging import InputStaging, StagingSettings
+from maskrcnn_trainer.staging.object_cache import ObjectCache
+from maskrcnn_trainer.staging.work import UrlInput
 from maskrcnn_trainer.task.staged_inputs import staged_inputs, staged_path, use_inputs_of_parent
 
 OBJECTS = {"models/m.tlt": b"m" * 500, "records/t-0": b"0" * 300, "records/t-1": b"1" * 300, "records/v-0": b"v" * 100}
@@ -232,7 +232,7 @@ def test_object_that_another_process_loads_is_awaited(
             other.partial(whole.name).write_bytes(OBJECTS["models/m.tlt"])
             other.complete(whole.name)
 
-        monkeypatch.setattr("maskrcnn_trainer.object_store.input_staging.time.sleep", finish)
+        monkeypatch.setattr("maskrcnn_trainer.staging.input_staging.time.sleep", finish)
         with InputStaging(settings, display) as staging:
             staging.stage([MODEL])
             assert Path(staged_path(MODEL.written)).read_bytes() == OBJECTS["models/m.tlt"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from maskrcnn_trainer.object_store.eviction import CachedObject, Eviction, evict_for
+from maskrcnn_trainer.staging.eviction import CachedObject, Eviction, evict_for
 
 OBJECTS = (
     CachedObject("new", 40, used=30.0, is_staged=False),

@@ -10,15 +10,15 @@ from tests.unit.object_store.published_steps import published_step
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import ObjectInfo
-from maskrcnn_trainer.object_store.published_inputs import PublishedSteps, StepPlace
-from maskrcnn_trainer.object_store.step_directories import (
+from maskrcnn_trainer.shared.object_url import ObjectUrl
+from maskrcnn_trainer.staging.published_inputs import PublishedSteps, StepPlace
+from maskrcnn_trainer.staging.step_directories import (
     DirectoryWithSteps,
     ObjectsOfPattern,
     is_step,
     places_above,
     places_in,
 )
-from maskrcnn_trainer.shared.object_url import ObjectUrl
 
 ROOT = ObjectUrl("s3", "lab", "ws")
 CONTAINER = ObjectUrl("s3", "lab")

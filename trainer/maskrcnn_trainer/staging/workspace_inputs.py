@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.object_store.published_inputs import StepPlace
 from maskrcnn_trainer.shared.object_url import ObjectPattern, ObjectUrl, key_problem, parse_url
 from maskrcnn_trainer.shared.resource import WORKSPACE_MOUNT
 from maskrcnn_trainer.shared.variables import (
@@ -16,6 +15,7 @@ from maskrcnn_trainer.shared.variables import (
     RESULTS_DIR_VARIABLE,
     WORKSPACE_URL_VARIABLE,
 )
+from maskrcnn_trainer.staging.published_inputs import StepPlace
 
 _WILDCARD = re.compile(r"[*?\[]")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from maskrcnn_trainer.object_store.client import PART_BYTES, ObjectInfo, Part, StoreClient
 from maskrcnn_trainer.object_store.exchange import ReadOutcome
 from maskrcnn_trainer.object_store.loading_record import missing_parts, record_part
-from maskrcnn_trainer.object_store.object_cache import ObjectCache
-from maskrcnn_trainer.object_store.staging_plan import NeededObject
+from maskrcnn_trainer.staging.object_cache import ObjectCache
+from maskrcnn_trainer.staging.plan import NeededObject
 from maskrcnn_trainer.task.artifacts import file_sha256
 
 OnLoaded = Callable[[int], None]

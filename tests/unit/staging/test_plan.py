@@ -6,7 +6,7 @@ import pytest
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import ObjectInfo
-from maskrcnn_trainer.object_store.staging_plan import (
+from maskrcnn_trainer.staging.plan import (
     NeededObject,
     StagingPlan,
     plan_staging,

@@ -11,8 +11,11 @@ from maskrcnn_trainer.object_store.client import StoreClient
 from maskrcnn_trainer.object_store.connection import StoreConnection
 from maskrcnn_trainer.object_store.explanations import REASONS_OF_REFUSALS
 from maskrcnn_trainer.object_store.fence_store import FenceStore
-from maskrcnn_trainer.object_store.needed_objects import NamedObjects, objects_at, objects_of_pattern
-from maskrcnn_trainer.object_store.published_inputs import (
+from maskrcnn_trainer.shared.object_url import ObjectPattern, ObjectUrl, parse_pattern, parse_url
+from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.spec.workspace_urls import pattern_reaches, workspace_problem
+from maskrcnn_trainer.staging.needed_objects import NamedObjects, objects_at, objects_of_pattern
+from maskrcnn_trainer.staging.published_inputs import (
     ObjectLookup,
     PublishedInfo,
     PublishedSteps,
@@ -20,12 +23,9 @@ from maskrcnn_trainer.object_store.published_inputs import (
     StepObjects,
     StepPlace,
 )
-from maskrcnn_trainer.object_store.staging_work import UrlInput, store_name
-from maskrcnn_trainer.object_store.step_directories import DirectoryWithSteps, ObjectsOfPattern, is_step, places_above
-from maskrcnn_trainer.object_store.workspace_inputs import WorkspaceInStore, is_workspace_path
-from maskrcnn_trainer.shared.object_url import ObjectPattern, ObjectUrl, parse_pattern, parse_url
-from maskrcnn_trainer.spec.url_fields import InputKind
-from maskrcnn_trainer.spec.workspace_urls import pattern_reaches, workspace_problem
+from maskrcnn_trainer.staging.step_directories import DirectoryWithSteps, ObjectsOfPattern, is_step, places_above
+from maskrcnn_trainer.staging.work import UrlInput, store_name
+from maskrcnn_trainer.staging.workspace_inputs import WorkspaceInStore, is_workspace_path
 
 _STORED_URL = re.compile(r"[a-z0-9]+://[^\s]+/o/[0-9]+-[0-9a-z]+-[0-9]+-[0-9A-Za-z._-]*[0-9A-Za-z_-]")
 """URL of an object whose name is used once."""

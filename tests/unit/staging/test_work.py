@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer.object_store.cache_names import cached_name
 from maskrcnn_trainer.object_store.client import ObjectInfo
 from maskrcnn_trainer.object_store.connection import StoreConnection
 from maskrcnn_trainer.object_store.fence.keys import StepKeys
-from maskrcnn_trainer.object_store.needed_objects import NamedObjects
-from maskrcnn_trainer.object_store.published_inputs import PublishedInfo, StepPlace
-from maskrcnn_trainer.object_store.staging_plan import NeededObject
-from maskrcnn_trainer.object_store.staging_work import ListedInput, StagingWork, UrlInput, store_name
 from maskrcnn_trainer.shared.object_url import ObjectUrl
 from maskrcnn_trainer.spec.url_fields import InputKind
+from maskrcnn_trainer.staging.cache_names import cached_name
+from maskrcnn_trainer.staging.needed_objects import NamedObjects
+from maskrcnn_trainer.staging.plan import NeededObject
+from maskrcnn_trainer.staging.published_inputs import PublishedInfo, StepPlace
+from maskrcnn_trainer.staging.work import ListedInput, StagingWork, UrlInput, store_name
 
 CONNECTION = StoreConnection("s3", "b", endpoint="https://store.example.com")
 

@@ -11,11 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError
-from maskrcnn_trainer.object_store.input_staging import InputStaging, StagingSettings
-from maskrcnn_trainer.object_store.needed_objects import Companions
-from maskrcnn_trainer.object_store.staging_display import LOADING, StagingDisplay
-from maskrcnn_trainer.object_store.staging_work import UrlInput
-from maskrcnn_trainer.object_store.workspace_inputs import WorkspaceInStore
 from maskrcnn_trainer.shared.resource import WORKSPACE_MOUNT
 from maskrcnn_trainer.shared.variables import CACHE_LIMIT_VARIABLE, CACHE_VARIABLE, OBJECT_STORES_VARIABLE
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec
@@ -25,6 +20,11 @@ from maskrcnn_trainer.spec.object_stores import ObjectStoreSpec, local_stores, s
 from maskrcnn_trainer.spec.store_config import read_store_config, stores_of_manifest
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.url_fields import SPEC_URLS, InputKind
+from maskrcnn_trainer.staging.display import LOADING, StagingDisplay
+from maskrcnn_trainer.staging.input_staging import InputStaging, StagingSettings
+from maskrcnn_trainer.staging.needed_objects import Companions
+from maskrcnn_trainer.staging.work import UrlInput
+from maskrcnn_trainer.staging.workspace_inputs import WorkspaceInStore
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.reporter import Reporter, preparation_report
 from maskrcnn_trainer.task.staged_inputs import staged_path

@@ -7,14 +7,14 @@ import json
 import pytest
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.object_store.published_inputs import StepPlace
-from maskrcnn_trainer.object_store.workspace_inputs import WorkspaceInStore, is_workspace_path
 from maskrcnn_trainer.shared.object_url import ObjectUrl, parse_url
 from maskrcnn_trainer.shared.variables import (
     INPUT_FINGERPRINTS_VARIABLE,
     RESULTS_DIR_VARIABLE,
     WORKSPACE_URL_VARIABLE,
 )
+from maskrcnn_trainer.staging.published_inputs import StepPlace
+from maskrcnn_trainer.staging.workspace_inputs import WorkspaceInStore, is_workspace_path
 
 WORKSPACE = WorkspaceInStore(ObjectUrl("s3", "lab", "ws"), "shapes", {"train": ("f1", "f2")})
 

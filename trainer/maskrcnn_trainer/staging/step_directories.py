@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.object_store.client import ObjectInfo
 from maskrcnn_trainer.object_store.explanations import REASONS_OF_REFUSALS
-from maskrcnn_trainer.object_store.published_inputs import ObjectLookup, PublishedSteps, StepObjects, StepPlace
 from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.shared.object_url import ObjectUrl
+from maskrcnn_trainer.staging.published_inputs import ObjectLookup, PublishedSteps, StepObjects, StepPlace
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ from tests.unit.object_store.stub_server import etag_of, serving
 
 from maskrcnn_trainer.errors import Stopped
 from maskrcnn_trainer.object_store import client as client_module
-from maskrcnn_trainer.object_store import staging
-from maskrcnn_trainer.object_store.cache_names import cached_name
-from maskrcnn_trainer.object_store.cache_owner import CacheOwner
 from maskrcnn_trainer.object_store.client import ObjectInfo, parts_of
 from maskrcnn_trainer.object_store.loading_record import record_part
-from maskrcnn_trainer.object_store.object_cache import ObjectCache
-from maskrcnn_trainer.object_store.staging import load_planned
-from maskrcnn_trainer.object_store.staging_plan import NeededObject
+from maskrcnn_trainer.staging import loading
+from maskrcnn_trainer.staging.cache_names import cached_name
+from maskrcnn_trainer.staging.cache_owner import CacheOwner
+from maskrcnn_trainer.staging.loading import load_planned
+from maskrcnn_trainer.staging.object_cache import ObjectCache
+from maskrcnn_trainer.staging.plan import NeededObject
 
 OBJECTS = {"images/a.jpg": b"a" * 1000, "images/deep/b.jpg": bytes(range(256)) * 4000, "images/empty": b""}
 
@@ -60,7 +60,7 @@ def test_objects_are_loaded_once(tmp_path: Path, cache: ObjectCache) -> None:
 
 def test_only_missing_parts_are_loaded(tmp_path: Path, cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module.parts_of, "__defaults__", (0, 100_000))
-    monkeypatch.setattr(staging, "PART_BYTES", 100_000)
+    monkeypatch.setattr(loading, "PART_BYTES", 100_000)
     (one,) = (one for one in ALL if one.place == "deep/b.jpg")
     content = OBJECTS[one.info.key]
     partial = cache.partial(one.name, several=True)
