@@ -15,6 +15,7 @@ from tests.cluster.team import Team
 from tests.object_storage.published_steps import StepInStore
 from tests.object_storage.servers import REGION
 from tests.object_storage.user_stores import UserStore
+from tests.unit.object_store.stub_server import refusal, serving
 
 SERVICE = "store"
 SERVICE_PORT = 9000
@@ -102,3 +103,15 @@ class NamespaceBucket:
             yield
         finally:
             self.bed.admit(urlsplit(self.store.server.address).port or 0, self.port)
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Refuse every permission on the bucket until the end of the block."""
+        with serving() as stub:
+            stub.plan = lambda _: refusal(403, "AccessDenied")
+            with self.away():
+                self.bed.admit(stub.server_port, self.port)
+                try:
+                    yield
+                finally:
+                    self.bed.shut_out(self.port)

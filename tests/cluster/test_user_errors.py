@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.cluster.bucket import PREFIX, NamespaceBucket
 from tests.cluster.experiments import CONVERT, RAW, experiment, local_volume
 from tests.cluster.team import Team
 
@@ -85,6 +86,17 @@ def test_full_workspace_is_reported(team: Team) -> None:
     step = elsewhere.step("full", "convert-train")
     assert (step["reason"], step["exitCode"]) == ("WorkspaceFull", 70)
     team.cluster.kubectl("delete", "namespace", full, "--wait=false")
+
+
+def test_refused_permission_on_the_bucket_is_reported(bucket: NamespaceBucket) -> None:
+    with bucket.refusing():
+        bucket.team.apply(bucket.experiment("refused", ONE))
+        stalled = bucket.team.wait_stalled("refused")
+    step = bucket.team.step("refused", "convert-train")
+    assert (step["state"], step["exitCode"], step["attempt"]) == ("Failed", 64, 1)
+    assert (step["reason"], stalled["reason"]) == ("StorePermissionDenied", "StorePermissionDenied")
+    assert bucket.url in step["message"]
+    assert bucket.store.server.keys(bucket.store.container, f"{PREFIX}/refused") == []
 
 
 def test_wrong_encryption_key_is_reported_without_the_key(team: Team) -> None:
