@@ -29,7 +29,8 @@ IDENTITIES = {"EKS Pod Identity": "pod-identity", "IRSA": "open-id-connect"}
 """Ways of giving pods a role, each by the words that only its own blocks have."""
 BUCKET, ACCOUNT, ISSUER = "my-company-my-data", "123456789012", "https://oidc.example/id/0123"
 STAND_IN = f"""#!/usr/bin/env bash
-printf '%q ' "${{0##*/}}" "$@" | tr '\\n' ' ' >> "$CALLS"; echo >> "$CALLS"
+call=$(printf '%q ' "${{0##*/}}" "$@" | tr '\\n' ' ')
+echo "$call" >> "$CALLS" # one write: programs of a pipeline run at the same time
 case "${{0##*/}} $*" in
   "aws sts "*) echo {ACCOUNT} ;;
   "aws eks describe-cluster "*) echo {ISSUER} ;;

@@ -73,6 +73,6 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"{CONCURRENCY} requests to a store are under way at once" in LINE
     assert f"at most {LARGEST_SHARE:.0%} of it" in LINE
     policy = RetryPolicy()
-    assert (policy.limit, policy.limit_of_new_permission) == (300, 60)
+    assert (policy.limit, policy.limit_of_new_permission) == (300, 45)
     assert "tried again for five minutes" in LINE
-    assert "after a minute for a missing permission (403) or identity" in LINE
+    assert "after 45 seconds for a missing permission (403) or identity" in LINE
